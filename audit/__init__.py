@@ -1,0 +1,1 @@
+"""Accountability: the append-only trail, tasks due, tamper evidence. The floor: imports nobody."""

@@ -1,0 +1,281 @@
+"""The trail: search, one event with its recomputed hash, export of what was found."""
+
+import csv
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+
+from django.db.models import Field
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from audit import clock, cursor, trail
+from audit.access import person_of, requires
+from audit.forms import TrailQuery
+from audit.models import Event
+from audit.tables import Action, Cell, Column, Pages, Row, Table
+
+SIZES = (20, 50, 100)
+CSV_HEADS = ("时间", "操作人", "动作", "对象", "结果", "区域", "机构", "算法", "叶哈希", "事件编号")
+OUTCOMES = {"ok": ("成功", "ok"), "refused": ("被拒绝", "warn"), "failed": ("失败", "bad")}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  #: beginnings that a spreadsheet would run
+#: Columns of an event and the names that its body gives them.
+IN_BODY = {
+    "actor": "actor",
+    "action": "action",
+    "subject": "subject",
+    "outcome": "outcome",
+    "region_code": "region",
+    "institution_code": "institution",
+}
+
+
+@requires("trail.view")
+@require_GET
+def search(request: HttpRequest) -> HttpResponse:
+    """Events inside the reader's scope, newest first, one line each, by cursor."""
+    form = TrailQuery(request.GET, auto_id="trail_%s")
+    rows = Event.objects.visible_to(person_of(request)).defer("body")
+    rows = form.narrow(rows) if form.is_valid() else rows.none()
+    asked = request.GET.get("size", "")
+    size = int(asked) if asked in map(str, SIZES) else SIZES[0]
+    found = cursor.page(rows, cursor=request.GET.get("cursor", ""), size=size)
+    query = request.GET.copy()
+    query.pop("cursor", None)
+    table = Table(
+        id="events",
+        caption="操作记录",
+        narrow="scroll",
+        columns=[
+            Column(label="时间"),
+            Column(label="操作人"),
+            Column(label="动作"),
+            Column(label="对象", wide=True),
+            Column(label="结果"),
+            Column(label="区域 / 机构"),
+            Column(label="叶哈希"),
+        ],
+        rows=[_row(event) for event in found.rows],
+        pages=Pages(size=size, previous=found.previous, next=found.next, sizes=SIZES),
+        toolbar=[
+            Action(
+                label=label,
+                icon="arrow-down-tray",
+                url=f"{reverse('trail-export', args=[kind])}?{query.urlencode()}",
+            )
+            for kind, label in (("csv", "CSV"), ("jsonl", "JSON Lines"))
+        ],
+        empty_title="没有符合条件的记录" if form.is_valid() else "查询条件有误",
+        empty_text="请放宽查询条件后再试；只显示您数据范围内的操作。",
+    )
+    return render(
+        request,
+        "audit/trail.html",
+        {
+            "form": form,
+            "table": table,
+            "breadcrumbs": [{"label": "监督", "url": ""}, {"label": "全程留痕", "url": ""}],
+        },
+    )
+
+
+def _row(event: Event) -> Row:
+    place = event.institution_code or event.region_code
+    return Row(
+        key=str(event.pk),
+        label=f"{event.action} {event.subject}",
+        tone="" if event.outcome == "ok" else "warn",
+        cells=[
+            Cell(
+                text=f"{clock.local(event.at):%Y-%m-%d %H:%M:%S}",
+                url=reverse("trail-event", args=[event.pk]),
+            ),
+            Cell(text=event.actor),
+            Cell(text=event.action, code=True),
+            Cell(text=event.subject),
+            _outcome(event.outcome),
+            Cell(text=place, code=bool(place)),
+            Cell(text=bytes(event.leaf).hex()[:12] + "…", code=True, title=bytes(event.leaf).hex()),
+        ],
+    )
+
+
+def _outcome(outcome: str) -> Cell:
+    word, tone = OUTCOMES.get(outcome, (outcome, "warn"))
+    return Cell(text=word, tone=tone)
+
+
+@requires("trail.view")
+@require_GET
+def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """One event: its canonical body, and whether body, columns and leaf hash still agree."""
+    found = get_object_or_404(Event.objects.visible_to(person_of(request)), pk=pk)
+    body = bytes(found.body)
+    recomputed = trail.leaf_hash(body, found.alg)
+    same = recomputed == bytes(found.leaf)
+    differing = _differing(found, body)
+    facts = [
+        {"label": "时间", "value": f"{clock.local(found.at):%Y-%m-%d %H:%M:%S.%f}"},
+        {"label": "操作人", "value": found.actor},
+        {"label": "动作", "value": found.action, "code": True},
+        {"label": "对象", "value": found.subject},
+        {
+            "label": "结果",
+            "value": _outcome(found.outcome).text,
+            "tone": _outcome(found.outcome).tone,
+        },
+        {"label": "区域", "value": found.region_code},
+        {"label": "机构", "value": found.institution_code, "code": bool(found.institution_code)},
+        {"label": "事件编号", "value": str(found.pk), "code": True},
+    ]
+    proof = [
+        {
+            "label": f"记录的叶哈希（{found.alg.upper()}）",
+            "value": bytes(found.leaf).hex(),
+            "code": True,
+        },
+        {"label": "由正文重算的叶哈希", "value": recomputed.hex(), "code": True},
+        {
+            "label": "哈希核对",
+            "value": "一致" if same else "不一致",
+            "tone": "ok" if same else "bad",
+        },
+        {
+            "label": "字段与正文核对",
+            "value": "一致" if not differing else f"不一致：{'、'.join(differing)}",
+            "tone": "bad" if differing else "ok",
+        },
+    ]
+    return render(
+        request,
+        "audit/event.html",
+        {
+            "event": found,
+            "facts": facts,
+            "proof": proof,
+            "whole": same and not differing,
+            "lines": [trail.one_line(line, 2000) for line in _pretty(body).split("\n")],
+            "canonical": trail.one_line(body.decode(errors="backslashreplace"), 100_000),
+            "size": len(body),
+            "breadcrumbs": [
+                {"label": "监督", "url": ""},
+                {"label": "全程留痕", "url": reverse("trail")},
+                {"label": "操作记录", "url": ""},
+            ],
+        },
+    )
+
+
+def _pretty(body: bytes) -> str:
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False, indent=2, sort_keys=True)
+    except ValueError:
+        return body.decode(errors="backslashreplace")
+
+
+def _differing(found: Event, body: bytes) -> list[str]:
+    """Columns that do not say what the body says; texts are compared as columns store them."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return ["正文不是 JSON"]
+    wrong = [
+        column
+        for column, name in IN_BODY.items()
+        if getattr(found, column) != trail.one_line(str(said.get(name, "")), _longest(column))
+    ]
+    if said.get("id") != str(found.pk):
+        wrong.append("id")
+    return wrong
+
+
+def _longest(column: str) -> int:
+    """How many characters a column of events keeps."""
+    field = Event._meta.get_field(column)
+    return (field.max_length or 0) if isinstance(field, Field) else 0
+
+
+@requires("trail.view")
+@require_GET
+def export(request: HttpRequest, kind: str) -> StreamingHttpResponse:
+    """Everything that the query finds, as CSV with a byte order mark or JSON Lines of the bodies.
+
+    Exporting is an act: it is recorded before the first row leaves.
+    """
+    form = TrailQuery(request.GET)
+    if kind not in WRITERS or not form.is_valid():
+        raise Http404(kind)
+    user = person_of(request)
+    rows = form.narrow(Event.objects.visible_to(user)).order_by("-at", "-pk")
+    asked = {key: str(value) for key, value in form.cleaned_data.items() if value}
+    scope = user.scope_codes()
+    trail.record(
+        by=user.username,
+        at=clock.now(),
+        action="trail.export",
+        subject="trail",
+        region_code=user.region_id or "",
+        institution_code=user.institution_id or "",
+        detail={"format": kind, "query": asked, "scope": scope.setting()},
+    )
+    writer, content_type = WRITERS[kind]
+    response = StreamingHttpResponse(
+        writer(rows.iterator(chunk_size=2000)), content_type=content_type
+    )
+    name = f"trail-{clock.today():%Y%m%d}.{kind}"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+class _Line:
+    """A file that hands back what is written to it, for the csv writer."""
+
+    @staticmethod
+    def write(text: str) -> str:
+        return text
+
+
+def _csv(rows: Iterable[Event]) -> Iterator[str]:
+    writer = csv.writer(_Line())
+    yield "\ufeff" + writer.writerow(CSV_HEADS)
+    for row in rows:
+        yield writer.writerow(
+            [
+                _harmless(value)
+                for value in (
+                    clock.local(row.at).isoformat(),
+                    row.actor,
+                    row.action,
+                    row.subject,
+                    row.outcome,
+                    row.region_code,
+                    row.institution_code,
+                    row.alg,
+                    bytes(row.leaf).hex(),
+                    str(row.pk),
+                )
+            ]
+        )
+
+
+def _harmless(value: str) -> str:
+    return f"'{value}" if value.startswith(FORMULA) else value
+
+
+def _json_lines(rows: Iterable[Event]) -> Iterator[str]:
+    for row in rows:
+        body = bytes(row.body).decode(errors="backslashreplace")
+        yield (
+            json.dumps(
+                {"alg": row.alg, "leaf": bytes(row.leaf).hex(), "body": body}, ensure_ascii=True
+            )
+            + "\n"
+        )
+
+
+WRITERS = {
+    "csv": (_csv, "text/csv; charset=utf-8"),
+    "jsonl": (_json_lines, "application/x-ndjson"),
+}

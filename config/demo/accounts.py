@@ -1,0 +1,115 @@
+"""Log-ins of the demonstration, one per role and place, and an API client per hospital."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+
+from config.demo import CLIENT_KEY, LOGIN_KEY, TODAY, moment
+from config.demo.hospitals import HOSPITALS
+from config.roles import ROLES
+from institutions.models import ApiClient, User
+
+
+@dataclass(frozen=True)
+class Account:
+    """A log-in: `place` is an area code, a hospital's key, or empty."""
+
+    username: str
+    role: str
+    place: str = ""
+
+
+ACCOUNTS = (
+    Account("policy.nantong", "policy_staff", "320600"),
+    Account("policy2.nantong", "policy_staff", "320600"),
+    Account("policy.wenzhou", "policy_staff", "330300"),
+    Account("policy.ningxia", "policy_staff", "640000"),
+    Account("reviewer.nantong", "reviewer", "320600"),
+    Account("reviewer.haimen", "reviewer", "320614"),
+    Account("reviewer.wenzhou", "reviewer", "330300"),
+    Account("reviewer.jilin", "reviewer", "220000"),
+    Account("reviewer.yinchuan", "reviewer", "640100"),
+    Account("clerk.nantong", "settlement_clerk", "320600"),
+    Account("clerk.wenzhou", "settlement_clerk", "330300"),
+    Account("clerk.jilin", "settlement_clerk", "220000"),
+    Account("information.wenzhou", "information", "330300"),
+    Account("supervisor.nantong", "supervisor", "320600"),
+    Account("supervisor.ruian", "supervisor", "330381"),
+    Account("auditor.nantong", "auditor", "320600"),
+    Account("auditor.jilin", "auditor", "220000"),
+    Account("hospital.nantong1", "hospital", "nt1"),
+    Account("hospital.nantong2", "hospital", "nt2"),
+    Account("hospital.wenzhou1", "hospital", "wz1"),
+    Account("hospital.jilin1", "hospital", "jl1"),
+    Account("health.jilin", "health_commission", "220000"),
+    Account("centre.jilin", "telemedicine_centre", "220000"),
+    Account("system.admin", "system_admin"),
+    Account("security.admin", "security_admin"),
+    Account("audit.admin", "audit_admin", "320600"),
+)
+
+
+def make_users() -> int:
+    """Store the log-ins; they share one password, hashed once."""
+    shared = make_password(LOGIN_KEY)
+    User.objects.bulk_create(
+        User(
+            username=account.username,
+            password=shared,
+            display_name=f"{ROLES[account.role].label}（示例）",
+            role=account.role,
+            region_id=account.place if account.place.isdigit() else None,
+            institution_id=HOSPITALS[account.place].code if account.place in HOSPITALS else None,
+            password_changed_at=moment(TODAY),
+        )
+        for account in ACCOUNTS
+    )
+    return len(ACCOUNTS)
+
+
+def make_api_clients() -> int:
+    """Store one OAuth client per invented hospital; they share one secret, hashed once."""
+    shared = make_password(CLIENT_KEY)
+    ApiClient.objects.bulk_create(
+        ApiClient(
+            client_id=client_id(key),
+            client_secret=shared,
+            client_type=ApiClient.CLIENT_CONFIDENTIAL,
+            authorization_grant_type=ApiClient.GRANT_CLIENT_CREDENTIALS,
+            name=f"{hospital.name} 接口（示例）",
+            institution_id=hospital.code,
+        )
+        for key, hospital in HOSPITALS.items()
+    )
+    return len(HOSPITALS)
+
+
+def client_id(key: str) -> str:
+    """The OAuth client id of a demonstration hospital."""
+    return f"demo-{key}"
+
+
+def logins() -> list[dict[str, str]]:
+    """Log-ins for the log-in page: username, role, place; empty unless this is a demonstration.
+
+    `scope` repeats the place under the name that the page uses.
+    """
+    if settings.PRODUCTION or settings.DEMO_TODAY is None:
+        return []
+    rows = User.objects.filter(
+        username__in=[account.username for account in ACCOUNTS], is_active=True
+    ).select_related("region", "institution")
+    found = {row.username: row for row in rows}
+    return [_login(found[account.username]) for account in ACCOUNTS if account.username in found]
+
+
+def _login(user: User) -> dict[str, str]:
+    place = str(user.institution or user.region or "全系统")
+    return {
+        "username": user.username,
+        "role": ROLES[user.role].label,
+        "place": place,
+        "scope": place,
+        "password": LOGIN_KEY,
+    }

@@ -1,0 +1,109 @@
+"""The demonstration in order: each step is one transaction and leaves its mark in the trail."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from config.demo import ACTOR, TODAY, moment
+from config.demo.accounts import make_api_clients, make_users
+from config.demo.claims import Maker
+from config.demo.hospitals import make_hospitals
+from config.demo.inbox import make_tasks
+from config.demo.marks import LAST, mark, marked
+from config.demo.parameters import include_jilin
+from config.demo.people import make_people
+from config.demo.physicians import make_physicians
+from config.demo.places import make_regions
+from config.demo.sending import doorbells_unplugged, send, send_paused, send_reversals
+from institutions.access import EVERYTHING, scoped
+from institutions.holidays import NATIONAL, import_year, national_year
+from institutions.models import CalendarDay
+from pricing.commands import load_shipped
+from pricing.releases import current
+
+YEARS = range(TODAY.year - 2, TODAY.year + 3)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is made: settled claims, and claims of the paused batch."""
+
+    claims: int
+    paused: int
+
+
+def run(size: Size) -> Iterator[tuple[str, str]]:
+    """Make what is missing; yields (what, how much) after each step."""
+    for name, label, step in RECORDS:
+        if not marked(name):
+            with scoped(EVERYTHING):
+                result = step()
+                mark(name, result)
+            yield label, result
+    maker = Maker(current())
+    for name, label, step_of in CLAIMS:
+        if marked(name):
+            continue
+        with doorbells_unplugged():
+            result = step_of(maker, size)
+        with scoped(EVERYTHING):
+            mark(name, result)
+        yield label, result
+
+
+def _calendar() -> str:
+    national = CalendarDay.objects.filter(region_code=NATIONAL)
+    for year in YEARS:
+        if national.filter(day__year=year).exists():
+            continue
+        import_year(
+            year=year, region=NATIONAL, rows=national_year(year), by=ACTOR, at=moment(TODAY)
+        )
+    return f"{YEARS[0]}–{YEARS[-1]}年"
+
+
+def _policies() -> str:
+    loaded = load_shipped(by=ACTOR, at=moment(TODAY))
+    include_jilin()
+    return f"{len(loaded)} 份文件与参数集，另发布 1 份示例参数新版本"
+
+
+def _people() -> str:
+    persons, visits = make_people()
+    return f"{persons} 人，线下就诊 {visits} 次"
+
+
+def _send(maker: Maker, size: Size) -> str:
+    files, singles = send(maker, size.claims)
+    return f"{size.claims} 张：批量 {files} 个文件，逐笔 {singles} 张"
+
+
+def _paused(maker: Maker, size: Size) -> str:
+    batch = send_paused(maker, size.paused)
+    return f"批次 {batch.pk}：{size.paused} 张待结算，可在页面继续"
+
+
+def _tasks(maker: Maker, size: Size) -> str:
+    with scoped(EVERYTHING):
+        return f"{make_tasks(current())} 项"
+
+
+Step = Callable[[], str]
+RECORDS: tuple[tuple[str, str, Step], ...] = (
+    ("regions", "行政区划", lambda: f"{make_regions()} 个"),
+    ("calendar", "工作日历", _calendar),
+    ("policies", "政策与参数", _policies),
+    ("institutions", "医疗机构", lambda: f"{make_hospitals()} 家，含宁夏名单内 38 家"),
+    ("physicians", "医师", lambda: f"{make_physicians()} 人"),
+    ("people", "参保人员", _people),
+    (
+        "accounts",
+        "账号与接口",
+        lambda: f"{make_users()} 个登录账号，{make_api_clients()} 个接口客户端",
+    ),
+)
+CLAIMS: tuple[tuple[str, str, Callable[[Maker, Size], str]], ...] = (
+    ("claims", "费用申报", _send),
+    ("reversals", "冲正", lambda maker, size: f"{send_reversals(size.claims)} 笔"),
+    ("paused", "暂停的批次", _paused),
+    (LAST, "待办", _tasks),
+)

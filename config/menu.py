@@ -1,0 +1,90 @@
+"""What every page shows around its content: menu by permission, role, scope, the demo's fixed today."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.urls import NoReverseMatch, reverse
+
+from config.roles import ROLES
+
+
+@dataclass(frozen=True)
+class Entry:
+    label: str
+    url_name: str
+    icon: str
+    permission: str
+
+
+MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    ("", (Entry("工作台", "workbench", "home", "workbench.view"),)),
+    (
+        "结算",
+        (
+            Entry("申报与结算", "claims", "document-currency-yen", "claims.view"),
+            Entry("批量结算", "batches", "queue-list", "batches.view"),
+            Entry("试算", "trial", "calculator", "trials.run"),
+        ),
+    ),
+    (
+        "政策与机构",
+        (
+            Entry("价格目录", "prices", "book-open", "prices.view"),
+            Entry("医疗机构", "institutions", "building-office-2", "institutions.view"),
+        ),
+    ),
+    ("监督", (Entry("全程留痕", "trail", "finger-print", "trail.view"),)),
+)
+
+
+def page(request) -> dict:
+    """Context of base.html: menu, user menu, scope, demo banner."""
+    context = {"demo_today": settings.DEMO_TODAY}
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return context
+    role = ROLES.get(user.role)
+    return context | {
+        "menu": _menu(request, user),
+        "role_label": role.label if role else "",
+        "scope_label": str(user.institution or user.region or ""),
+        "user_initial": str(user)[:1],
+        "user_menu": [
+            {"label": "修改密码", "url": _url("account_change_password"), "icon": "key"},
+            {"label": "两步验证", "url": _url("mfa_index"), "icon": "shield-check"},
+        ],
+    }
+
+
+def home(user) -> str:
+    """Where a person begins: the first page that the role may open, else the account."""
+    for _, entries in MENU:
+        for entry in entries:
+            if user.may(entry.permission) and (url := _url(entry.url_name)):
+                return url
+    return _url("mfa_index")
+
+
+def _menu(request, user) -> list[dict]:
+    groups = []
+    for label, entries in MENU:
+        items = [
+            {
+                "label": entry.label,
+                "url": url,
+                "icon": entry.icon,
+                "current": request.path == url or (url != "/" and request.path.startswith(url)),
+            }
+            for entry in entries
+            if user.may(entry.permission) and (url := _url(entry.url_name))
+        ]
+        if items:
+            groups.append({"label": label, "items": items})
+    return groups
+
+
+def _url(name: str) -> str:
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,61 @@
+"""Role → permissions: the one table. May (this person) is here; can (this state) is in procedures.
+
+三权分立 (等保三级): system, security and audit administrators share no permission but to log in.
+"""
+
+from dataclasses import dataclass
+
+BUREAU, AGENCY, HOSPITAL, HEALTH, ADMIN = "医保行政", "医保经办", "医疗机构", "卫生健康", "系统管理"
+
+
+@dataclass(frozen=True)
+class Role:
+    label: str
+    side: str
+    permissions: frozenset[str]
+    scope: str = "region"  #: region · institution · none
+
+
+def _role(label: str, side: str, permissions: str, scope: str = "region") -> Role:
+    return Role(label, side, frozenset(permissions.split()), scope)
+
+
+SEE_CLAIMS = "workbench.view claims.view persons.view institutions.view prices.view trials.run"
+
+ROLES: dict[str, Role] = {
+    "policy_staff": _role(
+        "政策管理", BUREAU,
+        "workbench.view claims.view institutions.view prices.view trials.run releases.view "
+        "releases.draft releases.publish batches.view",
+    ),
+    "reviewer": _role("经办审核", AGENCY, f"{SEE_CLAIMS} claims.review releases.view batches.view"),
+    "settlement_clerk": _role(
+        "经办结算", AGENCY,
+        f"{SEE_CLAIMS} claims.reverse batches.view batches.run releases.view",
+    ),
+    "information": _role(
+        "信息部门", BUREAU,
+        "workbench.view institutions.view prices.view trials.run releases.view batches.view",
+    ),
+    "supervisor": _role(
+        "基金监管", BUREAU, f"{SEE_CLAIMS} releases.view batches.view trail.view"
+    ),
+    "auditor": _role("审计人员", BUREAU, f"{SEE_CLAIMS} releases.view batches.view trail.view"),
+    "hospital": _role(
+        "医院医保办", HOSPITAL,
+        "workbench.view claims.view claims.reverse institutions.view prices.view trials.run "
+        "batches.view batches.run",
+        scope="institution",
+    ),
+    "health_commission": _role(
+        "卫生健康委", HEALTH, "workbench.view institutions.view prices.view releases.view"
+    ),
+    "telemedicine_centre": _role(
+        "远程医疗服务中心", HEALTH, "workbench.view institutions.view prices.view trials.run"
+    ),
+    "system_admin": _role("系统管理员", ADMIN, "system.configure accounts.manage", scope="none"),
+    "security_admin": _role("安全管理员", ADMIN, "grants.manage", scope="none"),
+    "audit_admin": _role("审计管理员", ADMIN, "trail.view"),
+}  # fmt: skip
+
+PERMISSIONS = frozenset().union(*(role.permissions for role in ROLES.values()))

@@ -1,0 +1,366 @@
+"""One settings file, read from the environment; nothing unparsable is guessed.
+
+DJANGO_ENV is development (default), test or production. Production refuses to start with debug
+pages, default or short keys, or no host names; `config.health` refuses a server that loses commits.
+"""
+
+import os
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from config.embedded import Servers
+
+
+def flag(name: str, default: bool) -> bool:
+    """A boolean of the environment; a word that is neither yes nor no is refused."""
+    text = os.environ.get(name, "").strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off"}:
+        return False
+    if text == "":
+        return default
+    raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.")
+
+
+def number(name: str, default: int) -> int:
+    """A whole number of the environment."""
+    text = os.environ.get(name, "").strip()
+    try:
+        return int(text) if text else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {text!r}.") from None
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma separated list of the environment, without empty entries."""
+    return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def day(name: str) -> date | None:
+    """An ISO date of the environment, or None when it is not set."""
+    text = os.environ.get(name, "").strip()
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be an ISO date, not {text!r}.") from None
+
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENVIRONMENT = os.environ.get("DJANGO_ENV", "development")
+if ENVIRONMENT not in {"development", "test", "production"}:
+    raise ImproperlyConfigured(
+        f"DJANGO_ENV must be development, test or production, not {ENVIRONMENT!r}."
+    )
+PRODUCTION = ENVIRONMENT == "production"
+
+# Database, broker, uploads, collected static files, logs and compiled code of this copy.
+VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").resolve()
+(VAR_DIR / "logs").mkdir(parents=True, exist_ok=True)
+os.environ.setdefault("NUMBA_CACHE_DIR", str(VAR_DIR / "numba"))  # read when numba is imported
+
+DEBUG = flag("DEBUG", default=False)
+DEFAULT_KEY = "this-key-is-public-and-only-for-development-and-tests-of-the-portal"
+SECRET_KEY = os.environ.get("SECRET_KEY") or DEFAULT_KEY
+# Key of personal fields at rest and of keyed hashes in the trail.
+FIELD_KEY = os.environ.get("FIELD_KEY") or DEFAULT_KEY
+FIELD_KEYS_OLD = words("FIELD_KEYS_OLD")  # still readable while fields are encrypted anew
+# May a claim be settled by example parameters (示例参数)? Never where real money is paid.
+EXAMPLE_PARAMETERS = flag("EXAMPLE_PARAMETERS", default=not PRODUCTION)
+ALLOWED_HOSTS = words("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
+CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+DEMO_TODAY = day("DEMO_TODAY")  # the fixed today of demonstration data
+
+if PRODUCTION:
+    if DEBUG:
+        raise ImproperlyConfigured("Production refuses DEBUG: its pages show settings and data.")
+    for name, key in (("SECRET_KEY", SECRET_KEY), ("FIELD_KEY", FIELD_KEY)):
+        if key == DEFAULT_KEY or len(key) < 50 or len(set(key)) < 5:
+            raise ImproperlyConfigured(
+                f"Production needs its own random {name} of 50 characters or more."
+            )
+    if SECRET_KEY == FIELD_KEY:
+        raise ImproperlyConfigured("Production needs a FIELD_KEY that differs from SECRET_KEY.")
+    if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
+        raise ImproperlyConfigured("Production needs ALLOWED_HOSTS: its host names, no wildcard.")
+
+INSTALLED_APPS = [
+    "config.apps.PortalConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "axes",
+    "csp",
+    "oauth2_provider",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "heroicons",
+    "audit",
+    "institutions",
+    "pricing",
+    "agreements",
+    "settlement",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.login.SessionEndsMiddleware",
+    "institutions.access.ScopeMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROLE_TABLE = "config.roles.ROLES"
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.menu.page",
+            ],
+        },
+    },
+]
+
+# --- Database and broker: the private servers of VAR_DIR unless the environment names others ---
+SERVERS = {} if os.environ.get("DATABASE_URL") else Servers(VAR_DIR).urls()
+DATABASE_URL = os.environ.get("DATABASE_URL") or SERVERS["DATABASE_URL"]
+DATABASE_OWNER_URL = os.environ.get("DATABASE_OWNER_URL") or SERVERS.get(
+    "DATABASE_OWNER_URL", DATABASE_URL
+)
+DATABASE_SETTLER_URL = os.environ.get("DATABASE_SETTLER_URL") or SERVERS.get(
+    "DATABASE_SETTLER_URL", DATABASE_URL
+)
+REDIS_URL = os.environ.get("REDIS_URL") or Servers(VAR_DIR).urls()["REDIS_URL"]
+
+
+def database(url: str) -> dict[str, object]:
+    """Django's settings for one role's address; connections are kept and checked before use."""
+    return {**dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True)}
+
+
+# Tables belong to the owner, so migrations run as the owner; nothing else does.
+OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations"}
+AS_OWNER = sys.argv[1:2] != [] and sys.argv[1] in OWNER_COMMANDS
+DATABASES = {
+    "default": database(DATABASE_OWNER_URL if AS_OWNER else DATABASE_URL),
+    "settler": {**database(DATABASE_SETTLER_URL), "TEST": {"MIRROR": "default"}},
+}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    if ENVIRONMENT == "test"
+    else {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+}
+
+# --- Celery: the database is the queue of record, the broker a doorbell ---
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300, "unacked_restore_throttle": 1}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_RESULT_BACKEND = None
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True  # otherwise a killed child's task is lost
+CELERY_TASK_SOFT_TIME_LIMIT = 60
+CELERY_TASK_TIME_LIMIT = 90
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_DB_REUSE_MAX = 1000  # without it the connection is closed after every task
+CELERY_TIMEZONE = "Asia/Shanghai"
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
+    "sweep": {"task": "settlement.sweep", "schedule": 20.0},
+}
+
+# --- Who may enter ---
+AUTH_USER_MODEL = "institutions.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "config.login.CharacterClassesValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+SESSION_COOKIE_AGE = 15 * 60  # idle: every request starts it anew (GB/T 22239 身份鉴别 b)
+SESSION_SAVE_EVERY_REQUEST = True
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SESSION_ABSOLUTE_AGE = 8 * 60 * 60  # from log-in, however busy (config.login)
+
+ACCOUNT_ADAPTER = "config.login.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_SESSION_REMEMBER = False  # no “remember me”: a session ends with the browser
+ACCOUNT_RATE_LIMITS = {"login_failed": None}  # axes counts them, per account
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "互联网医疗医保监管与结算平台"
+
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = ["username"]  # a forged address must not reset the count
+SILENCED_SYSTEM_CHECKS = ["axes.W006"]  # wants the address as well; the account alone is stricter
+AXES_USERNAME_CALLABLE = "config.login.attempted_name"  # allauth says login, Django username
+AXES_RESET_ON_SUCCESS = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "institutions.ApiClient"
+OAUTH2_PROVIDER = {
+    "SCOPES": {
+        "claims:read": "查询结算申请",
+        "claims:write": "上报与冲正结算申请、上传凭据",
+        "trial": "试算",
+    },
+    "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
+    "PKCE_REQUIRED": True,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"],
+    # RFC 9700, each advice of it: among them no token in a URL and none stored in clear.
+    **{
+        f"COMPLIANT_BCP_RFC9700_{advice}": True
+        for advice in (
+            "IMPLICIT_GRANT",
+            "PASSWORD_GRANT",
+            "PKCE_METHOD",
+            "PKCE_REQUIRED",
+            "ACCESS_TOKEN_TRANSPORT",
+            "AUTHZ_RESPONSE_ISS",
+            "TOKEN_STORAGE",
+            "REFRESH_TOKEN",
+            "REDIRECT_URI_SCHEME",
+            "REDIRECT_URI_MATCHING",
+        )
+    },
+}
+
+# --- REST ---
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "config.problems.handle",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "互联网医疗医保监管与结算平台",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Pages ---
+LANGUAGE_CODE = "zh-hans"
+LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
+TIME_ZONE = "Asia/Shanghai"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_ROOT = VAR_DIR / "uploads"
+# Names carry the content's hash: browsers keep files for ever. Compressing is the TLS proxy's part.
+PLAIN, HASHED = "StaticFilesStorage", "ManifestStaticFilesStorage"
+STATIC_CLASS = PLAIN if ENVIRONMENT == "test" else HASHED
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": f"django.contrib.staticfiles.storage.{STATIC_CLASS}"},
+}
+WHITENOISE_USE_FINDERS = ENVIRONMENT == "test" or DEBUG
+FILE_UPLOAD_PERMISSIONS = 0o640
+DATA_UPLOAD_MAX_MEMORY_SIZE = number("UPLOAD_MAX_BYTES", 8 * 1024 * 1024)
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = True
+if PRODUCTION:
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    if flag("BEHIND_TLS_PROXY", default=False):
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Logs: standard error, and a file of VAR_DIR that may be rotated from outside ---
+LOG_HANDLERS = ["stderr"] if ENVIRONMENT == "test" else ["stderr", "file"]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name} [{process}] {message}", "style": "{"}
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "file": {
+            "class": "logging.handlers.WatchedFileHandler",
+            "filename": VAR_DIR / "logs" / "portal.log",
+            "formatter": "line",
+            "delay": True,
+            "encoding": "utf-8",
+        },
+    },
+    "root": {"handlers": LOG_HANDLERS, "level": os.environ.get("LOG_LEVEL", "INFO").upper()},
+    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
+}

@@ -1,0 +1,21 @@
+"""Addresses of the portal."""
+
+from django.urls import include, path
+
+from config.health import healthz
+from config.views import gallery
+from settlement.trial_api import TrialView
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("api/v1/", include("settlement.batch_api")),
+    path("api/v1/trials", TrialView.as_view(), name="trials"),
+    path("api/v1/", include("config.api")),
+    path("gallery/", gallery, name="gallery"),
+    path("accounts/", include("config.accounts")),
+    path("", include("audit.urls")),
+    path("", include("pricing.urls")),
+    path("", include("agreements.urls")),  # its list of institutions comes before their files
+    path("", include("institutions.urls")),
+    path("", include("settlement.urls")),
+]

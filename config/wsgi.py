@@ -1,0 +1,19 @@
+"""The web process: gunicorn config.wsgi."""
+
+import os
+
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.wsgi import get_wsgi_application
+
+
+def serve() -> WSGIHandler:
+    """The application, once the database is known to keep what it acknowledges."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    handler = get_wsgi_application()
+    from config.health import refuse_unsafe_databases
+
+    refuse_unsafe_databases()
+    return handler
+
+
+application = serve()

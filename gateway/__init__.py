@@ -1,0 +1,1 @@
+"""The national interface that hospitals' existing systems speak. Stands below config only."""

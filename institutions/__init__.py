@@ -1,0 +1,1 @@
+"""Who and where: regions, calendars, users, medical institutions, physicians, API clients."""

@@ -1,0 +1,259 @@
+"""PURE. Lint rules of a policy text: what a schema cannot say. Each yields (key path, message)."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pricing.policy import RATIO_ONE, Policy
+from pricing.rules import VOCABULARY
+
+KeyPath = tuple[str | int, ...]
+Fault = tuple[KeyPath, str]
+
+
+@dataclass(frozen=True)
+class LintRule:
+    """A rule and the sections it reads; it is skipped while one of them has not its shape."""
+
+    check: Callable[[Policy], Iterator[Fault]]
+    sections: tuple[str, ...]
+
+
+RULES: list[LintRule] = []
+MOST = 10**12  #: fen; more is a slip of the pen
+
+
+def lint(*sections: str) -> Callable:
+    """Register a rule that reads these sections."""
+
+    def register(check: Callable[[Policy], Iterator[Fault]]) -> Callable:
+        RULES.append(LintRule(check, sections))
+        return check
+
+    return register
+
+
+def _entries(policy: Policy, section: str) -> Iterator[tuple[int, dict]]:
+    yield from enumerate(policy.section(section, ()))
+
+
+@lint("effective")
+def dates_in_order(policy: Policy) -> Iterator[Fault]:
+    first, last = policy.effective
+    if last is not None and last < first:
+        yield ("effective", "until"), f"止日 {last} 早于起日 {first}"
+
+
+@lint("rows")
+def rows_do_not_overlap(policy: Policy) -> Iterator[Fault]:
+    spans: dict[str, list[tuple[dt.date, dt.date, int]]] = {}
+    for number, row in _entries(policy, "rows"):
+        last = row["until"] or dt.date.max
+        if last < row["from"]:
+            yield ("rows", number, "until"), f"止日 {last} 早于起日 {row['from']}"
+        for first_other, last_other, other in spans.get(row["key"], ()):
+            if row["from"] <= last_other and first_other <= last:
+                message = f"{row['key']} 与第 {other + 1} 行的有效期重叠"
+                yield ("rows", number, "from"), message
+        spans.setdefault(row["key"], []).append((row["from"], last, number))
+
+
+@lint("rows")
+def row_values_in_bounds(policy: Policy) -> Iterator[Fault]:
+    for number, row in _entries(policy, "rows"):
+        path: KeyPath = ("rows", number, "value")
+        if row["key"].endswith("_tiers"):
+            yield from _tiers(row["value"], path)
+        elif row["key"].endswith("_fund_ratio"):
+            expected = f"比例应为 0 与 {RATIO_ONE} 之间的整数"
+            yield from _numbers(row["value"], RATIO_ONE, expected, path)
+        elif row["key"].endswith(("_deductible", "_annual_limit", "_price")):
+            yield from _numbers(row["value"], MOST, "金额应为不小于 0 的整数（分）", path)
+
+
+def _numbers(value: object, most: int, expected: str, path: KeyPath) -> Iterator[Fault]:
+    for number in _by_class(value):
+        if not _whole(number, most):
+            yield path, f"{expected}，现为 {number!r}"
+
+
+def _by_class(value: object) -> list:
+    return list(value.values()) if isinstance(value, dict) else [value]
+
+
+def _whole(value: object, most: int = MOST) -> bool:
+    return type(value) is int and 0 <= value <= most
+
+
+def _tiers(tiers: object, path: KeyPath) -> Iterator[Fault]:
+    if not isinstance(tiers, list) or not all(isinstance(tier, dict) for tier in tiers):
+        yield path, "应为 [{above, ratio}, …]"
+        return
+    before = -1
+    for number, tier in enumerate(tiers):
+        above = tier.get("above")
+        if not _whole(tier.get("ratio"), RATIO_ONE) or not _whole(above):
+            yield (*path, number), f"应有 above（分）和 0 与 {RATIO_ONE} 之间的 ratio"
+            return
+        if above <= before:
+            yield (*path, number, "above"), f"分段起点应递增，{above} 不大于 {before}"
+        before = above
+
+
+WAYS = ("per_visit_by_class", "ratio", "ratio_by_class", "tiers", "refer_to")
+
+
+@lint("fund_pays")
+def one_way_of_paying(policy: Policy) -> Iterator[Fault]:
+    seen = set()
+    for number, entry in _entries(policy, "fund_pays"):
+        path: KeyPath = ("fund_pays", number)
+        ways = [key for key in WAYS if key in entry]
+        if len(ways) != 1:
+            yield path, f"应恰有 {'、'.join(WAYS)} 之一"
+        if "per_visit_by_class" in ways and {"deductible", "annual_limit"} & entry.keys():
+            yield path, "按次定额不能另有起付线或年度限额"
+        if entry["scheme"] in seen:
+            yield (*path, "scheme"), f"险种 {entry['scheme']} 重复"
+        seen.add(entry["scheme"])
+        yield from _tiers(entry.get("tiers", []), (*path, "tiers"))
+
+
+@lint("items")
+def codes_once(policy: Policy) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for number, item in _entries(policy, "items"):
+        for key, codes in (("code", [item["code"]]), ("aliases", item.get("aliases", ()))):
+            for code in codes:
+                if code in seen:
+                    yield ("items", number, key), f"编码 {code} 重复"
+                seen.add(code)
+
+
+@lint("items", "services")
+def billable_items_are_priced(policy: Policy) -> Iterator[Fault]:
+    for number, item in _entries(policy, "items"):
+        if item.get("billable", True) and "price_by_class" not in item:
+            message = "可计价项目缺少 price_by_class（不收费的分类标题写 billable: false）"
+            yield ("items", number), message
+
+
+@lint("items", "caps", "requires")
+def items_are_known(policy: Policy) -> Iterator[Fault]:
+    known = {item["code"] for item in policy.section("items", ())}
+    for section in ("caps", "requires"):
+        for number, entry in _entries(policy, section):
+            for position, code in enumerate(entry.get("items", ())):
+                if code not in known:
+                    yield (section, number, "items", position), f"项目 {code} 不在 items 中"
+
+
+@lint("items", "caps")
+def caps_within_prices(policy: Policy) -> Iterator[Fault]:
+    prices = {item["code"]: item.get("price_by_class", {}) for item in policy.section("items", ())}
+    for number, cap in _entries(policy, "caps"):
+        for code in cap.get("items", ()):
+            for price_class, amount in (cap.get("by_class") or {}).items():
+                price = prices.get(code, {}).get(price_class)
+                if amount is not None and price is not None and amount > price:
+                    message = f"{code} 的最高支付标准 {amount} 高于价格 {price}"
+                    yield ("caps", number, "by_class", price_class), message
+
+
+@lint("caps")
+def caps_are_single(policy: Policy) -> Iterator[Fault]:
+    seen: set[tuple[str, str]] = set()
+    for number, cap in _entries(policy, "caps"):
+        if ("by_class" in cap) == ("parameter" in cap):
+            yield ("caps", number), "应恰有 by_class、parameter 之一"
+        if ("items" in cap) == ("services" in cap):
+            yield ("caps", number), "应恰有 items、services 之一"
+        kinds = ("public", "private") if cap["ownership"] == "any" else (cap["ownership"],)
+        for name in (*cap.get("items", ()), *cap.get("services", ())):
+            for kind in kinds:
+                if (name, kind) in seen:
+                    yield ("caps", number), f"{name}（{kind}）已有最高支付标准"
+                seen.add((name, kind))
+
+
+@lint("price_classes", "items", "caps", "fund_pays")
+def classes_are_declared(policy: Policy) -> Iterator[Fault]:
+    declared = {entry["class"] for entry in policy.section("price_classes", ())}
+    keys = ("price_by_class", "by_class", "per_visit_by_class", "ratio_by_class")
+    for section in ("items", "caps", "fund_pays"):
+        for number, entry in _entries(policy, section):
+            for key in keys:
+                for price_class in entry.get(key, {}):
+                    if price_class not in declared:
+                        message = f"类别 {price_class} 未在 price_classes 中声明"
+                        yield (section, number, key, price_class), message
+
+
+@lint("requires")
+def rules_have_their_numbers(policy: Policy) -> Iterator[Fault]:
+    for number, entry in _entries(policy, "requires"):
+        rule = VOCABULARY[entry["rule"]]
+        for name in rule.numbers:
+            if name not in entry:
+                yield ("requires", number), f"规则 {rule.name} 缺少 {name}"
+        allowed = {*rule.numbers, *(("items",) if rule.name == "physician_experience" else ())}
+        for name in {"months", "names", "items"} & entry.keys() - allowed:
+            yield ("requires", number, name), f"规则 {rule.name} 没有 {name}"
+        if rule.name == "payable_services" and "services" not in entry:
+            yield ("requires", number), "规则 payable_services 缺少 services"
+
+
+@lint("clauses")
+def clauses_are_summarised(policy: Policy) -> Iterator[Fault]:
+    """Every clause cited in a policy has its summary; parameter files cite another document's."""
+    if policy.kind != "policy":
+        return
+    known = policy.section("clauses", {})
+    for path, value in _leaves(policy.data, ()):
+        name = str(path[-1])
+        cites = name == "clause" or name.endswith("_clause")
+        if cites and path[0] != "clauses" and value not in known:
+            yield path, f"条款“{value}”不在 clauses 中"
+
+
+@lint("clauses")
+def numbers_have_clauses(policy: Policy) -> Iterator[Fault]:
+    """A number stands in a mapping with a clause, or in a list or table of such a mapping."""
+    for path, value in _leaves(policy.data, ()):
+        if type(value) is int and len(path) > 1 and not _cited(policy.data, path):
+            yield path, "数字没有条款依据（所在键值表缺少 clause）"
+
+
+def _cited(data: dict, path: KeyPath) -> bool:
+    node: Any = data
+    for part in path[:-1]:
+        node = node[part]
+        if isinstance(node, dict) and any(str(key).endswith("clause") for key in node):
+            return True
+    return False
+
+
+def _leaves(node: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, (*path, key))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _leaves(value, (*path, number))
+    elif path:
+        yield path, node
+
+
+@lint("waves")
+def waves_add_up(policy: Policy) -> Iterator[Fault]:
+    waves = policy.section("waves", None)
+    if waves is None:
+        return
+    for number, batch in enumerate(waves["batches"]):
+        if batch["count"] != len(batch["hospitals"]):
+            message = f"家数 {batch['count']} 与名单 {len(batch['hospitals'])} 不符"
+            yield ("waves", "batches", number, "count"), message
+    total = sum(batch["count"] for batch in waves["batches"])
+    if total != waves["total"]:
+        yield ("waves", "total"), f"合计 {waves['total']} 与各批之和 {total} 不符"

@@ -1,0 +1,470 @@
+"""PURE. A policy document: parse its text, compile it with the parameters of a day to lookup tables.
+
+Everything settlement needs to know about a document is in the `Rules` that `compile_rules` returns:
+the ordered checks and the tables of prices, caps and benefits. No number of any document is here.
+"""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import yaml
+
+from pricing.rules import CODES, GROUPS, SERVICES, VOCABULARY, Rule
+
+RATIO_ONE = 10_000  #: ratios are per ten thousand
+MAX_CLASS = 9
+NONE = -1  #: "no value" in tables
+UNLIMITED = 2**60
+
+OWNERSHIPS = CODES["ownership"]
+SCHEMES = CODES["scheme"]
+TITLES = CODES["doctor_title"]
+AGREEMENT_STATES = CODES["agreement_state"]
+
+#: What a person still has of a year, stated in a trial: it stands for the benefit's own number.
+REMAINING = {"deductible_remaining": "deductible", "annual_limit_remaining": "annual_limit"}
+
+MODE_OPEN, MODE_FIXED, MODE_RATIO = 0, 1, 2
+
+
+class PolicyError(ValueError):
+    """The text is not a policy document; the message names what is expected (Chinese)."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A parsed document (kind `policy`) or parameter set (kind `parameters`)."""
+
+    data: dict
+
+    slug = property(lambda self: self.data["slug"])
+    kind = property(lambda self: self.data["kind"])
+    region = property(lambda self: self.data["region"])
+    document = property(lambda self: self.data["document"])
+    title = property(lambda self: self.data.get("title", ""))
+
+    def section(self, name: str, default):
+        """A top-level section; an absent or empty one is `default`."""
+        return self.data.get(name) or default
+
+    @property
+    def effective(self) -> tuple[dt.date, dt.date | None]:
+        span = self.data["effective"]
+        return span["from"], span.get("until")
+
+    def clause_text(self, clause: str) -> str:
+        """Our one-sentence summary of a clause; '' when the document gives none."""
+        return self.section("clauses", {}).get(clause, "")
+
+    def parameters(self, on: dt.date, *, examples: bool) -> dict[str, "Parameter"]:
+        """The rows in force on a day, by key; example rows only when asked for."""
+        rows = {}
+        for row in self.section("rows", ()):
+            if row["source_kind"] == "example" and not examples:
+                continue
+            if row["from"] <= on and (row.get("until") is None or on <= row["until"]):
+                rows[row["key"]] = Parameter(
+                    row["value"], row["source_kind"] == "example", row.get("label", "")
+                )
+        return rows
+
+    def change_days(self) -> set[dt.date]:
+        """The days on which another parameter row begins to hold."""
+        days = set()
+        for row in self.section("rows", ()):
+            days.add(row["from"])
+            if row.get("until"):
+                days.add(row["until"] + dt.timedelta(days=1))
+        return days
+
+
+def parse(text: str) -> Policy:
+    """Parse the YAML text. Raises PolicyError when it is no mapping or not of our format."""
+    try:
+        data = yaml.load(text, Loader=yaml.CSafeLoader)  # seven times as fast as safe_load
+    except yaml.YAMLError as error:
+        raise PolicyError(f"不是有效的 YAML：{error}") from error
+    if not isinstance(data, dict) or data.get("kind") not in ("policy", "parameters"):
+        raise PolicyError("应为一个政策文件（kind: policy）或参数集（kind: parameters）")
+    return Policy(data)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that a document only refers to."""
+
+    value: object
+    example: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A requirement as a document switches it on: its rule, clause, decision and numbers."""
+
+    number: int
+    rule: Rule
+    clause: str
+    decision: str
+    services: tuple[bool, ...]
+    when_given: bool
+    charge: bool | dict[str, bool] | None = None
+    numbers: dict = field(default_factory=dict)
+
+    @cached_property
+    def for_everything(self) -> bool:
+        return all(self.services[1:])
+
+
+@dataclass(frozen=True)
+class Benefit:
+    """How a scheme pays in scope at a price class: a fixed amount or a ratio (or left open)."""
+
+    mode: int = MODE_OPEN
+    fixed: int = 0
+    ratio: int = 0
+    deductible: int = 0
+    limit: int = UNLIMITED
+    tiers: tuple[tuple[int, int], ...] = ()
+    clause: str = ""
+    example: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A document compiled with the parameters of some days. Tables are indexed by row and class.
+
+    A row is a price item (1…k) or a service without items (k+1…); row 0 is an unknown item. Class 0
+    is an unknown price class. Amounts in fen, NONE where the law gives no number.
+    """
+
+    policy: Policy
+    release_id: int
+    release_sm3: str
+    parameters_id: int
+    first_day: int
+    last_day: int
+    checks: tuple[Check, ...]
+    codes: tuple[str, ...]
+    row_of_code: np.ndarray
+    is_alias: np.ndarray
+    row_of_service: np.ndarray
+    row_code: tuple[str, ...]
+    row_clause: tuple[str, ...]
+    billable: np.ndarray
+    title_min: np.ndarray
+    title_max: np.ndarray
+    price: np.ndarray
+    price_limit: np.ndarray
+    cap: np.ndarray
+    cap_clause: dict
+    count_price: int
+    example_rows: np.ndarray
+    benefits: dict
+    benefit_tables: "BenefitTables"
+    payable_states: np.ndarray
+    paper_states: np.ndarray
+    account_rules: tuple
+    known_services: np.ndarray
+
+    def check(self, number: int) -> Check | None:
+        return self.checks[number - 1] if number > 0 else None
+
+    def has(self, rule: str) -> bool:
+        return any(check.rule.name == rule for check in self.checks)
+
+
+@dataclass(frozen=True)
+class BenefitTables:
+    """Benefits as arrays [scheme, class]; tiers are slices of `above`/`rate`."""
+
+    mode: np.ndarray
+    fixed: np.ndarray
+    ratio: np.ndarray
+    deductible: np.ndarray
+    limit: np.ndarray
+    tier_start: np.ndarray
+    tier_count: np.ndarray
+    above: np.ndarray
+    rate: np.ndarray
+    example: np.ndarray
+
+
+def compile_rules(
+    policy: Policy,
+    parameters: dict[str, Parameter] | None = None,
+    *,
+    release_id: int = 0,
+    release_sm3: str = "",
+    parameters_id: int = 0,
+    until: dt.date | None = None,
+) -> Rules:
+    """Compile a document with the parameters of a day. Pure: same input, same tables.
+
+    `until` is the release's last day when a person or a later release ended it before the text does.
+    """
+    builder = _Tables(policy, parameters or {})
+    first, last = policy.effective
+    last = min((day for day in (last, until) if day), default=None)
+    benefits = _benefits(policy, parameters or {})
+    states = policy.section("agreement_states", {})
+    payable = states.get("payable", ["active", "signed"])
+    return Rules(
+        policy=policy,
+        release_id=release_id,
+        release_sm3=release_sm3,
+        parameters_id=parameters_id,
+        first_day=(first - dt.date(1970, 1, 1)).days,
+        last_day=(last - dt.date(1970, 1, 1)).days if last else 2**31 - 1,
+        checks=_checks(policy),
+        payable_states=np.array([name in payable for name in AGREEMENT_STATES]),
+        paper_states=np.array([n in states.get("paper_pending", ()) for n in AGREEMENT_STATES]),
+        known_services=np.array([n in policy.section("services", {}) for n in SERVICES]),
+        account_rules=tuple(policy.section("personal_account", ())),
+        benefits=benefits,
+        benefit_tables=_benefit_tables(benefits),
+        **builder.tables(),
+    )
+
+
+def _checks(policy: Policy) -> tuple[Check, ...]:
+    before = policy.section("before_effective", {})
+    entries = [
+        {"rule": "in_force", "clause": before.get("clause", ""), "decision": before.get("decision")}
+    ]
+    by_items = [
+        name for name, s in policy.section("services", {}).items() if s["priced_by"] == "items"
+    ]
+    item_clause = next(
+        (s["clause"] for s in policy.section("services", {}).values() if s["priced_by"] == "items"),
+        "",
+    )
+    for name in ("item_known", "item_billable", "class_offered"):
+        entry: dict = {"rule": name, "clause": item_clause, "services": by_items}
+        if name == "class_offered":
+            entry["patient_may_be_charged"] = False
+        entries.append(entry)
+    entries += policy.section("requires", ())
+    unpriced = policy.section("payment_rules", {}).get("clause", "")
+    price_clause = next((s["clause"] for s in policy.section("services", {}).values()), unpriced)
+    entries += [
+        {"rule": name, "clause": price_clause} for name in ("tariff_known", "no_overcharge")
+    ]
+    order = {group: position for position, group in enumerate(GROUPS)}
+    entries.sort(key=lambda entry: order[VOCABULARY[entry["rule"]].group])
+    return tuple(_check(number, entry) for number, entry in enumerate(entries, 1))
+
+
+def _check(number: int, entry: dict) -> Check:
+    rule = VOCABULARY[entry["rule"]]
+    named = entry.get("services")
+    if rule.name == "payable_services":
+        named = None
+    known = {"rule", "clause", "services", "decision", "patient_may_be_charged", "when_fact_given"}
+    return Check(
+        number=number,
+        rule=rule,
+        clause=entry["clause"],
+        decision=entry.get("decision") or rule.decision,
+        services=tuple(named is None or service in named for service in SERVICES),
+        when_given=entry.get("when_fact_given", False),
+        charge=entry.get("patient_may_be_charged"),
+        numbers={k: v for k, v in entry.items() if k not in known}
+        | ({"services": entry["services"]} if rule.name == "payable_services" else {}),
+    )
+
+
+class _Tables:
+    """Prices and caps by row (item or service), ownership and class."""
+
+    def __init__(self, policy: Policy, parameters: dict[str, Parameter]):
+        self.caps = policy.section("caps", [])
+        self.parameters = parameters
+        self.items = policy.section("items", [])
+        self.services = policy.section("services", {})
+        self.n = 1 + len(self.items) + len(SERVICES)
+
+    def tables(self) -> dict:
+        n = self.n
+        self.price = np.full((n, MAX_CLASS + 1), NONE, np.int64)
+        self.limit = np.full((n, 3, MAX_CLASS + 1), NONE, np.int64)
+        self.cap = np.full((n, 3, MAX_CLASS + 1), NONE, np.int64)
+        self.example = np.zeros(n, bool)
+        self.cap_clause: dict[tuple[int, str], str] = {}
+        self.row_of_service = np.zeros(len(SERVICES), np.int64)
+        self.row_code = [""] * n
+        self.row_clause = [""] * n
+        rows = self._items()
+        self._services(rows)
+        count_price = self._count_price()
+        return {
+            "codes": tuple(self.codes),
+            "row_of_code": np.array([0, *self.code_rows], np.int64),
+            "is_alias": np.array([False, *self.alias], bool),
+            "row_of_service": self.row_of_service,
+            "row_code": tuple(self.row_code),
+            "row_clause": tuple(self.row_clause),
+            "billable": self.billable,
+            "title_min": self.title_min,
+            "title_max": self.title_max,
+            "price": self.price,
+            "price_limit": self.limit,
+            "cap": self.cap,
+            "cap_clause": self.cap_clause,
+            "count_price": count_price,
+            "example_rows": self.example,
+        }
+
+    def _items(self) -> dict[str, int]:
+        self.codes: list[str] = []
+        self.code_rows: list[int] = []
+        self.alias: list[bool] = []
+        self.billable = np.ones(self.n, bool)
+        self.title_min = np.zeros(self.n, np.int64)
+        self.title_max = np.full(self.n, len(TITLES), np.int64)
+        rows = {}
+        for row, item in enumerate(self.items, 1):
+            rows[item["code"]] = row
+            self.row_code[row] = item["code"]
+            self.row_clause[row] = item["clause"]
+            for position, code in enumerate([item["code"], *item.get("aliases", ())]):
+                self.codes.append(code)
+                self.code_rows.append(row)
+                self.alias.append(position > 0)
+            self.billable[row] = item.get("billable", True)
+            if titles := [TITLES.index(title) for title in item.get("titles", ())]:
+                self.title_min[row], self.title_max[row] = min(titles), max(titles)
+            for price_class, amount in item.get("price_by_class", {}).items():
+                if amount is not None:
+                    self.price[row, int(price_class)] = amount
+                    self.limit[row, :, int(price_class)] = amount
+        for cap in self.caps:
+            for code in cap.get("items", ()):
+                self._cap(rows[code], cap)
+        return rows
+
+    def _services(self, rows: dict[str, int]) -> None:
+        for number, name in enumerate(SERVICES):
+            row = 1 + len(self.items) + number
+            self.row_of_service[number] = row
+            service = self.services.get(name)
+            if service is None:
+                continue
+            if service["priced_by"] == "items":
+                self.row_of_service[number] = 0
+                continue
+            self.row_clause[row] = service["clause"]
+            caps = [cap for cap in self.caps if name in cap.get("services", ())]
+            if not caps:
+                self.cap[row] = UNLIMITED
+            for cap in caps:
+                self._cap(row, cap)
+
+    def _cap(self, row: int, cap: dict) -> None:
+        kinds = [1, 2] if cap["ownership"] == "any" else [OWNERSHIPS.index(cap["ownership"])]
+        values = cap.get("by_class")
+        if values is None:
+            parameter = self.parameters.get(cap["parameter"])
+            if parameter is None:
+                values = {}
+            else:
+                self.example[row] |= parameter.example
+                values = parameter.value
+        if not isinstance(values, dict):
+            values = dict.fromkeys(range(MAX_CLASS + 1), values)
+        for kind in kinds:
+            self.cap_clause[row, OWNERSHIPS[kind]] = cap["clause"]
+            for price_class, amount in values.items():
+                if amount is None:
+                    continue
+                self.cap[row, kind, int(price_class)] = amount
+                if cap.get("over_price") == "overcharge":
+                    self.limit[row, kind, int(price_class)] = amount
+
+    def _count_price(self) -> int:
+        service = self.services.get("remote_consult")
+        parameter = self.parameters.get(service["parameter"]) if service else None
+        if parameter is None:
+            return NONE
+        row = int(self.row_of_service[SERVICES.index("remote_consult")])
+        self.example[row] |= parameter.example
+        return int(str(parameter.value))
+
+
+def _benefits(policy: Policy, parameters: dict[str, Parameter]) -> dict:
+    """(scheme, class) → Benefit for every entry of `fund_pays`; class 0 stands for any class."""
+    table: dict[tuple[str, int], Benefit] = {}
+    for entry in policy.section("fund_pays", ()):
+        scheme = entry["scheme"]
+        if "per_visit_by_class" in entry:
+            for price_class, amount in entry["per_visit_by_class"].items():
+                table[scheme, int(price_class)] = Benefit(
+                    MODE_FIXED, fixed=amount, clause=entry["clause"]
+                )
+            continue
+        values, example = _benefit_values(entry, parameters)
+        by_class = values.get("ratio_by_class")
+        for price_class in range(MAX_CLASS + 1):
+            ratio = values.get("ratio")
+            if isinstance(by_class, dict):
+                ratio = by_class.get(str(price_class))
+            table[scheme, price_class] = _benefit(entry["clause"], values, ratio, example)
+    return table
+
+
+def _benefit_values(entry: dict, parameters: dict[str, Parameter]) -> tuple[dict, bool]:
+    stated = {REMAINING[key]: p.value for key, p in parameters.items() if key in REMAINING}
+    if entry.get("refer_to") != "parameters":
+        return entry | stated, False
+    names = {
+        "ratio": "fund_ratio", "deductible": "deductible", "annual_limit": "annual_limit",
+        "tiers": "tiers",
+    }  # fmt: skip
+    found = {key: parameters.get(f"{entry['scheme']}_{name}") for key, name in names.items()}
+    present = {key: parameter for key, parameter in found.items() if parameter is not None}
+    values = {key: parameter.value for key, parameter in present.items()}
+    ratio = values.get("ratio")
+    if isinstance(ratio, dict):
+        del values["ratio"]
+        values["ratio_by_class"] = {str(k): v for k, v in ratio.items()}
+    return values | stated, any(parameter.example for parameter in present.values())
+
+
+def _benefit(clause: str, values: dict, ratio, example: bool) -> Benefit:
+    tiers = tuple((tier["above"], tier["ratio"]) for tier in values.get("tiers") or ())
+    if ratio is None and not tiers:
+        return Benefit(clause=clause)
+    return Benefit(
+        MODE_RATIO,
+        ratio=ratio or 0,
+        deductible=values.get("deductible") or 0,
+        limit=UNLIMITED if values.get("annual_limit") is None else values["annual_limit"],
+        tiers=tiers,
+        clause=clause,
+        example=example,
+    )
+
+
+def _benefit_tables(benefits: dict) -> BenefitTables:
+    shape = (len(SCHEMES), MAX_CLASS + 1)
+    columns = {name: np.zeros(shape, np.int64) for name in ("mode", "fixed", "ratio", "deductible")}
+    limit = np.full(shape, UNLIMITED, np.int64)
+    start, count = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    example = np.zeros(shape, bool)
+    above: list[int] = []
+    rate: list[int] = []
+    for (scheme, price_class), benefit in benefits.items():
+        at = SCHEMES.index(scheme), price_class
+        for name, column in columns.items():
+            column[at] = getattr(benefit, name)
+        limit[at] = benefit.limit
+        example[at] = benefit.example
+        start[at], count[at] = len(above), len(benefit.tiers)
+        above += [edge for edge, _ in benefit.tiers]
+        rate += [share for _, share in benefit.tiers]
+    return BenefitTables(
+        **columns, limit=limit, tier_start=start, tier_count=count, example=example,
+        above=np.array([*above, 0], np.int64), rate=np.array([*rate, 0], np.int64),
+    )  # fmt: skip

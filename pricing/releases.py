@@ -1,0 +1,115 @@
+"""The law in force: published releases compiled once per process, chosen by region and service day."""
+
+import datetime as dt
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+
+from django.db import connection
+
+from pricing.models import Release
+from pricing.policy import Parameter, Policy, Rules, compile_rules, parse
+
+
+@dataclass(frozen=True)
+class Published:
+    """A parsed release with its identity."""
+
+    id: int
+    sm3: str
+    policy: Policy
+    first: dt.date
+    last: dt.date | None
+
+    def covers(self, day: dt.date) -> bool:
+        return self.first <= day and (self.last is None or day <= self.last)
+
+
+class Catalogue:
+    """All published releases at one moment; compiled rules are cached per span of days."""
+
+    def __init__(self, releases: list[Published]):
+        self.policies = [r for r in releases if r.policy.kind == "policy"]
+        self.parameters = [r for r in releases if r.policy.kind == "parameters"]
+        self._by_id = {release.id: release for release in releases}
+        self._compiled: dict[tuple, Rules] = {}
+
+    def regions(self) -> list[str]:
+        return sorted({release.policy.region for release in self.policies})
+
+    def policy(self, region: str, day: dt.date) -> Published | None:
+        """The release whose dates cover the day; else the nearest, so that it can say why not."""
+        ours = sorted(
+            (r for r in self.policies if r.policy.region == region), key=lambda r: r.first
+        )
+        if not ours:
+            return None
+        for release in reversed(ours):
+            if release.covers(day):
+                return release
+        at = bisect_right([release.first for release in ours], day)
+        return ours[max(at - 1, 0)]
+
+    def release(self, release_id: int) -> Published:
+        return self._by_id[release_id]
+
+    def rules(self, region: str, day: dt.date, *, examples: bool = True) -> Rules | None:
+        """The compiled rules of a region on a day; None when no document of it is published."""
+        chosen = self.policy(region, day)
+        if chosen is None:
+            return None
+        sets = [r for r in self.parameters if r.policy.region == region and r.covers(day)]
+        span = self._span(sets, day)
+        key = (chosen.id, *(r.id for r in sets), span, examples)
+        if key not in self._compiled:
+            rows: dict[str, Parameter] = {}
+            for release in sets:
+                rows |= release.policy.parameters(day, examples=examples)
+            self._compiled[key] = compile_rules(
+                chosen.policy,
+                rows,
+                release_id=chosen.id,
+                release_sm3=chosen.sm3,
+                parameters_id=sets[-1].id if sets else 0,
+                until=chosen.last,
+            )
+        return self._compiled[key]
+
+    def with_parameters(self, region: str, day: dt.date, given: dict[str, object]) -> Rules | None:
+        """Rules in which stated parameters replace every parameter set (trials only)."""
+        chosen = self.policy(region, day)
+        if chosen is None:
+            return None
+        rows = {key: Parameter(value) for key, value in given.items()}
+        return compile_rules(
+            chosen.policy, rows, release_id=chosen.id, release_sm3=chosen.sm3, until=chosen.last
+        )
+
+    @staticmethod
+    def _span(sets: list[Published], day: dt.date) -> int:
+        """Which span between parameter changes the day lies in."""
+        days = sorted(set().union(*(release.policy.change_days() for release in sets), set()))
+        return bisect_right(days, day)
+
+
+def version() -> tuple:
+    """Changes whenever a release is published or ended; one small indexed query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), max(id), count(valid_until) FROM pricing_release WHERE state='published'"
+        )
+        return (connection.settings_dict["NAME"], *cursor.fetchone())
+
+
+@lru_cache(maxsize=4)
+def catalogue_at(at_version: tuple) -> Catalogue:
+    """The catalogue of a version (see `version`)."""
+    rows = Release.objects.published().order_by("region", "valid_from", "id")
+    return Catalogue(
+        [Published(r.pk, r.sm3, parse(r.text), r.valid_from, r.valid_until) for r in rows]
+    )
+
+
+def current() -> Catalogue:
+    """The releases published now."""
+    return catalogue_at(version())

@@ -1,0 +1,193 @@
+"""PURE. The vocabulary of requirements: written once here, switched on with its numbers by a document.
+
+A rule is its code and its message. `settlement.kernel` holds one predicate per name; the house test
+proves that both lists are the same. A document's `requires:` entry may change the decision and says
+whether the patient may be charged all the same.
+"""
+
+from dataclasses import dataclass
+
+#: The order in which the first failing rule gives its reason (contracts: trial).
+GROUPS = (
+    "rule", "item", "institution", "agreement", "person", "visit", "exclusion", "physician",
+    "prescription", "duplicate", "cap",
+)  # fmt: skip
+
+
+#: Facts with a small code; position in the tuple, 0 = unknown.
+CODES: dict[str, tuple[str, ...]] = {
+    "ownership": ("", "public", "private"),
+    "scheme": ("", "employee", "resident", "lixiu"),
+    "visit_type": ("", "first", "revisit"),
+    "condition": ("", "chronic", "common", "acute_not_common"),
+    "business_type": ("", "internet", "normal", "offsite"),
+    "doctor_title": (
+        "", "resident_doctor", "attending", "associate_chief", "chief", "special_allowance_expert",
+    ),
+    "agreement_state": (
+        "", "active", "signed", "online_signed_paper_pending", "suspended", "terminated", "expired",
+        "filed", "other",
+    ),
+    "charged_by": ("", "inviting", "invited"),
+}  # fmt: skip
+
+SERVICES = (
+    "", "consult", "drug", "delivery", "unapproved_item", "self_defined_item", "remote_consult",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One requirement: `code` is the reason, `message` is shown to the user, `facts` it reads.
+
+    `numbers` are the keys that a document must supply; `decision` is what failing means by default.
+    """
+
+    name: str
+    group: str
+    code: str
+    message: str
+    facts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    decision: str = "reject"
+
+
+def _rules(*rules: Rule) -> dict[str, Rule]:
+    return {rule.name: rule for rule in rules}
+
+
+VOCABULARY = _rules(
+    Rule("in_force", "rule", "RULE_NOT_IN_FORCE", "服务日没有有效的政策文件", ("service_date",)),
+    Rule("delivery_fee_excluded", "item", "DELIVERY_FEE", "药品配送费不纳入医保支付范围"),
+    Rule(
+        "approved_items_only", "item", "ITEM_NOT_APPROVED",
+        "非营利性机构未经批准的价格项目不得收费", ("nonprofit",),
+    ),
+    Rule("payable_services", "item", "OUT_OF_PAYMENT_SCOPE", "该类费用不在医保支付范围内"),
+    Rule("item_known", "item", "ITEM_UNKNOWN", "价格项目编码不在目录内", ("item_code",)),
+    Rule("item_billable", "item", "ITEM_NOT_BILLABLE", "该编码是分类标题，无计价单位和价格", ("item_code",)),
+    Rule(
+        "class_offered", "item", "CLASS_NOT_OFFERED", "该机构类别没有此项目的价格",
+        ("item_code", "price_class"),
+    ),
+    Rule(
+        "institution_filed", "institution", "INSTITUTION_NOT_FILED",
+        "机构未在医保部门备案，未临时纳入支付范围", ("institution_filed",),
+    ),
+    Rule(
+        "agreement_in_force", "agreement", "NO_AGREEMENT", "服务日没有生效的“互联网+”补充协议",
+        ("agreement_in_force",),
+    ),
+    Rule("agreement_not_suspended", "agreement", "AGREEMENT_SUSPENDED", "服务日协议处于中止状态"),
+    Rule("local_insured", "person", "NOT_LOCAL_INSURED", "不是本统筹区参保人员", ("insured_area",)),
+    Rule(
+        "credential_verified", "person", "CREDENTIAL_MISSING", "未用医保电子凭证完成实名核验或人证不符",
+        ("credential_verified", "person_matched"),
+    ),
+    Rule(
+        "consent", "person", "NO_CONSENT", "没有知情同意记录",
+        ("consent", "explained_item_and_price"),
+    ),
+    Rule(
+        "consult_consent", "person", "NO_CONSENT", "未向患者说明项目和收费标准并征得同意",
+        ("consent", "explained_item_and_price"),
+    ),
+    Rule(
+        "business_type_separated", "visit", "BUSINESS_TYPE_MISSING",
+        "申报费用未区分正常、异地和“互联网+”业务", ("business_type",),
+    ),
+    Rule("follow_up_only", "visit", "FIRST_VISIT", "仅限复诊，不得用于首诊", ("visit_type",)),
+    Rule(
+        "common_or_chronic", "visit", "NOT_COMMON_OR_CHRONIC", "仅限常见病、慢性病", ("condition",)
+    ),
+    Rule(
+        "department_in_scope", "visit", "DEPARTMENT_OUT_OF_SCOPE",
+        "超出线下或互联网诊疗科目范围", ("department_in_scope",),
+    ),
+    Rule(
+        "disease_in_list", "visit", "DISEASE_NOT_LISTED", "病种不在慢性病医保支付范围内",
+        ("disease_in_list",),
+    ),
+    Rule(
+        "revisit_window", "visit", "REVISIT_WINDOW", "距实体医疗机构最近一次诊疗已超过规定月数",
+        ("last_offline_visit",), ("months",),
+    ),
+    Rule(
+        "same_disease", "visit", "REVISIT_DISEASE_MISMATCH", "与线下诊疗不是同种疾病",
+        ("same_disease",),
+    ),
+    Rule(
+        "charged_by_inviting", "visit", "CHARGED_BY_WRONG_PARTY", "远程会诊费用应由邀请方向患者收取",
+        ("charged_by",),
+    ),
+    Rule(
+        "included_in_pool", "visit", "OUT_OF_PAYMENT_SCOPE", "当地尚未将远程会诊项目纳入医保支付",
+        ("included_in_pool",),
+    ),
+    Rule(
+        "inpatient_only", "visit", "OUT_OF_PAYMENT_SCOPE", "只规定了住院病历和清单中会诊的支付",
+        ("inpatient",), decision="no_rule",
+    ),
+    Rule(
+        "patient_facing", "exclusion", "EXCLUDED_SERVICE", "不直接面向患者的服务不予支付",
+        ("patient_facing",),
+    ),
+    Rule(
+        "medical_treatment", "exclusion", "EXCLUDED_SERVICE", "不属于诊疗活动的服务不予支付",
+        ("is_medical_treatment",),
+    ),
+    Rule(
+        "clinician_only", "exclusion", "NOT_MEDICAL_STAFF", "非医务人员提供的服务不予支付",
+        ("provider_is_clinician",),
+    ),
+    Rule(
+        "excluded_services", "exclusion", "EXCLUDED_SERVICE", "列名的服务不纳入医保支付范围",
+        ("service_type",), ("names",),
+    ),
+    Rule(
+        "physician_experience", "physician", "DOCTOR_EXPERIENCE", "医师独立临床工作经验不足规定月数",
+        ("doctor_independent_months",), ("months",),
+    ),
+    Rule(
+        "physician_title", "physician", "DOCTOR_RANK_MISMATCH", "医师职称与收费项目不符",
+        ("doctor_title",),
+    ),
+    Rule(
+        "prescription_issued", "prescription", "NO_PRESCRIPTION", "复诊未开具处方，需人工审核",
+        ("prescription_issued",), decision="review",
+    ),
+    Rule(
+        "physician_signature", "prescription", "DOCTOR_SIGNATURE_MISSING", "处方没有医师电子签名",
+        ("doctor_esigned",),
+    ),
+    Rule(
+        "pharmacist_review", "prescription", "PHARMACIST_REVIEW_MISSING", "处方未经药师审核",
+        ("pharmacist_reviewed",),
+    ),
+    Rule("no_duplicate_charge", "duplicate", "DUPLICATE_CHARGE", "同一就诊重复收取诊察费"),
+    Rule(
+        "cap_known", "cap", "NO_CAP_FOR_NON_PUBLIC", "最高支付标准只对公立医疗机构规定",
+        ("ownership", "price_class"), decision="no_rule",
+    ),
+    Rule(
+        "tariff_known", "cap", "NO_TARIFF", "没有可用的价格或支付参数，不能结算", decision="no_rule"
+    ),
+    Rule(
+        "no_overcharge", "cap", "OVERCHARGE", "收费高于公布的价格，多收部分应退还，先行暂扣",
+        decision="review",
+    ),
+)  # fmt: skip
+
+#: Checks that belong to every document and need no `requires:` entry.
+IMPLICIT = (
+    "in_force",
+    "item_known",
+    "item_billable",
+    "class_offered",
+    "tariff_known",
+    "no_overcharge",
+)
+
+REASONS = ("", *sorted({rule.code for rule in VOCABULARY.values()}))
+REASON_NO = {code: number for number, code in enumerate(REASONS)}
+DECISIONS = ("payable", "reject", "review", "no_rule")

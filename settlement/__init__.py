@@ -1,0 +1,1 @@
+"""Money: claims, the kernel that splits them, the ledger, batches."""

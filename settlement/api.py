@@ -1,0 +1,254 @@
+"""REST: claims, reversal, evidence. The edge parses, makes one call and answers."""
+
+import datetime as dt
+import hashlib
+import json
+import re
+from typing import ClassVar, cast
+
+from django.db import IntegrityError
+from django.http import HttpResponse
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, UnsupportedMediaType
+from rest_framework.permissions import BasePermission
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from institutions import crypto
+from institutions.access import scoped
+from institutions.models import Scope
+from institutions.refusals import Fault, Refusal
+from institutions.tokens import Client, client_of
+from pricing import releases
+from settlement import answer, commands, contract, openapi
+from settlement.facts import Claimant
+from settlement.listing import Wanted, page
+from settlement.shape import MAX_BYTES, checked, faults, read_json, refuse
+
+KEY = re.compile(r"[\x21-\x7e]{1,120}")
+
+
+class BearerToken(BaseAuthentication):
+    """`Authorization: Bearer …` of a client that is bound to an institution."""
+
+    def authenticate(self, request: Request) -> tuple[Client, Client] | None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        client = client_of(token.strip(), at=timezone.now())
+        if client is None:
+            raise AuthenticationFailed
+        return client, client
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="claims"'
+
+
+class TokenScope(BasePermission):
+    """Reading needs `claims:read`, everything else `claims:write`."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = "claims:read" if request.method == "GET" else "claims:write"
+        return isinstance(request.auth, Client) and needed in request.auth.scopes
+
+
+class ClaimsView(APIView):
+    """What all addresses of claims share: token, scope of rows, JSON, the trail of refusals."""
+
+    authentication_classes = (BearerToken,)
+    permission_classes = (TokenScope,)
+    renderer_classes = (JSONRenderer,)
+    parser_classes = ()
+    http_method_names = ["get", "post"]
+    required_scopes: ClassVar[list[str]] = ["claims:read", "claims:write"]
+
+    def begin(self, request: Request) -> None:
+        client = cast(Client, request.auth)
+        own = (client.institution, client.parent) if client.parent else (client.institution,)
+        self.by = client.name
+        self.at: dt.datetime = timezone.now()
+        self.institution = Claimant(
+            client.institution, client.region_code, client.policy_region, own
+        )
+
+    def rows(self):
+        """The transaction of this request, in which other institutions' rows do not exist."""
+        return scoped(Scope(institutions=(self.institution.code,)))
+
+    def refused(self, action: str, subject: str, refusal: Refusal) -> None:
+        """Refused acts are in the trail as well, by code; never with what was sent."""
+        with self.rows():
+            commands.refused(
+                institution=self.institution, action=action, subject=subject, code=refusal.code,
+                by=self.by, at=self.at,
+            )  # fmt: skip
+
+
+def body_of(request: Request) -> bytes:
+    """The raw body of a JSON request, not longer than MAX_BYTES."""
+    media, _, _ = (request.content_type or "").partition(";")
+    if media.strip().lower() != "application/json":
+        raise UnsupportedMediaType(media)
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BYTES:
+        detail = (f"请求体超过 {MAX_BYTES} 字节", "the body is too large")
+        raise Refusal(400, "BODY_TOO_LARGE", detail)
+    return request.body
+
+
+def json_answer(body: bytes | dict, status: int = 200) -> HttpResponse:
+    if isinstance(body, dict):
+        body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    response = HttpResponse(body, status=status, content_type="application/json")
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def key_of(request: Request, body: bytes) -> commands.Key:
+    """The Idempotency-Key with the hash of the body; Refusal (400) when it is missing or odd."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not KEY.fullmatch(key):
+        detail = (
+            "Idempotency-Key 应为 1 至 120 个可见 ASCII 字符",
+            "expected 1 to 120 visible ASCII characters",
+        )
+        raise Refusal(400, "IDEMPOTENCY_KEY_INVALID", detail)
+    return commands.Key(key, hashlib.new("sm3", body).digest())
+
+
+def claim_of(body: bytes, at: dt.datetime) -> dict:
+    """A claim that fits the contract, its credential normalised; Refusal (400) with every fault."""
+    claim = checked(read_json(body), contract.CLAIM)
+    found = list(contract.inconsistencies(claim, at=at))
+    try:
+        number = crypto.id_number(claim["person"]["credential"])
+        claim["person"] = {**claim["person"], "credential": number}
+    except crypto.IdNumberError as error:
+        found.append(Fault("/person/credential", "CREDENTIAL_INVALID", error.texts))
+    refuse(found)
+    return claim
+
+
+class Claims(ClaimsView):
+    """上报结算申请；按条件列出本机构的申请。"""
+
+    @extend_schema(
+        operation_id="claims_create", tags=["claims"], parameters=[openapi.IDEMPOTENCY_KEY],
+        request=openapi.CLAIM_BODY,
+        responses=openapi.answers(409, 415, 422, s201=openapi.ANSWER),
+    )  # fmt: skip
+    def post(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        body = body_of(request)
+        try:
+            key = key_of(request, body)
+            claim = claim_of(body, self.at)
+            receipt = self._receive(claim, key)
+        except Refusal as refusal:
+            self.refused("claim.receive", "claim", refusal)
+            raise
+        response = json_answer(receipt.body, receipt.status)
+        if receipt.replayed:
+            response["Idempotency-Replayed"] = "true"
+        return response
+
+    def _receive(self, claim: dict, key: commands.Key) -> commands.Receipt:
+        try:
+            with self.rows():
+                return commands.receive(
+                    institution=self.institution, claim=claim, key=key, by=self.by, at=self.at
+                )
+        except IntegrityError as error:
+            refusal = commands.conflict_of(
+                error, institution=self.institution, claim_no=claim["claim_no"]
+            )
+            if refusal is None:
+                raise
+            raise refusal from None
+
+    @extend_schema(
+        operation_id="claims_list", tags=["claims"], parameters=openapi.LIST_PARAMETERS,
+        responses=openapi.answers(s200=openapi.LIST),
+    )  # fmt: skip
+    def get(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        wanted = Wanted.of(request.query_params, request.headers.get("Person-Credential"))
+        with self.rows():
+            return json_answer(page(self.institution.code, wanted))
+
+
+class OneClaim(ClaimsView):
+    """一笔申请及其结算。"""
+
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="claims_read", tags=["claims"], responses=openapi.answers(s200=openapi.ANSWER)
+    )
+    def get(self, request: Request, claim_id: int) -> HttpResponse:
+        self.begin(request)
+        with self.rows():
+            stored = answer.read(claim_id, institutions=[self.institution.code])
+            if stored is None:
+                raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
+            return json_answer(answered(stored))
+
+
+def answered(stored: answer.Stored) -> dict:
+    """The representation of a stored claim under the rules that settled it."""
+    rules = answer.rules_of(stored, releases.current()) if stored.settled else None
+    return answer.represent(stored, rules)
+
+
+class Reversal(ClaimsView):
+    """冲正：一次，负数记账，返还年度累计。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="claims_reverse", tags=["claims"], request=openapi.REVERSAL_BODY,
+        responses=openapi.answers(409, 415, s201=openapi.ANSWER),
+    )  # fmt: skip
+    def post(self, request: Request, claim_id: int) -> HttpResponse:
+        self.begin(request)
+        body = body_of(request)
+        try:
+            given = checked(read_json(body), contract.REVERSAL)
+            with self.rows():
+                stored = commands.reverse(
+                    institution=self.institution, claim_id=claim_id, reason=given["reason"],
+                    by=self.by, at=self.at,
+                )  # fmt: skip
+                return json_answer(answered(stored), 201)
+        except Refusal as refusal:
+            self.refused("claim.reverse", f"claim:{claim_id}", refusal)
+            raise
+
+
+class Evidence(ClaimsView):
+    """就诊凭据：电子病历、处方、购药、配送、实名记录的摘要和出处。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="evidence_create", tags=["claims"], request=openapi.EVIDENCE_BODY,
+        responses=openapi.answers(415, s200=openapi.EVIDENCE_ANSWER, s201=openapi.EVIDENCE_ANSWER),
+    )  # fmt: skip
+    def post(self, request: Request, encounter: str) -> HttpResponse:
+        self.begin(request)
+        if list(faults(encounter, contract.ENCOUNTER_ID)):
+            raise Refusal(404, "NOT_FOUND", ("没有此就诊", "no such encounter"))
+        body = body_of(request)
+        try:
+            given = checked(read_json(body), contract.EVIDENCE)
+        except Refusal as refusal:
+            self.refused("evidence.take", f"encounter:{encounter}"[:80], refusal)
+            raise
+        with self.rows():
+            status, taken = commands.take_evidence(
+                institution=self.institution, encounter=encounter, evidence=given, by=self.by,
+                at=self.at,
+            )  # fmt: skip
+        return json_answer(taken, status)

@@ -1,0 +1,295 @@
+"""One chunk of a batch: lease, read columns, settle, write results, close. Two transactions.
+
+The lease counts the attempt and raises the fencing epoch; it is committed first, so that a chunk
+which kills its worker is counted. The second holds everything the chunk does, or nothing.
+"""
+
+import datetime as dt
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from django.db import connections, transaction
+from django.utils.timezone import localdate
+
+from audit.trail import event_row
+from institutions.models import Region
+from pricing.releases import current
+from settlement.batch.accumulators import PersonYears
+from settlement.batch.lookup import Law, prior_charges
+from settlement.batch.results import (
+    LEG,
+    LINE,
+    SETTLEMENT,
+    canonical,
+    leg_rows,
+    line_rows,
+    settlement_rows,
+)
+from settlement.columns import FACTS, Columns
+from settlement.copy import Column, columns, copy_bytes, copy_out, encode
+from settlement.kernel import settle
+from settlement.models import Batch, Chunk
+from settlement.posting import Posted, post
+
+log = logging.getLogger(__name__)
+SETTLER = "settler"
+SCHEMA_VERSION = 1  #: of the canonical bytes that are digested
+MAX_ATTEMPTS = 5
+
+CLAIMS = columns(
+    id="int8", person_id="int8", service_date="date", fee="int8", encounter_key="int8",
+    facts=f"bytea:{FACTS.itemsize}",
+)  # fmt: skip
+LINES = columns(
+    claim_id="int8", line_no="int2", service="int2", fee="int8", item="int8", service_type="int8"
+)
+READ_CLAIMS = """SELECT id, person_id, service_date, fee, encounter_key, facts FROM settlement_claim
+    WHERE period = %s AND id BETWEEN %s AND %s AND batch_id = %s ORDER BY id"""
+READ_LINES = """SELECT claim_id, line_no, service, fee, hashtextextended(item_code, 0),
+    hashtextextended(service_type, 0) FROM settlement_claimline
+    WHERE period = %s AND claim_id BETWEEN %s AND %s ORDER BY claim_id, line_no"""
+MONEY = (
+    "fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
+    "deductible",
+)  # fmt: skip
+
+
+class InconsistentError(Exception):
+    """What was read or computed does not add up: nothing of the chunk is stored."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to settle a chunk, good while its epoch is the row's."""
+
+    chunk: Chunk
+    batch: Batch
+
+
+def settle_chunk(chunk_id: int, *, by: str, at: dt.datetime) -> bool:
+    """Settle a chunk in one transaction; False when there is nothing to do (done, taken, paused).
+
+    Called any number of times for the same chunk it has one effect.
+    """
+    lease = take_lease(chunk_id, at=at)
+    if lease is None:
+        return False
+    try:
+        with transaction.atomic(using=SETTLER):
+            return _settle(lease, by=by, at=at)
+    except Exception as error:
+        Chunk.objects.using(SETTLER).filter(pk=chunk_id, state=Chunk.State.WAITING).update(
+            error=f"{type(error).__name__}: {error}"[:2000]
+        )
+        raise
+
+
+def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
+    """Count the attempt and raise the epoch, unless the chunk is done, at work or resting."""
+    with transaction.atomic(using=SETTLER):
+        chunk = (
+            Chunk.objects.using(SETTLER)
+            .select_for_update(skip_locked=True)
+            .filter(pk=chunk_id, state=Chunk.State.WAITING)
+            .first()
+        )
+        if chunk is None:
+            return None
+        with connections[SETTLER].cursor() as cursor:  # a pause waits for this, then nothing starts
+            cursor.execute(
+                "SELECT state FROM settlement_batch WHERE id = %s FOR SHARE", [chunk.batch_id]
+            )
+            if cursor.fetchone()[0] != Batch.State.RUNNING:
+                return None
+            open_period(cursor, at)
+        chunk.epoch += 1
+        chunk.attempts += 1
+        chunk.leased_at = at
+        chunk.save(using=SETTLER, update_fields=["epoch", "attempts", "leased_at"])
+        return Lease(chunk, Batch.objects.using(SETTLER).defer(*HEAVY).get(pk=chunk.batch_id))
+
+
+HEAVY = ("file", "annotated", "result", "errors")
+
+
+def month_of(at: dt.datetime) -> dt.date:
+    """The period of a moment: the first day of its month in Asia/Shanghai."""
+    return localdate(at).replace(day=1)
+
+
+def open_period(cursor: Any, at: dt.datetime) -> None:
+    """Make the month's partitions; the lock of the function is not taken when they are there."""
+    month = month_of(at)
+    cursor.execute("SELECT to_regclass(%s)", [f"settlement_leg_{month:%Y_%m}"])
+    if cursor.fetchone()[0] is None:
+        cursor.execute("SELECT settlement_open_period(%s)", [month])
+
+
+def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
+    chunk, batch = lease.chunk, lease.batch
+    mine = Chunk.objects.using(SETTLER).filter(
+        pk=chunk.pk, epoch=chunk.epoch, state=Chunk.State.WAITING
+    )
+    if not mine.select_for_update(skip_locked=True).exists():
+        return False
+    with connections[SETTLER].cursor() as cursor, ThreadPoolExecutor(1) as aside:
+        digest, totals = _effects(cursor, aside, lease, by=by, at=at)
+    event_row(
+        by=by, at=at, action="batch.chunk", subject=f"batch:{batch.pk}/{chunk.number}",
+        region_code=batch.region_code, institution_code=batch.institution_code,
+        detail={"digest": digest, "epoch": chunk.epoch, "totals": totals},
+    ).save(using=SETTLER, force_insert=True)  # fmt: skip
+    done = mine.update(state=Chunk.State.DONE, digest=digest, totals=totals, done_at=at, error="")
+    if done != 1:
+        raise InconsistentError(f"chunk {chunk.pk} was taken over by a later worker")
+    close_if_done(batch.pk, by=by, at=at)
+    return True
+
+
+def _effects(
+    cursor: Any, aside: ThreadPoolExecutor, lease: Lease, *, by: str, at: dt.datetime
+) -> tuple[bytes, dict]:
+    """Everything a chunk writes. Encoding and hashing run aside while the database works."""
+    chunk, batch = lease.chunk, lease.batch
+    span = (batch.period, chunk.first_claim, chunk.last_claim)
+    claims = copy_out(cursor, READ_CLAIMS, CLAIMS, [*span, batch.pk])
+    lines = copy_out(cursor, READ_LINES, LINES, span)
+    lines = lines[np.isin(lines["claim_id"], claims["id"])]
+    if len(claims) != chunk.claims or len(lines) != chunk.lines:
+        raise InconsistentError(f"chunk {chunk.pk}: {len(claims)} claims, {len(lines)} lines read")
+    law = Law.of(cursor, current(), _policy_region(batch), claims["service_date"])
+    years = PersonYears.locked(cursor, claims, batch.region_code)
+    facts, which = _facts(cursor, claims, lines, law, years)
+    at_claim = facts.claim_of_line
+    results = settle(
+        facts, law.rules, which=which, keys=years.of_claim[at_claim], state=years.state
+    )
+    posted = post(facts, results, law.rules, which, len(claims), years.of_claim, years.account_left)
+    totals = _totals(posted, results.fee, claims, len(lines))
+    every = {
+        "region_code": batch.region_code.encode(),
+        "institution_code": batch.institution_code.encode(),
+        "period": (month_of(at) - dt.date(1970, 1, 1)).days,
+        "version": 1,
+    }
+    own = {"batch_id": batch.pk, "settled_at": _microseconds(at), "settled_by": by.encode()}
+    legs = leg_rows(claims, posted) | every
+    written = (
+        ("settlement_settlement", SETTLEMENT, len(claims),
+         partial(settlement_rows, claims, posted, every | own)),
+        ("settlement_lineresult", LINE, len(lines),
+         lambda: line_rows(lines, results, law, which) | every),
+        ("settlement_leg", LEG, len(posted.leg_claim), lambda: legs),
+    )  # fmt: skip
+    streams = [aside.submit(_stream, shape, make, n) for _, shape, n, make in written]
+    digest = aside.submit(_digest, claims, lines, results, posted, law)
+    for (table, shape, _, _), stream in zip(written, streams, strict=True):
+        copy_bytes(cursor, table, shape, stream.result())
+    years.store(cursor)
+    return digest.result(), totals
+
+
+def _stream(shape: Sequence[Column], make: Callable[[], dict[str, Any]], n: int) -> bytes:
+    return b"".join(encode(shape, make(), n))
+
+
+def _facts(
+    cursor: Any, claims: np.ndarray, lines: np.ndarray, law: Law, years: PersonYears
+) -> tuple[Columns, np.ndarray]:
+    """The kernel's columns of a chunk's lines, and which release settles each line."""
+    at_claim = np.searchsorted(claims["id"], lines["claim_id"])
+    which = law.which[at_claim]
+    item, service_type = law.numbers(lines, which)
+    same, other = prior_charges(cursor, claims, lines, at_claim, years, law)
+    facts = Columns(
+        np.ascontiguousarray(claims["facts"]).view(FACTS),
+        at_claim,
+        service=lines["service"].astype(np.int64),
+        item=item,
+        service_type=service_type,
+        fee=lines["fee"],
+        encounter=claims["encounter_key"][at_claim],
+        prior_same=same,
+        prior_other=other,
+    )
+    return facts, which
+
+
+def _totals(posted: Posted, fees: np.ndarray, claims: np.ndarray, n_lines: int) -> dict[str, int]:
+    """Sums of a chunk in fen, after the proof that every claim and the whole add up."""
+    sums = {name: int(getattr(posted, name).sum()) for name in MONEY}
+    if (posted.fee != claims["fee"]).any() or int(fees.sum()) != sums["fee"]:
+        raise InconsistentError("the lines of a claim do not add up to its fee")
+    if int(posted.leg_amount.sum()) != 0:
+        raise InconsistentError("the legs do not balance")
+    return sums | {"claims": len(claims), "lines": n_lines, "legs": len(posted.leg_claim)}
+
+
+def _digest(claims: Any, lines: Any, results: Any, posted: Posted, law: Law) -> bytes:
+    """SM3 over the canonical results in the order of claims; free of ids, names and moments."""
+    digest = hashlib.new("sm3", f"chunk {SCHEMA_VERSION}\n{law.named()}\n".encode())
+    for part in canonical(claims, lines, results, posted):
+        digest.update(part.tobytes())
+    return digest.digest()
+
+
+def _policy_region(batch: Batch) -> str:
+    return Region.objects.using(SETTLER).get(pk=batch.region_code).policy_region
+
+
+def _microseconds(at: dt.datetime) -> int:
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return (at - epoch) // dt.timedelta(microseconds=1)
+
+
+def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
+    """Close the batch when no chunk is left; loudly failed when its results are not its manifest.
+
+    The batch's row is locked first: of two chunks that end at once the second sees the first.
+    """
+    batch = Batch.objects.using(SETTLER).select_for_update().defer(*HEAVY).get(pk=batch_id)
+    if batch.state not in (Batch.State.RUNNING, Batch.State.PAUSED):
+        return
+    chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id).order_by("number")
+    if chunks.exclude(state=Chunk.State.DONE).exists():
+        return
+    digest, totals = hashlib.new("sm3"), dict.fromkeys((*MONEY, "claims", "lines", "legs"), 0)
+    for part, sums in chunks.values_list("digest", "totals"):
+        digest.update(bytes(part or b""))
+        for name in totals:
+            totals[name] += sums[name]
+    manifest = (batch.claims, batch.lines, batch.fee_total)
+    adds_up = (totals["claims"], totals["lines"], totals["fee"]) == manifest
+    batch.state = (
+        Batch.State.CLOSED if adds_up and stored_sums(batch, totals) else Batch.State.FAILED
+    )
+    batch.result_sm3, batch.totals, batch.closed_at = digest.hexdigest(), totals, at
+    batch.save(using=SETTLER, update_fields=["state", "result_sm3", "totals", "closed_at"])
+    if batch.state == Batch.State.FAILED:
+        log.critical("batch %s: results do not add up to the manifest", batch_id)
+    event_row(
+        by=by, at=at, action=f"batch.{batch.state}", subject=f"batch:{batch_id}",
+        outcome="ok" if batch.state == Batch.State.CLOSED else "failed",
+        region_code=batch.region_code, institution_code=batch.institution_code,
+        detail={"result_sm3": batch.result_sm3, "manifest_sm3": batch.manifest_sm3,
+                "totals": totals},
+    ).save(using=SETTLER, force_insert=True)  # fmt: skip
+
+
+def stored_sums(batch: Batch, totals: dict[str, int]) -> bool:
+    """Whether the rows in the database sum to the totals: read back, not remembered."""
+    with connections[SETTLER].cursor() as cursor:
+        cursor.execute(
+            """SELECT count(*), sum(fee), sum(fund), sum(account), sum(cash)
+            FROM settlement_settlement
+            WHERE claim_id BETWEEN %s AND %s AND version = 1 AND batch_id = %s""",
+            [batch.first_claim, batch.last_claim, batch.pk],
+        )
+        found = [int(value or 0) for value in cursor.fetchone()]
+    return found == [totals[name] for name in ("claims", "fee", "fund", "account", "cash")]

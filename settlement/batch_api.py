@@ -1,0 +1,242 @@
+"""REST: batches. A file in, its row errors or its progress out; start, pause, resume, downloads."""
+
+from collections.abc import Callable
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+
+from institutions.models import Institution
+from institutions.money import yuan
+from institutions.refusals import Refusal
+from settlement import openapi, sheets
+from settlement.api import ClaimsView, json_answer
+from settlement.batch import commands, downloads
+from settlement.models import Batch
+
+HEAVY_BYTES = ("file", "annotated", "result")
+API = "/api/v1/batches"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+FORM_BYTES = 64 * 1024  #: of a multipart body around its file
+LISTED = 100
+FILE_BODY = {
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            "start": {
+                "type": "boolean",
+                "description": "无错误时立即开始 / start at once when sound",
+            },
+        },
+    }
+}
+ANSWER = {"type": "object", "required": ["id", "state", "claims", "progress", "errors", "links"]}
+
+
+def represent(batch: Batch, *, at) -> dict:
+    """A batch as the API shows it; amounts as decimal strings."""
+    own = f"{API}/{batch.pk}"
+    amounts = {k: yuan(v) for k, v in batch.totals.items() if k not in ("claims", "lines", "legs")}
+    return {
+        "id": batch.pk, "file_name": batch.file_name, "file_sm3": batch.file_sm3,
+        "state": batch.state,
+        "state_label": batch.get_state_display(), "claims": batch.claims, "lines": batch.lines,
+        "fee_total": yuan(batch.fee_total), "manifest_sm3": batch.manifest_sm3,
+        "result_sm3": batch.result_sm3, "totals": amounts, "errors": batch.errors,
+        "progress": commands.progress(batch, at=at),
+        "links": {
+            "self": own, "annotated": f"{own}/annotated.xlsx" if batch.errors else None,
+            "result": f"{own}/result.csv" if batch.state == Batch.State.CLOSED else None,
+        },
+    }  # fmt: skip
+
+
+MOVES: dict[str, Callable[..., Batch]] = {
+    "start": commands.confirm,
+    "pause": commands.pause,
+    "resume": commands.resume,
+}
+
+
+class BatchesView(ClaimsView):
+    """What the addresses of batches share: rows of the token's institution only."""
+
+    def get_parsers(self) -> list:
+        return [MultiPartParser()]
+
+    def batch(self, batch_id: int, *, heavy: bool = False) -> Batch:
+        rows = Batch.objects.filter(institution_code=self.institution.code, pk=batch_id)
+        found = (rows if heavy else rows.defer(*HEAVY_BYTES)).first()
+        if found is None:
+            raise Refusal(404, "NOT_FOUND", ("没有此批次", "no such batch"))
+        return found
+
+    def act(self, action: Callable[..., Batch], **given: object) -> Batch:
+        return action(**given, by=self.by, at=self.at)
+
+
+class Batches(BatchesView):
+    """上传申请文件；列出本机构的批次。"""
+
+    @extend_schema(
+        operation_id="batches_create", tags=["batches"], request=FILE_BODY,
+        responses=openapi.answers(413, 415, s201=ANSWER, s200=ANSWER),
+    )  # fmt: skip
+    def post(self, request: Request) -> HttpResponse:
+        """201 with a sound batch, 200 with one that has row errors (nothing else is stored)."""
+        self.begin(request)
+        try:
+            name, content = file_of(request)
+            institution = Institution.objects.select_related("region").get(pk=self.institution.code)
+            batch = self.act(
+                commands.check, institution=institution, file_name=name, content=content
+            )
+            if not batch.errors and request.POST.get("start") == "true":
+                batch = self.act(commands.confirm, batch_id=batch.pk)
+        except Refusal as refusal:
+            self.refused("batch.check", "batch", refusal)
+            raise
+        return json_answer(represent(batch, at=self.at), 200 if batch.errors else 201)
+
+    @extend_schema(
+        operation_id="batches_list", tags=["batches"],
+        responses=openapi.answers(s200={"type": "object", "required": ["batches"]}),
+    )  # fmt: skip
+    def get(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        rows = Batch.objects.filter(institution_code=self.institution.code).order_by("-pk")
+        found = [represent(batch, at=self.at) for batch in rows.defer(*HEAVY_BYTES)[:LISTED]]
+        return json_answer({"batches": found})
+
+
+def file_of(request: Request) -> tuple[str, bytes]:
+    """(name, bytes) of the uploaded file; Refusal (413, 400) when it is too large or missing."""
+    most = sheets.MAX_BYTES
+    too_large = Refusal(
+        413, "FILE_TOO_LARGE", (f"文件超过 {most // 1024 // 1024} MB 上限", "the file is too large")
+    )
+    if int(request.META.get("CONTENT_LENGTH") or 0) > most + FORM_BYTES:
+        raise too_large
+    upload = request.FILES.get("file")
+    if upload is None:
+        raise Refusal(
+            400, "FILE_MISSING", ("请在 file 字段上传文件", "expected a file in the field file")
+        )
+    if upload.size > most:
+        raise too_large
+    return upload.name, upload.read()
+
+
+class OneBatch(BatchesView):
+    """一个批次：进度、合计、行错误。"""
+
+    @extend_schema(
+        operation_id="batches_read", tags=["batches"], responses=openapi.answers(s200=ANSWER)
+    )
+    def get(self, request: Request, batch_id: int) -> HttpResponse:
+        self.begin(request)
+        return json_answer(represent(self.batch(batch_id), at=self.at))
+
+
+class Move(BatchesView):
+    """开始、暂停、继续。"""
+
+    move = ""
+
+    @extend_schema(tags=["batches"], request=None, responses=openapi.answers(409, s200=ANSWER))
+    def post(self, request: Request, batch_id: int) -> HttpResponse:
+        self.begin(request)
+        subject = f"batch:{batch_id}"
+        try:
+            batch = self.act(MOVES[self.move], batch_id=self.batch(batch_id).pk)
+        except Refusal as refusal:
+            self.refused(f"batch.{self.move}", subject, refusal)
+            raise
+        return json_answer(represent(batch, at=self.at))
+
+
+class Result(BatchesView):
+    """结算结果 CSV。"""
+
+    @extend_schema(
+        operation_id="batches_result", tags=["batches"],
+        responses={(200, "text/csv"): OpenApiTypes.BINARY},
+    )  # fmt: skip
+    def get(self, request: Request, batch_id: int) -> StreamingHttpResponse:
+        self.begin(request)
+        batch = self.batch(batch_id)
+        return StreamingHttpResponse(
+            downloads.result_csv(batch), content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="result-{batch.pk}.csv"',
+                     "Cache-Control": "no-store"},
+        )  # fmt: skip
+
+
+class Annotated(BatchesView):
+    """带行错误说明的工作簿。"""
+
+    @extend_schema(
+        operation_id="batches_annotated", tags=["batches"],
+        responses={(200, XLSX): OpenApiTypes.BINARY},
+    )  # fmt: skip
+    def get(self, request: Request, batch_id: int) -> HttpResponse:
+        self.begin(request)
+        batch = self.batch(batch_id, heavy=True)
+        if batch.annotated is None:
+            raise Refusal(404, "NOT_FOUND", ("此批次没有行错误", "the batch has no row errors"))
+        return _workbook(bytes(batch.annotated), f"annotated-{batch.pk}.xlsx")
+
+
+class Template(BatchesView):
+    """空白模板工作簿。"""
+
+    @extend_schema(
+        operation_id="batches_template", tags=["batches"],
+        responses={(200, XLSX): OpenApiTypes.BINARY},
+    )  # fmt: skip
+    def get(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        return _workbook(sheets.template(), "template.xlsx")
+
+
+def _workbook(content: bytes, name: str) -> HttpResponse:
+    return HttpResponse(
+        content, content_type=XLSX,
+        headers={"Content-Disposition": f'attachment; filename="{name}"',
+                 "Cache-Control": "no-store"},
+    )  # fmt: skip
+
+
+class Start(Move):
+    """开始：装载、冻结、结算。"""
+
+    move = "start"
+
+
+class Pause(Move):
+    """暂停：此后不再有分块开始。"""
+
+    move = "pause"
+
+
+class Resume(Move):
+    """继续。"""
+
+    move = "resume"
+
+
+urlpatterns = [
+    path("batches", Batches.as_view(), name="api-batches"),
+    path("batches/template.xlsx", Template.as_view(), name="api-batch-template"),
+    path("batches/<int:batch_id>", OneBatch.as_view(), name="api-batch"),
+    path("batches/<int:batch_id>/start", Start.as_view(), name="api-batch-start"),
+    path("batches/<int:batch_id>/pause", Pause.as_view(), name="api-batch-pause"),
+    path("batches/<int:batch_id>/resume", Resume.as_view(), name="api-batch-resume"),
+    path("batches/<int:batch_id>/result.csv", Result.as_view(), name="api-batch-result"),
+    path("batches/<int:batch_id>/annotated.xlsx", Annotated.as_view(), name="api-batch-annotated"),
+]

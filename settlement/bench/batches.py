@@ -1,0 +1,175 @@
+"""Figures of the batch: one and two workers, growth, memory, updates, and the naive path."""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Iterable
+
+import numpy as np
+from django.db import connections, transaction
+from django.utils import timezone
+
+from audit.trail import event_row
+from pricing.releases import current
+from pricing.rules import CODES
+from settlement.batch.chunk import month_of, open_period, settle_chunk
+from settlement.bench.data import BY
+from settlement.columns import FACTS, Columns
+from settlement.kernel import State, settle
+from settlement.models import (
+    Accumulator,
+    Batch,
+    Chunk,
+    Claim,
+    ClaimLine,
+    InsuredPerson,
+    Leg,
+    LineResult,
+    Settlement,
+)
+from settlement.posting import STATES, post
+
+KIB = 1024
+
+
+def _work(chunks: list[int], ready, go, memory) -> None:
+    open_period_now()
+    ready.release()
+    go.wait()
+    for chunk in chunks:
+        settle_chunk(chunk, by=BY, at=timezone.now())
+    memory.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB)
+
+
+def open_period_now() -> None:
+    """Connect, make the month and compile, so that the measured time has none of it."""
+    with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
+        open_period(cursor, timezone.now())
+
+
+def warm(batch: Batch) -> None:
+    """Settle a batch in this process, so that the workers forked from it have compiled code."""
+    for chunk in Chunk.objects.using("settler").filter(batch=batch).values_list("pk", flat=True):
+        settle_chunk(chunk, by=BY, at=timezone.now())
+
+
+def rate(batch: Batch, workers: int) -> tuple[float, float]:
+    """(claims per second, peak resident MB of a worker); everything durable, closed at the end."""
+    chunks = list(
+        Chunk.objects.using("settler")
+        .filter(batch=batch)
+        .order_by("number")
+        .values_list("pk", flat=True)
+    )
+    connections.close_all()
+    context = multiprocessing.get_context("fork")
+    ready, go, memory = context.Semaphore(0), context.Event(), context.Queue()
+    processes = [
+        context.Process(target=_work, args=(chunks[k::workers], ready, go, memory))
+        for k in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        ready.acquire()
+    began = time.perf_counter()
+    go.set()
+    peaks = [memory.get() for _ in processes]
+    passed = time.perf_counter() - began
+    for process in processes:
+        process.join()
+    state = Batch.objects.using("settler").values_list("state", flat=True).get(pk=batch.pk)
+    if state != Batch.State.CLOSED:
+        raise RuntimeError(f"the measured batch ended as {state}")
+    return batch.claims / passed, max(peaks)
+
+
+def updates() -> int:
+    """Updated or deleted rows of claims, lines and results, as PostgreSQL counts them."""
+    with connections["settler"].cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute(
+            """SELECT coalesce(sum(n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables
+            WHERE relname ~ '^settlement_(claim|claimline|settlement|lineresult|leg)(_[0-9_]+)?$'"""
+        )
+        return int(cursor.fetchone()[0])
+
+
+def naive(batch: Batch, most: int) -> float:
+    """Claims per second of the idiomatic ORM: objects one by one, a transaction per claim."""
+    claims = Claim.objects.using("settler").filter(batch_id=batch.pk).order_by("pk")[:most]
+    keys = list(claims.values_list("pk", flat=True))
+    began = time.perf_counter()
+    for key in keys:
+        with transaction.atomic(using="settler"):
+            naive_claim(key, at=timezone.now())
+    return len(keys) / (time.perf_counter() - began)
+
+
+def naive_claim(key: int, *, at) -> None:
+    """Settle one claim with model objects, same kernel, same rows: the naive path."""
+    claim = Claim.objects.using("settler").get(pk=key)
+    lines = list(ClaimLine.objects.using("settler").filter(claim_id=key).order_by("line_no"))
+    person = InsuredPerson.objects.using("settler").get(pk=claim.person_id)
+    facts = np.frombuffer(bytes(claim.facts), FACTS)
+    scheme = CODES["scheme"][facts["scheme"][0]]
+    rules = current().rules("wenzhou", claim.service_date)
+    if rules is None:
+        raise LookupError("no policy is published")
+    used, _ = Accumulator.objects.using("settler").select_for_update().get_or_create(
+        person=person, year=claim.service_date.year, scheme=scheme,
+        defaults={"account_left": person.account_balance, "region_code": claim.region_code},
+    )  # fmt: skip
+    columns = Columns(
+        facts,
+        np.zeros(len(lines), np.int64),
+        service=np.array([line.service for line in lines]),
+        item=np.array(
+            [rules.codes.index(x.item_code) + 1 if x.item_code in rules.codes else 0 for x in lines]
+        ),
+        fee=np.array([line.fee for line in lines], np.int64),
+        encounter=np.full(len(lines), claim.encounter_key),
+    )
+    state = State(
+        *(np.array([v]) for v in (used.deductible_used, used.in_scope_used, used.fund_used))
+    )
+    which = np.zeros(len(lines), np.int64)
+    results = settle(columns, rules, keys=which, state=state)
+    left = np.array([used.account_left])
+    posted = post(columns, results, [rules], which, 1, np.zeros(1, np.int64), left)
+    _naive_rows(claim, scheme, lines, rules, results, posted, at)
+    used.deductible_used, used.in_scope_used = int(state.deductible[0]), int(state.in_scope[0])
+    used.fund_used, used.account_left = int(state.fund[0]), int(left[0])
+    used.save(using="settler")
+    event_row(by=BY, at=at, action="claim.settled", subject=f"claim:{key}").save(using="settler")
+
+
+def _naive_rows(claim, scheme, lines, rules, results, posted, at) -> None:
+    own = {
+        "claim_id": claim.pk, "version": 1, "period": month_of(at),
+        "region_code": claim.region_code, "institution_code": claim.institution_code,
+    }  # fmt: skip
+    money = ("fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash",
+             "hospital", "deductible")  # fmt: skip
+    Settlement.objects.using("settler").create(
+        **own, state=STATES[posted.state[0]], person_id=claim.person_id, scheme=scheme,
+        year=claim.service_date.year, service_date=claim.service_date,
+        **{name: int(getattr(posted, name)[0]) for name in money}, example=bool(posted.example[0]),
+        settled_at=at, settled_by=BY, reason="",
+    )  # fmt: skip
+    names = ("decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap", "overcharge",
+             "deductible", "fund")  # fmt: skip
+    for k, line in enumerate(lines):
+        LineResult.objects.using("settler").create(
+            **own, line_no=line.line_no, release_id=rules.release_id,
+            parameters_id=rules.parameters_id, **{n: int(getattr(results, n)[k]) for n in names},
+        )  # fmt: skip
+    Leg.objects.using("settler").bulk_create(  # one statement: a leg alone does not balance
+        Leg(**own, account=int(account), amount=int(amount))
+        for account, amount in zip(posted.leg_account, posted.leg_amount, strict=True)
+    )
+
+
+def growth(sizes: Iterable[int], load) -> dict[int, float]:
+    """Seconds per claim for batches of growing size, each on top of the earlier ones."""
+    return {size: 1 / rate(load(size), 1)[0] for size in sizes}

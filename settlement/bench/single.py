@@ -1,0 +1,257 @@
+"""One claim by HTTP against a real gunicorn; the floor is the same statements, no framework."""
+
+import copy
+import datetime as dt
+import http.client
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg2
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+from oauth2_provider.models import get_access_token_model
+
+from agreements.models import Agreement, AgreementState
+from institutions import crypto
+from institutions.access import EVERYTHING, scoped
+from institutions.models import (
+    ApiClient,
+    Institution,
+    InstitutionFacts,
+    Physician,
+    PhysicianTitle,
+)
+from institutions.tokens import FIND
+from settlement import commands, ledger
+from settlement.bench.data import BY, INSTITUTION, REGION
+from settlement.models import InsuredPerson
+
+PERSONS = 400
+TOKEN = "bench-" + "t" * 30
+SINCE = dt.date(2019, 1, 1)
+_serial = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Speed:
+    p50_ms: float
+    per_second: float
+
+
+def prepare() -> list[str]:
+    """Everything a payable claim of three lines needs; the patients' ID numbers."""
+    at = dt.datetime(2019, 1, 1, tzinfo=dt.UTC)
+    hospital = Institution.objects.get(code=INSTITUTION)
+    InstitutionFacts.objects.create(
+        institution=hospital, valid_from=SINCE, recorded_at=at, price_class="3", ownership="public",
+        nonprofit=True, filed_on=SINCE, offline_departments=["A03"], internet_departments=["A03"],
+    )  # fmt: skip
+    for kind in ("main", "supplementary"):
+        agreement = Agreement.objects.create(
+            institution=hospital, kind=kind, number=f"bench-{kind}", valid_from=SINCE
+        )
+        AgreementState.objects.create(
+            agreement=agreement, state="active", valid_from=SINCE, recorded_at=at, recorded_by=BY
+        )
+    doctor = Physician.objects.create(
+        code="D0000001", name="测量", institution=hospital, independent_since=dt.date(2010, 1, 1)
+    )
+    PhysicianTitle.objects.create(physician=doctor, title="attending", valid_from=SINCE)
+    client = ApiClient.objects.create(
+        name="bench", client_type="confidential", institution=hospital,
+        authorization_grant_type="client-credentials",
+    )  # fmt: skip
+    get_access_token_model().objects.create(
+        application=client, token=TOKEN, scope="claims:read claims:write",
+        expires=timezone.now() + dt.timedelta(days=1),
+    )  # fmt: skip
+    bodies = (f"99999919700101{serial:03d}" for serial in range(PERSONS))
+    numbers = [body + crypto.check_digit(body) for body in bodies]
+    InsuredPerson.objects.bulk_create(
+        InsuredPerson(
+            id_hash=crypto.person_hash(number), id_masked="999", id_cipher=b"x", name_masked="*",
+            name_cipher=b"x", region_code=REGION, scheme="resident", is_demo=True,
+        )
+        for number in numbers
+    )  # fmt: skip
+    return numbers
+
+
+def claim(number: str) -> dict:
+    """A claim of three lines with a number that was never used."""
+    serial, start = next(_serial), "2021-06-15T09:30:00+08:00"
+    lines = [
+        ("consult", "111102001", "10.00"),
+        ("drug", "XC09CAS001A", "35.20"),
+        ("drug", "XA10BA", "8.80"),
+    ]
+    return {
+        "claim_no": f"S{serial}",
+        "encounter": {
+            "id": f"S{serial}", "business_type": "internet", "visit_type": "revisit",
+            "condition": "chronic", "started_at": start, "ended_at": "2021-06-15T09:45:00+08:00",
+            "department_code": "A03", "session": {"medium": "video"},
+            "diagnoses": [{"code": "I10.x00x002", "name": "高血压", "main": True}],
+        },
+        "person": {"credential_type": "e_credential", "credential": number, "verified_at": start,
+                   "matched": True},
+        "consent": {"item_and_price_explained": True, "given_at": start},
+        "physician": {"code": "D0000001"},
+        "prescriptions": [{"no": "P1", "signed_by": "D0000001", "signed_at": start,
+                           "reviewed_by": "Y1", "reviewed_at": start,
+                           "lines": [{"drug_code": "XC09CAS001A", "quantity": "1", "days_supply": 28,
+                                      "unit": "盒"}]}],
+        "lines": [
+            {"line_no": k, "kind": kind, "item_code": item, "quantity": "1", "unit_price": fee,
+             "fee": fee, "prescription_no": "P1"}
+            for k, (kind, item, fee) in enumerate(lines, 1)
+        ],
+        "channel": "online",
+    }  # fmt: skip
+
+
+def measured(act: Callable[[], Callable[[], None]], n: int) -> Speed:
+    """Median of one connection after the other, and acts per second of eight at once."""
+    one = act()
+    for _ in range(20):
+        one()
+    times = []
+    for _ in range(n):
+        began = time.perf_counter()
+        one()
+        times.append(time.perf_counter() - began)
+    acts = [act() for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda each=each: [each() for _ in range(n // 4)]) for each in acts
+    ]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    passed = time.perf_counter() - began
+    return Speed(sorted(times)[n // 2] * 1000, 8 * (n // 4) / passed)
+
+
+@contextmanager
+def web(port: int) -> Iterator[None]:
+    """The portal's gunicorn on the measured database."""
+    environment = os.environ | {
+        "DATABASE_URL": settings.DATABASE_URL, "DATABASE_OWNER_URL": settings.DATABASE_OWNER_URL,
+        "DATABASE_SETTLER_URL": settings.DATABASE_SETTLER_URL, "LOG_LEVEL": "ERROR",
+        "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port} --workers 3",
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "config.wsgi"],
+        cwd=settings.BASE_DIR, env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz"):
+                break
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def by_http(port: int, numbers: list[str]) -> Callable[[], Callable[[], None]]:
+    """A client that posts a new claim of a changing patient at each call."""
+    patients = itertools.cycle(numbers)
+
+    def client() -> Callable[[], None]:
+        def post() -> None:
+            body = json.dumps(claim(next(patients)))
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as link:
+                link.request(
+                    "POST", "/api/v1/claims", body,
+                    {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json",
+                     "Idempotency-Key": uuid.uuid4().hex},
+                )  # fmt: skip
+                answer = link.getresponse()
+                text = answer.read()
+                if answer.status != 201:
+                    raise RuntimeError(f"{answer.status} {text[:500]!r}")
+
+        return post
+
+    return client
+
+
+def values_of_one(number: str) -> dict:
+    """The values that one claim's statements get: taken from a real request in this process."""
+    caught: list[dict] = []
+    real = ledger.store
+
+    def catch(values) -> None:
+        caught.append(dict(values))
+        real(values)
+
+    ledger.store = catch
+    try:
+        answer = Client().post(
+            "/api/v1/claims", json.dumps(claim(number)), content_type="application/json",
+            headers={"Authorization": f"Bearer {TOKEN}", "Idempotency-Key": uuid.uuid4().hex},
+        )  # fmt: skip
+    finally:
+        ledger.store = real
+    if answer.status_code != 201:
+        raise RuntimeError(answer.content.decode())
+    return caught[0] | {"document": json.dumps(caught[0]["document"])}
+
+
+EVENT = """INSERT INTO audit_event (id, at, actor, action, subject, outcome, region_code,
+    institution_code, alg, body, leaf) VALUES (%s, %s, 'bench', 'claim.receive', 'claim', 'ok', %s, %s,
+    'sm3', %s, %s)"""
+
+
+def bare(values: dict) -> Callable[[], Callable[[], None]]:
+    """A connection that writes the same rows: token, key, lock, all of the claim, event, commit."""
+    with scoped(EVERYTHING):
+        persons = itertools.cycle(
+            list(InsuredPerson.objects.values_list("pk", flat=True)[:PERSONS])
+        )
+    year = {"year": 2021, "scheme": "resident", "balance": 0, "region": REGION, "encounter_key": 0,
+            "consult": 1}  # fmt: skip
+    checksum = "0" * 64
+
+    def connect() -> Callable[[], None]:
+        link = psycopg2.connect(settings.DATABASE_URL)
+        cursor = link.cursor()
+
+        def write() -> None:
+            serial, now, person = next(_serial), timezone.now(), next(persons)
+            own = copy.copy(values) | {"claim_no": f"F{serial}", "encounter_id": f"F{serial}",
+                                       "person": person, "key": f"F{serial}"}  # fmt: skip
+            cursor.execute(FIND, [checksum, now])
+            cursor.execute(
+                "SELECT set_config('app.scope', '*', true), nextval('settlement_claim_id_seq')"
+            )
+            own["id"] = cursor.fetchone()[1]
+            cursor.execute(commands.GATE, {"lock": own["key"], "institution": INSTITUTION,
+                                           "key": own["key"], "body": b"x", "at": now})  # fmt: skip
+            cursor.execute(ledger.LOCK, year | {"person": person})
+            own["accumulator"] = cursor.fetchone()[0]
+            cursor.execute(ledger.STORE + ledger.POST, own)
+            cursor.execute(
+                EVENT, [str(uuid.uuid4()), now, REGION, INSTITUTION, b"x" * 600, b"x" * 32]
+            )
+            link.commit()
+
+        return write
+
+    return connect

@@ -1,0 +1,396 @@
+"""Acts on claims: receive (and settle), reverse, take evidence; one transaction with its event.
+
+The caller has set the scope (institutions.access.scoped) and so opened the transaction; a Refusal
+leaves nothing behind. The clock is the caller's.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db import IntegrityError, connection, transaction
+
+from audit import trail
+from institutions import crypto
+from institutions.refusals import Fault, Refusal
+from pricing import releases
+from pricing.policy import Rules
+from settlement import answer, contract, facts, ledger
+from settlement.facts import Claimant, Known
+from settlement.kernel import Results, settle
+from settlement.posting import Posted, post
+
+CREATED = 201
+
+
+@dataclass(frozen=True)
+class Key:
+    """An Idempotency-Key and the SM3 of the body that came with it."""
+
+    text: str
+    body_sm3: bytes
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a POST answers, as stored: a replay is equal byte for byte."""
+
+    status: int
+    body: bytes
+    replayed: bool = False
+
+
+GATE = """WITH gate AS (SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)) AS mine),
+put AS (INSERT INTO settlement_idempotencykey (institution_code, key, body_sm3, created_at)
+    SELECT %(institution)s, %(key)s, %(body)s, %(at)s FROM gate WHERE mine
+    ON CONFLICT DO NOTHING RETURNING 1)
+SELECT (SELECT mine FROM gate), EXISTS (SELECT 1 FROM put)"""
+REPLAY = """SELECT body_sm3, status, answer FROM settlement_idempotencykey
+    WHERE institution_code = %s AND key = %s"""
+
+
+def receive(
+    *, institution: Claimant, claim: dict, by: str, at: dt.datetime, key: Key | None = None
+) -> Receipt:
+    """Store and settle a claim (checked by settlement.contract), or replay the answer of its key.
+
+    Order: key, rules, records, person-year lock, kernel (lines by number), ledger, trail.
+    Raises Refusal: 409 for a key in flight or a known claim number; 422 for another body, an
+    unknown person, no rules.
+    """
+    with transaction.atomic(savepoint=False):
+        period = ledger.open_period(at)
+        if key is not None and (replay := _enter(institution, key, at)) is not None:
+            return replay
+        claim = claim | {"lines": sorted(claim["lines"], key=lambda line: line["line_no"])}
+        day = contract.local_day(claim["encounter"]["started_at"])
+        catalogue = releases.current()
+        rules = catalogue.rules(institution.policy_region, day, examples=facts.examples_allowed())
+        if rules is None:
+            raise Refusal(
+                422,
+                "NO_POLICY",
+                ("本统筹区没有已发布的政策文件", "no policy is published for the region"),
+            )
+        known = facts.read(institution, claim, rules, at=at)
+        _refuse_known(claim, known)
+        lists = facts.Lists.of(catalogue, rules, day)
+        settled = _Settling(institution, claim, known, rules, lists, day)
+        return settled.store(period=period, by=by, at=at, key=key)
+
+
+def _enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
+    """Insert the key first. In somebody else's transaction it means 409, stored a replay."""
+    given: dict[str, Any] = {"lock": f"key:{institution.code}/{key.text}", "institution": institution.code,
+             "key": key.text, "body": key.body_sm3, "at": at}  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(GATE, given)
+        mine, inserted = cursor.fetchone()
+        if inserted:
+            return None
+        if not mine:
+            detail = (
+                "同一幂等键的请求正在处理，请稍后重试",
+                "a request with this key is in flight",
+            )
+            raise Refusal(409, "IDEMPOTENCY_IN_FLIGHT", detail)
+        cursor.execute(REPLAY, [institution.code, key.text])
+        body_sm3, status, stored = cursor.fetchone()
+    if bytes(body_sm3) != key.body_sm3:
+        detail = ("该幂等键已用于另一请求体", "this key was used with another body")
+        raise Refusal(422, "IDEMPOTENCY_BODY_DIFFERS", detail)
+    return Receipt(status, bytes(stored), replayed=True)
+
+
+def _refuse_known(claim: dict, known: Known) -> None:
+    if known.same_number is not None:
+        raise _number_used(claim["claim_no"], known.same_number)
+    if known.person_id is None:
+        detail = ("没有此参保人员", "no such insured person")
+        fault = Fault("/person/credential", "PERSON_UNKNOWN", detail)
+        raise Refusal(422, "PERSON_UNKNOWN", detail, (fault,))
+
+
+def _number_used(claim_no: str, claim_id: int) -> Refusal:
+    detail = (
+        f"单号 {claim_no} 已用于申请 {claim_id}",
+        f"number {claim_no} belongs to claim {claim_id}",
+    )
+    fault = Fault("/claim_no", "CLAIM_NUMBER_USED", detail)
+    return Refusal(
+        409, "CLAIM_NUMBER_USED", detail, (fault,), claim=f"{answer.API}/claims/{claim_id}"
+    )
+
+
+class _Settling:
+    """One claim on its way from resolved facts to stored rows."""
+
+    def __init__(
+        self, institution: Claimant, claim: dict, known: Known, rules: Rules,
+        lists: facts.Lists, day: dt.date,
+    ):  # fmt: skip
+        self.institution, self.claim, self.known, self.rules, self.day = (
+            institution, claim, known, rules, day,
+        )  # fmt: skip
+        self.record = facts.pack(institution, claim, known, lists)
+        self.encounter = claim["encounter"]["id"]
+        self.encounter_key = facts.encounter_key(institution.code, self.encounter)
+
+    def store(self, *, period: dt.date, by: str, at: dt.datetime, key: Key | None) -> Receipt:
+        year = ledger.lock_year(
+            person=self.known.person_id, year=self.day.year, scheme=self.known.scheme,
+            balance=self.known.account_balance, region=self.institution.region_code,
+            encounter_key=self.encounter_key, consult=facts.CONSULT,
+        )  # fmt: skip
+        columns = facts.columns(self.claim, self.record, self.rules, year.prior_items)
+        one = np.zeros(1, np.int64)
+        which = np.zeros(columns.n, np.int64)
+        results = settle(columns, self.rules, keys=which, state=year.state(), strict=True)
+        left = np.array([year.account_left], np.int64)
+        posted = post(columns, results, [self.rules], which, 1, one, left)
+        values = self._claim_values(columns["service"], period, by, at) | ledger.money(
+            posted, results, [line["line_no"] for line in self.claim["lines"]],
+            int(self.record["scheme"][0]),
+        )  # fmt: skip
+        body = _bytes(self._answer(values, results, at))
+        ledger.store(
+            values
+            | {"accumulator": year.id, "key": key.text if key else None, "status": CREATED,
+               "answer": body, "release": self.rules.release_id,
+               "parameters": self.rules.parameters_id}
+        )  # fmt: skip
+        self._record(values, posted, by, at)
+        return Receipt(CREATED, body)
+
+    def _claim_values(
+        self, services: np.ndarray, period: dt.date, by: str, at: dt.datetime
+    ) -> dict[str, Any]:
+        lines = self.claim["lines"]
+        return {
+            "id": self.known.claim_id,
+            "period": period,
+            "region": self.institution.region_code,
+            "institution": self.institution.code,
+            "claim_no": self.claim["claim_no"],
+            "person": self.known.person_id,
+            "day": self.day,
+            "year": self.day.year,
+            "facts": self.record.tobytes(),
+            "encounter_id": self.encounter,
+            "encounter_key": self.encounter_key,
+            "shard": self.known.person_id % facts.SHARDS if self.known.person_id else 0,
+            "at": at,
+            "by": by,
+            "document": document(self.claim),
+            "line_no": [line["line_no"] for line in lines],
+            "service": services.tolist(),
+            "item_code": [line["item_code"] for line in lines],
+            "service_type": [line.get("service_type") or "" for line in lines],
+            "quantity": [contract.quantity(line) for line in lines],
+            "unit_price": [contract.unit_price(line) for line in lines],
+            "line_fee": [contract.fee(line) for line in lines],
+            "prescription_no": [line.get("prescription_no") or "" for line in lines],
+            "trace_codes": [",".join(line.get("trace_codes", ())) for line in lines],
+        }
+
+    def _answer(self, values: Mapping[str, Any], results: Results, at: dt.datetime) -> dict:
+        """The same representation that GET builds from the stored rows."""
+        released = {"release_id": self.rules.release_id, "parameters_id": self.rules.parameters_id}
+        order = np.argsort(values["line_no"], kind="stable")
+        lines = [
+            {"line_no": values["line_no"][i], "service": values["service"][i],
+             "item_code": values["item_code"][i], "line_fee": values["line_fee"][i], **released,
+             **{name: int(getattr(results, name)[i]) for name in ledger.RESULT}}
+            for i in order
+        ]  # fmt: skip
+        stored = answer.Stored(
+            id=values["id"], claim_no=values["claim_no"], encounter_id=self.encounter,
+            region_code=self.institution.region_code, institution_code=self.institution.code,
+            person_id=values["person"], service_date=self.day, received_at=at, fee=values["fee"],
+            facts=values["facts"], lines=lines,
+            settled={**values, "settled_at": at}, reversal=None, legs=[],
+        )  # fmt: skip
+        return answer.represent(stored, self.rules)
+
+    def _record(self, values: Mapping[str, Any], posted: Posted, by: str, at: dt.datetime) -> None:
+        trail.record(
+            by=by, at=at, action="claim.receive", subject=f"claim:{values['id']}",
+            region_code=self.institution.region_code, institution_code=self.institution.code,
+            person_hash=crypto.person_hash(self.claim["person"]["credential"]),
+            detail={"claim_no": values["claim_no"], "state": values["state"],
+                    "release": self.rules.release_id, "parameters": self.rules.parameters_id,
+                    **ledger.totals_of(posted)},
+        )  # fmt: skip
+
+
+def document(claim: dict) -> dict:
+    """The claim as kept: all but lines and number; credential, device, address as hashes."""
+    kept = {name: value for name, value in claim.items() if name not in ("claim_no", "lines")}
+    session = dict(claim["encounter"]["session"])
+    for name in ("device", "address"):
+        if session.get(name):
+            session[name] = crypto.keyed_hash(f"session {name}", session[name]).hex()
+    person = claim["person"]
+    kept["encounter"] = claim["encounter"] | {"session": session}
+    kept["person"] = person | {"credential": crypto.person_hash(person["credential"]).hex()}
+    return kept
+
+
+def _bytes(value: dict) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def claim_of_number(institution: str, claim_no: str) -> Refusal | None:
+    """The refusal for a number that another transaction took while ours was under way."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT claim_id FROM settlement_claimkey"
+            " WHERE institution_code = %s AND claim_no = %s",
+            [institution, claim_no],
+        )
+        row = cursor.fetchone()
+    return _number_used(claim_no, row[0]) if row else None
+
+
+LOCK_YEAR = """SELECT id FROM settlement_accumulator
+    WHERE person_id = %s AND year = %s AND scheme = %s FOR UPDATE"""
+
+
+def reverse(
+    *, institution: Claimant, claim_id: int, reason: str, by: str, at: dt.datetime
+) -> answer.Stored:
+    """Reverse a settled claim once: a new negative version; its person-year is given back (红冲).
+
+    Raises Refusal: 404 for a claim of nobody or of somebody else; 409 when it was reversed before,
+    was rejected, waits for its settlement, or posted nothing.
+    """
+    with transaction.atomic(savepoint=False):
+        period = ledger.open_period(at)
+        first = answer.read(claim_id, institutions=[institution.code])
+        if first is None:
+            raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
+        if first.settled is None:
+            raise Refusal(
+                409, "NOT_SETTLED", ("申请尚未结算", "the claim waits for its settlement")
+            )
+        settled = first.settled
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK_YEAR, [settled["person_id"], settled["year"], settled["scheme"]])
+            row = cursor.fetchone()
+        stored = answer.read(claim_id, institutions=[institution.code])
+        if stored is None or row is None:
+            raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
+        _refuse_reversal(stored)
+        _store_reversal(stored, row[0], period, reason, by, at)
+        trail.record(
+            by=by, at=at, action="claim.reverse", subject=f"claim:{claim_id}",
+            region_code=stored.region_code, institution_code=stored.institution_code,
+            detail={"reason": reason, **{name: -settled[name] for name in ledger.TOTALS}},
+        )  # fmt: skip
+        found = answer.read(claim_id, institutions=[institution.code])
+        return found or stored
+
+
+def _refuse_reversal(stored: answer.Stored) -> None:
+    if stored.reversal is not None:
+        raise Refusal(409, "ALREADY_REVERSED", ("申请已冲正", "the claim was reversed before"))
+    if stored.state == "reject":
+        detail = ("不予支付的申请没有可冲正的结算", "a rejected claim has nothing to reverse")
+        raise Refusal(409, "CLAIM_REJECTED", detail)
+    if not stored.legs:
+        raise Refusal(
+            409, "NOTHING_POSTED", ("申请没有入账，不能冲正", "nothing was posted for it")
+        )
+
+
+def _store_reversal(
+    stored: answer.Stored, accumulator: int, period: dt.date, reason: str, by: str, at: dt.datetime
+) -> None:
+    settled: dict = stored.settled or {}
+    rules = answer.rules_of(stored, releases.current())
+    results = answer.results_of(stored, rules)
+    ledger.reverse(
+        {
+            "id": stored.id, "period": period, "region": stored.region_code,
+            "institution": stored.institution_code, "person": stored.person_id,
+            "scheme": settled["scheme"], "year": settled["year"], "day": stored.service_date,
+            "example": settled["example"], "at": at, "by": by, "reason": reason,
+            "accumulator": accumulator, "release": stored.lines[0]["release_id"],
+            "parameters": stored.lines[0]["parameters_id"],
+        }
+        | ledger.negated(
+            settled, results, [line["line_no"] for line in stored.lines],
+            [(account, amount) for account, amount in stored.legs],
+        )
+    )  # fmt: skip
+
+
+EVIDENCE = """WITH put AS (
+    INSERT INTO settlement_evidence (region_code, institution_code, encounter_id, encounter_key,
+        kind, alg, content_hash, at, reference, received_at, received_by)
+    VALUES (%(region)s, %(institution)s, %(encounter)s, %(key)s, %(kind)s, %(alg)s, %(hash)s,
+        %(at)s, %(reference)s, %(received)s, %(by)s)
+    ON CONFLICT DO NOTHING RETURNING id)
+SELECT id FROM put"""
+KNOWN_EVIDENCE = """SELECT id, received_at FROM settlement_evidence
+    WHERE encounter_key = %s AND institution_code = %s AND kind = %s AND content_hash = %s"""
+
+
+def take_evidence(
+    *, institution: Claimant, encounter: str, evidence: dict, by: str, at: dt.datetime
+) -> tuple[int, dict]:
+    """Store one piece of evidence of an encounter (温州 第二十六条); the same again changes nothing.
+
+    Returns the status (201 new, 200 known) and the answer. It may come before its claim.
+    """
+    content_hash = bytes.fromhex(evidence["content_hash"])
+    key = facts.encounter_key(institution.code, encounter)
+    given = {
+        "region": institution.region_code, "institution": institution.code, "encounter": encounter,
+        "key": key, "kind": evidence["kind"], "hash": content_hash,
+        "alg": evidence.get("alg", "sm3"),
+        "at": contract.moment(evidence["at"]), "reference": evidence["reference"], "received": at,
+        "by": by,
+    }  # fmt: skip
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        cursor.execute(EVIDENCE, given)
+        row, status, received = cursor.fetchone(), CREATED, at
+        if row is None:
+            cursor.execute(KNOWN_EVIDENCE, [key, institution.code, evidence["kind"], content_hash])
+            row, status = cursor.fetchone(), 200
+            received = row[1]
+        else:
+            trail.record(
+                by=by, at=at, action="evidence.take", subject=f"encounter:{encounter}"[:80],
+                region_code=institution.region_code, institution_code=institution.code,
+                detail={"kind": evidence["kind"], "content": content_hash},
+            )  # fmt: skip
+    return status, {
+        "id": row[0],
+        "encounter_id": encounter,
+        "kind": evidence["kind"],
+        "content_hash": evidence["content_hash"],
+        "received_at": answer.moment_of(received),
+    }
+
+
+def refused(
+    *, institution: Claimant, action: str, subject: str, code: str, by: str, at: dt.datetime
+) -> None:
+    """Record that an act was refused, in a transaction of its own."""
+    with transaction.atomic():
+        trail.record(
+            by=by, at=at, action=action, subject=subject, outcome="refused",
+            region_code=institution.region_code, institution_code=institution.code,
+            detail={"code": code},
+        )  # fmt: skip
+
+
+def conflict_of(error: IntegrityError, *, institution: Claimant, claim_no: str) -> Refusal | None:
+    """What a broken unique key means: the claim number was taken meanwhile, or (None) another fault."""
+    if "settlement_claimkey" not in str(error):
+        return None
+    return claim_of_number(institution.code, claim_no)

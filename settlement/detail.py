@@ -1,0 +1,283 @@
+"""One claim with everything known of it, read in a fixed number of queries and prepared for its page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from django.db.models import Q
+from django.utils import timezone
+
+from audit.models import Event
+from audit.text import yuan
+from institutions.models import Institution, Physician, User
+from pricing.policy import Rules
+from pricing.releases import Catalogue
+from pricing.rules import CODES, SERVICES
+from settlement import answer, explain, picture, words
+from settlement.columns import FACTS, facts_as_dict
+from settlement.models import Claim, ClaimLine, InsuredPerson, Leg, LineResult, Settlement
+
+CASH_LEGS = {
+    Leg.Account.PATIENT_CASH: "cash_scope",
+    Leg.Account.OVER_CAP: "cash_over",
+    Leg.Account.OUT_OF_SCOPE: "cash_out",
+}
+TOTALS = (
+    "fee", "held", "out_of_scope", "hospital", "over_cap", "in_scope", "fund", "account", "cash",
+    "deductible",
+)  # fmt: skip
+UNITS_QUANTITY, UNITS_PRICE = 10_000, 1_000_000
+
+
+@dataclass
+class Detail:
+    """A claim, its lines, settlements, legs, events and parties. Amounts in fen."""
+
+    claim: Claim
+    lines: list[ClaimLine]
+    versions: list[Settlement]
+    results: list[LineResult]
+    legs: list[Leg]
+    events: list[Event]
+    institution: Institution | None
+    person: InsuredPerson | None
+    physician: Physician | None
+    catalogue: Catalogue
+    rules: Rules | None = None
+    answers: list[dict] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, claim: Claim, *, user: User, catalogue: Catalogue) -> "Detail":
+        """Everything about a claim that `user` may see, in a fixed number of queries."""
+        lines = list(
+            ClaimLine.objects.filter(claim_id=claim.pk, period=claim.period).order_by("line_no")
+        )
+        doctor = claim.document.get("physician", {}).get("code", "")
+        mine = Q(claim_id=claim.pk)
+        subjects = [f"claim:{claim.pk}"] + ([f"batch:{claim.batch_id}"] if claim.batch_id else [])
+        found = cls(
+            claim=claim,
+            lines=lines,
+            versions=list(Settlement.objects.filter(mine).order_by("version")),
+            results=list(LineResult.objects.filter(mine, version=1).order_by("line_no")),
+            legs=list(Leg.objects.filter(mine).order_by("version", "account")),
+            events=list(
+                Event.objects.visible_to(user).filter(subject__in=subjects).order_by("at", "id")
+            ),
+            institution=Institution.objects.filter(pk=claim.institution_code).first(),
+            person=InsuredPerson.objects.filter(pk=claim.person_id).first(),
+            physician=Physician.objects.filter(pk=doctor).first(),
+            catalogue=catalogue,
+        )
+        stored = answer.read(claim.pk) if found.results else None
+        if stored:
+            found.rules = answer.rules_of(stored, catalogue)
+            cited = {"account_clause": account_clause(found.rules, stored.record)}
+            told = answer.represent(stored, found.rules)["lines"]
+            found.answers = [line | cited for line in told]
+        return found
+
+    @property
+    def last(self) -> Settlement | None:
+        return self.versions[-1] if self.versions else None
+
+    @property
+    def reversed(self) -> bool:
+        return len(self.versions) > 1
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Names of the price items in the release used, by code."""
+        items = self.rules.policy.section("items", ()) if self.rules else ()
+        return {item["code"]: item["name"] for item in items}
+
+    def badges(self) -> list[dict[str, str]]:
+        """State and stamps of the header."""
+        if self.last is None:
+            return [{"label": "已受理", "tone": "info"}]
+        state = self.last.state
+        found = [{"label": self.last.get_state_display(), "tone": words.STATE_TONES[state]}]
+        if any(row.example for row in self.versions):
+            found.append({"label": "示例参数", "tone": "warn"})
+        return found
+
+    def chart(self) -> dict[str, Any] | None:
+        """The waterfall of the claim as it was settled."""
+        if not self.answers:
+            return None
+        first = self.versions[0]
+        totals = {name: getattr(first, name) for name in TOTALS}
+        totals |= dict.fromkeys(CASH_LEGS.values(), 0)
+        for leg in self.legs:
+            name = CASH_LEGS.get(Leg.Account(leg.account))
+            if leg.version == 1 and name:
+                totals[name] = leg.amount
+        return picture.claim_chart(totals, self.answers, title="费用分解")
+
+    def shown_lines(self) -> list[dict[str, Any]]:
+        """Lines with decision, reason, clauses and their own waterfall."""
+        return [
+            self._line(line, result, answer)
+            for line, result, answer in zip(self.lines, self.results, self.answers, strict=True)
+        ]
+
+    def _line(self, line: ClaimLine, result: LineResult, answer: dict) -> dict[str, Any]:
+        service = answer["canonical_code"] or line.item_code
+        kind = words.VALUES["service"].get(SERVICES[line.service], "其他")
+        paid = answer["decision"] == "payable"
+        title = f"第 {line.line_no} 项费用分解"
+        return {
+            "no": line.line_no,
+            "name": self.names.get(service) or line.service_type or kind,
+            "code": line.item_code,
+            "kind": kind,
+            "quantity": f"{line.quantity / UNITS_QUANTITY:g}",
+            "price": f"{line.unit_price / UNITS_PRICE:,.2f}",
+            "fee": yuan(line.fee),
+            "in_scope": yuan(result.in_scope) if paid else "—",
+            "over_cap": yuan(result.over_cap) if paid else "—",
+            "fund": yuan(result.fund) if paid else "—",
+            "decision": words.DECISIONS[answer["decision"]],
+            "tone": words.DECISION_TONES[answer["decision"]],
+            "reason": answer["reason_text"],
+            "reason_code": answer["reason"],
+            "clauses": answer["clauses"],
+            "flags": [words.FLAGS.get(flag, flag) for flag in answer["flags"]],
+            "chart": picture.line_chart(answer, fee=line.fee, title=title),
+        }
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Double entries of each version: legs with debit and credit, and their sums."""
+        books = []
+        for version in self.versions:
+            legs = [leg for leg in self.legs if leg.version == version.version]
+            debit = sum(leg.amount for leg in legs if leg.amount > 0)
+            credit = -sum(leg.amount for leg in legs if leg.amount < 0)
+            books.append({
+                "title": "冲正分录" if version.version > 1 else "结算分录",
+                "at": moment(version.settled_at), "reason": version.reason,
+                "legs": [
+                    {"account": leg.get_account_display(),
+                     "debit": yuan(leg.amount) if leg.amount > 0 else "",
+                     "credit": yuan(-leg.amount) if leg.amount < 0 else ""}
+                    for leg in legs],
+                "debit": yuan(debit), "credit": yuan(credit), "balanced": debit == credit,
+            })  # fmt: skip
+        return books
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The facts that were used, in Chinese words."""
+        known = facts_as_dict(np.frombuffer(bytes(self.claim.facts), FACTS)[0])
+        return [
+            {"label": words.FACTS.get(name, name), "value": words.word(name, value)}
+            for name, value in known.items()
+        ]
+
+    def releases(self) -> list[dict[str, Any]]:
+        """The releases and parameter sets that the lines were settled by."""
+        ids = dict.fromkeys(
+            key for row in self.results for key in (row.release_id, row.parameters_id) if key
+        )
+        found = [self.catalogue.release(key) for key in ids]
+        return [
+            {"label": release.policy.data["title"], "value": release.policy.document,
+             "sub": f"版本 {release.id} · SM3 {release.sm3[:16]}…"}
+            for release in found
+        ]  # fmt: skip
+
+    def timeline(self) -> list[dict[str, Any]]:
+        """What happened to the claim, newest last; the trail's words in Chinese."""
+        return [
+            {"at": moment(event.at), "by": event.actor,
+             "title": words.ACTS.get(event.action, event.action),
+             "tone": "ok" if event.outcome == "ok" else "bad"}
+            for event in in_order(self.events)
+        ]  # fmt: skip
+
+    def sections(self) -> list[dict[str, Any]]:
+        """Description lists: claim, encounter, person, physician, prescriptions."""
+        document, claim = self.claim.document, self.claim
+        return [
+            {"title": "申报", "items": [
+                {"label": "单据号", "value": claim.claim_no, "code": True},
+                {"label": "医疗机构", "value": str(self.institution or claim.institution_code),
+                 "sub": claim.institution_code},
+                {"label": "申报时间", "value": moment(claim.received_at), "sub": claim.received_by},
+                {"label": "结算渠道", "value": "手工报销" if document.get("channel") == "manual"
+                 else "联网结算"},
+                {"label": "电子发票", "value": document.get("e_invoice_no") or ""},
+                {"label": "个人账户", "value": "使用" if document.get("pay_from_account") else "不使用"}]},
+            {"title": "参保人与核验", "items": self._person(document.get("person", {}),
+                                                        document.get("consent") or {})},
+            {"title": "就诊与医师", "items": self._encounter(document.get("encounter", {}))},
+        ]  # fmt: skip
+
+    def _person(self, given: dict, consent: dict) -> list[dict[str, Any]]:
+        person = self.person
+        scheme = self.versions[0].get_scheme_display() if self.versions else ""
+        return [
+            {"label": "参保人", "value": person.name_masked if person else "未登记",
+             "sub": person.id_masked if person else ""},
+            {"label": "险种", "value": scheme},
+            {"label": "核验凭证", "value": words.CREDENTIALS.get(given.get("credential_type", ""), "")},
+            {"label": "人证核验", "value": "相符" if given.get("matched") else "不符",
+             "tone": "ok" if given.get("matched") else "bad"},
+            {"label": "核验时间", "value": _iso(given.get("verified_at"))},
+            {"label": "知情同意", "sub": _iso(consent.get("given_at")),
+             "value": "已说明项目与收费" if consent.get("item_and_price_explained") else "没有记录"},
+        ]  # fmt: skip
+
+    def _encounter(self, given: dict) -> list[dict[str, Any]]:
+        doctor, session = self.physician, given.get("session", {})
+        diagnoses = [
+            f"{d.get('name', '')}（{d.get('code', '')}）" for d in given.get("diagnoses", ())
+        ]
+        return [
+            {"label": "服务日期", "value": self.claim.service_date.isoformat(),
+             "sub": f"{_iso(given.get('started_at'))} 起"},
+            {"label": "就诊编号", "value": self.claim.encounter_id, "code": True},
+            {"label": "业务与就诊", "value": " · ".join(
+                words.word(name, given[name]) for name in ("business_type", "visit_type")
+                if given.get(name))},
+            {"label": "诊断", "value": "、".join(diagnoses)},
+            {"label": "科室与方式", "value": given.get("department_code", ""),
+             "sub": words.MEDIA.get(session.get("medium", ""), "")},
+            {"label": "医师", "value": doctor.name if doctor else "未登记",
+             "sub": self.claim.document.get("physician", {}).get("code", "")},
+        ]  # fmt: skip
+
+    def prescriptions(self) -> list[dict[str, str]]:
+        """Prescriptions with their two signatures."""
+        return [
+            {"no": p.get("no", ""), "drugs": str(len(p.get("lines", ()))),
+             "signed": f"{p.get('signed_by') or '未签名'} {_iso(p.get('signed_at'))}",
+             "reviewed": f"{p.get('reviewed_by') or '未审核'} {_iso(p.get('reviewed_at'))}"}
+            for p in self.claim.document.get("prescriptions", ())
+        ]  # fmt: skip
+
+
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """Events by time; acts of the same moment in the order in which they can happen."""
+    places = {action: place for place, action in enumerate(words.ACTS)}
+    return sorted(events, key=lambda event: (event.at, places.get(event.action, len(places))))
+
+
+def account_clause(rules: Rules, record: np.void) -> dict | None:
+    """The clause that lets the personal account of this scheme pay."""
+    scheme = CODES["scheme"][record["scheme"]]
+    for rule in rules.account_rules:
+        if scheme in rule["schemes"]:
+            return explain.cite(rules, rule["clause"])
+    return None
+
+
+def moment(at: Any) -> str:
+    """A time in Shanghai to the second."""
+    return timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _iso(text: str | None) -> str:
+    """The contract's ISO time to the minute, as it was sent."""
+    return text[:16].replace("T", " ") if text else ""

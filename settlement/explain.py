@@ -1,0 +1,218 @@
+"""What a line's result means: the answer of contracts/trial.md, shared by trial, claims, page and PDF."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from institutions.money import yuan
+from pricing.policy import MODE_FIXED, MODE_RATIO, RATIO_ONE, Benefit, Rules
+from pricing.rules import CODES, DECISIONS, REASONS
+from settlement.columns import flag_names
+from settlement.kernel import NO_RULE, OPEN, PAYABLE, REJECT
+
+MANUAL_CHANNEL = "manual"
+
+#: Keys of the contract that only some answers fill.
+NOT_APPLICABLE: dict[str, object] = dict.fromkeys(
+    ("category", "settlement_channel", "requires", "allowed_channels", "charge_count",
+     "charge_total", "record_in")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line's result with the facts that explaining it needs. Amounts in fen, OPEN = undecided."""
+
+    rules: Rules
+    service: str
+    row: int
+    ownership: str
+    price_class: int
+    scheme: str
+    nonprofit: int
+    charges: int
+    decision: int
+    reason: int
+    check_no: int
+    flags: int
+    fee: int
+    in_scope: int
+    over_cap: int
+    overcharge: int
+    deductible: int
+    fund: int
+
+    @property
+    def benefit(self) -> Benefit:
+        table = self.rules.benefits
+        return table.get((self.scheme, self.price_class)) or Benefit()
+
+
+def line_of(results, i: int, rules: Rules, record, service: str) -> Line:
+    """Line `i` of kernel results, with the claim's facts record."""
+    names = ("row", "decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap",
+             "overcharge", "deductible", "fund")  # fmt: skip
+    return Line(
+        rules=rules,
+        service=service,
+        ownership=CODES["ownership"][record["ownership"]],
+        price_class=int(record["price_class"]),
+        scheme=CODES["scheme"][record["scheme"]],
+        nonprofit=int(record["nonprofit"]),
+        charges=int(record["provincial_hospitals"]),
+        **{name: int(getattr(results, name)[i]) for name in names},
+    )
+
+
+def amount(fen: int) -> str | None:
+    """A decimal string in yuan, or None where nothing decides the amount."""
+    return None if fen == OPEN else yuan(fen)
+
+
+def answer(line: Line) -> dict:
+    """The answer of the contract for one line (without `assumed` and channel)."""
+    undecided = line.decision in (REJECT, NO_RULE)
+    self_pay = line.in_scope - line.fund if OPEN not in (line.in_scope, line.fund) else OPEN
+    known_fund = line.fund != OPEN and line.fee != OPEN
+    answer: dict = {
+        "decision": DECISIONS[line.decision],
+        "reason": REASONS[line.reason] or None,
+        "reason_text": reason_text(line),
+        "in_scope_amount": None if undecided else amount(line.in_scope),
+        "over_cap_self_pay": None if undecided else amount(line.over_cap),
+        "fund_pay": amount(line.fund),
+        "in_scope_self_pay": None if undecided else amount(self_pay),
+        "patient_total": amount(line.fee - line.fund) if known_fund and not undecided else None,
+        "overcharge": None if undecided else amount(line.overcharge),
+        "flags": flag_names(line.flags),
+        "patient_may_be_charged": may_be_charged(line),
+        "personal_account_allowed": account_allowed(line.rules, line.scheme, "in_scope"),
+        "canonical_code": line.rules.row_code[line.row] or None,
+        **NOT_APPLICABLE,
+        "clauses": clauses(line),
+        "explanation": [] if undecided else waterfall(line),
+        "release": {
+            "id": line.rules.release_id,
+            "document": line.rules.policy.document,
+            "sm3": line.rules.release_sm3,
+        },
+    }
+    if line.service == "remote_consult":
+        answer |= _remote(line)
+    return answer
+
+
+def _remote(line: Line) -> dict:
+    service = line.rules.policy.section("services", {}).get("remote_consult", {})
+    price = line.rules.count_price
+    return {
+        "category": service.get("category"),
+        "record_in": service.get("record_in"),
+        "charge_count": line.charges,
+        "charge_total": amount(price * line.charges if price != OPEN else OPEN),
+    }
+
+
+def reason_text(line: Line) -> str | None:
+    check = line.rules.check(line.check_no)
+    return check.rule.message if check else None
+
+
+def may_be_charged(line: Line) -> bool | None:
+    """Whether the patient may be charged; None where the clause does not say."""
+    check = line.rules.check(line.check_no)
+    if check is None:
+        return True if line.decision == PAYABLE else None
+    if isinstance(check.charge, dict):
+        return check.charge.get({1: "nonprofit", 0: "for_profit"}.get(line.nonprofit, ""))
+    return check.charge
+
+
+def account_allowed(rules: Rules, scheme: str, part: str) -> bool | None:
+    """May the personal account pay `part` (in_scope, over_cap)? None where the document is silent."""
+    if not rules.account_rules:
+        return None
+    for rule in rules.account_rules:
+        if scheme in rule["schemes"]:
+            return bool(rule[part])
+    return False
+
+
+def cite(rules: Rules, clause: str) -> dict:
+    return {
+        "document": rules.policy.document,
+        "clause": clause,
+        "text": rules.policy.clause_text(clause),
+    }
+
+
+def clauses(line: Line) -> list[dict]:
+    """The clauses that decided a line, in order."""
+    rules, check = line.rules, line.rules.check(line.check_no)
+    names = [check.clause] if check else []
+    if line.decision != REJECT and line.row:
+        over = rules.policy.section("over_cap", {})
+        names += [rules.row_clause[line.row], rules.cap_clause.get((line.row, line.ownership), "")]
+        names += [line.benefit.clause, over.get("clause", "") if line.over_cap > 0 else ""]
+    return [cite(rules, name) for name in dict.fromkeys(names) if name]
+
+
+def waterfall(line: Line) -> list[dict]:
+    """Ordered steps fee → 丙2 → in scope → deductible → fund → self: label, amount, clause, note."""
+    rules = line.rules
+    cap_clause = rules.cap_clause.get((line.row, line.ownership), "")
+    over_clause = rules.policy.section("over_cap", {}).get("clause") or cap_clause
+    steps = [("fee", "实际发生费用", line.fee, rules.row_clause[line.row], "")]
+    if line.over_cap > 0:
+        steps.append(("over_cap", "超标准自费（丙2类）", line.over_cap, over_clause, ""))
+    if line.overcharge > 0:
+        note = "高于公布价格，应退还患者"
+        steps.append(
+            ("overcharge", "其中超标准收费", line.overcharge, rules.row_clause[line.row], note)
+        )
+    steps.append(("in_scope", "政策范围内", line.in_scope, cap_clause, cap_note(line)))
+    if line.deductible > 0:
+        steps.append(("deductible", "起付线", line.deductible, line.benefit.clause, ""))
+    steps.append(("fund", "统筹基金支付", line.fund, line.benefit.clause, benefit_note(line)))
+    if OPEN not in (line.in_scope, line.fund):
+        rest = line.in_scope - line.fund
+        steps.append(("self", "范围内个人负担", rest, line.benefit.clause, ""))
+    return [
+        {"key": key, "label": label, "amount": amount(fen), "clause": clause, "note": note,
+         "text": rules.policy.clause_text(clause)}
+        for key, label, fen, clause, note in steps
+    ]  # fmt: skip
+
+
+def cap_note(line: Line) -> str:
+    ownership = CODES["ownership"].index(line.ownership)
+    cap = int(line.rules.cap[line.row, ownership, line.price_class])
+    return f"最高支付标准 {yuan(cap)} 元" if 0 <= cap < 2**59 else ""
+
+
+def benefit_note(line: Line) -> str:
+    benefit = line.benefit
+    if benefit.mode == MODE_FIXED:
+        return f"每次定额 {yuan(benefit.fixed)} 元，不超过范围内金额"
+    if benefit.mode == MODE_RATIO:
+        share = "分段比例" if benefit.tiers else f"{benefit.ratio * 100 / RATIO_ONE:g}%"
+        mark = "（示例参数）" if benefit.example else ""
+        return f"起付线以上按 {share} 支付{mark}"
+    return "文件未印支付比例，须由参数给出"
+
+
+def channel(rules: Rules, online_settlement: int) -> dict:
+    """How the money is settled: online, or the manual channel with what it requires."""
+    manual = rules.policy.section("manual_channel", {})
+    if online_settlement == 0 and manual:
+        return {
+            "settlement_channel": MANUAL_CHANNEL,
+            "requires": list(manual["requires"]),
+            "allowed_channels": list(manual["channels"]),
+        }
+    return {"settlement_channel": "online", "requires": [], "allowed_channels": ["online"]}
+
+
+def total(amounts: np.ndarray) -> int:
+    """Sum of amounts, OPEN when any is open."""
+    return OPEN if (amounts == OPEN).any() else int(amounts.sum())

@@ -1,0 +1,113 @@
+"""Claims as CSV and XLSX: the rows of the current query, bounded, streamed, numbers kept as text."""
+
+import csv
+import datetime as dt
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import xlsxwriter
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from institutions.access import scoped
+from institutions.models import Scope
+from institutions.money import yuan
+from settlement.search import AMOUNTS, Found, walk
+
+ROWS_MOST = 50_000
+PIECE = 65_536  #: bytes sent at once
+BOM = "\ufeff"
+RISKY = ("=", "+", "-", "@", "\t", "\r")
+HEADS = (
+    "单据号", "医疗机构", "机构编码", "参保人", "证件号码", "服务日期", "申报时间", "费用",
+    "政策范围内", "超标准自费", "范围外", "暂不支付", "统筹基金", "个人账户", "个人现金", "机构承担",
+    "状态", "示例参数",
+)  # fmt: skip
+FIRST_AMOUNT = HEADS.index("费用")
+CUT = f"仅导出前 {ROWS_MOST:,} 行，请缩小查询范围后再导出"
+
+
+class _Line:
+    """A file of one line: what csv.writer writes is handed on."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def csv_lines(claims: QuerySet, *, scope: Scope) -> Iterator[str]:
+    """CSV with a byte order mark, line by line, in a transaction of its own with the user's scope."""
+    writer = csv.writer(_Line())
+    yield BOM + writer.writerow(HEADS)
+    with scoped(scope):
+        for row in _rows(claims):
+            yield writer.writerow([_harmless(value) for value in row])
+
+
+def xlsx_pieces(claims: QuerySet, *, scope: Scope) -> Iterator[bytes]:
+    """An XLSX workbook in pieces: written to disk row by row in a transaction of its own, then sent."""
+    with tempfile.TemporaryFile() as file:
+        with scoped(scope):
+            xlsx(claims, into=file)
+        file.seek(0)
+        yield from iter(lambda: file.read(PIECE), b"")
+
+
+def xlsx(claims: QuerySet, *, into: IO[bytes]) -> None:
+    """Write a workbook; identifiers are text cells, amounts numbers in yuan."""
+    with tempfile.TemporaryDirectory() as place:
+        options = {"constant_memory": True, "tmpdir": place, "strings_to_formulas": False}
+        with xlsxwriter.Workbook(into, options) as book:
+            sheet = book.add_worksheet("费用明细")
+            money = book.add_format({"num_format": "#,##0.00"})
+            sheet.freeze_panes(1, 1)
+            sheet.set_column(0, len(HEADS) - 1, 15)
+            sheet.write_row(0, 0, HEADS, book.add_format({"bold": True}))
+            for number, row in enumerate(_rows(claims), 1):
+                _write(row, number, sheet.write_string, sheet.write_number, money)
+
+
+def _write(row: list[str], number: int, text: Callable, amount: Callable, money: object) -> None:
+    for column, value in enumerate(row):
+        if FIRST_AMOUNT <= column < FIRST_AMOUNT + 1 + len(AMOUNTS) and value:
+            amount(number, column, float(value), money)
+        else:
+            text(number, column, value)
+
+
+def _rows(claims: QuerySet) -> Iterator[list[str]]:
+    """Rows of text; one more than the bound says that the rest was left out."""
+    for number, found in enumerate(walk(claims, most=ROWS_MOST + 1)):
+        if number == ROWS_MOST:
+            yield [CUT, *[""] * (len(HEADS) - 1)]
+            return
+        yield _row(found)
+
+
+def _row(found: Found) -> list[str]:
+    claim, person = found.claim, found.person
+    return [
+        claim.claim_no, found.institution, claim.institution_code,
+        person.name_masked if person else "", person.id_masked if person else "",
+        claim.service_date.isoformat(), _moment(claim.received_at), yuan(claim.fee),
+        *(yuan(found.amounts[name]) for name in AMOUNTS),
+        found.state_text, "示例参数" if found.example else "",
+    ]  # fmt: skip
+
+
+def _moment(at: dt.datetime) -> str:
+    return timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _harmless(value: str) -> str:
+    """A text that a spreadsheet would run as a formula is led by an apostrophe."""
+    return f"'{value}" if value.startswith(RISKY) and not _is_amount(value) else value
+
+
+def _is_amount(value: str) -> bool:
+    return value.lstrip("-").replace(".", "", 1).isdigit()
+
+
+def file_name(day: dt.date, ending: str) -> str:
+    """The name of an exported file."""
+    return f"费用明细-{day:%Y%m%d}.{ending}"

@@ -1,0 +1,177 @@
+"""`bench`: figures as JSON lines and a table, each beside a floor of the same run."""
+
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections, transaction
+from django.utils import timezone
+
+from institutions.access import EVERYTHING, scoped
+from pricing.commands import load_shipped
+from pricing.releases import current
+from settlement.batch.chunk import open_period
+from settlement.bench import batches, data, floor, kernel, portal, single
+
+USUAL_N = 200_000
+NAIVE_CLAIMS = 300
+SINGLE_CLAIMS = 400
+MEANINGS = {
+    "batch.1worker": "a batch, one worker, all durable; floor: COPY of the same rows, one stream",
+    "batch.2workers": "the same with two workers; floor: two streams",
+    "batch.growth": "seconds per claim of the largest batch over the smallest; floor: flat",
+    "batch.rss_mb": "peak resident memory of a worker; floor: the most it may be",
+    "batch.updates": "updated or deleted rows of claims, lines and results",
+    "kernel.vs_python": "checks and fold, lines/s; floor: the fold alone in plain Python",
+    "kernel.share": "share of the kernel in a batch's time",
+    "kernel.difference": "fen between the kernel and plain Python",
+    "batch.vs_orm": "a batch, claims/s; floor: model objects, a transaction per claim",
+    "single.p50": "one claim by HTTP, one connection; floor: bare statements of the same rows",
+    "single.rps": "claims by HTTP, eight connections; floor: bare statements, eight connections",
+    "start.again": "second start until a page is served",
+    "list.first_page": "first page of claims, slowest filter, server time",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    value: float
+    unit: str
+    floor: float | None
+    ratio: float | None
+    n: int
+
+
+class Command(BaseCommand):
+    help = "测量：批量结算、内核、单笔、启动和列表；在自己的数据库中进行"
+
+    def add_arguments(self, parser):
+        parser.add_argument("--n", type=int, default=USUAL_N, help="claims in the batch")
+        parser.add_argument("--only", default="", help="figures whose name starts with this")
+        parser.add_argument("--out", default=str(settings.BASE_DIR / "docs" / "benchmarks.md"))
+
+    def handle(self, *args, **options):
+        if options["n"] < 1_000:
+            raise CommandError("N must be 1,000 or more")
+        self.n, self.only, self.figures = options["n"], options["only"], []
+        with tempfile.TemporaryDirectory(prefix="portal-bench-") as var, portal.own_servers(var):
+            with scoped(EVERYTHING):
+                load_shipped(by=data.BY, at=timezone.now())
+                data.region()
+            with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
+                open_period(cursor, data.AT)
+                open_period(cursor, timezone.now())
+            batches.warm(data.loaded_batch(1_000, seed=9, tag="W"))
+            try:
+                self.measure()
+            finally:  # what was measured before a failure is kept
+                self.table()
+                Path(options["out"]).write_text(self.page(), encoding="utf-8")
+
+    def measure(self) -> None:
+        if self.wanted("kernel") or self.wanted("batch"):
+            self.batch()
+        if self.wanted("batch.growth"):
+            self.growth()
+        if self.wanted("single"):
+            self.single()
+        if self.wanted("list"):
+            self.figure("list.first_page", portal.first_page(), "ms", 100.0, self.n)
+        if self.wanted("start"):
+            self.figure("start.again", portal.start_again(), "s", 5.0, 1)
+
+    def wanted(self, name: str) -> bool:
+        return name.startswith(self.only) or self.only.startswith(name)
+
+    def figure(self, name: str, value: float, unit: str, base: float | None, n: int) -> None:
+        """Print and keep a figure; the ratio is value over floor, also where smaller is better."""
+        ratio = value / base if base else None
+        figure = Figure(name, _short(value) or 0.0, unit, _short(base), _short(ratio), n)
+        self.figures.append(figure)
+        self.stdout.write(json.dumps(asdict(figure), ensure_ascii=False))
+        self.stdout.flush()
+
+    def batch(self) -> None:
+        before = batches.updates()
+        first = data.loaded_batch(self.n, seed=1, tag="A")
+        two, memory = batches.rate(first, 2)
+        work = floor.shares(first)
+        month = f"{timezone.localdate():%Y_%m}"
+        floor.tables(month)
+        base_two = floor.rate(work, 2)
+        second = data.loaded_batch(self.n, seed=1, tag="B")
+        floor.tables(month)
+        one, base = floor.alternating(second, work)
+        self.figure("batch.1worker", one, "claims/s", base, self.n)
+        self.figure("batch.2workers", two, "claims/s", base_two, self.n)
+        self.figure("batch.rss_mb", memory, "MB", 600.0, self.n)
+        self.figure("batch.updates", batches.updates() - before, "rows", None, self.n)
+        third = data.loaded_batch(NAIVE_CLAIMS, seed=3, tag="C")
+        self.figure(
+            "batch.vs_orm", one, "claims/s", batches.naive(third, NAIVE_CLAIMS), NAIVE_CLAIMS
+        )
+        self.kernel(one)
+
+    def kernel(self, claims_per_second: float) -> None:
+        n = min(max(self.n, 1_000), 333_334)
+        invented = data.invent(n, batches.np.arange(1, n // 5 + 2), seed=4, tag="K")
+        rules = current().rules("wenzhou", data.AT.date())
+        if rules is None:
+            raise CommandError("no policy is published")
+        done = kernel.compare(invented.claims, invented.lines, rules)
+        self.figure("kernel.vs_python", done.folded, "lines/s", done.plain, done.lines)
+        share = claims_per_second * data.LINES_PER_CLAIM / done.compiled
+        self.figure("kernel.share", share, "of wall time", 0.05, done.lines)
+        self.figure("kernel.difference", done.difference, "fen", None, done.lines)
+
+    def single(self) -> None:
+        with scoped(EVERYTHING):
+            numbers = single.prepare()
+        base = single.measured(single.bare(single.values_of_one(numbers[0])), SINGLE_CLAIMS)
+        port = portal.free_port()
+        with single.web(port):
+            found = single.measured(single.by_http(port, numbers), SINGLE_CLAIMS)
+        self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
+        self.figure("single.rps", found.per_second, "claims/s", base.per_second, SINGLE_CLAIMS)
+
+    def growth(self) -> None:
+        sizes = (max(self.n // 10, 1_000), self.n)
+        cost = batches.growth(
+            sizes, lambda size: data.loaded_batch(size, seed=size, tag=f"G{size}x")
+        )
+        self.figure("batch.growth", cost[sizes[-1]] * 1e6, "µs/claim", cost[sizes[0]] * 1e6, self.n)
+
+    def table(self) -> None:
+        for figure in self.figures:
+            self.stdout.write(
+                f"{figure.name:18} {figure.value:>12,g} {figure.unit:12}"
+                f" floor {figure.floor if figure.floor is not None else '–':>12}"
+                f" ratio {figure.ratio if figure.ratio is not None else '–':>8} n {figure.n:,}"
+            )
+
+    def page(self) -> str:
+        head = (
+            "# Measured\n\nWritten by `make bench`; do not edit. Rates depend on the machine and "
+            "on what else runs; the ratio to a floor measured in the same run is what counts.\n\n"
+            f"{os.cpu_count()} cores, Python {platform.python_version()}, "
+            f"{timezone.localdate():%Y-%m-%d}, N = {self.n:,} claims of "
+            f"{data.LINES_PER_CLAIM} lines.\n\n"
+            "| figure | value | unit | floor | ratio | n | what |\n|---|--:|---|--:|--:|--:|---|\n"
+        )
+        rows = [
+            f"| {f.name} | {f.value:,g} | {f.unit} | {'' if f.floor is None else f'{f.floor:,g}'} |"
+            f" {'' if f.ratio is None else f.ratio} | {f.n:,} | {MEANINGS[f.name]} |"
+            for f in self.figures
+        ]
+        return head + "\n".join(rows) + "\n"
+
+
+def _short(value: float | None) -> float | None:
+    """Four significant digits."""
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,1 @@
+"""Watching: findings, cases, assessment and disclosure. Stands above settlement, below the gateway."""

@@ -1,0 +1,106 @@
+"""Reversal: once, in the other sign, giving back exactly what was used."""
+
+import json
+
+import pytest
+
+from institutions.access import EVERYTHING, set_scope
+from settlement import ledger
+from settlement.models import Accumulator, Leg, LineResult, Settlement
+from tests import factories
+from tests.factories import line
+from tests.settlement.hospital import Hospital
+
+
+@pytest.fixture
+def hospital(db) -> Hospital:
+    factories.policies("nantong")
+    made = Hospital(scheme="employee")
+    made.patient = factories.person("nantong", "employee", account_balance=700)
+    return made
+
+
+def year() -> tuple[int, int, int, int]:
+    set_scope(EVERYTHING)
+    row = Accumulator.objects.get()
+    return row.deductible_used, row.in_scope_used, row.fund_used, row.account_left
+
+
+def test_a_reversal_is_the_settlement_with_the_other_sign(hospital: Hospital) -> None:
+    hospital.settled(line(fee="12.00"))
+    before = year()
+    expert = factories.physician(hospital.row, "chief")
+    lines = (line(item="111102003", fee="35.00"), line(2, item="999", fee="5.00"))
+    claim = hospital.settled(*lines, physician={"code": expert.code}, pay_from_account=True)
+    assert year() != before
+    answer = hospital.reverse(claim)
+    reversed_claim = answer.json()
+    assert answer.status_code == 201
+    assert (reversed_claim["state"], reversed_claim["reversal"]["reason"]) == (
+        "reversed",
+        "录入错误",
+    )
+    assert reversed_claim["lines"] == claim["lines"]
+    assert reversed_claim["totals"] == claim["totals"]
+    for name, amount in reversed_claim["reversal"]["totals"].items():
+        assert amount.removeprefix("-") == claim["totals"][name]
+    assert hospital.get(claim["links"]["self"]).json() == reversed_claim
+    assert year() == before
+    first, second = (
+        dict(Leg.objects.filter(claim_id=claim["id"], version=v).values_list("account", "amount"))
+        for v in (1, 2)
+    )
+    assert second == {account: -amount for account, amount in first.items()}
+    assert ledger.balance().sound
+    lines_back = LineResult.objects.filter(claim_id=claim["id"], version=2)
+    assert [(row.line_no, row.fee) for row in lines_back] == [(1, -3500)]
+
+
+def test_what_cannot_be_reversed(hospital: Hospital) -> None:
+    twice = hospital.settled()
+    assert hospital.reverse(twice).status_code == 201
+    before = year()
+    held, rejected = hospital.settled(line(fee="12.01")), hospital.settled(line(item="999"))
+    other = Hospital()
+    found = {
+        "again": hospital.reverse(twice),
+        "nothing posted": hospital.reverse(held),
+        "rejected": hospital.reverse(rejected),
+        "of another hospital": other.reverse(twice),
+        "unknown": hospital.post({"reason": "x"}, url="/api/v1/claims/99999999/reversal"),
+        "without reason": hospital.reverse(twice, ""),
+    }
+    assert {name: (a.status_code, a.json()["code"]) for name, a in found.items()} == {
+        "again": (409, "ALREADY_REVERSED"),
+        "nothing posted": (409, "NOTHING_POSTED"),
+        "rejected": (409, "CLAIM_REJECTED"),
+        "of another hospital": (404, "NOT_FOUND"),
+        "unknown": (404, "NOT_FOUND"),
+        "without reason": (400, "BODY_INVALID"),
+    }
+    assert year() == before
+    assert Settlement.objects.filter(version=2).count() == 1
+
+
+def test_a_later_release_does_not_change_what_was_settled(hospital: Hospital) -> None:
+    """The claim keeps its release: it reads and reverses as it was settled."""
+    from pricing.models import Release
+
+    claim = hospital.settled()
+    set_scope(EVERYTHING)
+    old = Release.objects.get(kind="parameters")
+    text = old.text.replace("value: 6500", "value: 100").replace(
+        "parameters-nantong", "parameters-nt2"
+    )
+    Release.objects.create(
+        slug="parameters-nt2", kind="parameters", region="nantong", document="x", title="x",
+        text=text,
+        sm3="0" * 64, valid_from=old.valid_from, state="published",
+        drafted_by="a", published_by="b",
+        drafted_at=factories.RECORDED, published_at=factories.RECORDED,
+    )  # fmt: skip
+    assert hospital.get(claim["links"]["self"]).json() == claim
+    later = hospital.settled()
+    assert later["release"]["parameters_id"] != claim["release"]["parameters_id"]
+    assert hospital.reverse(claim).status_code == 201
+    assert json.loads(hospital.get(claim["links"]["self"]).content)["lines"] == claim["lines"]
