@@ -4,10 +4,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Protocol
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+
+from audit import trail
 
 PUBLIC = "public"
 SIGNED_IN = "signed-in"  #: any person who is logged in
@@ -69,6 +72,27 @@ def requires(permission: str) -> Callable:
         return guarded
 
     return decorate
+
+
+class OriginMiddleware:
+    """Every event of a request names the address it came from.
+
+    Behind the proxy that ends TLS this is the last address of X-Forwarded-For, which the proxy adds.
+    """
+
+    def __init__(self, get_response: Callable) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        origin = request.META.get("REMOTE_ADDR", "")
+        if settings.SECURE_PROXY_SSL_HEADER:
+            forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+            origin = forwarded.rpartition(",")[2].strip() or origin
+        before = trail.ORIGIN.set(trail.one_line(origin, 45))
+        try:
+            return self.get_response(request)
+        finally:
+            trail.ORIGIN.reset(before)
 
 
 def public(view: Callable) -> Callable:

@@ -24,7 +24,7 @@ class TrailQuery(forms.Form):
     """Who did what to which subject, when and where; every empty field means any."""
 
     actor = _word("操作人", "账号，完整填写")
-    action = _word("动作", "如 claim 或 claim.settle")
+    action = _word("动作", "如 claim 或 claim.reverse")
     subject = _word("对象", "如 claim: 或 release:3")
     since = _day("自")
     until = _day("至")

@@ -4,10 +4,13 @@ import datetime as dt
 import hashlib
 import json
 import uuid
+from contextvars import ContextVar
 
 from audit.models import Event
 
 LEAF_PREFIX = b"\x00"
+#: The network address that the present request came from; empty in tasks and commands.
+ORIGIN: ContextVar[str] = ContextVar("origin", default="")
 
 
 def canonical(body: dict) -> bytes:
@@ -56,10 +59,14 @@ def event_row(
     person_hash: bytes | None = None,
     detail: dict | None = None,
 ) -> Event:
-    """Build an event without storing it (batches insert many at once). Anonymous acts raise."""
+    """Build an event without storing it (batches insert many at once). Anonymous acts raise.
+
+    Within a request the body names its `origin` too. (GB/T 22239 安全审计 b)
+    """
     if not by:
         raise ValueError("every act has a name on it")
     key = uuid.uuid4()
+    origin = ORIGIN.get()
     body = canonical(
         {
             "id": key,
@@ -71,6 +78,7 @@ def event_row(
             "region": region_code,
             "institution": institution_code,
             "detail": detail or {},
+            **({"origin": origin} if origin else {}),
         }
     )
     return Event(

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from django.db.models import Field
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_GET
 
-from audit import clock, cursor, trail
-from audit.access import person_of, requires
+from audit import clock, cursor, trail, words
+from audit.access import Person, person_of, requires
 from audit.forms import TrailQuery
 from audit.models import Event
 from audit.tables import Action, Cell, Column, Pages, Row, Table
@@ -21,6 +21,13 @@ SIZES = (20, 50, 100)
 CSV_HEADS = ("时间", "操作人", "动作", "对象", "结果", "区域", "机构", "算法", "叶哈希", "事件编号")
 OUTCOMES = {"ok": ("成功", "ok"), "refused": ("被拒绝", "warn"), "failed": ("失败", "bad")}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  #: beginnings that a spreadsheet would run
+#: Where a subject is shown, and who may look: by the word before its colon.
+PLACES = {
+    "claim": ("claim", "claims.view"),
+    "batch": ("batch", "batches.view"),
+    "release": ("release", "releases.view"),
+    "institution": ("institution", "institutions.view"),
+}
 #: Columns of an event and the names that its body gives them.
 IN_BODY = {
     "actor": "actor",
@@ -85,7 +92,7 @@ def _row(event: Event) -> Row:
     place = event.institution_code or event.region_code
     return Row(
         key=str(event.pk),
-        label=f"{event.action} {event.subject}",
+        label=f"{words.act(event.action)} {words.subject(event.subject)}",
         tone="" if event.outcome == "ok" else "warn",
         cells=[
             Cell(
@@ -93,8 +100,8 @@ def _row(event: Event) -> Row:
                 url=reverse("trail-event", args=[event.pk]),
             ),
             Cell(text=event.actor),
-            Cell(text=event.action, code=True),
-            Cell(text=event.subject),
+            Cell(text=words.act(event.action), sub=event.action),
+            Cell(text=words.subject(event.subject), sub=event.subject),
             _outcome(event.outcome),
             Cell(text=place, code=bool(place)),
             Cell(text=bytes(event.leaf).hex()[:12] + "…", code=True, title=bytes(event.leaf).hex()),
@@ -111,7 +118,8 @@ def _outcome(outcome: str) -> Cell:
 @require_GET
 def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """One event: its canonical body, and whether body, columns and leaf hash still agree."""
-    found = get_object_or_404(Event.objects.visible_to(person_of(request)), pk=pk)
+    user = person_of(request)
+    found = get_object_or_404(Event.objects.visible_to(user), pk=pk)
     body = bytes(found.body)
     recomputed = trail.leaf_hash(body, found.alg)
     same = recomputed == bytes(found.leaf)
@@ -119,8 +127,13 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     facts = [
         {"label": "时间", "value": f"{clock.local(found.at):%Y-%m-%d %H:%M:%S.%f}"},
         {"label": "操作人", "value": found.actor},
-        {"label": "动作", "value": found.action, "code": True},
-        {"label": "对象", "value": found.subject},
+        {"label": "动作", "value": words.act(found.action), "sub": found.action},
+        {
+            "label": "对象",
+            "value": words.subject(found.subject),
+            "sub": found.subject,
+            "url": _place(found.subject, user),
+        },
         {
             "label": "结果",
             "value": _outcome(found.outcome).text,
@@ -153,6 +166,8 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         "audit/event.html",
         {
             "event": found,
+            "title": words.act(found.action),
+            "about": words.subject(found.subject),
             "facts": facts,
             "proof": proof,
             "whole": same and not differing,
@@ -166,6 +181,18 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             ],
         },
     )
+
+
+def _place(subject: str, user: Person) -> str:
+    """The page of a subject, for those who may open it."""
+    kind, _, key = subject.partition(":")
+    name, permission = PLACES.get(kind, ("", ""))
+    if not name or not user.may(permission):
+        return ""
+    try:
+        return reverse(name, args=[key])
+    except NoReverseMatch:
+        return ""
 
 
 def _pretty(body: bytes) -> str:

@@ -52,10 +52,11 @@ def attempted_name(request: HttpRequest, credentials: dict | None = None) -> str
     return (credentials or {}).get("username") or request.POST.get("login")
 
 
-def _record(action: str, user: User, outcome: str = "ok") -> None:
+def _record(action: str, user: User, outcome: str = "ok", subject: str = "") -> None:
     area = user.institution.region_id if user.institution else user.region_id
     trail.record(
-        by=user.username, at=clock.now(), action=action, subject=f"user:{user.pk}", outcome=outcome,
+        by=user.username, at=clock.now(), action=action, subject=subject or f"user:{user.pk}",
+        outcome=outcome,
         region_code=area or "", institution_code=user.institution_id or "",
     )  # fmt: skip
 
@@ -77,7 +78,10 @@ class CharacterClassesValidator:
 
 
 class SessionEndsMiddleware:
-    """Ends a session SESSION_ABSOLUTE_AGE seconds after log-in, however busy it is."""
+    """Ends a session SESSION_ABSOLUTE_AGE seconds after log-in, however busy it is.
+
+    Acts that a page refused to this person are recorded; pages are not kept by the browser.
+    """
 
     def __init__(self, get_response) -> None:
         self.get_response = get_response
@@ -88,4 +92,21 @@ class SessionEndsMiddleware:
             began = request.session.setdefault(LOGGED_IN_AT, now)
             if now - began > settings.SESSION_ABSOLUTE_AGE:
                 logout(request)
+            response = _unstored(self.get_response(request))
+            _record_refusal(request, response)
+            return response
         return self.get_response(request)
+
+
+def _record_refusal(request: HttpRequest, response: HttpResponse) -> None:
+    """An act that was refused with 403 leaves an event with the person and the address."""
+    refused = response.status_code == 403 and request.method == "POST"
+    if refused and isinstance(request.user, User):
+        _record("page.refused", request.user, "refused", f"page:{request.path}")
+
+
+def _unstored(response: HttpResponse) -> HttpResponse:
+    """Pages of a session are not kept: after log-out, Back shows nothing. (GB/T 22239 剩余信息保护)"""
+    if not response.has_header("Cache-Control"):
+        response["Cache-Control"] = "no-store"
+    return response

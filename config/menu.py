@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.urls import NoReverseMatch, reverse
 
-from config.roles import ROLES
+from config.roles import ADMIN, ROLES
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ),
     ("监督", (Entry("全程留痕", "trail", "finger-print", "trail.view"),)),
 )
+#: What the search box finds, for whom.
+SEARCHED = (
+    ("institutions.view", "机构名称"), ("claims.view", "单据号"), ("claims.view", "身份证号"),
+)  # fmt: skip
 
 
 def page(request) -> dict:
@@ -44,14 +48,18 @@ def page(request) -> dict:
     if user is None or not user.is_authenticated:
         return context
     role = ROLES.get(user.role)
+    words = [word for permission, word in SEARCHED if user.may(permission)]
     return context | {
         "menu": _menu(request, user),
+        "search_url": _url("find") if words else "",
+        "search_words": "、".join(words),
+        "apart": bool(role and role.side == ADMIN),
         "role_label": role.label if role else "",
         "scope_label": str(user.institution or user.region or ""),
         "user_initial": str(user)[:1],
         "user_menu": [
             {"label": "修改密码", "url": _url("account_change_password"), "icon": "key"},
-            {"label": "两步验证", "url": _url("mfa_index"), "icon": "shield-check"},
+            {"label": "双因素认证", "url": _url("mfa_index"), "icon": "shield-check"},
         ],
     }
 
@@ -80,7 +88,19 @@ def _menu(request, user) -> list[dict]:
         ]
         if items:
             groups.append({"label": label, "items": items})
-    return groups
+    return groups or [{"label": "账户", "items": _account(request)}]
+
+
+def _account(request) -> list[dict]:
+    """The own account: the menu of whoever has no page of the portal."""
+    entries = (
+        ("双因素认证", "mfa_index", "shield-check"),
+        ("修改密码", "account_change_password", "key"),
+    )
+    return [
+        {"label": label, "url": _url(name), "icon": icon, "current": request.path == _url(name)}
+        for label, name, icon in entries
+    ]
 
 
 def _url(name: str) -> str:

@@ -124,6 +124,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "audit.access.OriginMiddleware",
     "config.login.SessionEndsMiddleware",
     "institutions.access.ScopeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -3,10 +3,13 @@
 from django.urls import include, path
 
 from config.health import healthz
-from config.views import gallery
+from config.views import favicon, find, front, gallery
 from settlement.trial_api import TrialView
 
 urlpatterns = [
+    path("", front, name="front"),  # before the workbench, which stands at the same address
+    path("favicon.ico", favicon, name="favicon"),
+    path("find/", find, name="find"),
     path("healthz", healthz, name="healthz"),
     path("api/v1/", include("settlement.batch_api")),
     path("api/v1/trials", TrialView.as_view(), name="trials"),

@@ -1,12 +1,86 @@
-"""Pages that belong to no single application."""
+"""Pages that belong to no single application: the front door, the search box, icon, gallery."""
 
+import re
+
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_GET, require_POST
 
-from audit.access import public
+from audit.access import public, signed_in
 from config import gallery as samples
+from config.menu import home
+from institutions import crypto
+from institutions.access import PortalRequest
+from institutions.models import Institution
+from settlement.models import ClaimKey
+from settlement.views.workbench import workbench
 
 PAGE_SIZES = (20, 50, 100)
+LONGEST = 120
+LIKE_ID_NUMBER = re.compile(r"^\d{15}$|^\d{17}[\dXx]$")
+UNKNOWN = "没有找到。请输入机构名称或编码、完整的单据号或 18 位身份证号；只查找您数据范围内的记录。"
+
+
+@signed_in
+@require_GET
+def front(request: PortalRequest) -> HttpResponse:
+    """The workbench; whoever has none begins at the first page that the role may open."""
+    if request.user.may("workbench.view"):
+        return workbench(request)
+    return redirect(home(request.user))
+
+
+@signed_in
+@require_POST
+def find(request: PortalRequest) -> HttpResponse:
+    """The one search box. The words come in the body: an ID number never stands in an address."""
+    text = request.POST.get("q", "").replace("\0", "").strip()[:LONGEST]
+    try:
+        place = _claims(request, text) or _institutions(request, text)
+    except crypto.IdNumberError as error:
+        messages.error(request, f"{error}。")
+        return redirect(home(request.user))
+    if not place:
+        messages.warning(request, UNKNOWN)
+    return redirect(place or home(request.user))
+
+
+def _claims(request: PortalRequest, text: str) -> str:
+    """A claim by its number, or the claims of a person; empty when it is neither."""
+    if not text or not request.user.may("claims.view"):
+        return ""
+    codes = Institution.objects.visible_to(request.user).values("code")
+    keys = ClaimKey.objects.filter(institution_code__in=codes, claim_no=text)
+    found = list(keys.values_list("claim_id", flat=True)[:2])
+    if len(found) == 1:
+        return reverse("claim", args=found)
+    if found:
+        return f"{reverse('claims')}?{urlencode({'claim_no': text})}"
+    if LIKE_ID_NUMBER.match(text):
+        person = crypto.person_hash(crypto.id_number(text)).hex()
+        return f"{reverse('claims')}?{urlencode({'person': person})}"
+    return ""
+
+
+def _institutions(request: PortalRequest, text: str) -> str:
+    """An institution by code, name or alias; several: their list."""
+    if not text or not request.user.may("institutions.view") or LIKE_ID_NUMBER.match(text):
+        return ""
+    found = list(Institution.objects.visible_to(request.user).search(text)[:2])
+    if len(found) == 1:
+        return reverse("institution", args=[found[0].code])
+    return f"{reverse('institutions')}?{urlencode({'q': text})}" if found else ""
+
+
+@public
+@require_GET
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Pages without a head of their own (files, JSON) are asked for this address."""
+    return redirect(static("img/mark.svg"))
 
 
 @public

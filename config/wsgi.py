@@ -10,9 +10,12 @@ def serve() -> WSGIHandler:
     """The application, once the database is known to keep what it acknowledges."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     handler = get_wsgi_application()
+    from django.urls import get_resolver
+
     from config.health import refuse_unsafe_databases
 
     refuse_unsafe_databases()
+    get_resolver().check()  # loads every page and the kernel once, before the fork
     return handler
 
 

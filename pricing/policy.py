@@ -117,6 +117,11 @@ class Check:
     def for_everything(self) -> bool:
         return all(self.services[1:])
 
+    @cached_property
+    def applies(self) -> np.ndarray:
+        """`services` as a table to be looked up by many lines at once."""
+        return np.array(self.services)
+
 
 @dataclass(frozen=True)
 class Benefit:

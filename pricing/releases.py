@@ -50,6 +50,15 @@ class Catalogue:
         at = bisect_right([release.first for release in ours], day)
         return ours[max(at - 1, 0)]
 
+    def same_item(self, code: str) -> list[str]:
+        """A code with every other code under which a published document knows the same item."""
+        found = {code}
+        for release in self.policies:
+            for item in release.policy.section("items", []):
+                codes = {item["code"], *item.get("aliases", ())}
+                found |= codes if code in codes else set()
+        return sorted(found)
+
     def release(self, release_id: int) -> Published:
         return self._by_id[release_id]
 

@@ -17,6 +17,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from audit import clock
 from institutions import crypto
 from institutions.access import scoped
 from institutions.models import Scope
@@ -69,7 +70,7 @@ class ClaimsView(APIView):
         client = cast(Client, request.auth)
         own = (client.institution, client.parent) if client.parent else (client.institution,)
         self.by = client.name
-        self.at: dt.datetime = timezone.now()
+        self.at: dt.datetime = clock.now()
         self.institution = Claimant(
             client.institution, client.region_code, client.policy_region, own
         )
@@ -98,11 +99,24 @@ def body_of(request: Request) -> bytes:
     return request.body
 
 
+def encoded(answer: dict) -> bytes:
+    """An answer as it is sent and stored."""
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def json_answer(body: bytes | dict, status: int = 200) -> HttpResponse:
     if isinstance(body, dict):
-        body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        body = encoded(body)
     response = HttpResponse(body, status=status, content_type="application/json")
     response["Cache-Control"] = "no-store"
+    return response
+
+
+def receipt_answer(receipt: commands.Receipt) -> HttpResponse:
+    """The stored bytes, and whether they were stored before."""
+    response = json_answer(receipt.body, receipt.status)
+    if receipt.replayed:
+        response["Idempotency-Replayed"] = "true"
     return response
 
 
@@ -144,15 +158,20 @@ class Claims(ClaimsView):
         body = body_of(request)
         try:
             key = key_of(request, body)
-            claim = claim_of(body, self.at)
-            receipt = self._receive(claim, key)
+            receipt = self._receive(self._sound(body, key), key)
         except Refusal as refusal:
             self.refused("claim.receive", "claim", refusal)
             raise
-        response = json_answer(receipt.body, receipt.status)
-        if receipt.replayed:
-            response["Idempotency-Replayed"] = "true"
-        return response
+        return receipt_answer(receipt)
+
+    def _sound(self, body: bytes, key: commands.Key) -> dict:
+        """The claim of a body; a used key is told before the faults of another body."""
+        try:
+            return claim_of(body, self.at)
+        except Refusal:
+            with self.rows():
+                commands.refuse_used(institution=self.institution, key=key)
+            raise
 
     def _receive(self, claim: dict, key: commands.Key) -> commands.Receipt:
         try:
@@ -209,22 +228,33 @@ class Reversal(ClaimsView):
 
     @extend_schema(
         operation_id="claims_reverse", tags=["claims"], request=openapi.REVERSAL_BODY,
-        responses=openapi.answers(409, 415, s201=openapi.ANSWER),
+        parameters=[openapi.OPTIONAL_KEY],
+        responses=openapi.answers(409, 415, 422, s201=openapi.ANSWER),
     )  # fmt: skip
     def post(self, request: Request, claim_id: int) -> HttpResponse:
         self.begin(request)
         body = body_of(request)
         try:
             given = checked(read_json(body), contract.REVERSAL)
+            key = None
+            if "Idempotency-Key" in request.headers:
+                key = key_of(request, f"reversal of {claim_id}: ".encode() + body)
             with self.rows():
-                stored = commands.reverse(
-                    institution=self.institution, claim_id=claim_id, reason=given["reason"],
-                    by=self.by, at=self.at,
-                )  # fmt: skip
-                return json_answer(answered(stored), 201)
+                return receipt_answer(self._reverse(claim_id, given["reason"], key))
         except Refusal as refusal:
             self.refused("claim.reverse", f"claim:{claim_id}", refusal)
             raise
+
+    def _reverse(self, claim_id: int, reason: str, key: commands.Key | None) -> commands.Receipt:
+        if key and (replay := commands.enter(self.institution, key, self.at)):
+            return replay
+        stored = commands.reverse(
+            institution=self.institution, claim_id=claim_id, reason=reason, by=self.by, at=self.at
+        )
+        receipt = commands.Receipt(201, encoded(answered(stored)))
+        if key:
+            commands.keep(self.institution, key, receipt)
+        return receipt
 
 
 class Evidence(ClaimsView):

@@ -12,8 +12,9 @@ from rest_framework.request import Request
 from institutions.models import Institution
 from institutions.money import yuan
 from institutions.refusals import Refusal
+from settlement import commands as claim_commands
 from settlement import openapi, sheets
-from settlement.api import ClaimsView, json_answer
+from settlement.api import ClaimsView, encoded, json_answer, key_of, receipt_answer
 from settlement.batch import commands, downloads
 from settlement.models import Batch
 
@@ -52,6 +53,7 @@ def represent(batch: Batch, *, at) -> dict:
         "links": {
             "self": own, "annotated": f"{own}/annotated.xlsx" if batch.errors else None,
             "result": f"{own}/result.csv" if batch.state == Batch.State.CLOSED else None,
+            "result_xlsx": f"{own}/result.xlsx" if batch.state == Batch.State.CLOSED else None,
         },
     }  # fmt: skip
 
@@ -76,6 +78,14 @@ class BatchesView(ClaimsView):
             raise Refusal(404, "NOT_FOUND", ("没有此批次", "no such batch"))
         return found
 
+    def closed(self, batch_id: int) -> Batch:
+        """A batch whose result is whole; Refusal (409) before."""
+        found = self.batch(batch_id)
+        if found.state != Batch.State.CLOSED:
+            detail = ("批次尚未结算完毕，没有结果文件", "the batch has no result yet")
+            raise Refusal(409, "BATCH_STATE", detail)
+        return found
+
     def act(self, action: Callable[..., Batch], **given: object) -> Batch:
         return action(**given, by=self.by, at=self.at)
 
@@ -85,23 +95,39 @@ class Batches(BatchesView):
 
     @extend_schema(
         operation_id="batches_create", tags=["batches"], request=FILE_BODY,
-        responses=openapi.answers(413, 415, s201=ANSWER, s200=ANSWER),
+        parameters=[openapi.OPTIONAL_KEY],
+        responses=openapi.answers(409, 413, 415, 422, s201=ANSWER, s200=ANSWER),
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponse:
-        """201 with a sound batch, 200 with one that has row errors (nothing else is stored)."""
+        """201 with a sound batch, 200 with one that has row errors (nothing else is stored).
+
+        With an Idempotency-Key the same file again is answered from what was stored.
+        """
         self.begin(request)
         try:
             name, content = file_of(request)
-            institution = Institution.objects.select_related("region").get(pk=self.institution.code)
-            batch = self.act(
-                commands.check, institution=institution, file_name=name, content=content
-            )
-            if not batch.errors and request.POST.get("start") == "true":
-                batch = self.act(commands.confirm, batch_id=batch.pk)
+            start = request.POST.get("start", "")
+            if "Idempotency-Key" not in request.headers:
+                return receipt_answer(self._checked(name, content, start))
+            key = key_of(request, "\0".join((name, start, "")).encode() + content)
+            with self.rows():
+                receipt = claim_commands.enter(self.institution, key, self.at)
+                if receipt is None:
+                    receipt = self._checked(name, content, start)
+                    claim_commands.keep(self.institution, key, receipt)
         except Refusal as refusal:
             self.refused("batch.check", "batch", refusal)
             raise
-        return json_answer(represent(batch, at=self.at), 200 if batch.errors else 201)
+        return receipt_answer(receipt)
+
+    def _checked(self, name: str, content: bytes, start: str) -> claim_commands.Receipt:
+        """The dry run of a file, started when it is sound and asked for."""
+        institution = Institution.objects.select_related("region").get(pk=self.institution.code)
+        batch = self.act(commands.check, institution=institution, file_name=name, content=content)
+        if not batch.errors and start == "true":
+            batch = self.act(commands.confirm, batch_id=batch.pk)
+        body = encoded(represent(batch, at=self.at))
+        return claim_commands.Receipt(200 if batch.errors else 201, body)
 
     @extend_schema(
         operation_id="batches_list", tags=["batches"],
@@ -165,11 +191,11 @@ class Result(BatchesView):
 
     @extend_schema(
         operation_id="batches_result", tags=["batches"],
-        responses={(200, "text/csv"): OpenApiTypes.BINARY},
+        responses=openapi.answers(409) | {(200, "text/csv"): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request, batch_id: int) -> StreamingHttpResponse:
         self.begin(request)
-        batch = self.batch(batch_id)
+        batch = self.closed(batch_id)
         return StreamingHttpResponse(
             downloads.result_csv(batch), content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="result-{batch.pk}.csv"',
@@ -177,12 +203,25 @@ class Result(BatchesView):
         )  # fmt: skip
 
 
+class ResultWorkbook(BatchesView):
+    """结算结果工作簿。"""
+
+    @extend_schema(
+        operation_id="batches_result_xlsx", tags=["batches"],
+        responses=openapi.answers(409) | {(200, XLSX): OpenApiTypes.BINARY},
+    )  # fmt: skip
+    def get(self, request: Request, batch_id: int) -> HttpResponse:
+        self.begin(request)
+        batch = self.closed(batch_id)
+        return _workbook(downloads.result_workbook(batch), f"result-{batch.pk}.xlsx")
+
+
 class Annotated(BatchesView):
     """带行错误说明的工作簿。"""
 
     @extend_schema(
         operation_id="batches_annotated", tags=["batches"],
-        responses={(200, XLSX): OpenApiTypes.BINARY},
+        responses=openapi.answers() | {(200, XLSX): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request, batch_id: int) -> HttpResponse:
         self.begin(request)
@@ -197,7 +236,7 @@ class Template(BatchesView):
 
     @extend_schema(
         operation_id="batches_template", tags=["batches"],
-        responses={(200, XLSX): OpenApiTypes.BINARY},
+        responses=openapi.answers() | {(200, XLSX): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
@@ -238,5 +277,6 @@ urlpatterns = [
     path("batches/<int:batch_id>/pause", Pause.as_view(), name="api-batch-pause"),
     path("batches/<int:batch_id>/resume", Resume.as_view(), name="api-batch-resume"),
     path("batches/<int:batch_id>/result.csv", Result.as_view(), name="api-batch-result"),
+    path("batches/<int:batch_id>/result.xlsx", ResultWorkbook.as_view(), name="api-batch-workbook"),
     path("batches/<int:batch_id>/annotated.xlsx", Annotated.as_view(), name="api-batch-annotated"),
 ]

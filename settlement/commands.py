@@ -50,6 +50,8 @@ put AS (INSERT INTO settlement_idempotencykey (institution_code, key, body_sm3, 
 SELECT (SELECT mine FROM gate), EXISTS (SELECT 1 FROM put)"""
 REPLAY = """SELECT body_sm3, status, answer FROM settlement_idempotencykey
     WHERE institution_code = %s AND key = %s"""
+KEEP = """UPDATE settlement_idempotencykey SET status = %s, answer = %s
+    WHERE institution_code = %s AND key = %s"""
 
 
 def receive(
@@ -63,7 +65,7 @@ def receive(
     """
     with transaction.atomic(savepoint=False):
         period = ledger.open_period(at)
-        if key is not None and (replay := _enter(institution, key, at)) is not None:
+        if key is not None and (replay := enter(institution, key, at)) is not None:
             return replay
         claim = claim | {"lines": sorted(claim["lines"], key=lambda line: line["line_no"])}
         day = contract.local_day(claim["encounter"]["started_at"])
@@ -82,7 +84,7 @@ def receive(
         return settled.store(period=period, by=by, at=at, key=key)
 
 
-def _enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
+def enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
     """Insert the key first. In somebody else's transaction it means 409, stored a replay."""
     given: dict[str, Any] = {"lock": f"key:{institution.code}/{key.text}", "institution": institution.code,
              "key": key.text, "body": key.body_sm3, "at": at}  # fmt: skip
@@ -99,10 +101,29 @@ def _enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
             raise Refusal(409, "IDEMPOTENCY_IN_FLIGHT", detail)
         cursor.execute(REPLAY, [institution.code, key.text])
         body_sm3, status, stored = cursor.fetchone()
+    _refuse_other_body(key, body_sm3)
+    return Receipt(status, bytes(stored), replayed=True)
+
+
+def _refuse_other_body(key: Key, body_sm3: bytes) -> None:
     if bytes(body_sm3) != key.body_sm3:
         detail = ("该幂等键已用于另一请求体", "this key was used with another body")
         raise Refusal(422, "IDEMPOTENCY_BODY_DIFFERS", detail)
-    return Receipt(status, bytes(stored), replayed=True)
+
+
+def refuse_used(*, institution: Claimant, key: Key) -> None:
+    """Refusal (422) when another body is stored under the key; asked for a body that is unsound."""
+    with connection.cursor() as cursor:
+        cursor.execute(REPLAY, [institution.code, key.text])
+        row = cursor.fetchone()
+    if row is not None:
+        _refuse_other_body(key, row[0])
+
+
+def keep(institution: Claimant, key: Key, receipt: Receipt) -> None:
+    """Store what the key's request answered, in the transaction that entered the key."""
+    with connection.cursor() as cursor:
+        cursor.execute(KEEP, [receipt.status, receipt.body, institution.code, key.text])
 
 
 def _refuse_known(claim: dict, known: Known) -> None:

@@ -66,16 +66,16 @@ TIME = {
     "format": "date-time",
     "maxLength": 40,
     "pattern": (
-        r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
-        r"(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+        r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}"
+        r"(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
     ),
     "x-message": ("应为带时区的 ISO 8601 时间", "expected an ISO 8601 time with offset"),
 }
 ICD10 = {
     "type": "string",
     "maxLength": 12,
-    "pattern": r"^[A-Z][0-9]{2}(\.[0-9x][0-9]{2}(x[0-9]{3})?)?$",
-    "x-message": ("应为医保版 ICD-10 编码", "expected an ICD-10 code (medical insurance edition)"),
+    "pattern": r"^[A-Z][0-9]{2}(\.[0-9x][0-9]{0,2}(x[0-9]{3})?)?[+*]?$",
+    "x-message": ("应为 ICD-10 编码", "expected an ICD-10 code"),
 }
 ENCOUNTER_ID = code(60)
 

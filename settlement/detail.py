@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from audit.models import Event
 from audit.text import yuan
+from audit.words import ACTS, act
 from institutions.models import Institution, Physician, User
 from pricing.policy import Rules
 from pricing.releases import Catalogue
@@ -148,6 +149,20 @@ class Detail:
             "chart": picture.line_chart(answer, fee=line.fee, title=title),
         }
 
+    @staticmethod
+    def verdicts(lines: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+        """Why something is not paid, each decision and reason once, with the lines it meets."""
+        met: dict[tuple[str, str, str], list[str]] = {}
+        for line in lines:
+            if line["reason"]:
+                met.setdefault((line["decision"], line["tone"], line["reason"]), []).append(
+                    str(line["no"])
+                )
+        return [
+            {"title": decision, "tone": tone, "text": f"第 {'、'.join(numbers)} 项：{reason}"}
+            for (decision, tone, reason), numbers in met.items()
+        ]
+
     def ledger(self) -> list[dict[str, Any]]:
         """Double entries of each version: legs with debit and credit, and their sums."""
         books = []
@@ -191,7 +206,7 @@ class Detail:
         """What happened to the claim, newest last; the trail's words in Chinese."""
         return [
             {"at": moment(event.at), "by": event.actor,
-             "title": words.ACTS.get(event.action, event.action),
+             "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
             for event in in_order(self.events)
         ]  # fmt: skip
@@ -260,7 +275,7 @@ class Detail:
 
 def in_order(events: Iterable[Event]) -> list[Event]:
     """Events by time; acts of the same moment in the order in which they can happen."""
-    places = {action: place for place, action in enumerate(words.ACTS)}
+    places = {action: place for place, action in enumerate(ACTS)}
     return sorted(events, key=lambda event: (event.at, places.get(event.action, len(places))))
 
 

@@ -100,7 +100,7 @@ def check_lines(facts: Columns, rules: Rules, *, strict: bool = True) -> Results
     for check in rules.checks:
         failing = PREDICATES[check.rule.name](lines, check) & ~lines.decided
         if not check.for_everything:
-            failing &= np.array(check.services)[facts["service"]]
+            failing &= check.applies[facts["service"]]
         if not failing.any():
             continue
         decision[failing] = _decide(lines, check)[failing]
@@ -211,7 +211,28 @@ def _mark_examples(lines: Lines, results: Results, live: np.ndarray) -> None:
     results.flags[example] |= FLAG["EXAMPLE_PARAMETER"]
 
 
-@njit(cache=True)
+#: Signatures: the folds are compiled (or read from the cache) at import, never in a request.
+COLUMN = "int64[::1]"
+TIERED = f"int64(int64, int64, int64, int64, {COLUMN}, {COLUMN})"
+FOLD = f"Tuple(({COLUMN}, {COLUMN}))({', '.join([COLUMN] * 14)})"
+DRAW = f"{COLUMN}({', '.join([COLUMN] * 3)})"
+
+
+@njit(TIERED, cache=True)
+def _tiered(start, base, first, count, above, rate):
+    """Σ (part of [start, start+base) inside each tier) × its ratio, in 1/10000 fen."""
+    weighted = 0
+    for t in range(first, first + count):
+        low = max(start, above[t])
+        high = start + base
+        if t + 1 < first + count:
+            high = min(high, above[t + 1])
+        if high > low:
+            weighted += (high - low) * rate[t]
+    return weighted
+
+
+@njit(FOLD, cache=True)
 def fold(
     keys, in_scope, mode, fixed, ratio, deductible, limit, tier_start, tier_count,
     above, rate, used_deductible, used_scope, used_fund,
@@ -247,7 +268,7 @@ def fold(
     return taken, fund
 
 
-@njit(cache=True)
+@njit(DRAW, cache=True)
 def draw(keys, wanted, left):
     """Personal account: each line takes min(wanted, what its account still holds), in row order."""
     taken = np.zeros(len(wanted), np.int64)
@@ -255,17 +276,3 @@ def draw(keys, wanted, left):
         taken[i] = max(min(wanted[i], left[keys[i]]), 0)
         left[keys[i]] -= taken[i]
     return taken
-
-
-@njit(cache=True)
-def _tiered(start, base, first, count, above, rate):
-    """Σ (part of [start, start+base) inside each tier) × its ratio, in 1/10000 fen."""
-    weighted = 0
-    for t in range(first, first + count):
-        low = max(start, above[t])
-        high = start + base
-        if t + 1 < first + count:
-            high = min(high, above[t + 1])
-        if high > low:
-            weighted += (high - low) * rate[t]
-    return weighted

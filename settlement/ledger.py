@@ -96,16 +96,24 @@ LOCK = """INSERT INTO settlement_accumulator (person_id, year, scheme, deductibl
 SELECT 1 FROM settlement_accumulator
     WHERE person_id = %(person)s AND year = %(year)s AND scheme = %(scheme)s FOR UPDATE;
 SELECT a.id, a.deductible_used, a.in_scope_used, a.fund_used, a.account_left,
-    ARRAY(SELECT l.item_code FROM settlement_claim c
-        JOIN settlement_claimline l ON l.claim_id = c.id AND l.period = c.period
-        JOIN settlement_lineresult r
-            ON r.claim_id = c.id AND r.line_no = l.line_no AND r.version = 1
-        WHERE c.encounter_key = %(encounter_key)s AND c.person_id = %(person)s
-            AND l.service = %(consult)s AND r.decision IN (0, 2)
-            AND NOT EXISTS (SELECT FROM settlement_settlement s
-                WHERE s.claim_id = c.id AND s.version = 2))
+    EXISTS (SELECT FROM settlement_claim
+        WHERE encounter_key = %(encounter_key)s AND person_id = %(person)s)
 FROM settlement_accumulator a
 WHERE a.person_id = %(person)s AND a.year = %(year)s AND a.scheme = %(scheme)s"""
+
+#: Asked only where the encounter has earlier claims: planning it touches every partition.
+PRIOR_ITEMS = """WITH earlier AS MATERIALIZED (
+    SELECT id, period FROM settlement_claim
+    WHERE encounter_key = %(encounter_key)s AND person_id = %(person)s)
+SELECT coalesce(array_agg(l.item_code), '{}')
+FROM earlier c CROSS JOIN LATERAL (
+    SELECT line_no, item_code FROM settlement_claimline
+    WHERE claim_id = c.id AND period = c.period AND service = %(consult)s OFFSET 0) l
+WHERE EXISTS (SELECT FROM settlement_lineresult
+        WHERE claim_id = c.id AND version = 1 AND line_no = l.line_no AND decision IN (0, 2)
+        OFFSET 0)
+    AND NOT EXISTS (SELECT FROM settlement_settlement
+        WHERE claim_id = c.id AND version = 2 OFFSET 0)"""
 
 
 @dataclass
@@ -129,7 +137,12 @@ def lock_year(**given: Any) -> Locked:
     """Lock a person-year until the transaction ends; a new one starts with the person's balance."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK, given)
-        return Locked(*cursor.fetchone())
+        key, deductible, in_scope, fund, account, earlier = cursor.fetchone()
+        prior: list[str] = []
+        if earlier:
+            cursor.execute(PRIOR_ITEMS, given)
+            prior = cursor.fetchone()[0]
+        return Locked(key, deductible, in_scope, fund, account, prior)
 
 
 def month_of(at: dt.datetime) -> dt.date:

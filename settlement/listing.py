@@ -11,6 +11,7 @@ from django.db import connection
 
 from institutions import crypto
 from institutions.refusals import Fault
+from pricing import releases
 from settlement.answer import summary
 from settlement.contract import STATES
 from settlement.ledger import TOTALS
@@ -18,10 +19,11 @@ from settlement.shape import refuse
 
 USUAL, MOST = 50, 200
 ITEM = re.compile(r"[0-9A-Za-z._-]{1,20}")
+NUMBER = re.compile(r"[0-9A-Za-z._-]{1,40}")
 WHOLE = re.compile(r"[0-9]{1,4}")
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 CURSOR = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})/([0-9]{1,18})")
-KNOWN = frozenset({"from", "to", "state", "item", "cursor", "limit"})
+KNOWN = frozenset({"from", "to", "state", "item", "claim_no", "cursor", "limit"})
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Wanted:
     last: dt.date | None = None
     state: str | None = None
     item: str | None = None
+    claim_no: str | None = None
     person: bytes | None = None
     after: tuple[dt.date, int] | None = None
     limit: int = USUAL
@@ -46,8 +49,8 @@ class Wanted:
         reader = _Reader(given, found)
         wanted = cls(
             first=reader.day("from"), last=reader.day("to"), state=reader.state(),
-            item=reader.item(), person=reader.person(credential), after=reader.cursor(),
-            limit=reader.limit(),
+            item=reader.item(), claim_no=reader.claim_no(), person=reader.person(credential),
+            after=reader.cursor(), limit=reader.limit(),
         )  # fmt: skip
         refuse(found)
         return wanted
@@ -84,6 +87,12 @@ class _Reader:
         text = self.given.get("item")
         if text is not None and not ITEM.fullmatch(text):
             self._wrong("item", "应为项目编码", "expected an item code")
+        return text
+
+    def claim_no(self) -> str | None:
+        text = self.given.get("claim_no")
+        if text is not None and not NUMBER.fullmatch(text):
+            self._wrong("claim_no", "应为申请单号", "expected a claim number")
         return text
 
     def limit(self) -> int:
@@ -137,7 +146,9 @@ FILTERS = {
     "last": "c.service_date <= %(last)s",
     "after_day": "(c.service_date, c.id) < (%(after_day)s, %(after_id)s)",
     "item": "EXISTS (SELECT FROM settlement_claimline l WHERE l.claim_id = c.id"
-    " AND l.period = c.period AND l.item_code = %(item)s)",
+    " AND l.period = c.period AND l.item_code = ANY (%(item)s))",
+    "claim_no": "c.id = (SELECT claim_id FROM settlement_claimkey"
+    " WHERE institution_code = %(institution)s AND claim_no = %(claim_no)s)",
     "person": "c.person_id = (SELECT id FROM settlement_insuredperson WHERE id_hash = %(person)s)",
 }
 STATE_FILTERS = {
@@ -149,8 +160,10 @@ STATE_FILTERS = {
 def page(institution: str, wanted: Wanted) -> dict:
     """One page of summaries and the cursor of the next."""
     given = {
-        "institution": institution, "first": wanted.first, "last": wanted.last, "item": wanted.item,
-        "person": wanted.person, "state": wanted.state, "limit": wanted.limit + 1,
+        "institution": institution, "first": wanted.first, "last": wanted.last,
+        "item": releases.current().same_item(wanted.item) if wanted.item else None,
+        "claim_no": wanted.claim_no, "person": wanted.person, "state": wanted.state,
+        "limit": wanted.limit + 1,
         "after_day": wanted.after[0] if wanted.after else None,
         "after_id": wanted.after[1] if wanted.after else None,
     }  # fmt: skip

@@ -101,11 +101,19 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", {"type": "string", "pattern": "^[!-~]{1,120}$"}, OpenApiParameter.HEADER,
     required=True, description="1–120 个可见 ASCII 字符；同键同体重放原答复，同键异体 422",
 )  # fmt: skip
+OPTIONAL_KEY = OpenApiParameter(
+    "Idempotency-Key", {"type": "string", "pattern": "^[!-~]{1,120}$"}, OpenApiParameter.HEADER,
+    description="可选：同键同内容重放原答复，同键异内容 422",
+)  # fmt: skip
 LIST_PARAMETERS = [
     OpenApiParameter("from", OpenApiTypes.DATE, description="服务日不早于"),
     OpenApiParameter("to", OpenApiTypes.DATE, description="服务日不晚于"),
     OpenApiParameter("state", {"type": "string", "enum": list(STATES)}),
-    OpenApiParameter("item", {"type": "string", "pattern": "^[0-9A-Za-z._-]{1,20}$"}),
+    OpenApiParameter(
+        "item", {"type": "string", "pattern": "^[0-9A-Za-z._-]{1,20}$"},
+        description="项目编码；别名与本码视为同一项目",
+    ),
+    OpenApiParameter("claim_no", {"type": "string", "pattern": "^[0-9A-Za-z._-]{1,40}$"}),
     OpenApiParameter("cursor", {"type": "string", "pattern": "^[0-9A-Za-z_-]{1,60}$"}),
     OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
     OpenApiParameter(

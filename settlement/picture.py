@@ -18,7 +18,8 @@ TOTALS = frozenset({"fee", "in_scope"})
 def line_chart(answer: Mapping[str, Any], *, fee: int | None, title: str) -> dict[str, Any] | None:
     """The waterfall of one line: fee → 丙2 → in scope → deductible → fund → patient.
 
-    None where the fee itself is open. A refused line has one bar that takes the whole fee.
+    None where the fee itself or everything after it is open. A refused line has one bar that takes
+    the whole fee.
     """
     if fee is None:
         return None
@@ -34,6 +35,8 @@ def line_chart(answer: Mapping[str, Any], *, fee: int | None, title: str) -> dic
     ]
     if known and answer["in_scope_amount"] is not None:
         bars.append(_own_share(entries, fee - fen(answer["fund_pay"]), document, answer["clauses"]))
+    if not bars:
+        return None
     return charts.waterfall(title=title, steps=bars, identity=_line_identity(answer, fee))
 
 

@@ -17,12 +17,14 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from institutions.models import Institution
+from pricing.releases import current
 from pricing.rules import REASON_NO, VOCABULARY
 from settlement.models import Claim, ClaimKey, ClaimLine, InsuredPerson, LineResult, Settlement
 
 CURSOR = re.compile(r"^([<>])(\d{1,18})$")
 HASH = re.compile(r"^[0-9a-f]{64}$")
 SECONDS_MOST = 8
+RECEIVED = "received"  #: a claim without settlement
 SIZES = (20, 50, 100)
 AMOUNTS = (
     "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
@@ -51,8 +53,9 @@ class ClaimFilter(django_filters.FilterSet):
         widget=forms.TextInput({"placeholder": "名称或编码"}),
     )  # fmt: skip
     state = django_filters.ChoiceFilter(
-        label="结算状态", choices=Settlement.State.choices, method="by_state", empty_label="全部"
-    )
+        label="结算状态", choices=[(RECEIVED, "已受理，待结算"), *Settlement.State.choices],
+        method="by_state", empty_label="全部",
+    )  # fmt: skip
     since = django_filters.DateFilter(label="服务日期起", method="by_first_day", widget=DAY)
     until = django_filters.DateFilter(
         label="服务日期止", field_name="service_date", lookup_expr="lte", widget=DAY
@@ -81,6 +84,8 @@ class ClaimFilter(django_filters.FilterSet):
 
     def by_state(self, claims: QuerySet, name: str, value: str) -> QuerySet:
         versions = Settlement.objects.filter(claim_id=OuterRef("pk"))
+        if value == RECEIVED:
+            return claims.filter(~Exists(versions))
         reversed_ = Exists(versions.filter(version=2))
         if value == Settlement.State.REVERSED:
             return claims.filter(reversed_)
@@ -92,8 +97,9 @@ class ClaimFilter(django_filters.FilterSet):
 
     def by_item(self, claims: QuerySet, name: str, value: str) -> QuerySet:
         lines = ClaimLine.objects.filter(
-            claim_id=OuterRef("pk"), period=OuterRef("period"), item_code=value
-        )
+            claim_id=OuterRef("pk"), period=OuterRef("period"),
+            item_code__in=current().same_item(value),
+        )  # fmt: skip
         return claims.filter(Exists(lines))
 
     def by_reason(self, claims: QuerySet, name: str, value: str) -> QuerySet:
@@ -178,7 +184,7 @@ def _found(
     last = versions[-1] if versions else None
     return Found(
         claim=claim,
-        state=last.state if last else "received",
+        state=last.state if last else RECEIVED,
         state_text=last.get_state_display() if last else "已受理",
         example=any(row.example for row in versions),
         amounts={name: sum(getattr(row, name) for row in versions) for name in AMOUNTS},

@@ -4,6 +4,7 @@ The same rules and kernel as a real claim; only the facts come from JSON instead
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
@@ -25,6 +26,7 @@ ASSUMED_TRUE = (
 )  # fmt: skip
 LINE_KEYS = ("encounter_id", "line_no", "institution")
 OTHER = "other"
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 QUESTIONS = ("personal_account_allowed",)
 MAX_LINES = 200
 
@@ -132,9 +134,11 @@ class _Facts:
     def _date(self, key: str) -> dt.date:
         value = self._text(key)
         try:
-            return dt.date.fromisoformat(value)
+            if DAY.fullmatch(value):
+                return dt.date.fromisoformat(value)
         except ValueError:
-            raise FactError(key, "应为日期 YYYY-MM-DD") from None
+            pass
+        raise FactError(key, "应为日期 YYYY-MM-DD")
 
     def _rules(self, region: str, catalogue: Catalogue, examples: bool) -> Rules:
         parameters = self.given.get("parameters")

@@ -1,5 +1,6 @@
 """POST /api/v1/trials: stated facts in, answers out, nothing stored (contracts/trial.md)."""
 
+import uuid
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -16,6 +17,7 @@ from rest_framework.views import APIView
 
 from pricing import releases
 from pricing.rules import CODES, DECISIONS, SERVICES
+from settlement import openapi
 from settlement.columns import TRISTATE
 from settlement.fault import FactError, problem, read_json
 from settlement.trial import run
@@ -75,7 +77,9 @@ FAULT = {
     "type": "object",
     "required": ["title", "status", "detail", "pointer"],
     "properties": {
-        **dict.fromkeys(("type", "title", "code", "detail", "field", "reason", "pointer"), TEXT),
+        **dict.fromkeys(
+            ("type", "title", "code", "detail", "field", "reason", "pointer", "trace_id"), TEXT
+        ),
         "status": {"type": "integer"},
         "errors": {"type": "array", "items": {"type": "object"}},
     },
@@ -123,7 +127,10 @@ class TrialView(APIView):
         ],
         request={"application/json": _one_or_many(FACTS)},
         responses={
-            200: OpenApiResponse(_one_or_many(ANSWER), "答复，形状与次序同请求"),
+            **openapi.answers(415),
+            (200, "application/json"): OpenApiResponse(
+                _one_or_many(ANSWER), "答复，形状与次序同请求"
+            ),
             (422, PROBLEM): OpenApiResponse(FAULT, "事实缺失或有误；errors 列出全部"),
         },
     )
@@ -149,8 +156,9 @@ class TrialView(APIView):
 
 def _refused(faults: list[dict]) -> Response:
     """422 with the first fault in front and all of them in `errors`."""
-    body = faults[0] | {"errors": [{k: f[k] for k in FAULT_KEYS} for f in faults]}
+    errors = [{k: f[k] for k in FAULT_KEYS} | {"clause": ""} for f in faults]
+    body = faults[0] | {"errors": errors, "trace_id": uuid.uuid4().hex}
     return Response(body, status=422, content_type=PROBLEM)
 
 
-FAULT_KEYS = ("pointer", "field", "reason")
+FAULT_KEYS = ("pointer", "code", "detail", "field", "reason")

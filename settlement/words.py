@@ -76,13 +76,6 @@ TOTALS = {
 REGIONS = {"nantong": "南通市", "wenzhou": "温州市", "jilin": "吉林省", "ningxia": "宁夏回族自治区"}
 MEDIA = {"video": "视频", "text": "图文", "voice": "语音"}
 CREDENTIALS = {"e_credential": "医保电子凭证", "id_card": "身份证", "card": "社会保障卡"}
-ACTS = {
-    "claim.receive": "收到申报并结算", "claim.reverse": "冲正", "batch.checked": "校验文件",
-    "batch.confirmed": "确认提交", "batch.frozen": "清单冻结", "batch.chunk": "分片结算完成",
-    "batch.paused": "暂停", "batch.resumed": "继续", "batch.released": "放行隔离分片",
-    "batch.quarantined": "分片隔离", "batch.closed": "批次完成，总额与明细相符",
-    "batch.failed": "批次失败",
-}  # fmt: skip
 
 
 def word(fact: str, value: object) -> str:

@@ -1,5 +1,7 @@
 """Log-in: it is recorded, wrong passwords lock, nobody signs up, everybody lands."""
 
+import json
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -25,6 +27,7 @@ def test_everybody_lands_on_a_page_that_the_role_may_open(role: str, where: str)
     assert client.get(reverse(where)).status_code == 200
     event = Event.objects.get(action="account.login")
     assert (event.actor, event.outcome) == (person.username, "ok")
+    assert json.loads(bytes(event.body))["origin"] == "127.0.0.1"
 
 
 @pytest.mark.django_db
@@ -63,6 +66,7 @@ def test_the_password_is_changed_and_log_out_ends_the_session():
     client.post(reverse("account_change_password"), {"oldpassword": factories.PASSWORD} | new)
     person.refresh_from_db()
     assert person.check_password("Xin-Mima-2022")
+    assert client.get(reverse("workbench"))["Cache-Control"] == "no-store"
     client.post(reverse("account_logout"))
     assert client.get(reverse("account_change_password")).status_code == 302
 

@@ -14,7 +14,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from django.contrib.postgres.functions import TransactionNow
 from django.db import connections, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, Func, Value
 from django.utils.timezone import localdate
 
 from audit.trail import event_row
@@ -41,6 +43,9 @@ log = logging.getLogger(__name__)
 SETTLER = "settler"
 SCHEMA_VERSION = 1  #: of the canonical bytes that are digested
 MAX_ATTEMPTS = 5
+WHEN = DateTimeField()
+#: How long the transaction took, by the database's clock: progress is told from it.
+SPENT = Func(function="clock_timestamp", output_field=WHEN) - TransactionNow()
 
 CLAIMS = columns(
     id="int8", person_id="int8", service_date="date", fee="int8", encounter_key="int8",
@@ -145,7 +150,10 @@ def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
         region_code=batch.region_code, institution_code=batch.institution_code,
         detail={"digest": digest, "epoch": chunk.epoch, "totals": totals},
     ).save(using=SETTLER, force_insert=True)  # fmt: skip
-    done = mine.update(state=Chunk.State.DONE, digest=digest, totals=totals, done_at=at, error="")
+    ended = ExpressionWrapper(Value(at, WHEN) + SPENT, output_field=WHEN)
+    done = mine.update(
+        state=Chunk.State.DONE, digest=digest, totals=totals, done_at=ended, error=""
+    )
     if done != 1:
         raise InconsistentError(f"chunk {chunk.pk} was taken over by a later worker")
     close_if_done(batch.pk, by=by, at=at)
@@ -165,7 +173,7 @@ def _effects(
         raise InconsistentError(f"chunk {chunk.pk}: {len(claims)} claims, {len(lines)} lines read")
     law = Law.of(cursor, current(), _policy_region(batch), claims["service_date"])
     years = PersonYears.locked(cursor, claims, batch.region_code)
-    facts, which = _facts(cursor, claims, lines, law, years)
+    facts, which = _facts(cursor, claims, lines, law, years, batch.pk)
     at_claim = facts.claim_of_line
     results = settle(
         facts, law.rules, which=which, keys=years.of_claim[at_claim], state=years.state
@@ -200,13 +208,13 @@ def _stream(shape: Sequence[Column], make: Callable[[], dict[str, Any]], n: int)
 
 
 def _facts(
-    cursor: Any, claims: np.ndarray, lines: np.ndarray, law: Law, years: PersonYears
+    cursor: Any, claims: np.ndarray, lines: np.ndarray, law: Law, years: PersonYears, batch: int
 ) -> tuple[Columns, np.ndarray]:
     """The kernel's columns of a chunk's lines, and which release settles each line."""
     at_claim = np.searchsorted(claims["id"], lines["claim_id"])
     which = law.which[at_claim]
     item, service_type = law.numbers(lines, which)
-    same, other = prior_charges(cursor, claims, lines, at_claim, years, law)
+    same, other = prior_charges(cursor, claims, lines, at_claim, years, law, batch)
     facts = Columns(
         np.ascontiguousarray(claims["facts"]).view(FACTS),
         at_claim,

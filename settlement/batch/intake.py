@@ -7,7 +7,8 @@ settlement.contract); here they are asked for thousands of claims at once.
 import datetime as dt
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from django.db import connections
 from institutions import crypto
 from institutions.models import Institution
 from institutions.refusals import Fault
+from pricing.policy import Rules
 from pricing.releases import Catalogue, current
 from settlement import contract, shape
 from settlement.batch import load
-from settlement.columns import blank
+from settlement.columns import FACTS
 from settlement.commands import document
 from settlement.facts import (
     ICD_CATEGORY,
@@ -67,14 +69,39 @@ def dry_run(parsed: Parsed, institution: Institution, *, at: dt.datetime) -> lis
         errors += [_row_error(entry, fault) for fault in found]
         if not found:
             sound.append(entry)
-    claimant, catalogue = Claimant.of(institution), current()
-    for entry, known in zip(sound, read_all(claimant, catalogue, sound, at=at), strict=True):
-        faults = _record_faults(entry.claim, known, claimant, catalogue)
-        errors += [_row_error(entry, fault) for fault in faults]
+    laws = Laws(Claimant.of(institution), current())
+    errors += record_errors(sound, read_all(laws, sound, at=at), laws)
     spoken = {(error.row, error.column) for error in parsed.errors}
     return parsed.errors + [
         e for e in errors[len(parsed.errors) :] if (e.row, e.column) not in spoken
     ]
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Rules and lists of an institution's region, looked up once per day of service."""
+
+    claimant: Claimant
+    catalogue: Catalogue
+    _found: dict[dt.date, tuple[Rules | None, Lists]] = field(default_factory=dict)
+
+    def on(self, day: dt.date) -> tuple[Rules | None, Lists]:
+        """The rules of a day, None when no document is published, and the lists beside them."""
+        if day not in self._found:
+            region = self.claimant.policy_region
+            rules = self.catalogue.rules(region, day, examples=examples_allowed())
+            lists = Lists.of(self.catalogue, rules, day) if rules else Lists()
+            self._found[day] = (rules, lists)
+        return self._found[day]
+
+
+def record_errors(
+    entries: Iterable[Entry], known: Iterable[Known], laws: Laws
+) -> Iterator[RowError]:
+    """What records and law say against claims that are sound in themselves."""
+    for entry, records in zip(entries, known, strict=True):
+        for fault in _record_faults(entry.claim, records, laws):
+            yield _row_error(entry, fault)
 
 
 def _number(entry: Entry) -> str:
@@ -103,9 +130,7 @@ def _entry_faults(entry: Entry, numbers: Counter, at: dt.datetime) -> Iterator[F
         yield Fault("/person/credential", "CREDENTIAL_INVALID", error.texts)
 
 
-def _record_faults(
-    claim: dict, known: Known, claimant: Claimant, catalogue: Catalogue
-) -> Iterator[Fault]:
+def _record_faults(claim: dict, known: Known, laws: Laws) -> Iterator[Fault]:
     if known.same_number is not None:
         yield Fault(
             "/claim_no",
@@ -118,23 +143,20 @@ def _record_faults(
             ("没有此参保人员的登记信息", "no such insured person is registered"),
         )  # fmt: skip
     day = contract.local_day(claim["encounter"]["started_at"])
-    if catalogue.rules(claimant.policy_region, day, examples=examples_allowed()) is None:
+    if laws.on(day)[0] is None:
         yield Fault(
             "/encounter/started_at", "NO_POLICY",
             ("本地区没有已发布的政策文件", "no policy document is published for the region"),
         )  # fmt: skip
 
 
-def read_all(
-    claimant: Claimant, catalogue: Catalogue, entries: Sequence[Entry], *, at: dt.datetime
-) -> Iterator[Known]:
+def read_all(laws: Laws, entries: Sequence[Entry], *, at: dt.datetime) -> Iterator[Known]:
     """What the records say about each claim, in its order; one statement for PIECE claims."""
+    claimant = laws.claimant
     for start in range(0, len(entries), PIECE):
         claims = [entry.claim for entry in entries[start : start + PIECE]]
         days = [contract.local_day(claim["encounter"]["started_at"]) for claim in claims]
-        laws = [
-            catalogue.rules(claimant.policy_region, d, examples=examples_allowed()) for d in days
-        ]
+        rules = [laws.on(day)[0] for day in days]
         given: dict[str, Any] = {
             "institution": claimant.code,
             "own": list(claimant.own),
@@ -146,7 +168,7 @@ def read_all(
             "physicians": [claim["physician"]["code"] for claim in claims],
             "persons": [crypto.person_hash(claim["person"]["credential"]) for claim in claims],
             "categories": [main_diagnosis(claim)[:ICD_CATEGORY] for claim in claims],
-            "anywheres": [law is not None and revisit_anywhere(law) for law in laws],
+            "anywheres": [law is not None and revisit_anywhere(law) for law in rules],
         }
         with connections["settler"].cursor() as cursor:
             cursor.execute(SET_WISE, given)
@@ -154,23 +176,28 @@ def read_all(
         yield from (Known(*row) for row in rows)
 
 
+def normalise(entries: Iterable[Entry]) -> None:
+    """Write identity numbers as they are compared. For entries that a dry run found sound."""
+    for entry in entries:
+        person = entry.claim["person"]
+        person["credential"] = crypto.id_number(person["credential"])
+
+
 def load_entries(
     cursor: Any,
     batch: Batch,
     entries: list[Entry],
-    institution: Institution,
+    known: list[Known],
+    laws: Laws,
     *,
     by: str,
     at: dt.datetime,
 ) -> None:
-    """Load checked claims; facts are as known at `at`."""
-    claimant, catalogue = Claimant.of(institution), current()
-    known = list(read_all(claimant, catalogue, entries, at=at))
+    """Load checked claims with what the records say about each (see `read_all`)."""
+    claimant = laws.claimant
     claims = [entry.claim for entry in entries]
-    records = [
-        _record(claimant, catalogue, claim, k) for claim, k in zip(claims, known, strict=True)
-    ]
-    facts = np.concatenate(records) if records else blank(0)
+    records = [_record(laws, claim, k) for claim, k in zip(claims, known, strict=True)]
+    facts = np.frombuffer(b"".join(record.tobytes() for record in records), FACTS)
     days = facts["service_day"].astype(np.int64)
     fees = [sum(contract.fee(line) for line in claim["lines"]) for claim in claims]
     encounters = [claim["encounter"]["id"] for claim in claims]
@@ -191,12 +218,11 @@ def load_entries(
     )  # fmt: skip
 
 
-def _record(claimant: Claimant, catalogue: Catalogue, claim: dict, known: Known) -> np.ndarray:
-    day = contract.local_day(claim["encounter"]["started_at"])
-    rules = catalogue.rules(claimant.policy_region, day, examples=examples_allowed())
+def _record(laws: Laws, claim: dict, known: Known) -> np.ndarray:
+    rules, lists = laws.on(contract.local_day(claim["encounter"]["started_at"]))
     if rules is None:
-        raise LookupError(claimant.policy_region)
-    return pack(claimant, claim, known, Lists.of(catalogue, rules, day))
+        raise LookupError(laws.claimant.policy_region)
+    return pack(laws.claimant, claim, known, lists)
 
 
 def _lines(claims: list[dict], facts: np.ndarray) -> dict[str, np.ndarray]:

@@ -20,15 +20,21 @@ from settlement.trial import excluded_names
 
 CONSULT = SERVICES.index("consult")
 CHARGES = columns(encounter="int8", person="int8", item="int8")
-#: Consultation fees paid or held in other, earlier settled claims of the same encounters.
-PRIOR = """SELECT c.encounter_key, c.person_id, hashtextextended(l.item_code, 0)
-    FROM settlement_claim c
-    JOIN settlement_claimline l ON l.claim_id = c.id AND l.period = c.period
-    JOIN settlement_lineresult r
-        ON r.claim_id = l.claim_id AND r.line_no = l.line_no AND r.version = 1
-    WHERE c.encounter_key = ANY (%s::bigint[]) AND l.service = %s AND r.decision IN (0, 2)
-        AND NOT EXISTS (SELECT FROM settlement_settlement s
-            WHERE s.claim_id = c.id AND s.version = 2)"""
+#: Consultation fees paid or held in other, earlier settled claims of the same encounters. A batch's
+#: own claims are passed over: all of a person are in one chunk. Each step starts from the rows of
+#: the step before (MATERIALIZED, OFFSET 0), so that the cost is the chunk's, not the ledger's.
+PRIOR = """WITH earlier AS MATERIALIZED (
+        SELECT id, period, encounter_key, person_id FROM settlement_claim
+        WHERE encounter_key = ANY (%s::bigint[]) AND batch_id IS DISTINCT FROM %s)
+    SELECT c.encounter_key, c.person_id, hashtextextended(l.item_code, 0)
+    FROM earlier c CROSS JOIN LATERAL (
+        SELECT line_no, item_code FROM settlement_claimline
+        WHERE claim_id = c.id AND period = c.period AND service = %s OFFSET 0) l
+    WHERE EXISTS (SELECT FROM settlement_lineresult
+            WHERE claim_id = c.id AND version = 1 AND line_no = l.line_no AND decision IN (0, 2)
+            OFFSET 0)
+        AND NOT EXISTS (SELECT FROM settlement_settlement
+            WHERE claim_id = c.id AND version = 2 OFFSET 0)"""
 
 
 class NoPolicyError(LookupError):
@@ -127,6 +133,7 @@ def prior_charges(
     at_claim: np.ndarray,
     years: PersonYears,
     law: Law,
+    batch: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per line: was the same consultation, or another level of it, charged in an earlier claim?
 
@@ -137,7 +144,7 @@ def prior_charges(
     keys = np.unique(claims["encounter_key"][~years.fresh & (claims["encounter_key"] != 0)])
     if not keys.size:
         return none, none
-    charges = copy_out(cursor, PRIOR, CHARGES, [array_text(keys), CONSULT])
+    charges = copy_out(cursor, PRIOR, CHARGES, [array_text(keys), batch, CONSULT])
     if not len(charges):
         return none, none
     encounter, person = claims["encounter_key"][at_claim], claims["person_id"][at_claim]

@@ -65,7 +65,7 @@ def rate(batch: Batch, workers: int) -> tuple[float, float]:
     context = multiprocessing.get_context("fork")
     ready, go, memory = context.Semaphore(0), context.Event(), context.Queue()
     processes = [
-        context.Process(target=_work, args=(chunks[k::workers], ready, go, memory))
+        context.Process(target=_work, args=(chunks[k::workers], ready, go, memory), daemon=True)
         for k in range(workers)
     ]
     for process in processes:

@@ -10,15 +10,17 @@ from typing import Any
 
 import psycopg2
 from django.conf import settings
+from django.db import connections, transaction
 from django.utils import timezone
 from psycopg2 import sql
 
-from settlement.batch.chunk import READ_CLAIMS, READ_LINES, settle_chunk
+from settlement.batch.chunk import READ_CLAIMS, READ_LINES, open_period, settle_chunk
 from settlement.batch.results import LEG, LINE, SETTLEMENT
 from settlement.bench.data import BY
 from settlement.copy import copy_bytes
 from settlement.models import Batch, Chunk
 
+LONGEST = 600  #: seconds to wait for the others: one that failed ends the measurement
 TARGETS = (
     ("settlement_settlement", SETTLEMENT),
     ("settlement_lineresult", LINE),
@@ -84,48 +86,48 @@ def move(link: Any, share: Share) -> None:
     link.commit()
 
 
-def alternating(batch: Batch, work: Sequence[Share]) -> tuple[float, float]:
-    """(claims/s settled, claims/s moved) by one stream: a chunk settled, a chunk moved, in turns.
+def alternating(batch: Batch, work: Sequence[Share], workers: int) -> tuple[float, float]:
+    """(claims/s settled, claims/s moved) by `workers` processes: all settle a chunk, all move one.
 
-    Whatever else the machine does meanwhile slows both alike.
+    In turns, a barrier between them: whatever else the machine does meanwhile slows both alike.
     """
     chunks = Chunk.objects.using("settler").filter(batch=batch).order_by("number")
-    settled = moved = 0.0
-    with closing(psycopg2.connect(settings.DATABASE_SETTLER_URL)) as link:
-        keys = list(chunks.values_list("pk", flat=True))
-        for key, share in zip(keys, work, strict=True):
-            began = time.perf_counter()
-            settle_chunk(key, by=BY, at=timezone.now())
-            between = time.perf_counter()
-            move(link, share)
-            settled += between - began
-            moved += time.perf_counter() - between
-    return batch.claims / settled, sum(share.claims for share in work) / moved
-
-
-def _stream(work: Sequence[Share], ready: Any, go: Any) -> None:
-    with closing(psycopg2.connect(settings.DATABASE_SETTLER_URL)) as link:
-        ready.release()
-        go.wait()
-        for share in work:
-            move(link, share)
-
-
-def rate(work: Sequence[Share], streams: int) -> float:
-    """Claims per second of `streams` processes that move the rows, one transaction per chunk."""
+    keys = list(chunks.values_list("pk", flat=True))
+    connections.close_all()
     context = multiprocessing.get_context("fork")
-    ready, go = context.Semaphore(0), context.Event()
+    meet, times = context.Barrier(workers), context.Queue()
+    rounds = list(zip(keys, work, strict=True))
+    turns = -(-len(rounds) // workers)
     processes = [
-        context.Process(target=_stream, args=(work[k::streams], ready, go)) for k in range(streams)
+        context.Process(target=_turns, args=(rounds[k::workers], turns, meet, times), daemon=True)
+        for k in range(workers)
     ]
     for process in processes:
         process.start()
-    for _ in processes:
-        ready.acquire()
-    began = time.perf_counter()
-    go.set()
+    passed = [times.get(timeout=LONGEST) for _ in processes]
     for process in processes:
         process.join()
-    if any(process.exitcode for process in processes):
-        raise RuntimeError("a stream of the floor failed")
-    return sum(share.claims for share in work) / (time.perf_counter() - began)
+    settled, moved = (max(each[kind] for each in passed) for kind in (0, 1))
+    return batch.claims / settled, sum(share.claims for share in work) / moved
+
+
+def _turns(rounds: Sequence[tuple[int, Share]], turns: int, meet: Any, times: Any) -> None:
+    """One process: its chunks settled and moved in turns; the seconds of both, waiting included."""
+    settled = moved = 0.0
+    with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
+        open_period(cursor, timezone.now())  # connected before the first turn
+    with closing(psycopg2.connect(settings.DATABASE_SETTLER_URL)) as link:
+        for turn in range(turns):
+            mine = rounds[turn] if turn < len(rounds) else None
+            meet.wait(LONGEST)
+            began = time.perf_counter()
+            if mine:
+                settle_chunk(mine[0], by=BY, at=timezone.now())
+            meet.wait(LONGEST)
+            between = time.perf_counter()
+            if mine:
+                move(link, mine[1])
+            meet.wait(LONGEST)
+            settled += between - began
+            moved += time.perf_counter() - between
+    times.put((settled, moved))

@@ -15,13 +15,16 @@ from audit.access import requires
 from audit.models import Event
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import yuan
+from audit.words import act
 from institutions.access import PortalRequest
 from institutions.models import Institution
 from institutions.refusals import Refusal
 from settlement import words
 from settlement.batch import commands, downloads
 from settlement.batch_forms import XLSX, UploadForm, template
+from settlement.commands import refused
 from settlement.detail import in_order, moment
+from settlement.facts import Claimant
 from settlement.models import Batch, Chunk
 
 CRUMBS = [{"label": "工作台", "url": "/"}]
@@ -61,10 +64,13 @@ def batches(request: PortalRequest) -> HttpResponse:
             return redirect("batch", batch_id=found.pk)
     rows = Batch.objects.visible_to(request.user).defer(*HEAVY, "errors").order_by("-pk")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
+    faulty = set(
+        rows.exclude(errors=[]).filter(pk__in=[row.pk for row in page]).values_list("pk", flat=True)
+    )
     return render(request, "settlement/batches.html", {
         "breadcrumbs": [*CRUMBS, {"label": "批量结算", "url": ""}],
         "form": form,
-        "table": _table(list(page), total=page.paginator.count, number=page.number),
+        "table": _table(list(page), faulty, total=page.paginator.count, number=page.number),
     })  # fmt: skip
 
 
@@ -80,7 +86,7 @@ def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
     return render(request, "settlement/batch.html", {
         "breadcrumbs": [*CRUMBS, {"label": "批量结算", "url": reverse("batches")},
                         {"label": f"第 {found.pk} 批", "url": ""}],
-        "batch": found, "tone": words.BATCH_TONES[found.state],
+        "batch": found, "state": _state(found, faulty=bool(found.errors)),
         "working": found.state in (State.LOADING, State.RUNNING),
         "steps": _steps(found), "progress": _progress(found, progress),
         "moves": _moves(request, found, progress), "info": _info(found, institution),
@@ -88,7 +94,7 @@ def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
         "errors": _errors(found, request.GET.get("page")) if found.errors else None,
         "timeline": [
             {"at": moment(event.at), "by": event.actor,
-             "title": words.ACTS.get(event.action, event.action),
+             "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
             for event in in_order(events.order_by("at", "id")[:CHUNKS_SHOWN])
         ],
@@ -98,14 +104,20 @@ def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
 @requires("batches.run")
 @require_POST
 def move(request: PortalRequest, batch_id: int, action: str) -> HttpResponse:
-    """Confirm, pause, resume or release; a refusal becomes a message."""
+    """Confirm, pause, resume or release; a refusal becomes a message and an event."""
     found = _visible(request, batch_id)
     if action not in MOVES:
         raise Http404
     command, done = MOVES[action]
+    by, at = request.user.username, clock.now()
     try:
-        command(batch_id=found.pk, by=request.user.username, at=clock.now())
+        command(batch_id=found.pk, by=by, at=at)
     except Refusal as refusal:
+        row = Institution.objects.select_related("region").get(pk=found.institution_code)
+        refused(
+            institution=Claimant.of(row), action=f"batch.{action}", subject=f"batch:{found.pk}",
+            code=refusal.code, by=by, at=at,
+        )  # fmt: skip
         messages.error(request, f"{refusal.detail[0]}。")
     else:
         messages.success(request, done)
@@ -178,20 +190,21 @@ def _check(request: PortalRequest, form: UploadForm) -> Batch | None:
         return None
 
 
-def _table(rows: list[Batch], *, total: int, number: int) -> Table:
+def _table(rows: list[Batch], faulty: set[int], *, total: int, number: int) -> Table:
     return Table(
         id="batches", caption="批次",
         columns=[
             Column(label="批次"), Column(label="文件", wide=True), Column(label="申请单", numeric=True),
             Column(label="费用（元）", numeric=True), Column(label="创建"), Column(label="状态"),
         ],
-        rows=[_row(row) for row in rows],
+        rows=[_row(row, faulty=row.pk in faulty) for row in rows],
         pages=Pages(total=total, size=PAGE, page=number, sizes=(PAGE,)),
         empty_title="还没有批次", empty_text="上传申报文件并校验后，可在此查看进度与结果。",
     )  # fmt: skip
 
 
-def _row(row: Batch) -> Row:
+def _row(row: Batch, *, faulty: bool) -> Row:
+    state = _state(row, faulty=faulty)
     address = reverse("batch", args=[row.pk])
     return Row(
         key=str(row.pk), label=f"第 {row.pk} 批",
@@ -201,10 +214,17 @@ def _row(row: Batch) -> Row:
             Cell(text=f"{row.claims:,}", sub=f"{row.lines:,} 项"),
             Cell(text=yuan(row.fee_total) if row.fee_total else "—"),
             Cell(text=moment(row.created_at)[:16], sub=row.created_by),
-            Cell(text=row.get_state_display(), tone=words.BATCH_TONES[row.state]),
+            Cell(text=state["text"], tone=state["tone"]),
         ],
         actions=[Action(label="查看", url=address)],
     )  # fmt: skip
+
+
+def _state(found: Batch, *, faulty: bool) -> dict[str, str]:
+    """The state as word and colour; a file with errors in its rows never passed the check."""
+    if faulty and found.state == State.CHECKED:
+        return {"text": "校验未通过", "tone": "bad"}
+    return {"text": found.get_state_display(), "tone": words.BATCH_TONES[found.state]}
 
 
 def _steps(found: Batch) -> list[dict[str, str]]:

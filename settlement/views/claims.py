@@ -106,13 +106,14 @@ def _attachment(content: Iterator, kind: str, ending: str) -> StreamingHttpRespo
 def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
     """One claim: waterfall, lines, facts, ledger, timeline. Reading it is the seam of access events."""
     detail = Detail.of(_visible(request, claim_id), user=request.user, catalogue=current())
+    lines = detail.shown_lines() if detail.results else []
     may_reverse = request.user.may("claims.reverse") and detail.last and not detail.reversed
     return render(request, "settlement/claim.html", {
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": reverse("claims")},
                         {"label": detail.claim.claim_no, "url": ""}],
         "claim": detail.claim, "badges": detail.badges(), "chart": detail.chart(),
         "sections": detail.sections(), "prescriptions": detail.prescriptions(),
-        "lines": detail.shown_lines() if detail.results else [], "facts": detail.facts(),
+        "lines": lines, "verdicts": detail.verdicts(lines), "facts": detail.facts(),
         "ledger": detail.ledger(), "releases": detail.releases(), "timeline": detail.timeline(),
         "reversed": detail.reversed, "may_reverse": may_reverse, "institution": detail.institution,
         "reversal": detail.versions[1] if detail.reversed else None,
@@ -148,15 +149,19 @@ def reverse_claim(request: PortalRequest, claim_id: int) -> HttpResponse:
 
 
 def _reverse(request: PortalRequest, found: Claim, reason: str) -> None:
-    """One call; a refusal becomes a message and leaves nothing behind."""
-    institution = Institution.objects.select_related("region").get(pk=found.institution_code)
+    """One call; a refusal becomes a message and an event."""
+    row = Institution.objects.select_related("region").get(pk=found.institution_code)
+    institution, by, at = Claimant.of(row), request.user.username, clock.now()
     try:
         with transaction.atomic():
             commands.reverse(
-                institution=Claimant.of(institution), claim_id=found.pk, reason=reason,
-                by=request.user.username, at=clock.now(),
-            )  # fmt: skip
+                institution=institution, claim_id=found.pk, reason=reason, by=by, at=at
+            )
     except Refusal as refusal:
+        commands.refused(
+            institution=institution, action="claim.reverse", subject=f"claim:{found.pk}",
+            code=refusal.code, by=by, at=at,
+        )  # fmt: skip
         messages.error(request, f"{refusal.detail[0]}。")
     else:
         messages.success(request, f"单据 {found.claim_no} 已冲正，累计额已恢复。")
@@ -227,11 +232,17 @@ def _row(found: search.Found, *, own: bool) -> Row:
         cells=[
             Cell(text=item.claim_no, url=address, code=True, sub=moment(item.received_at)[:16]),
             *place, who, Cell(text=item.service_date.isoformat()), Cell(text=yuan(item.fee)),
-            Cell(text=yuan(found.amounts["fund"])),
-            Cell(text=yuan(found.amounts["account"] + found.amounts["cash"])), state,
+            Cell(text=_paid(found, "fund")), Cell(text=_paid(found, "account", "cash")), state,
         ],
         actions=_actions(found, address),
     )  # fmt: skip
+
+
+def _paid(found: search.Found, *names: str) -> str:
+    """The sum of amounts; a dash while nothing is settled."""
+    if found.state == search.RECEIVED:
+        return "—"
+    return yuan(sum(found.amounts[name] for name in names))
 
 
 def _actions(found: search.Found, address: str) -> list[Any]:

@@ -98,12 +98,12 @@ def _facts(answer: dict[str, Any]) -> list[dict[str, Any]]:
             {"label": "结算渠道", "value": "手工报销", "sub": "凭电子发票，可邮寄、预约或延时"}
         )
     if answer.get("charge_count"):
-        total = _money(answer["charge_total"])
+        total = answer["charge_total"]
         rows.append(
             {
                 "label": "收费次数",
                 "value": f"{answer['charge_count']} 次",
-                "sub": f"合计 {total} 元",
+                "sub": f"合计 {_money(total)} 元" if total else "单价未规定",
             }
         )
     if answer.get("category"):

@@ -22,6 +22,7 @@ from settlement import figures
 from settlement.models import Settlement
 
 TASKS_SHOWN = 20
+MANY_TIMES = 10  #: from here on a multiple is easier to read than per cent
 #: Where a task's subject is worked on: url name by the word before the colon.
 PLACES = {"claim": "claim", "batch": "batch", "institution": "institution"}
 NEXT: tuple[tuple[str, str, str, str], ...] = (
@@ -154,16 +155,25 @@ def _stat(
     return {
         "label": label, "value": yuan(now) if money else f"{now:,}", "unit": unit, "icon": icon,
         "delta": _delta(now, before), "url": url,
-        "direction": "up" if now > before else "down" if now < before else "",
+        "direction": _direction(now, before),
+        "note": "较上月" if before > 0 else "上月为零" if now else "",
         "spark": charts.spark(values, label=f"近十二个月{label}"),
     }  # fmt: skip
 
 
 def _delta(now: int, before: int) -> str:
-    """The change to the month before, in per cent of it."""
+    """The change to the month before in per cent of it, or how many times as much; else empty."""
     if before <= 0:
-        return "—"
+        return ""
+    if now >= MANY_TIMES * before:
+        return f"{now // before:,} 倍"
     return share(abs(now - before), before) if now != before else "持平"
+
+
+def _direction(now: int, before: int) -> str:
+    if before <= 0 or now == before:
+        return ""
+    return "up" if now > before else "down"
 
 
 def _by_month(months: list[figures.Month]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ def auditor(db) -> Client:
 
 
 def found(client: Client, **query: str) -> list[str]:
-    """The subjects that a query shows."""
+    """The subjects (as codes) that a query shows."""
     table = client.get(reverse("trail"), query).context["table"]
-    return [row.cells[3].text for row in table.rows]
+    return [row.cells[3].sub for row in table.rows]
 
 
 @pytest.mark.parametrize(

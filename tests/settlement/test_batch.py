@@ -225,10 +225,12 @@ class Hospital:
         headers = {"Authorization": f"Bearer {self.token}"} | given.pop("headers", {})
         return getattr(self.client, method)(path, headers=headers, **given)
 
-    def upload(self, claims: list[dict], *, start: str = "false"):
+    def upload(self, claims: list[dict], *, start: str = "false", **headers: str):
         content = "\n".join(json.dumps(claim, ensure_ascii=False) for claim in claims).encode()
         file = SimpleUploadedFile("../../x.jsonl", content)
-        return self.call("post", "/api/v1/batches", data={"file": file, "start": start})
+        return self.call(
+            "post", "/api/v1/batches", data={"file": file, "start": start}, headers=headers
+        )
 
 
 def claims_of(hospital: Hospital, patients: list) -> list[dict]:
@@ -291,9 +293,16 @@ def test_a_file_settles_like_single_claims(committed_db: str, broker: str) -> No
         )  # fmt: skip
         assert answer.status_code == 201, answer.content.decode()
     claims = claims_of(hospital, filed)
-    answer = hospital.upload(claims, start="true")
+    key = {"Idempotency-Key": "batch-1"}
+    answer = hospital.upload(claims, start="true", **key)
     assert answer.status_code == 201, answer.content.decode()
+    again = hospital.upload(claims, start="true", **key)
+    assert (again.status_code, again.content) == (201, answer.content)
+    assert again["Idempotency-Replayed"] == "true"
+    assert hospital.upload(claims[:1], start="true", **key).status_code == 422
+    assert Batch.objects.using("settler").count() == 1
     shown = answer.json()
+    assert hospital.call("get", f"{shown['links']['self']}/result.csv").status_code == 409
     assert shown["state"] == "loading"
     assert shown["file_name"] == "x.jsonl"
     assert not Claim.objects.using("settler").filter(batch_id=shown["id"]).exists()
@@ -306,6 +315,8 @@ def test_a_file_settles_like_single_claims(committed_db: str, broker: str) -> No
     assert len({row[4][0][1] for row in outcome([c["claim_no"] for c in claims])}) >= 2
     lines = b"".join(downloads.result_csv(batch)).decode("utf-8-sig").splitlines()
     assert len(lines) == len(claims) + 1
+    links = hospital.call("get", shown["links"]["self"]).json()["links"]
+    assert hospital.call("get", links["result_xlsx"]).content.startswith(b"PK")
     actions = Event.objects.using("settler").filter(subject__startswith=f"batch:{batch.pk}")
     assert set(actions.values_list("action", flat=True)) == {
         "batch.checked", "batch.confirmed", "batch.frozen", "batch.chunk", "batch.closed"

@@ -242,6 +242,9 @@ def test_the_same_key_and_body_replays_byte_for_byte(hospital: Hospital) -> None
     assert again["Idempotency-Replayed"] == "true"
     changed_body = body.replace("12.00", "12.01")
     assert refusal(hospital.post(changed_body, key="k"))[:2] == (422, "IDEMPOTENCY_BODY_DIFFERS")
+    one_fen_more = body.replace('"fee": "12.00"', '"fee": "12.01"')  # no sound claim, and not ours
+    for other_body in (one_fen_more, "{"):
+        assert refusal(hospital.post(other_body, key="k"))[:2] == (422, "IDEMPOTENCY_BODY_DIFFERS")
     set_scope(EVERYTHING)
     assert Claim.objects.count() == 1
     other = Hospital()
@@ -340,6 +343,16 @@ def test_bodies_that_are_no_claim(hospital: Hospital, body: bytes, code: str) ->
 def test_a_key_twice_is_named(hospital: Hospital) -> None:
     text = json.dumps(hospital.body()).replace('"fee": "12.00"', '"fee": "12.00", "fee": "12.00"')
     assert refusal(hospital.post(text))[2] == {"/lines/0/fee": "DUPLICATE_KEY"}
+
+
+@pytest.mark.parametrize("code", ["E11.9", "J06.900", "I10.x00x002", "A17.0+", "L40"])
+def test_icd_codes_of_every_edition_and_times_without_seconds_are_read(
+    hospital: Hospital, code: str
+) -> None:
+    body = hospital.body()
+    body["encounter"]["diagnoses"][0]["code"] = code
+    body["encounter"] |= {"started_at": "2021-06-15T09:30+08:00"}
+    assert hospital.post(body).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -518,6 +531,14 @@ def test_lists_are_filtered_and_paged(hospital: Hospital) -> None:
     assert ids(f"?from={days[1]}&to={days[1]}") == [claims[1]["id"]]
     assert ids("?state=reversed") == [claims[0]["id"]]
     assert ids("?state=reject") == ids("?item=999") == [rejected["id"]]
+    assert ids(f"?claim_no={theirs['claim_no']}") == [theirs["id"]]
+    alias = hospital.settled(
+        line(item="111020004", fee="50.00"), day=days[2],
+        physician={"code": factories.physician(hospital.row, "special_allowance_expert").code},
+    )  # fmt: skip
+    assert alias["lines"][0]["canonical_code"] == "111102004"
+    assert alias["flags"] == ["CODE_ALIAS"]
+    assert ids("?item=111102004") == ids("?item=111020004") == [alias["id"]]
     assert ids("", **{"Person-Credential": other.credential}) == [theirs["id"]]
     first = hospital.get(f"{URL}?limit=2").json()
     second = hospital.get(f"{URL}?limit=2&cursor={first['next']}").json()

@@ -56,6 +56,21 @@ def test_a_reversal_is_the_settlement_with_the_other_sign(hospital: Hospital) ->
     assert [(row.line_no, row.fee) for row in lines_back] == [(1, -3500)]
 
 
+def test_a_reversal_with_a_key_is_replayed_byte_for_byte(hospital: Hospital) -> None:
+    first, second = hospital.settled(), hospital.settled()
+    before = year()
+
+    def send(claim: dict, reason: str = "退号"):
+        return hospital.post({"reason": reason}, key="r1", url=claim["links"]["reversal"])
+
+    done, again = send(first), send(first)
+    assert (done.status_code, again.status_code, again.content) == (201, 201, done.content)
+    assert year() != before
+    for other in (send(second), send(first, "另一原因")):
+        assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_BODY_DIFFERS")
+    assert hospital.post({"reason": "x"}, url=first["links"]["reversal"]).status_code == 409
+
+
 def test_what_cannot_be_reversed(hospital: Hospital) -> None:
     twice = hospital.settled()
     assert hospital.reverse(twice).status_code == 201

@@ -66,7 +66,12 @@ def test_example_rows_are_used_only_when_asked_for(staff):
 def test_a_fault_names_its_fact(staff, body, pointers):
     answer = post(staff, body)
     assert (answer.status_code, answer["Content-Type"]) == (422, "application/problem+json")
-    assert [error["pointer"] for error in answer.json()["errors"]] == pointers
+    problem = answer.json()
+    assert problem["trace_id"]
+    assert [error["pointer"] for error in problem["errors"]] == pointers
+    assert {frozenset(error) for error in problem["errors"]} == {
+        frozenset({"pointer", "code", "detail", "clause", "field", "reason"})
+    }
 
 
 @pytest.mark.parametrize(
@@ -106,4 +111,4 @@ def test_the_schema_documents_the_path():
     from drf_spectacular.generators import SchemaGenerator
 
     operation = SchemaGenerator().get_schema(request=None, public=True)["paths"][ADDRESS]["post"]
-    assert set(operation["responses"]) == {"200", "422"}
+    assert {"200", "400", "401", "403", "415", "422"} <= set(operation["responses"])

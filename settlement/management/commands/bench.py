@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,6 +62,7 @@ class Command(BaseCommand):
         if options["n"] < 1_000:
             raise CommandError("N must be 1,000 or more")
         self.n, self.only, self.figures = options["n"], options["only"], []
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers end with the command
         with tempfile.TemporaryDirectory(prefix="portal-bench-") as var, portal.own_servers(var):
             with scoped(EVERYTHING):
                 load_shipped(by=data.BY, at=timezone.now())
@@ -100,14 +103,15 @@ class Command(BaseCommand):
     def batch(self) -> None:
         before = batches.updates()
         first = data.loaded_batch(self.n, seed=1, tag="A")
-        two, memory = batches.rate(first, 2)
+        _, memory = batches.rate(first, 2)
         work = floor.shares(first)
         month = f"{timezone.localdate():%Y_%m}"
-        floor.tables(month)
-        base_two = floor.rate(work, 2)
-        second = data.loaded_batch(self.n, seed=1, tag="B")
-        floor.tables(month)
-        one, base = floor.alternating(second, work)
+        rates = {}
+        for workers, tag in ((1, "B"), (2, "D")):
+            again = data.loaded_batch(self.n, seed=1, tag=tag)
+            floor.tables(month)
+            rates[workers] = floor.alternating(again, work, workers)
+        (one, base), (two, base_two) = rates[1], rates[2]
         self.figure("batch.1worker", one, "claims/s", base, self.n)
         self.figure("batch.2workers", two, "claims/s", base_two, self.n)
         self.figure("batch.rss_mb", memory, "MB", 600.0, self.n)
