@@ -314,6 +314,11 @@ def test_no_unfinished_work_is_marked() -> None:
     assert found == []
 
 
+def test_every_package_of_the_top_level_stands_in_the_line() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages - {"tests"} == set(LINE)
+
+
 # --- Who may open what ---
 
 

@@ -18,9 +18,11 @@ from urllib.request import Request, urlopen
 import jsonschema
 import psycopg2
 import pytest
+import redis
 import yaml
 from django.core.exceptions import ImproperlyConfigured
 
+from config import embedded
 from config import settings as settings_module
 from config.embedded import Servers
 
@@ -224,7 +226,7 @@ class Deployment:
     def outside(self, text: str) -> str:
         sockets = quote(str(self.servers.sockets), safe="")
         text = text.replace("@postgres:5432/", f"@{sockets}/")
-        text = re.sub(r"redis://.*@broker:6379/0", f"unix://{self.servers.valkey_socket}", text)
+        text = re.sub(r"redis://.*@redis:6379/0", f"unix://{self.servers.valkey_socket}", text)
         return text.replace("/var/lib/portal", str(self.servers.var))
 
     def environment(self, service: str) -> dict[str, str]:
@@ -272,7 +274,7 @@ def test_compose_file_obeys_the_compose_specification() -> None:
 
 def test_every_service_is_watched_and_secrets_have_no_default() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"postgres", "broker", "migrate", "web", "worker", "beat"}
+    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "beat"}
     assert {name for name, service in services.items() if "healthcheck" not in service} == {
         "migrate"
     }
@@ -289,6 +291,51 @@ def test_service_runs_and_its_own_health_check_passes(service: str, deployment: 
         eventually(lambda: child.poll() is not None or deployment.healthy(service), service)
         assert child.poll() is None
     assert child.returncode == 0
+
+
+def test_the_stores_run_by_their_own_commands(tmp_path: Path) -> None:
+    """PostgreSQL and Valkey of the wheels, started with the words of the compose file."""
+    with Servers(tmp_path / "var") as prepared:
+        pass  # the cluster is made; the servers are stopped again
+    port, services = free_port(), interpolated(COMPOSE["services"], SECRETS)
+    store = [str(embedded._postgres_bin() / "postgres"), *services["postgres"]["command"][1:]]
+    place = ["-D", str(prepared.data), "-h", "", "-k", str(prepared.sockets)]
+    shell, dash, broker = services["redis"]["command"]
+    broker = f"{broker} --port {port} --bind 127.0.0.1 --dir {prepared.queue}"
+    programs = {"PATH": f"{embedded._valkey_binary().parent}:{os.environ['PATH']}"}
+    account = embedded._account() if os.geteuid() == 0 else None
+    children = [
+        subprocess.Popen(
+            command,
+            cwd=prepared.data,
+            env=os.environ | programs | services["redis"]["environment"],
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        for command in ([*store, *place], [shell, dash, broker])
+    ]
+    try:
+        eventually(prepared._postgres_accepts, "postgres")
+        assert ask(prepared, "postgres", "SHOW synchronous_commit") == "on"
+        assert ask(prepared, "postgres", "SHOW max_locks_per_transaction") == "256"
+        with redis.Redis(port=port, password=SECRETS["BROKER_PASSWORD"]) as client:
+            eventually(lambda: answers(client), "redis")
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+        with pytest.raises(redis.AuthenticationError), redis.Redis(port=port) as stranger:
+            stranger.ping()
+    finally:
+        for child in children:
+            child.send_signal(signal.SIGINT)
+            child.wait(PATIENCE)
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def losing(deployment: Deployment, service: str) -> dict[str, str]:

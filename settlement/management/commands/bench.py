@@ -34,6 +34,7 @@ MEANINGS = {
     "kernel.difference": "fen between the kernel and plain Python",
     "batch.vs_orm": "a batch, claims/s; floor: model objects, a transaction per claim",
     "single.p50": "one claim by HTTP, one connection; floor: bare statements of the same rows",
+    "single.p99": "the same, the slowest of a hundred; floor: the slowest of a hundred bare ones",
     "single.rps": "claims by HTTP, eight connections; floor: bare statements, eight connections",
     "start.again": "second start until a page is served",
     "list.first_page": "first page of claims, slowest filter, server time",
@@ -142,6 +143,7 @@ class Command(BaseCommand):
         with single.web(port):
             found = single.measured(single.by_http(port, numbers), SINGLE_CLAIMS)
         self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
+        self.figure("single.p99", found.p99_ms, "ms", base.p99_ms, SINGLE_CLAIMS)
         self.figure("single.rps", found.per_second, "claims/s", base.per_second, SINGLE_CLAIMS)
 
     def growth(self) -> None:
