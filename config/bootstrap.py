@@ -8,6 +8,7 @@ Asks nothing. What is already there is left alone, so that a second call takes a
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -91,11 +92,8 @@ def make_venv() -> None:
     if PYTHON.exists() and version.exists() and version.read_text() == sys.version:
         return
     package = "python3-venv"
-    try:
-        import ensurepip  # noqa: F401
-    except ImportError:
-        if not apt([package]):
-            stop(f"this Python cannot make a virtual environment; run: apt-get install {package}")
+    if importlib.util.find_spec("ensurepip") is None and not apt([package]):
+        stop(f"this Python cannot make a virtual environment; run: apt-get install {package}")
     say(f"making {VENV.name} with Python {sys.version.split()[0]}")
     make = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     if subprocess.run(make, check=False).returncode:
