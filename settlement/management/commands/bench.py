@@ -20,7 +20,7 @@ from pricing.releases import current
 from settlement.batch.chunk import open_period
 from settlement.bench import batches, data, floor, kernel, portal, single
 
-USUAL_N = 200_000
+USUAL_N = 100_000
 NAIVE_CLAIMS = 300
 SINGLE_CLAIMS = 400
 MEANINGS = {
