@@ -67,7 +67,7 @@ def national_year(year: int) -> list[DayRow]:
         try:
             working = chinese_calendar.is_workday(day)
             _, holiday = chinese_calendar.get_holiday_detail(day)
-        except NotImplementedError:
+        except NotImplementedError:  # how chinesecalendar says that it does not know the year
             raise MissingYear(year) from None
         rows.append(DayRow(day, working, _label(day, working=working, holiday=holiday), notice))
     return rows

@@ -6,9 +6,21 @@ document does not print is a `gap` and is shown as one.
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from audit.text import rate, yuan
+from pricing.disclosure import (
+    NOT_OFFERED,
+    ClassRow,
+    Condition,
+    Disclosure,
+    Entry,
+    Gap,
+    Heading,
+    ParameterRow,
+    Reference,
+    Tariff,
+    Value,
+)
 from pricing.policy import MODE_FIXED, MODE_OPEN, UNLIMITED, Benefit, Parameter, Policy, Rules
 from pricing.rules import VOCABULARY
 
@@ -31,175 +43,7 @@ OVER_PRICE = {"overcharge": "超出部分应退还", "self_pay": "超出部分�
 SOURCES = {"official": ("正式", "ok"), "imported": ("导入", "info"), "example": ("示例", "warn")}
 PER = {"provincial_hospital": "每个省级医院每次会诊"}
 NOT_PRINTED = "文件未载明"
-NOT_OFFERED = "该类别没有此项目的价格"
 BLANK = "—"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The law behind a value: what the clause chip shows. `text` is our own summary."""
-
-    document: str
-    clause: str
-    text: str = ""
-    url: str = ""
-
-    def get(self, key: str, default: str = "") -> str:
-        """As a mapping, which is what the clause component reads."""
-        return getattr(self, key, default)
-
-
-@dataclass(frozen=True)
-class Value:
-    """One figure in words: `amount` in fen (None where there is none), `example` when invented."""
-
-    text: str
-    amount: int | None = None
-    note: str = ""
-    example: bool = False
-    gap: str = ""
-
-
-@dataclass(frozen=True)
-class Heading:
-    """What a column of an entry means, with its law."""
-
-    label: str
-    clause: Reference
-    gap: str = ""
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """An entry at one price class; `caps` and `pays` follow the entry's headings."""
-
-    price_class: str
-    label: str
-    price: Value
-    caps: tuple[Value, ...]
-    pays: tuple[Value, ...]
-
-    @property
-    def offered(self) -> bool:
-        """Whether the document prices the entry for this class at all."""
-        return self.price.gap != NOT_OFFERED
-
-    @property
-    def values(self) -> tuple[Value, ...]:
-        return (self.price, *self.caps, *self.pays)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One price item, or a service that a document pays without price items."""
-
-    key: str
-    code: str
-    name: str
-    clause: Reference
-    content: str = ""
-    unit: str = ""
-    aliases: tuple[str, ...] = ()
-    alias_note: str = ""
-    note: str = ""
-    gap: str = ""
-    billable: bool = True
-    titles: tuple[str, ...] = ()
-    cap_heads: tuple[Heading, ...] = ()
-    pay_heads: tuple[Heading, ...] = ()
-    rows: tuple[ClassRow, ...] = ()
-
-    @property
-    def heads(self) -> tuple[Heading, ...]:
-        return (Heading("价格", self.clause), *self.cap_heads, *self.pay_heads)
-
-    @property
-    def basis(self) -> list[dict]:
-        """Clauses with the figures that rest on them: `label`, `clause`, `gaps`."""
-        found: dict[str, dict] = {}
-        for head in self.heads:
-            group = found.setdefault(
-                head.clause.clause, {"labels": [], "clause": head.clause, "gaps": []}
-            )
-            group["labels"].append(head.label)
-            group["gaps"] += [head.gap] if head.gap else []
-        return [group | {"label": "、".join(group["labels"])} for group in found.values()]
-
-    @property
-    def table(self) -> list[tuple[ClassRow, list[tuple[Heading, Value]]]]:
-        """The rows, each with its values under their headings."""
-        return [(row, list(zip(self.heads, row.values, strict=True))) for row in self.rows]
-
-    @property
-    def example(self) -> bool:
-        """Whether any figure of it is an invented example."""
-        return any(value.example for row in self.rows for value in row.values)
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A requirement or exclusion that the document switches on, with its numbers in words."""
-
-    message: str
-    decision: str
-    tone: str
-    clause: Reference
-    details: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Something the document does not print."""
-
-    text: str
-    clause: Reference | None
-
-
-@dataclass(frozen=True)
-class ParameterRow:
-    """A number that the document only refers to, from a parameter set."""
-
-    key: str
-    label: str
-    value: str
-    source: str
-    tone: str
-    reference: str
-    span: str
-    clause: Reference
-    example: bool
-
-
-@dataclass(frozen=True)
-class Tariff:
-    """What an institution pays per line and year (Jilin), in fen."""
-
-    label: str
-    tiers: str
-    amount: int
-    clause: Reference
-
-
-@dataclass(frozen=True)
-class Disclosure:
-    """Everything a region publishes about prices and payment on a day."""
-
-    policy: Policy
-    entries: tuple[Entry, ...]
-    headings: tuple[Entry, ...]
-    requirements: tuple[Condition, ...]
-    exclusions: tuple[Condition, ...]
-    parameters: tuple[ParameterRow, ...]
-    gaps: tuple[Gap, ...]
-    tariffs: tuple[Tariff, ...] = ()
-    facts: tuple[dict, ...] = ()
-    classes: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def examples(self) -> bool:
-        return any(row.example for row in self.parameters)
 
 
 def region_name(policy: Policy) -> str:

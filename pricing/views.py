@@ -20,7 +20,8 @@ from institutions.access import PortalRequest
 from institutions.models import PhysicianTitle
 from institutions.money import yuan
 from pricing import documents, releases
-from pricing.catalogue import Disclosure, disclose, parameter_rows, region_name
+from pricing.catalogue import disclose, parameter_rows, region_name
+from pricing.disclosure import Disclosure
 from pricing.forms import FileForm, PriceQuery, ReleaseQuery
 from pricing.models import DocumentFile, Release
 
