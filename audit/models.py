@@ -4,6 +4,7 @@ import uuid
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Left
 
 
 class ScopedQuerySet(models.QuerySet):
@@ -73,17 +74,53 @@ class Task(models.Model):
     title = models.CharField(max_length=200)
     permission = models.CharField(max_length=60)
     region_code = models.CharField(max_length=6, blank=True)
+    #: the prefecture (first four digits): what most readers' inboxes are found by
+    area = models.GeneratedField(
+        expression=Left("region_code", 4), output_field=models.CharField(max_length=4),
+        db_persist=True,
+    )  # fmt: skip
     institution_code = models.CharField(max_length=12, blank=True)
+    procedure = models.SlugField(max_length=40, blank=True)
+    status = models.CharField("所处状态", max_length=60, blank=True)
+    url = models.CharField(max_length=200, blank=True)
     due = models.DateField(null=True, blank=True)
+    due_unknown = models.SmallIntegerField("缺少的日历年", null=True, blank=True)
+    stopped = models.BooleanField("计时停止", default=False)
     clause = models.CharField(max_length=120, blank=True)
+    assignee = models.CharField("经办人", max_length=150, blank=True)
+    assigned_by = models.CharField(max_length=150, blank=True)
+    escalated_at = models.DateTimeField("上报时间", null=True, blank=True)
     state = models.CharField(max_length=4, choices=State, default=State.OPEN)
     created_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
+    closed_by = models.CharField(max_length=150, blank=True)
 
     objects = ScopedQuerySet.as_manager()
 
     class Meta:
-        indexes = (models.Index(fields=["state", "due"], name="task_open"),)
+        indexes = (
+            models.Index(fields=["state", "due"], name="task_open"),
+            models.Index(
+                fields=["permission", "area", "due", "id"],
+                name="task_inbox_area",
+                condition=Q(state="open"),
+            ),
+            models.Index(
+                fields=["permission", "institution_code", "due", "id"],
+                name="task_inbox_institution",
+                condition=Q(state="open"),
+            ),
+            models.Index(  # readers of one county
+                fields=["permission", "region_code", "due", "id"],
+                name="task_inbox_region",
+                condition=Q(state="open"),
+            ),
+            models.Index(
+                fields=["assignee", "due", "id"],
+                name="task_inbox_assignee",
+                condition=Q(state="open") & ~Q(assignee=""),
+            ),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=["subject", "permission"],
@@ -94,3 +131,77 @@ class Task(models.Model):
 
     def __str__(self):
         return self.title
+
+
+class Counter(models.Model):
+    """The last number given out of a series (“温申2021”): numbers have no gaps and no doubles."""
+
+    series = models.CharField(max_length=60, primary_key=True)
+    last = models.PositiveIntegerField(default=0)
+
+    def __str__(self):
+        return f"{self.series} {self.last}"
+
+
+class Move(models.Model):
+    """One step of a procedure that was taken: from which state to which, on which day, by whom.
+
+    `on` is the day in law (receipt, delivery, signature), `at` when it was recorded. Append-only.
+    """
+
+    subject = models.CharField(max_length=80)
+    procedure = models.SlugField(max_length=40)
+    step = models.SlugField(max_length=40)
+    label = models.CharField(max_length=60)
+    source = models.SlugField(max_length=40, blank=True)
+    target = models.SlugField(max_length=40)
+    on = models.DateField()
+    at = models.DateTimeField()
+    by = models.CharField(max_length=150)
+    note = models.TextField(blank=True)
+    facts = models.JSONField(default=dict, blank=True)
+    clause = models.CharField(max_length=120, blank=True)
+    due = models.DateField("当时的期限", null=True, blank=True)
+    on_time = models.BooleanField(null=True, blank=True)
+    region_code = models.CharField(max_length=6, blank=True)
+    institution_code = models.CharField(max_length=12, blank=True)
+
+    objects = ScopedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("pk",)
+        indexes = (models.Index(fields=["subject", "id"], name="move_subject"),)
+
+    def __str__(self):
+        return f"{self.subject} {self.step} {self.on}"
+
+
+class Case(models.Model):
+    """Something that a procedure moves from state to state (audit/procedure.py). Abstract.
+
+    `due` is the last day in law for whoever holds it now; `due_unknown` names the calendar year that
+    is missing for it; `version` counts the moves, so that two people cannot move the same state.
+    """
+
+    procedure = models.SlugField(max_length=40)
+    state = models.SlugField(max_length=40)
+    entered_on = models.DateField("进入本状态日")
+    due = models.DateField(null=True, blank=True)
+    due_nominal = models.DateField("顺延前的末日", null=True, blank=True)
+    due_clause = models.CharField(max_length=120, blank=True)
+    due_unknown = models.SmallIntegerField(null=True, blank=True)
+    stopped = models.BooleanField(default=False)
+    version = models.PositiveIntegerField(default=0)
+    region_code = models.CharField(max_length=6)
+    institution_code = models.CharField(max_length=12, blank=True)
+    opened_at = models.DateTimeField()
+    opened_by = models.CharField(max_length=150)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def subject(self) -> str:
+        """What events, moves and tasks call it: `application:17`."""
+        return f"{self._meta.model_name}:{self.pk}"

@@ -1,6 +1,5 @@
 """The trail: search, one event with its recomputed hash, export of what was found."""
 
-import csv
 import json
 import uuid
 from collections.abc import Iterable, Iterator
@@ -15,12 +14,12 @@ from audit import clock, cursor, trail, words
 from audit.access import Person, person_of, requires
 from audit.forms import TrailQuery
 from audit.models import Event
+from audit.sheets import csv_lines
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 
 SIZES = (20, 50, 100)
 CSV_HEADS = ("时间", "操作人", "动作", "对象", "结果", "区域", "机构", "算法", "叶哈希", "事件编号")
 OUTCOMES = {"ok": ("成功", "ok"), "refused": ("被拒绝", "warn"), "failed": ("失败", "bad")}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  #: beginnings that a spreadsheet would run
 #: Where a subject is shown, and who may look: by the word before its colon.
 PLACES = {
     "claim": ("claim", "claims.view"),
@@ -256,39 +255,15 @@ def export(request: HttpRequest, kind: str) -> StreamingHttpResponse:
     return response
 
 
-class _Line:
-    """A file that hands back what is written to it, for the csv writer."""
-
-    @staticmethod
-    def write(text: str) -> str:
-        return text
-
-
 def _csv(rows: Iterable[Event]) -> Iterator[str]:
-    writer = csv.writer(_Line())
-    yield "\ufeff" + writer.writerow(CSV_HEADS)
-    for row in rows:
-        yield writer.writerow(
-            [
-                _harmless(value)
-                for value in (
-                    clock.local(row.at).isoformat(),
-                    row.actor,
-                    row.action,
-                    row.subject,
-                    row.outcome,
-                    row.region_code,
-                    row.institution_code,
-                    row.alg,
-                    bytes(row.leaf).hex(),
-                    str(row.pk),
-                )
-            ]
-        )
+    return csv_lines(CSV_HEADS, map(_cells, rows))
 
 
-def _harmless(value: str) -> str:
-    return f"'{value}" if value.startswith(FORMULA) else value
+def _cells(row: Event) -> list[str]:
+    return [
+        clock.local(row.at).isoformat(), row.actor, row.action, row.subject, row.outcome,
+        row.region_code, row.institution_code, row.alg, bytes(row.leaf).hex(), str(row.pk),
+    ]  # fmt: skip
 
 
 def _json_lines(rows: Iterable[Event]) -> Iterator[str]:

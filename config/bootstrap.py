@@ -27,7 +27,7 @@ SYSTEM = {
     "libharfbuzz-subset0": PDF,
     "fonts-noto-cjk": "Chinese letters in PDF files",
 }
-SYSTEM_DEV = {"chromium": "browser tests"}
+SYSTEM_DEV = {"chromium": "browser tests", "openssl": "the second opinion on signatures"}
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from audit.procedure import PROCEDURES, Procedure, State, Step, diagram
 from config.roles import PERMISSIONS, ROLES
 from pricing.policy import Policy, parse
 from pricing.rules import GROUPS, VOCABULARY
@@ -12,7 +13,8 @@ POLICIES = Path(__file__).parent.parent / "pricing" / "policies"
 
 def pages() -> dict[str, str]:
     """File name in docs/ → its text."""
-    return {"rules.md": "\n".join(rule_book()) + "\n", "roles.md": "\n".join(role_matrix()) + "\n"}
+    made = {"rules.md": rule_book(), "roles.md": role_matrix(), "procedures.md": procedures()}
+    return {name: "\n".join(lines) + "\n" for name, lines in made.items()}
 
 
 def shipped() -> list[Policy]:
@@ -58,3 +60,59 @@ def role_matrix() -> Iterator[str]:
     for name in names:
         marks = ("●" if name in role.permissions else "" for role in ROLES.values())
         yield f"| `{name}` | " + " | ".join(marks) + " |"
+
+
+def procedures() -> Iterator[str]:
+    """Every procedure: its state diagram, who holds which state how long, who may take which step."""
+    yield "# 办理程序"
+    yield (
+        "\n由 `manage.py docs` 从各程序表（`agreements/procedures/`、`institutions/procedures/`）生成，"
+        "请勿手改。期限的天数在政策文件里；“自动”的步骤由门户办理。"
+    )
+    for procedure in sorted(PROCEDURES.values(), key=lambda table: table.slug):
+        yield f"\n## {procedure.title}（`{procedure.slug}`）\n"
+        if procedure.document:
+            yield f"{procedure.document}\n"
+        yield f"```mermaid\n{diagram(procedure)}\n```\n"
+        yield from _states(procedure)
+        yield from _steps(procedure)
+
+
+def _states(procedure: Procedure) -> Iterator[str]:
+    yield "| 状态 | 由谁办理 | 期限 | 条款 |\n|---|---|---|---|"
+    for state in procedure.states.values():
+        yield f"| {state.label} | {_holders(state)} | {_clock(state)} | {state.clause} |"
+
+
+def _holders(state: State) -> str:
+    level = f"（{LEVELS[state.level]}）" if state.level else ""
+    return _with(state.holder) + level if state.holder else "—"
+
+
+def _clock(state: State) -> str:
+    parts = [f"`{state.within}`"] if state.within else []
+    return "；".join(parts + ([f"`{state.stops}` 停止计时"] if state.stops else [])) or "—"
+
+
+def _steps(procedure: Procedure) -> Iterator[str]:
+    yield "\n| 步骤 | 从 | 到 | 由谁办理 | 条款 |\n|---|---|---|---|---|"
+    states = procedure.states
+    for step in procedure.steps:
+        sources = "、".join(states[source].label for source in step.source)
+        target = states[step.target].label
+        yield f"| {step.label} | {sources} | {target} | {_actors(step)} | {step.clause} |"
+
+
+def _actors(step: Step) -> str:
+    if step.automatic:
+        return "自动"
+    levels = "、".join(LEVELS[level] for level in step.levels)
+    return _with(step.permission) + (f"（{levels}）" if levels else "")
+
+
+def _with(permission: str) -> str:
+    """The roles that hold a permission."""
+    return "、".join(role.label for role in ROLES.values() if permission in role.permissions)
+
+
+LEVELS = {"province": "省级", "prefecture": "地市级", "county": "县级"}

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.urls import NoReverseMatch, reverse
 
+from audit import clock
 from config.roles import ADMIN, ROLES
+from institutions.inbox import Inbox, capped
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,13 @@ class Entry:
 
 
 MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
-    ("", (Entry("工作台", "workbench", "home", "workbench.view"),)),
+    (
+        "",
+        (
+            Entry("工作台", "workbench", "home", "workbench.view"),
+            Entry("待办", "inbox", "inbox-stack", "workbench.view"),
+        ),
+    ),
     (
         "结算",
         (
@@ -27,10 +35,21 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         ),
     ),
     (
+        "协议与接入",
+        (
+            Entry("申请办理", "applications", "document-check", "applications.view"),
+            Entry("协议", "agreements", "document-text", "agreements.view"),
+            Entry("年度考核", "assessments", "chart-bar", "assessments.view"),
+            Entry("批次看板", "waves", "calendar-days", "waves.view"),
+            Entry("表格填报", "forms-list", "table-cells", "forms.view"),
+        ),
+    ),
+    (
         "政策与机构",
         (
             Entry("价格目录", "prices", "book-open", "prices.view"),
             Entry("医疗机构", "institutions", "building-office-2", "institutions.view"),
+            Entry("机构登记", "registry-changes", "identification", "registry.view"),
         ),
     ),
     ("监督", (Entry("全程留痕", "trail", "finger-print", "trail.view"),)),
@@ -49,8 +68,10 @@ def page(request) -> dict:
         return context
     role = ROLES.get(user.role)
     words = [word for permission, word in SEARCHED if user.may(permission)]
+    waiting, unread = _badge(request, user)
     return context | {
-        "menu": _menu(request, user),
+        "menu": _menu(request, user, waiting),
+        "bell": {"url": _url("notifications"), "count": unread} if unread is not None else None,
         "search_url": _url("find") if words else "",
         "search_words": "、".join(words),
         "apart": bool(role and role.side == ADMIN),
@@ -73,7 +94,20 @@ def home(user) -> str:
     return _url("mfa_index")
 
 
-def _menu(request, user) -> list[dict]:
+def _badge(request, user) -> tuple[str, str | None]:
+    """What waits and what is unread, as the menu and the bell show it: one query per page.
+
+    A page that counted already (the inbox) says so in `request.counted`. The bell is None without
+    an inbox.
+    """
+    if not user.may("workbench.view"):
+        return "", None
+    counted = getattr(request, "counted", None)
+    waiting, unread = counted or Inbox(user, today=clock.today()).badge()
+    return (capped(waiting) if waiting else ""), (capped(unread) if unread else "")
+
+
+def _menu(request, user, waiting: str) -> list[dict]:
     groups = []
     for label, entries in MENU:
         items = [
@@ -81,6 +115,7 @@ def _menu(request, user) -> list[dict]:
                 "label": entry.label,
                 "url": url,
                 "icon": entry.icon,
+                "count": waiting if entry.url_name == "inbox" else "",
                 "current": request.path == url or (url != "/" and request.path.startswith(url)),
             }
             for entry in entries

@@ -2,17 +2,20 @@
 
 import logging
 import uuid
+from collections.abc import Callable
 from contextvars import ContextVar
 from http import HTTPStatus
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.utils.translation.trans_real import parse_accept_lang_header
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
+from audit.procedure import Refused
 from institutions.refusals import Fault, Refusal, Texts
 
 log = logging.getLogger("portal.api")
@@ -92,6 +95,8 @@ def problem(
 def handle(error: Exception, context: dict) -> HttpResponse:
     """REST framework's exception handler: whatever happens under /api/ is answered as a problem."""
     speak(context.get("request"))
+    if isinstance(error, Refused):
+        return refused(error)
     if isinstance(error, Refusal):
         return problem(error.status, error.code, error.detail, error.faults, extra=error.extra)
     if isinstance(error, APIException):
@@ -103,6 +108,34 @@ def handle(error: Exception, context: dict) -> HttpResponse:
     if isinstance(error, SuspiciousOperation):
         return problem(400)
     return _failure(error)
+
+
+def refused(error: Refused) -> JsonResponse:
+    """A step of a procedure that is not taken: its field as pointer, with the clause."""
+    detail = (error.detail, error.detail)
+    fault = Fault(f"/{error.field}" if error.field else "", error.code, detail, error.clause)
+    return problem(error.status, error.code, detail, (fault,))
+
+
+class RefusedMiddleware:
+    """A refusal that no view put on its page is an error page with the reason and the clause."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The command that refused has undone its own writes."""
+        if isinstance(error, Refused):
+            detail, clause = error.detail, error.clause
+        elif isinstance(error, Refusal):
+            detail, clause = error.detail[0], ""
+        else:
+            return None
+        context = {"detail": detail, "clause": clause, "code": error.code, "status": error.status}
+        return render(request, "refused.html", context, status=error.status)
 
 
 def _framework(error: APIException) -> HttpResponse:

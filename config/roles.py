@@ -22,33 +22,56 @@ def _role(label: str, side: str, permissions: str, scope: str = "region") -> Rol
 
 SEE_CLAIMS = "workbench.view claims.view persons.view institutions.view prices.view trials.run"
 
+SEE_AGREEMENTS = "applications.view agreements.view registry.view documents.view assessments.view"
+
 ROLES: dict[str, Role] = {
     "policy_staff": _role(
         "政策管理", BUREAU,
         "workbench.view claims.view institutions.view prices.view trials.run releases.view "
-        "releases.draft releases.publish batches.view",
+        f"releases.draft releases.publish batches.view {SEE_AGREEMENTS} applications.open_payment "
+        "forms.view forms.fill forms.approve waves.view waves.plan calendar.import tasks.oversee",
     ),
-    "reviewer": _role("经办审核", AGENCY, f"{SEE_CLAIMS} claims.review releases.view batches.view"),
+    "reviewer": _role(
+        "经办审核", AGENCY,
+        f"{SEE_CLAIMS} claims.review releases.view batches.view {SEE_AGREEMENTS} "
+        "applications.review registry.maintain registry.check assessments.score waves.view",
+    ),
+    "signing_officer": _role(
+        "经办签约", AGENCY,
+        f"workbench.view institutions.view prices.view {SEE_AGREEMENTS} agreements.sign "
+        "agreements.decide tasks.oversee waves.view",
+    ),
     "settlement_clerk": _role(
         "经办结算", AGENCY,
-        f"{SEE_CLAIMS} claims.reverse batches.view batches.run releases.view",
+        f"{SEE_CLAIMS} claims.reverse batches.view batches.run releases.view registry.view "
+        "agreements.view accounts.reveal",
     ),
     "information": _role(
         "信息部门", BUREAU,
-        "workbench.view institutions.view prices.view trials.run releases.view batches.view",
+        "workbench.view institutions.view prices.view trials.run releases.view batches.view "
+        f"{SEE_AGREEMENTS} applications.test mappings.check waves.view",
     ),
     "supervisor": _role(
-        "基金监管", BUREAU, f"{SEE_CLAIMS} releases.view batches.view trail.view"
+        "基金监管", BUREAU,
+        f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
+        "tasks.oversee",
     ),
-    "auditor": _role("审计人员", BUREAU, f"{SEE_CLAIMS} releases.view batches.view trail.view"),
+    "auditor": _role(
+        "审计人员", BUREAU,
+        f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
+        "forms.view",
+    ),
     "hospital": _role(
         "医院医保办", HOSPITAL,
         "workbench.view claims.view claims.reverse institutions.view prices.view trials.run "
-        "batches.view batches.run",
+        f"batches.view batches.run {SEE_AGREEMENTS} applications.apply agreements.countersign "
+        "registry.file accounts.reveal",
         scope="institution",
     ),
     "health_commission": _role(
-        "卫生健康委", HEALTH, "workbench.view institutions.view prices.view releases.view"
+        "卫生健康委", HEALTH,
+        "workbench.view institutions.view prices.view releases.view registry.view "
+        "applications.view waves.view",
     ),
     "telemedicine_centre": _role(
         "远程医疗服务中心", HEALTH, "workbench.view institutions.view prices.view trials.run"

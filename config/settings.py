@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dj_database_url
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
@@ -72,6 +73,8 @@ FIELD_KEY = os.environ.get("FIELD_KEY") or DEFAULT_KEY
 FIELD_KEYS_OLD = words("FIELD_KEYS_OLD")  # still readable while fields are encrypted anew
 # May a claim be settled by example parameters (示例参数)? Never where real money is paid.
 EXAMPLE_PARAMETERS = flag("EXAMPLE_PARAMETERS", default=not PRODUCTION)
+# Commands that wait for a calendar year: called with year, by, at when one was imported.
+CALENDAR_LISTENERS = ["agreements.commands.refresh_unknown"]
 ALLOWED_HOSTS = words("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 DEMO_TODAY = day("DEMO_TODAY")  # the fixed today of demonstration data
@@ -132,9 +135,14 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "config.problems.RefusedMiddleware",
 ]
 
 ROLE_TABLE = "config.roles.ROLES"
+REGISTRY_LAW = "pricing.registry.law_of"  # what the registry asks of the law, which stands above it
+# From how many days before the end of a qualification its holder is reminded: our own promise of service.
+REGISTRY_WARN_DAYS = number("REGISTRY_WARN_DAYS", 60)
+AGREEMENT_WARN_DAYS = number("AGREEMENT_WARN_DAYS", 60)  # the same before the end of an agreement
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -204,7 +212,31 @@ CELERY_TIMEZONE = "Asia/Shanghai"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "sweep": {"task": "settlement.sweep", "schedule": 20.0},
+    "registry": {"task": "institutions.watch_registry", "schedule": crontab(hour=0, minute=40)},
+    "imports": {"task": "institutions.sweep_imports", "schedule": 60.0},
+    "deliver": {"task": "institutions.deliver", "schedule": 30.0},
+    # 00:35 in Shanghai, and every hour in case the portal stood still at that time
+    "watch_overdue": {"task": "institutions.watch_overdue", "schedule": crontab(minute="35")},
+    "watch_clocks": {"task": "agreements.watch_clocks", "schedule": crontab(minute="5")},
+    "watch_terms": {"task": "agreements.watch_terms", "schedule": crontab(minute="10")},
 }
+CELERY_IMPORTS = ["institutions.post"]
+
+# --- What leaves the portal: mail and webhooks (institutions.outbox) ---
+PORTAL_URL = os.environ.get("PORTAL_URL", "").rstrip("/")  # before the addresses in messages
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+EMAIL_PORT = number("EMAIL_PORT", 587)
+EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = flag("EMAIL_USE_TLS", default=True)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "portal@localhost")
+MAIL_LEAVES = bool(EMAIL_HOST) or not PRODUCTION  # without a server production queues no mail
+MAIL_BACKEND = "smtp" if EMAIL_HOST else "filebased"
+EMAIL_BACKEND = f"django.core.mail.backends.{MAIL_BACKEND}.EmailBackend"
+EMAIL_FILE_PATH = VAR_DIR / "mail"
+# Networks that webhooks may reach although they are not public (医保专网), e.g. 10.86.0.0/16
+WEBHOOK_NETWORKS = words("WEBHOOK_NETWORKS")
 
 # --- Who may enter ---
 AUTH_USER_MODEL = "institutions.User"
@@ -254,6 +286,8 @@ OAUTH2_PROVIDER = {
         "claims:read": "查询结算申请",
         "claims:write": "上报与冲正结算申请、上传凭据",
         "trial": "试算",
+        "institution:read": "查询本机构登记信息、协议和办理进度",
+        "institution:write": "上传本机构材料、提交对码",
     },
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
     "PKCE_REQUIRED": True,
@@ -288,7 +322,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "互联网医疗医保监管与结算平台",
-    "VERSION": "1.0.0",
+    "VERSION": "1.1.0",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -12,6 +12,8 @@ urlpatterns = [
     path("find/", find, name="find"),
     path("healthz", healthz, name="healthz"),
     path("api/v1/", include("settlement.batch_api")),
+    path("api/v1/", include("agreements.api")),
+    path("api/v1/", include("institutions.api")),
     path("api/v1/trials", TrialView.as_view(), name="trials"),
     path("api/v1/", include("config.api")),
     path("gallery/", gallery, name="gallery"),

@@ -16,6 +16,7 @@ class PortalRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+    counted: tuple[int, int]  #: tasks that wait, messages unread, where a page counted them
 
 
 @contextmanager

@@ -77,12 +77,27 @@ class Calendar:
             day += dt.timedelta(days=1)
         return day
 
+    def previous_working_day(self, day: dt.date) -> dt.date:
+        """The day itself when it is worked, else the last working day before it (plans only)."""
+        while not self.is_working_day(day):
+            day -= dt.timedelta(days=1)
+        return day
+
     def add_working_days(self, day: dt.date, n: int) -> dt.date:
         """The n-th working day after `day`, itself not counted (201); n = 0 gives `day`."""
         if n < 0:
             raise ValueError("working days are counted forward only")
         while n:
             day += dt.timedelta(days=1)
+            n -= self.is_working_day(day)
+        return day
+
+    def subtract_working_days(self, day: dt.date, n: int) -> dt.date:
+        """The n-th working day before `day`, itself not counted; n = 0 gives `day` (back-planning)."""
+        if n < 0:
+            raise ValueError("working days are counted backward only")
+        while n:
+            day -= dt.timedelta(days=1)
             n -= self.is_working_day(day)
         return day
 

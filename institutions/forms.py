@@ -48,3 +48,9 @@ class OnDay(forms.Form):
     """The day on which a page stands."""
 
     on = day_field("时点")
+
+
+class OnDayAsKnown(OnDay):
+    """The day in question, and until when what was recorded counts (empty: all that is known now)."""
+
+    known = day_field("截至何日的登记")

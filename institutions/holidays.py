@@ -1,17 +1,21 @@
 """Calendar rows: from the package chinesecalendar into the database, and back as a Calendar."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import chinese_calendar
 import yaml
+from django.conf import settings
 from django.db import transaction
+from django.utils.module_loading import import_string
 
 from audit import trail
-from institutions.calendar import Calendar, MissingYear, days_of_year
+from institutions.calendar import Calendar, IncompleteYear, MissingYear, days_of_year
 from institutions.models import CalendarDay
 
 NATIONAL = ""
@@ -86,7 +90,8 @@ def _label(day: dt.date, *, working: bool, holiday: str | None) -> str:
 def import_year(*, year: int, region: str, rows: Iterable[DayRow], by: str, at: dt.datetime) -> int:
     """Replace the rows of one year (region '' = national, complete; else local overrides).
 
-    Returns the number of rows stored; the act is recorded in the trail.
+    Returns the number of rows stored; the act is recorded in the trail. Whoever waits for the
+    calendar (`CALENDAR_LISTENERS`) is told in the same transaction.
     """
     rows = list(rows)
     outside = [row.day for row in rows if row.day.year != year]
@@ -112,6 +117,8 @@ def import_year(*, year: int, region: str, rows: Iterable[DayRow], by: str, at: 
             "notices": sorted({row.notice for row in rows}),
         },
     )
+    for listener in settings.CALENDAR_LISTENERS:
+        import_string(listener)(year=year, by=by, at=at)
     return len(rows)
 
 
@@ -121,7 +128,7 @@ def load_calendar(area_code: str = NATIONAL, years: Iterable[int] | None = None)
     `years` that are not stored raise MissingYear at once; None loads every stored year and leaves
     the stop to the first day that is asked for.
     """
-    areas = _area_and_parents(area_code)
+    areas = areas_above(area_code)
     query = CalendarDay.objects.filter(region_code__in=[NATIONAL, *areas])
     if years is not None:
         years = sorted(set(years))
@@ -137,7 +144,26 @@ def load_calendar(area_code: str = NATIONAL, years: Iterable[int] | None = None)
     return calendar
 
 
-def _area_and_parents(area_code: str) -> list[str]:
+def load_calendars(area_codes: Collection[str]) -> dict[str, Calendar | None]:
+    """The calendars of several areas in one query; None for all while a national year has holes."""
+    areas = {area: areas_above(area) for area in area_codes}
+    query = CalendarDay.objects.filter(region_code__in={NATIONAL, *chain(*areas.values())})
+    stored: dict[str, list[tuple[dt.date, bool]]] = {}
+    for region, day, working in query.values_list("region_code", "day", "working"):
+        stored.setdefault(region, []).append((day, working))
+    national: Calendar | None = None
+    with suppress(IncompleteYear):
+        national = Calendar.build(stored.get(NATIONAL, []))
+    found: dict[str, Calendar | None] = {}
+    for area, above in areas.items():
+        overrides = [row for code in above for row in stored.get(code, [])]
+        found[area] = national
+        if national is not None and overrides:
+            found[area] = Calendar.build(stored[NATIONAL], overrides=overrides, region=area)
+    return found
+
+
+def areas_above(area_code: str) -> list[str]:
     """`330302` → [`330000`, `330300`, `330302`]: widest first, so that the nearest wins."""
     if not area_code:
         return []

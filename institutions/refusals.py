@@ -32,3 +32,11 @@ class Refusal(Exception):
         self.detail = detail
         self.faults = faults
         self.extra = extra
+
+
+def refused(
+    field: str, code: str, chinese: str, english: str, *, status: int = 422, clause: str = ""
+) -> Refusal:
+    """The refusal of one input: its field, reason and clause, as forms and the API show it."""
+    detail = (chinese, english)
+    return Refusal(status, code, detail, (Fault(f"/{field}", code, detail, clause),))

@@ -1,9 +1,24 @@
-"""Addresses of the institution files."""
+"""Addresses of the registry: institution files, forms, changes, mappings, documents."""
 
-from django.urls import path
+from django.urls import include, path
 
-from institutions import views
+from institutions.views import acts, cases, hidden, overviews, tabs
 
 urlpatterns = [
-    path("institutions/<str:code>/", views.institution, name="institution"),
+    path("", include("institutions.inbox_urls")),
+    path("", include("institutions.exchange_urls")),
+    path("institutions/new/", acts.register, name="registry-register"),
+    path("institutions/<str:code>/", tabs.institution, name="institution"),
+    path("institutions/<str:code>/do/<slug:act>/", acts.act, name="registry-act"),
+    path("institutions/<str:code>/do/<slug:act>/<str:key>/", acts.act, name="registry-row-act"),
+    path("registry/changes/", cases.changes, name="registry-changes"),
+    path("registry/changes/<int:pk>/", cases.change, name="registry-change"),
+    path("registry/changes/<int:pk>/account/", hidden.filed_account, name="change-reveal"),
+    path("registry/mappings/", cases.mappings, name="registry-mappings"),
+    path("registry/mappings/<int:pk>/", cases.mapping, name="registry-mapping"),
+    path("registry/expiries/", overviews.expiries, name="registry-expiries"),
+    path("registry/regions/", overviews.regions, name="registry-regions"),
+    path("registry/accounts/<int:pk>/", hidden.account, name="account-reveal"),
+    path("registry/contacts/<int:pk>/", hidden.contact, name="contact-reveal"),
+    path("documents/<int:pk>/", hidden.document, name="document"),
 ]

@@ -42,6 +42,10 @@ DECISIONS = {
 OVER_PRICE = {"overcharge": "超出部分应退还", "self_pay": "超出部分由个人负担"}
 SOURCES = {"official": ("正式", "ok"), "imported": ("导入", "info"), "example": ("示例", "warn")}
 PER = {"provincial_hospital": "每个省级医院每次会诊"}
+#: What the numbers of a parameter are, by the ending of its key; the parts of an assessment scheme.
+AMOUNTS = ("_price", "_deductible", "_annual_limit")
+UNITS = {"_working_days": "个工作日", "_days": "日", "_months": "个月"}
+PARTS = {"version": "版本", "full": "每项满分", "indicators": "指标", "grades": "等次"}
 NOT_PRINTED = "文件未载明"
 BLANK = "—"
 
@@ -173,7 +177,11 @@ class _Writer:
     def _columns(self, prices: Mapping[str, Value], caps: Sequence[Mapping]) -> dict:
         return {
             "cap_heads": tuple(
-                Heading(f"{OWNERSHIPS[cap['ownership']]}最高支付标准", self._cite(cap["clause"]))
+                Heading(
+                    f"{OWNERSHIPS[cap['ownership']]}最高支付标准",
+                    self._cite(cap["clause"]),
+                    short=OWNERSHIPS[cap["ownership"]],
+                )
                 for cap in caps
             ),
             "pay_heads": tuple(
@@ -181,6 +189,7 @@ class _Writer:
                     f"{SCHEMES.get(pay['scheme'], pay['scheme'])}基金支付",
                     self._cite(pay["clause"]),
                     pay.get("gap", ""),
+                    SCHEMES.get(pay["scheme"], pay["scheme"]),
                 )
                 for pay in self.pays
             ),
@@ -264,7 +273,7 @@ class _Writer:
         return ParameterRow(
             key=row["key"],
             label=str(row.get("label") or row["key"]).removeprefix("示例："),
-            value=_parameter_text(row["key"], row["value"]),
+            value=_parameter_text(row["key"], self._in_words(row["value"])),
             source=source,
             tone=tone,
             reference=row.get("source_ref", ""),
@@ -272,6 +281,14 @@ class _Writer:
             clause=self._cite(row.get("clause", "")),
             example=row["source_kind"] == "example",
         )
+
+    def _in_words(self, value: object) -> object:
+        """A table by the steps of the document's onboarding shows their names."""
+        steps = self.policy.section("onboarding", {}).get("steps", ())
+        names = {step["key"]: step["name"] for step in steps}
+        if not isinstance(value, Mapping):
+            return value
+        return {names.get(key, key): part for key, part in value.items()}
 
     def _gaps(self) -> Iterator[Gap]:
         seen: set[str] = set()
@@ -358,22 +375,40 @@ def _numbers(entry: Mapping) -> Iterator[str]:
 
 
 def _parameter_row(row: Mapping) -> str:
-    """A row of a list parameter: a disease, a tier, or a locality with its dates."""
+    """A row of a list parameter: a disease, a tier, an indicator, a grade, or a locality with its dates."""
     if "code" in row:
         return f"{row['name']}（{row['code']}）"
     if "above" in row:
         return f"超过 {yuan(row['above'])} 部分 {rate(row['ratio'])}"
-    return f"{row['area']}（自 {row['from']} 起）"
+    if "weight" in row:
+        return f"{row['name']}（权重 {rate(row['weight'])}）"
+    if "coefficient" in row:
+        return f"{row['name']}（{rate(row['from'])} 起，系数 {rate(row['coefficient'])}）"
+    if "area" in row:
+        return f"{row['area']}（自 {row['from']} 起）"
+    return "，".join(str(value) for value in row.values())
 
 
 def _parameter_text(key: str, value: object) -> str:
     if isinstance(value, Mapping):
-        return "；".join(f"{name}：{_parameter_text(key, part)}" for name, part in value.items())
+        return "；".join(
+            f"{PARTS.get(name, name)}：{_parameter_text(f'{key}_{name}' if name in PARTS else key, part)}"
+            for name, part in value.items()
+        )
     if isinstance(value, list):
         return "、".join(_parameter_row(row) for row in value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return rate(value) if key.endswith("ratio") else f"{yuan(value)} 元"
+        return _parameter_number(key, value)
     return str(value)
+
+
+def _parameter_number(key: str, value: int) -> str:
+    if key.endswith("ratio"):
+        return rate(value)
+    if key.endswith(AMOUNTS):
+        return f"{yuan(value)} 元"
+    unit = next((word for ending, word in UNITS.items() if key.endswith(ending)), "")
+    return f"{value} {unit}".strip()
 
 
 def _walk(node: object, clause: str) -> Iterator[tuple[str, str]]:

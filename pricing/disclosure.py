@@ -37,11 +37,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Heading:
-    """What a column of an entry means, with its law."""
+    """What a column of an entry means, with its law; `short` names whom it is for."""
 
     label: str
     clause: Reference
     gap: str = ""
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,24 @@ class Entry:
     def table(self) -> list[tuple[ClassRow, list[tuple[Heading, Value]]]]:
         """The rows, each with its values under their headings."""
         return [(row, list(zip(self.heads, row.values, strict=True))) for row in self.rows]
+
+    @property
+    def lines(self) -> list[tuple[ClassRow, list, list]]:
+        """The rows, each with its caps and with its payments under their headings."""
+        return [
+            (
+                row,
+                list(zip(self.cap_heads, row.caps, strict=True)),
+                list(zip(self.pay_heads, row.pays, strict=True)),
+            )
+            for row in self.rows
+        ]
+
+    def matches(self, words: str) -> bool:
+        """Whether every one of the words stands in its code, name, content or notes."""
+        texts = (self.code, *self.aliases, self.name, self.content, *self.titles, self.note)
+        text = "\n".join(texts).casefold()
+        return all(word in text for word in words.casefold().split())
 
     @property
     def example(self) -> bool:

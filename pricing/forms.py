@@ -22,6 +22,34 @@ class PriceQuery(forms.Form):
         self.fields["region"] = forms.ChoiceField(label="统筹区", choices=regions)
 
 
+class PublicPriceQuery(forms.Form):
+    """What the public may ask: region, institution, class, day, words; regions and classes as published."""
+
+    region = forms.ChoiceField(label="统筹区", required=False)
+    institution = forms.CharField(
+        label="医疗机构", required=False, max_length=60,
+        widget=forms.TextInput({"placeholder": "名称、曾用名或编码", "type": "search"}),
+    )  # fmt: skip
+    price_class = forms.ChoiceField(label="价格类别", required=False)
+    on = forms.DateField(
+        label="服务日期", widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+    )  # fmt: skip
+    q = forms.CharField(
+        label="项目", required=False, max_length=60,
+        widget=forms.TextInput({"placeholder": "项目名称、编码或内涵中的字词", "type": "search"}),
+    )  # fmt: skip
+
+    def __init__(self, data, *, regions: dict[str, str], classes: dict[str, str]):
+        super().__init__(data, auto_id="public_%s")
+        self.fields["region"] = forms.ChoiceField(
+            label="统筹区", required=False, choices=[("", "全部统筹区"), *regions.items()]
+        )
+        self.fields["price_class"] = forms.ChoiceField(
+            label="价格类别", required=False, choices=[("", "全部类别"), *classes.items()]
+        )
+
+
 class ReleaseQuery(forms.Form):
     """Which releases: words of title or number, kind, state."""
 

@@ -70,12 +70,20 @@ def row_values_in_bounds(policy: Policy) -> Iterator[Fault]:
             yield from _numbers(row["value"], RATIO_ONE, expected, path)
         elif row["key"].endswith(("_deductible", "_annual_limit", "_price")):
             yield from _numbers(row["value"], MOST, "金额应为不小于 0 的整数（分）", path)
+        elif row["key"].endswith("_working_days"):
+            yield from _durations(row["value"], path)
 
 
 def _numbers(value: object, most: int, expected: str, path: KeyPath) -> Iterator[Fault]:
     for number in _by_class(value):
         if not _whole(number, most):
             yield path, f"{expected}，现为 {number!r}"
+
+
+def _durations(value: object, path: KeyPath) -> Iterator[Fault]:
+    for number in _by_class(value):
+        if not _whole(number) or number == 0:
+            yield path, f"工作日数应为不小于 1 的整数，现为 {number!r}"
 
 
 def _by_class(value: object) -> list:

@@ -2,9 +2,26 @@
 
 from django.urls import path
 
-from pricing import views
+from pricing import public, views
+
+PLACE = "public/prices/<slug:region>/"
+HOSPITAL = "public/prices/institutions/<str:code>/"
 
 urlpatterns = [
+    path("public/prices/", public.search, name="public-prices"),
+    path("public/prices/index.json", public.index_json, name="public-prices-index"),
+    path(HOSPITAL, public.institution_today, name="public-prices-institution-today"),
+    path(f"{HOSPITAL}qr.svg", public.institution_qr, name="public-prices-qr"),
+    path(f"{HOSPITAL}<str:on>/", public.institution_sheet, name="public-prices-institution"),
+    path(f"{HOSPITAL}<str:on>/prices.csv", public.institution_sheet, {"form": "csv"}),
+    path(f"{HOSPITAL}<str:on>/prices.json", public.institution_sheet, {"form": "json"}),
+    path(f"{HOSPITAL}<str:on>/prices.pdf", public.institution_sheet, {"form": "pdf"}),
+    path(f"{HOSPITAL}<str:on>/board/", public.institution_board, name="public-prices-board"),
+    path(PLACE, public.region_today, name="public-prices-region-today"),
+    path(f"{PLACE}<str:on>/", public.region_sheet, name="public-prices-region"),
+    path(f"{PLACE}<str:on>/prices.csv", public.region_sheet, {"form": "csv"}),
+    path(f"{PLACE}<str:on>/prices.json", public.region_sheet, {"form": "json"}),
+    path(f"{PLACE}<str:on>/prices.pdf", public.region_sheet, {"form": "pdf"}),
     path("prices/", views.prices, name="prices"),
     path("prices/prices.csv", views.prices_csv, name="prices-csv"),
     path("prices/prices.json", views.prices_json, name="prices-json"),

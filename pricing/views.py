@@ -17,15 +17,13 @@ from audit import clock
 from audit.access import public, requires
 from audit.tables import Cell, Column, Row, Table
 from institutions.access import PortalRequest
-from institutions.models import PhysicianTitle
-from institutions.money import yuan
 from pricing import documents, releases
 from pricing.catalogue import disclose, parameter_rows, region_name
 from pricing.disclosure import Disclosure
 from pricing.forms import FileForm, PriceQuery, ReleaseQuery
 from pricing.models import DocumentFile, Release
+from pricing.sheets import TITLES, item_data
 
-TITLES = dict(PhysicianTitle.Title.choices)
 CSV_HEADS = (
     "统筹区",
     "文件",
@@ -122,10 +120,6 @@ def prices(request: HttpRequest) -> HttpResponse:
     context = {
         "base": "base.html" if inside else "base_public.html",
         "breadcrumbs": [{"label": "政策与机构", "url": ""}, {"label": "价格目录", "url": ""}],
-        "public_menu": [
-            {"label": "价格公示", "url": reverse("prices"), "current": True},
-            {"label": "登录", "url": reverse("account_login"), "current": False},
-        ],
         "form": chosen.form,
         "published": chosen.published,
         "disclosure": chosen.shown and chosen.shown.disclosure,
@@ -247,7 +241,7 @@ def prices_json(request: HttpRequest) -> JsonResponse:
         "document": policy.document,
         "title": policy.title,
         "release_sm3": shown.release.sm3,
-        "items": [_json_entry(entry) for entry in found.entries],
+        "items": [item_data(entry) for entry in found.entries],
         "requirements": [_json_condition(c) for c in found.requirements],
         "exclusions": [_json_condition(c) for c in found.exclusions],
         "gaps": [
@@ -266,42 +260,6 @@ def prices_json(request: HttpRequest) -> JsonResponse:
         ],
     }
     return JsonResponse(body, json_dumps_params={"ensure_ascii": False, "indent": 1})
-
-
-def _json_entry(entry) -> dict:
-    return {
-        "code": entry.code,
-        "aliases": entry.aliases,
-        "name": entry.name,
-        "content": entry.content,
-        "unit": entry.unit,
-        "clause": entry.clause.clause,
-        "physician_titles": entry.titles,
-        "notes": [*filter(None, [entry.alias_note, entry.note, entry.gap])],
-        "classes": [
-            {
-                "price_class": row.price_class,
-                "name": row.label,
-                "price": _json_value(row.price),
-                "payments": [
-                    {"name": head.label, "clause": head.clause.clause, **_json_value(value)}
-                    for head, value in values[1:]
-                ],
-            }
-            for row, values in entry.table
-        ],
-    }
-
-
-def _json_value(value) -> dict:
-    amount = None if value.amount is None else yuan(value.amount)
-    return {
-        "amount": amount,
-        "text": value.text,
-        "note": value.note,
-        "example": value.example,
-        "gap": value.gap,
-    }
 
 
 def _json_condition(condition) -> dict:

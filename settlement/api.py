@@ -2,82 +2,39 @@
 
 import datetime as dt
 import hashlib
-import json
 import re
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from django.db import IntegrityError
 from django.http import HttpResponse
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, UnsupportedMediaType
-from rest_framework.permissions import BasePermission
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
-from audit import clock
 from institutions import crypto
-from institutions.access import scoped
-from institutions.models import Scope
+from institutions.openapi import answers
 from institutions.refusals import Fault, Refusal
-from institutions.tokens import Client, client_of
+from institutions.rest import InstitutionView, body_of, encoded, json_answer
+from institutions.shape import checked, faults, read_json, refuse
 from pricing import releases
 from settlement import answer, commands, contract, openapi
 from settlement.facts import Claimant
 from settlement.listing import Wanted, page
-from settlement.shape import MAX_BYTES, checked, faults, read_json, refuse
 
 KEY = re.compile(r"[\x21-\x7e]{1,120}")
 
 
-class BearerToken(BaseAuthentication):
-    """`Authorization: Bearer …` of a client that is bound to an institution."""
+class ClaimsView(InstitutionView):
+    """What all addresses of claims share beside the token: who claims, the trail of refusals."""
 
-    def authenticate(self, request: Request) -> tuple[Client, Client] | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        client = client_of(token.strip(), at=timezone.now())
-        if client is None:
-            raise AuthenticationFailed
-        return client, client
-
-    def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="claims"'
-
-
-class TokenScope(BasePermission):
-    """Reading needs `claims:read`, everything else `claims:write`."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        needed = "claims:read" if request.method == "GET" else "claims:write"
-        return isinstance(request.auth, Client) and needed in request.auth.scopes
-
-
-class ClaimsView(APIView):
-    """What all addresses of claims share: token, scope of rows, JSON, the trail of refusals."""
-
-    authentication_classes = (BearerToken,)
-    permission_classes = (TokenScope,)
-    renderer_classes = (JSONRenderer,)
-    parser_classes = ()
-    http_method_names = ["get", "post"]
     required_scopes: ClassVar[list[str]] = ["claims:read", "claims:write"]
 
     def begin(self, request: Request) -> None:
-        client = cast(Client, request.auth)
+        super().begin(request)
+        client = self.client
         own = (client.institution, client.parent) if client.parent else (client.institution,)
-        self.by = client.name
-        self.at: dt.datetime = clock.now()
         self.institution = Claimant(
             client.institution, client.region_code, client.policy_region, own
         )
-
-    def rows(self):
-        """The transaction of this request, in which other institutions' rows do not exist."""
-        return scoped(Scope(institutions=(self.institution.code,)))
 
     def refused(self, action: str, subject: str, refusal: Refusal) -> None:
         """Refused acts are in the trail as well, by code; never with what was sent."""
@@ -86,30 +43,6 @@ class ClaimsView(APIView):
                 institution=self.institution, action=action, subject=subject, code=refusal.code,
                 by=self.by, at=self.at,
             )  # fmt: skip
-
-
-def body_of(request: Request) -> bytes:
-    """The raw body of a JSON request, not longer than MAX_BYTES."""
-    media, _, _ = (request.content_type or "").partition(";")
-    if media.strip().lower() != "application/json":
-        raise UnsupportedMediaType(media)
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BYTES:
-        detail = (f"请求体超过 {MAX_BYTES} 字节", "the body is too large")
-        raise Refusal(400, "BODY_TOO_LARGE", detail)
-    return request.body
-
-
-def encoded(answer: dict) -> bytes:
-    """An answer as it is sent and stored."""
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def json_answer(body: bytes | dict, status: int = 200) -> HttpResponse:
-    if isinstance(body, dict):
-        body = encoded(body)
-    response = HttpResponse(body, status=status, content_type="application/json")
-    response["Cache-Control"] = "no-store"
-    return response
 
 
 def receipt_answer(receipt: commands.Receipt) -> HttpResponse:
@@ -149,9 +82,10 @@ class Claims(ClaimsView):
     """上报结算申请；按条件列出本机构的申请。"""
 
     @extend_schema(
-        operation_id="claims_create", tags=["claims"], parameters=[openapi.IDEMPOTENCY_KEY],
+        operation_id="claims_create", summary="上报一笔结算申请，当即答复",
+        tags=["claims"], parameters=[openapi.IDEMPOTENCY_KEY],
         request=openapi.CLAIM_BODY,
-        responses=openapi.answers(409, 415, 422, s201=openapi.ANSWER),
+        responses=answers(409, 415, 422, s201=openapi.ANSWER),
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponse:
         self.begin(request)
@@ -188,8 +122,9 @@ class Claims(ClaimsView):
             raise refusal from None
 
     @extend_schema(
-        operation_id="claims_list", tags=["claims"], parameters=openapi.LIST_PARAMETERS,
-        responses=openapi.answers(s200=openapi.LIST),
+        operation_id="claims_list", summary="按条件列出本机构的结算申请",
+        tags=["claims"], parameters=openapi.LIST_PARAMETERS,
+        responses=answers(s200=openapi.LIST),
     )  # fmt: skip
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
@@ -204,7 +139,7 @@ class OneClaim(ClaimsView):
     http_method_names = ["get"]
 
     @extend_schema(
-        operation_id="claims_read", tags=["claims"], responses=openapi.answers(s200=openapi.ANSWER)
+        operation_id="claims_read", tags=["claims"], responses=answers(s200=openapi.ANSWER)
     )
     def get(self, request: Request, claim_id: int) -> HttpResponse:
         self.begin(request)
@@ -229,7 +164,7 @@ class Reversal(ClaimsView):
     @extend_schema(
         operation_id="claims_reverse", tags=["claims"], request=openapi.REVERSAL_BODY,
         parameters=[openapi.OPTIONAL_KEY],
-        responses=openapi.answers(409, 415, 422, s201=openapi.ANSWER),
+        responses=answers(409, 415, 422, s201=openapi.ANSWER),
     )  # fmt: skip
     def post(self, request: Request, claim_id: int) -> HttpResponse:
         self.begin(request)
@@ -264,7 +199,7 @@ class Evidence(ClaimsView):
 
     @extend_schema(
         operation_id="evidence_create", tags=["claims"], request=openapi.EVIDENCE_BODY,
-        responses=openapi.answers(415, s200=openapi.EVIDENCE_ANSWER, s201=openapi.EVIDENCE_ANSWER),
+        responses=answers(415, s200=openapi.EVIDENCE_ANSWER, s201=openapi.EVIDENCE_ANSWER),
     )  # fmt: skip
     def post(self, request: Request, encounter: str) -> HttpResponse:
         self.begin(request)

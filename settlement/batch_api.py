@@ -11,31 +11,22 @@ from rest_framework.request import Request
 
 from institutions.models import Institution
 from institutions.money import yuan
+from institutions.openapi import answers, file_body
 from institutions.refusals import Refusal
+from institutions.rest import encoded, file_of, json_answer
 from settlement import commands as claim_commands
 from settlement import openapi, sheets
-from settlement.api import ClaimsView, encoded, json_answer, key_of, receipt_answer
+from settlement.api import ClaimsView, key_of, receipt_answer
 from settlement.batch import commands, downloads
 from settlement.models import Batch
 
 HEAVY_BYTES = ("file", "annotated", "result")
 API = "/api/v1/batches"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-FORM_BYTES = 64 * 1024  #: of a multipart body around its file
 LISTED = 100
-FILE_BODY = {
-    "multipart/form-data": {
-        "type": "object",
-        "required": ["file"],
-        "properties": {
-            "file": {"type": "string", "format": "binary"},
-            "start": {
-                "type": "boolean",
-                "description": "无错误时立即开始 / start at once when sound",
-            },
-        },
-    }
-}
+FILE_BODY = file_body(
+    start={"type": "boolean", "description": "无错误时立即开始 / start at once when sound"}
+)
 ANSWER = {"type": "object", "required": ["id", "state", "claims", "progress", "errors", "links"]}
 
 
@@ -94,9 +85,10 @@ class Batches(BatchesView):
     """上传申请文件；列出本机构的批次。"""
 
     @extend_schema(
-        operation_id="batches_create", tags=["batches"], request=FILE_BODY,
+        operation_id="batches_create", summary="上传申请文件，核对每一行",
+        tags=["batches"], request=FILE_BODY,
         parameters=[openapi.OPTIONAL_KEY],
-        responses=openapi.answers(409, 413, 415, 422, s201=ANSWER, s200=ANSWER),
+        responses=answers(409, 413, 415, 422, s201=ANSWER, s200=ANSWER),
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponse:
         """201 with a sound batch, 200 with one that has row errors (nothing else is stored).
@@ -105,7 +97,7 @@ class Batches(BatchesView):
         """
         self.begin(request)
         try:
-            name, content = file_of(request)
+            name, content = file_of(request, most=sheets.MAX_BYTES)
             start = request.POST.get("start", "")
             if "Idempotency-Key" not in request.headers:
                 return receipt_answer(self._checked(name, content, start))
@@ -130,8 +122,9 @@ class Batches(BatchesView):
         return claim_commands.Receipt(200 if batch.errors else 201, body)
 
     @extend_schema(
-        operation_id="batches_list", tags=["batches"],
-        responses=openapi.answers(s200={"type": "object", "required": ["batches"]}),
+        operation_id="batches_list", summary="列出本机构的批次",
+        tags=["batches"],
+        responses=answers(s200={"type": "object", "required": ["batches"]}),
     )  # fmt: skip
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
@@ -140,30 +133,10 @@ class Batches(BatchesView):
         return json_answer({"batches": found})
 
 
-def file_of(request: Request) -> tuple[str, bytes]:
-    """(name, bytes) of the uploaded file; Refusal (413, 400) when it is too large or missing."""
-    most = sheets.MAX_BYTES
-    too_large = Refusal(
-        413, "FILE_TOO_LARGE", (f"文件超过 {most // 1024 // 1024} MB 上限", "the file is too large")
-    )
-    if int(request.META.get("CONTENT_LENGTH") or 0) > most + FORM_BYTES:
-        raise too_large
-    upload = request.FILES.get("file")
-    if upload is None:
-        raise Refusal(
-            400, "FILE_MISSING", ("请在 file 字段上传文件", "expected a file in the field file")
-        )
-    if upload.size > most:
-        raise too_large
-    return upload.name, upload.read()
-
-
 class OneBatch(BatchesView):
     """一个批次：进度、合计、行错误。"""
 
-    @extend_schema(
-        operation_id="batches_read", tags=["batches"], responses=openapi.answers(s200=ANSWER)
-    )
+    @extend_schema(operation_id="batches_read", tags=["batches"], responses=answers(s200=ANSWER))
     def get(self, request: Request, batch_id: int) -> HttpResponse:
         self.begin(request)
         return json_answer(represent(self.batch(batch_id), at=self.at))
@@ -174,7 +147,7 @@ class Move(BatchesView):
 
     move = ""
 
-    @extend_schema(tags=["batches"], request=None, responses=openapi.answers(409, s200=ANSWER))
+    @extend_schema(tags=["batches"], request=None, responses=answers(409, s200=ANSWER))
     def post(self, request: Request, batch_id: int) -> HttpResponse:
         self.begin(request)
         subject = f"batch:{batch_id}"
@@ -191,7 +164,7 @@ class Result(BatchesView):
 
     @extend_schema(
         operation_id="batches_result", tags=["batches"],
-        responses=openapi.answers(409) | {(200, "text/csv"): OpenApiTypes.BINARY},
+        responses=answers(409) | {(200, "text/csv"): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request, batch_id: int) -> StreamingHttpResponse:
         self.begin(request)
@@ -208,7 +181,7 @@ class ResultWorkbook(BatchesView):
 
     @extend_schema(
         operation_id="batches_result_xlsx", tags=["batches"],
-        responses=openapi.answers(409) | {(200, XLSX): OpenApiTypes.BINARY},
+        responses=answers(409) | {(200, XLSX): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request, batch_id: int) -> HttpResponse:
         self.begin(request)
@@ -221,7 +194,7 @@ class Annotated(BatchesView):
 
     @extend_schema(
         operation_id="batches_annotated", tags=["batches"],
-        responses=openapi.answers() | {(200, XLSX): OpenApiTypes.BINARY},
+        responses=answers() | {(200, XLSX): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request, batch_id: int) -> HttpResponse:
         self.begin(request)
@@ -236,7 +209,7 @@ class Template(BatchesView):
 
     @extend_schema(
         operation_id="batches_template", tags=["batches"],
-        responses=openapi.answers() | {(200, XLSX): OpenApiTypes.BINARY},
+        responses=answers() | {(200, XLSX): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)

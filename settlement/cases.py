@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from agreements import deadlines
+from agreements import deadlines, onboarding, standing
+from agreements.facts import CaseError, Facts, Subjects, Unanswerable, ask
 from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
 from pricing.policy import Policy
@@ -73,6 +74,13 @@ class Courtroom:
                 return release.policy
         raise CaseFault("region", f"没有 {region} 当日生效的政策文件")
 
+    def nearest(self, region: str, day: dt.date) -> Policy:
+        """The policy of a region on a day, else the nearest: a plan also judges what came before it."""
+        release = self.catalogue.policy(region, day)
+        if release is None:
+            raise CaseFault("region", f"没有 {region} 的政策文件")
+        return release.policy
+
 
 Subject = Callable[[Courtroom, str, str, dict], dict]
 
@@ -126,27 +134,51 @@ def _trial(court: Courtroom, subject: str, region: str, given: dict) -> dict:
     return trial.run(given | {"region": region}, court.catalogue)
 
 
-def _agreement(court: Courtroom, subject: str, region: str, given: dict) -> dict:
+def _deadline(court: Courtroom, subject: str, region: str, given: dict) -> dict:
     """Deadlines: numbers from the release in force on the first covered day of the input."""
-    policy = court.policy(region, [dt.date.fromisoformat(text) for text in sorted(_days(given))])
-    facts = {key: value for key, value in given.items() if key != "region"}
+    policy = court.policy(region, _dates(given))
+    law = policy.section("procedures", None)
+    return _asked(deadlines.SUBJECTS, subject, given, law, court.calendar(_area(policy)))
+
+
+def _standing(court: Courtroom, subject: str, region: str, given: dict) -> dict:
+    """Agreements: the release in force on the first covered day, the last one when none is named."""
+    days = _dates(given)
+    policy = court.policy(region, days) if days else court.nearest(region, dt.date.max)
+    return _asked(standing.SUBJECTS, subject, given, policy.data, court.calendar(_area(policy)))
+
+
+def _onboarding(court: Courtroom, subject: str, region: str, given: dict) -> dict:
+    """Waves and steps: the plan in force on the day of the input or nearest to it."""
+    policy = court.nearest(region, max(_dates(given), default=dt.date.max))
+    return _asked(onboarding.SUBJECTS, subject, given, policy.data, court.calendar(_area(policy)))
+
+
+def _area(policy: Policy) -> str:
+    return str(policy.data.get("area_code", ""))
+
+
+def _asked(
+    subjects: Subjects, subject: str, given: dict, law: Facts | None, calendar: Calendar
+) -> dict:
     try:
-        return deadlines.answer(
-            subject,
-            facts,
-            procedures=policy.section("procedures", None),
-            calendar=court.calendar(str(policy.data.get("area_code", ""))),
-        )
-    except deadlines.Unanswerable as fault:
+        return ask(subjects, subject, given, law=law, calendar=calendar)
+    except Unanswerable as fault:
         raise CaseFault(f"input/{fault.key}", fault.reason) from fault
-    except (deadlines.CaseError, MissingYear) as fault:
+    except (CaseError, MissingYear) as fault:
         raise CaseFault("input", str(fault)) from fault
 
 
 SUBJECTS: dict[str, Subject] = {
     "trial": _trial,
-    **dict.fromkeys(("deadline", "flow", "lapse", "reapplication"), _agreement),
+    **dict.fromkeys(deadlines.SUBJECTS, _deadline),
+    **dict.fromkeys(standing.SUBJECTS, _standing),
+    **dict.fromkeys(onboarding.SUBJECTS, _onboarding),
 }
+
+
+def _dates(given: dict) -> list[dt.date]:
+    return [dt.date.fromisoformat(text) for text in sorted(_days(given))]
 
 
 def _days(value: object) -> Iterator[str]:

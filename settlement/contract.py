@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 from institutions.refusals import Fault
-from settlement.shape import moment, scaled
+from institutions.shape import choice, code, many, moment, nullable, record, scaled, text
 
 LOCAL = ZoneInfo("Asia/Shanghai")
 KINDS = ("consult", "drug", "delivery", "remote_consult", "other")
@@ -20,15 +20,6 @@ FEE_DIGITS, QUANTITY_DIGITS, PRICE_DIGITS = 2, 4, 6
 PRODUCT_PER_FEN = 10 ** (QUANTITY_DIGITS + PRICE_DIGITS - FEE_DIGITS)
 
 
-def text(most: int) -> dict:
-    return {"type": "string", "minLength": 1, "maxLength": most}
-
-
-def code(most: int) -> dict:
-    message = ("只能用字母、数字和 . _ -", "only letters, digits and . _ -")
-    return text(most) | {"pattern": r"^[0-9A-Za-z][0-9A-Za-z._\-]*$", "x-message": message}
-
-
 def decimal(digits: int, whole: int) -> dict:
     message = (
         f"应为十进制字符串，至多 {digits} 位小数",
@@ -36,28 +27,6 @@ def decimal(digits: int, whole: int) -> dict:
     )
     pattern = rf"^[0-9]{{1,{whole}}}(\.[0-9]{{1,{digits}}})?$"
     return {"type": "string", "maxLength": 20, "pattern": pattern, "x-message": message}
-
-
-def record(required: str, **properties: dict) -> dict:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": required.split(),
-        "properties": properties,
-    }
-
-
-def many(item: dict, most: int, least: int = 0) -> dict:
-    return {"type": "array", "minItems": least, "maxItems": most, "items": item}
-
-
-def nullable(schema: dict) -> dict:
-    enum = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
-    return schema | {"type": [schema["type"], "null"]} | enum
-
-
-def choice(*words: str) -> dict:
-    return {"type": "string", "enum": list(words)}
 
 
 BOOLEAN = {"type": "boolean"}

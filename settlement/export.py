@@ -1,6 +1,5 @@
 """Claims as CSV and XLSX: the rows of the current query, bounded, streamed, numbers kept as text."""
 
-import csv
 import datetime as dt
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ import xlsxwriter
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from audit import sheets
 from institutions.access import scoped
 from institutions.models import Scope
 from institutions.money import yuan
@@ -17,8 +17,6 @@ from settlement.search import AMOUNTS, Found, walk
 
 ROWS_MOST = 50_000
 PIECE = 65_536  #: bytes sent at once
-BOM = "\ufeff"
-RISKY = ("=", "+", "-", "@", "\t", "\r")
 HEADS = (
     "单据号", "医疗机构", "机构编码", "参保人", "证件号码", "服务日期", "申报时间", "费用",
     "政策范围内", "超标准自费", "范围外", "暂不支付", "统筹基金", "个人账户", "个人现金", "机构承担",
@@ -28,20 +26,10 @@ FIRST_AMOUNT = HEADS.index("费用")
 CUT = f"仅导出前 {ROWS_MOST:,} 行，请缩小查询范围后再导出"
 
 
-class _Line:
-    """A file of one line: what csv.writer writes is handed on."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
 def csv_lines(claims: QuerySet, *, scope: Scope) -> Iterator[str]:
     """CSV with a byte order mark, line by line, in a transaction of its own with the user's scope."""
-    writer = csv.writer(_Line())
-    yield BOM + writer.writerow(HEADS)
     with scoped(scope):
-        for row in _rows(claims):
-            yield writer.writerow([_harmless(value) for value in row])
+        yield from sheets.csv_lines(HEADS, _rows(claims))
 
 
 def xlsx_pieces(claims: QuerySet, *, scope: Scope) -> Iterator[bytes]:
@@ -97,15 +85,6 @@ def _row(found: Found) -> list[str]:
 
 def _moment(at: dt.datetime) -> str:
     return timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _harmless(value: str) -> str:
-    """A text that a spreadsheet would run as a formula is led by an apostrophe."""
-    return f"'{value}" if value.startswith(RISKY) and not _is_amount(value) else value
-
-
-def _is_amount(value: str) -> bool:
-    return value.lstrip("-").replace(".", "", 1).isdigit()
 
 
 def file_name(day: dt.date, ending: str) -> str:

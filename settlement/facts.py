@@ -85,6 +85,7 @@ AGREEMENT = """LEFT JOIN LATERAL (
             SELECT state, valid_from FROM agreements_agreementstate
             WHERE agreement_id = a.id AND valid_from <= %(day)s
                 AND (valid_until IS NULL OR valid_until >= %(day)s) AND recorded_at <= %(at)s
+                AND (superseded_at IS NULL OR superseded_at > %(at)s)
             ORDER BY recorded_at DESC LIMIT 1) s ON true
         WHERE a.institution_id = ANY (%(own)s) AND a.kind = 'KIND' AND a.valid_from <= %(day)s
             AND (a.valid_until IS NULL OR a.valid_until >= %(day)s)
@@ -117,7 +118,8 @@ LEFT JOIN LATERAL (
     FROM institutions_physician d
     JOIN institutions_institution i ON i.code = d.institution_id
     JOIN institutions_region ir ON ir.code = i.region_id
-    WHERE d.code = %(physician)s AND ir.policy_region = %(region)s) doctor ON true
+    WHERE d.code = %(physician)s AND ir.policy_region = %(region)s
+        AND (d.left_on IS NULL OR d.left_on >= %(day)s)) doctor ON true
 LEFT JOIN settlement_insuredperson p ON p.id_hash = %(person)s
 LEFT JOIN institutions_region r ON r.code = p.region_code
 LEFT JOIN LATERAL (

@@ -11,11 +11,11 @@ from django.db import connection
 
 from institutions import crypto
 from institutions.refusals import Fault
+from institutions.shape import refuse
 from pricing import releases
 from settlement.answer import summary
 from settlement.contract import STATES
 from settlement.ledger import TOTALS
-from settlement.shape import refuse
 
 USUAL, MOST = 50, 200
 ITEM = re.compile(r"[0-9A-Za-z._-]{1,20}")

@@ -4,31 +4,18 @@ A sheet has one row per charge line; rows with the same claim number are one cla
 an identity number that a spreadsheet keeps as a number has lost digits: refused.
 """
 
-import csv
-import datetime as dt
-import io
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
-import python_calamine
-import xlsxwriter
-
+from audit.sheets import SheetError, cell_text, csv_rows, rows_of, text_of, workbook, xlsx_rows
 from institutions.refusals import Refusal
-from settlement.shape import read_json
+from institutions.shape import read_json
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_UNPACKED = 512 * 1024 * 1024
 MAX_CLAIMS = 100_000
-EXACT_DIGITS = 15  #: a spreadsheet keeps no more digits of a number
 TRUE_WORDS, FALSE_WORDS = {"是", "true", "1", "y", "yes"}, {"否", "false", "0", "n", "no"}
 LOCAL_TIME = re.compile(r"^(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2})(:\d{2})?$")
-
-
-class SheetError(ValueError):
-    """The file cannot be read at all; the message is Chinese."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +134,9 @@ def read(name: str, content: bytes) -> Parsed:
         raise SheetError(f"文件超过 {MAX_BYTES // 1024 // 1024} MB 上限")
     ending = name.lower().rpartition(".")[2]
     if ending == "xlsx":
-        parsed = _grouped(_xlsx_rows(content))
+        parsed = _grouped(xlsx_rows(content))
     elif ending == "csv":
-        parsed = _grouped(enumerate(csv.reader(io.StringIO(text_of(content))), 1))
+        parsed = _grouped(csv_rows(content))
     elif ending in ("jsonl", "ndjson"):
         parsed = _json_lines(text_of(content))
     else:
@@ -159,52 +146,6 @@ def read(name: str, content: bytes) -> Parsed:
     if not parsed.entries and not parsed.errors:
         raise SheetError("文件中没有申请单")
     return parsed
-
-
-def text_of(content: bytes) -> str:
-    """UTF-8 (with or without BOM), UTF-16 with BOM, or GB 18030 (GBK); anything else is refused."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings: tuple[str, ...] = ("utf-16",)
-    else:
-        encodings = ("utf-8-sig", "gb18030")
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" in text:
-            break
-        return text
-    raise SheetError("文件编码无法识别：应为 UTF-8、UTF-16（带 BOM）或 GBK，且不含空字符")
-
-
-def _xlsx_rows(content: bytes) -> Iterator[tuple[int, list]]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED:
-                raise SheetError("工作簿解压后过大")
-        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
-        sheet = book.get_sheet_by_index(0)
-    except (zipfile.BadZipFile, python_calamine.CalamineError, IndexError) as error:
-        raise SheetError("不是有效的 XLSX 工作簿") from error
-    yield from enumerate(sheet.to_python(skip_empty_area=False), 1)
-
-
-def cell_text(value: object) -> str:
-    """A cell as text. Raises ValueError for a number with more digits than a spreadsheet keeps."""
-    if isinstance(value, bool):
-        return "是" if value else "否"
-    if isinstance(value, dt.datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, int | float):
-        if abs(value) >= 10**EXACT_DIGITS:
-            raise ValueError("长数字以数值保存，末位已丢失；请把单元格设为文本格式")
-        number = Decimal(repr(value))
-        return format(
-            number.quantize(Decimal(1)) if number == number.to_integral() else number, "f"
-        )
-    text = str(value).strip().removeprefix("'")
-    return text[2:-1] if text.startswith('="') and text.endswith('"') else text
 
 
 def _header(cells: Sequence) -> list[Field | None]:
@@ -225,17 +166,14 @@ def _header(cells: Sequence) -> list[Field | None]:
 def _grouped(rows: Iterable[tuple[int, Sequence]]) -> Parsed:
     parsed, claims = Parsed(), dict[str, Entry]()
     iterator = iter(rows)
-    try:
-        first = next(iterator, None)
-        if first is None:
-            raise SheetError("文件是空的")
-        header = _header(first[1])
-        for number, cells in iterator:
-            values = _values(number, cells, header, parsed.errors)
-            if values:
-                _add_row(claims, number, values)
-    except csv.Error as error:
-        raise SheetError(f"CSV 无法读取：{error}") from error
+    first = next(iterator, None)
+    if first is None:
+        raise SheetError("文件是空的")
+    header = _header(first[1])
+    for number, cells in iterator:
+        values = _values(number, cells, header, parsed.errors)
+        if values:
+            _add_row(claims, number, values)
     parsed.entries = list(claims.values())
     return parsed
 
@@ -368,34 +306,9 @@ def annotated(name: str, content: bytes, errors: Sequence[RowError]) -> bytes:
 
 
 def _plain(name: str, content: bytes) -> Iterator[tuple[int, list[str]]]:
-    ending = name.lower().rpartition(".")[2]
-    if ending == "xlsx":
-        for number, cells in _xlsx_rows(content):
-            yield number, ["" if cell is None else str(cell) for cell in cells]
-    elif ending == "csv":
-        yield from enumerate(csv.reader(io.StringIO(text_of(content))), 1)
-    else:
+    if name.lower().endswith(("jsonl", "ndjson")):
         for number, line in enumerate(text_of(content).splitlines(), 1):
             yield number, [line[:30_000]]
-
-
-def workbook(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """One sheet, written row by row; every cell is text or a number, never a formula or a link."""
-    sink = io.BytesIO()
-    safe = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
-            "strings_to_numbers": False}  # fmt: skip
-    with xlsxwriter.Workbook(sink, safe) as book:
-        sheet = book.add_worksheet(title)
-        bold = book.add_format({"bold": True})
-        text = book.add_format({"num_format": "@"})
-        sheet.set_column(0, max(len(head) - 1, 0), 16, text)
-        sheet.freeze_panes(1, 0)
-        for at, label in enumerate(head):
-            sheet.write_string(0, at, label, bold)
-        for number, row in enumerate(rows, 1):
-            for at, value in enumerate(row):
-                if isinstance(value, int) and not isinstance(value, bool):
-                    sheet.write_number(number, at, value)
-                else:
-                    sheet.write_string(number, at, str(value), text)
-    return sink.getvalue()
+        return
+    for number, cells in rows_of(name, content):
+        yield number, ["" if cell is None else str(cell) for cell in cells]

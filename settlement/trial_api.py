@@ -15,9 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from institutions.openapi import answers
 from pricing import releases
 from pricing.rules import CODES, DECISIONS, SERVICES
-from settlement import openapi
 from settlement.columns import TRISTATE
 from settlement.fault import FactError, problem, read_json
 from settlement.trial import run
@@ -127,7 +127,7 @@ class TrialView(APIView):
         ],
         request={"application/json": _one_or_many(FACTS)},
         responses={
-            **openapi.answers(415),
+            **answers(415),
             (200, "application/json"): OpenApiResponse(
                 _one_or_many(ANSWER), "答复，形状与次序同请求"
             ),

@@ -2,9 +2,12 @@
 
 from django.urls import path
 
+from settlement import interface
 from settlement.views import batches, claims, trial, workbench
 
 urlpatterns = [
+    path("public/interface/", interface.interface, name="public-interface"),
+    path("public/interface/<str:name>", interface.sample, name="public-sample"),
     path("", workbench.workbench, name="workbench"),
     path("trial/", trial.trial, name="trial"),
     path("claims/", claims.claims, name="claims"),

@@ -30,7 +30,7 @@ LONG_AGO = dt.date(2019, 1, 1)
 RECORDED = dt.datetime(2019, 1, 1, 8, tzinfo=ZONE)
 DAY = dt.date(2021, 6, 15)
 VISIT_DAY = dt.date(2021, 5, 20)
-SCOPES = "claims:read claims:write trial"
+SCOPES = "claims:read claims:write trial institution:read institution:write"
 REGIONS = {
     "nantong": ("320600", "南通市"),
     "wenzhou": ("330300", "温州市"),

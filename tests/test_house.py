@@ -37,6 +37,8 @@ PURE = {
     "institutions/calendar.py",
     "pricing/policy.py",
     "agreements/deadlines.py",
+    "agreements/onboarding.py",
+    "agreements/standing.py",
     "settlement/checks.py",
     "settlement/kernel.py",
     "settlement/posting.py",

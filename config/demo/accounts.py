@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 
 from config.demo import CLIENT_KEY, LOGIN_KEY, TODAY, moment
+from config.demo.applicants import APPLICANTS, code_of
 from config.demo.hospitals import HOSPITALS
 from config.roles import ROLES
 from institutions.models import ApiClient, User
@@ -13,7 +14,7 @@ from institutions.models import ApiClient, User
 
 @dataclass(frozen=True)
 class Account:
-    """A log-in: `place` is an area code, a hospital's key, or empty."""
+    """A log-in: `place` is an area code, a hospital's key (`applicants.code_of`), or empty."""
 
     username: str
     role: str
@@ -25,15 +26,20 @@ ACCOUNTS = (
     Account("policy2.nantong", "policy_staff", "320600"),
     Account("policy.wenzhou", "policy_staff", "330300"),
     Account("policy.ningxia", "policy_staff", "640000"),
+    Account("policy.yinchuan", "policy_staff", "640100"),
     Account("reviewer.nantong", "reviewer", "320600"),
     Account("reviewer.haimen", "reviewer", "320614"),
     Account("reviewer.wenzhou", "reviewer", "330300"),
     Account("reviewer.jilin", "reviewer", "220000"),
     Account("reviewer.yinchuan", "reviewer", "640100"),
+    Account("signer.nantong", "signing_officer", "320600"),
+    Account("signer.wenzhou", "signing_officer", "330300"),
+    Account("signer.yinchuan", "signing_officer", "640100"),
     Account("clerk.nantong", "settlement_clerk", "320600"),
     Account("clerk.wenzhou", "settlement_clerk", "330300"),
     Account("clerk.jilin", "settlement_clerk", "220000"),
     Account("information.wenzhou", "information", "330300"),
+    Account("information.yinchuan", "information", "640100"),
     Account("supervisor.nantong", "supervisor", "320600"),
     Account("supervisor.ruian", "supervisor", "330381"),
     Account("auditor.nantong", "auditor", "320600"),
@@ -41,6 +47,9 @@ ACCOUNTS = (
     Account("hospital.nantong1", "hospital", "nt1"),
     Account("hospital.nantong2", "hospital", "nt2"),
     Account("hospital.wenzhou1", "hospital", "wz1"),
+    *(Account(f"hospital.wenzhou{n}", "hospital", f"wz{n}") for n in (4, 6, 7, 8, 10, 11, 13)),
+    Account("hospital.ningxia3", "hospital", "nx3"),
+    Account("hospital.ningxia6", "hospital", "nx6"),
     Account("hospital.jilin1", "hospital", "jl1"),
     Account("health.jilin", "health_commission", "220000"),
     Account("centre.jilin", "telemedicine_centre", "220000"),
@@ -60,7 +69,7 @@ def make_users() -> int:
             display_name=f"{ROLES[account.role].label}（示例）",
             role=account.role,
             region_id=account.place if account.place.isdigit() else None,
-            institution_id=HOSPITALS[account.place].code if account.place in HOSPITALS else None,
+            institution_id=code_of(account.place) or None,
             password_changed_at=moment(TODAY),
         )
         for account in ACCOUNTS
@@ -71,6 +80,7 @@ def make_users() -> int:
 def make_api_clients() -> int:
     """Store one OAuth client per invented hospital; they share one secret, hashed once."""
     shared = make_password(CLIENT_KEY)
+    holders = HOSPITALS | APPLICANTS
     ApiClient.objects.bulk_create(
         ApiClient(
             client_id=client_id(key),
@@ -80,9 +90,9 @@ def make_api_clients() -> int:
             name=f"{hospital.name} 接口（示例）",
             institution_id=hospital.code,
         )
-        for key, hospital in HOSPITALS.items()
+        for key, hospital in holders.items()
     )
-    return len(HOSPITALS)
+    return len(holders)
 
 
 def client_id(key: str) -> str:

@@ -1,7 +1,7 @@
 """Hospitals of the demonstration: a table of what was true of them and when, and its storing."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
@@ -43,6 +43,8 @@ class Hospital:
     states: tuple[tuple[Day, str, str], ...] = ()
     suspended: tuple[Day, Day] | None = None
     main_too: bool = False
+    main: bool = True  #: a main agreement from the opening on
+    term: Day = TERM_END  #: the last day of its agreements
     weight: int = 0  #: share of its region's ordinary claims
     serial: int = field(default=0, compare=False)
 
@@ -196,16 +198,23 @@ def _area_of(name: str) -> str:
 
 def make_hospitals() -> int:
     """Store institutions, their dated facts, agreements and states."""
-    Institution.objects.bulk_create([*_invented(), *_ningxia()])
-    InstitutionFacts.objects.bulk_create([*_facts(), *_ningxia_facts()])
-    agreements = list(_agreements())
+    Institution.objects.bulk_create(_ningxia())
+    InstitutionFacts.objects.bulk_create(_ningxia_facts())
+    return store(HOSPITALS.values()) + len(listed())
+
+
+def store(rows: Collection[Hospital]) -> int:
+    """Store invented hospitals with their facts and agreements; how many."""
+    Institution.objects.bulk_create(_invented(rows))
+    InstitutionFacts.objects.bulk_create(_facts(rows))
+    agreements = list(_agreements(rows))
     Agreement.objects.bulk_create(agreement for agreement, _ in agreements)
     AgreementState.objects.bulk_create(state for _, states in agreements for state in states)
-    return len(HOSPITALS) + len(listed())
+    return len(rows)
 
 
-def _invented() -> Iterator[Institution]:
-    for hospital in HOSPITALS.values():
+def _invented(rows: Collection[Hospital]) -> Iterator[Institution]:
+    for hospital in rows:
         kind = "12" if hospital.ownership == "public" else "91"
         yield Institution(
             code=hospital.code,
@@ -231,8 +240,8 @@ def _ningxia() -> Iterator[Institution]:
         )
 
 
-def _facts() -> Iterator[InstitutionFacts]:
-    for hospital in HOSPITALS.values():
+def _facts(rows: Collection[Hospital]) -> Iterator[InstitutionFacts]:
+    for hospital in rows:
         ends = [since - dt.timedelta(days=1) for since, _ in hospital.classes[1:]] + [None]
         for (since, price_class), until in zip(hospital.classes, ends, strict=True):
             yield InstitutionFacts(
@@ -265,9 +274,10 @@ def _ningxia_facts() -> Iterator[InstitutionFacts]:
         )
 
 
-def _agreements() -> Iterator[tuple[Agreement, list[AgreementState]]]:
-    for hospital in HOSPITALS.values():
-        yield _main(hospital)
+def _agreements(rows: Collection[Hospital]) -> Iterator[tuple[Agreement, list[AgreementState]]]:
+    for hospital in rows:
+        if hospital.main:
+            yield _main(hospital)
         if hospital.supplement is not None:
             yield _supplement(hospital, hospital.supplement)
 
@@ -278,7 +288,7 @@ def _main(hospital: Hospital) -> tuple[Agreement, list[AgreementState]]:
         kind=Agreement.Kind.MAIN,
         number=f"示例定点-{hospital.code}-2020",
         valid_from=OPENED,
-        valid_until=TERM_END,
+        valid_until=hospital.term,
         signed_on=OPENED,
     )
     spans: list[tuple[Day, str, str]] = [(OPENED, ACTIVE, "")]
@@ -292,7 +302,7 @@ def _supplement(hospital: Hospital, since: Day) -> tuple[Agreement, list[Agreeme
         kind=Agreement.Kind.SUPPLEMENTARY,
         number=f"示例补充-{hospital.code}-{since.year}",
         valid_from=since,
-        valid_until=TERM_END,
+        valid_until=hospital.term,
         signed_on=since,
         clause=clause,
     )

@@ -4,12 +4,13 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agreements.deadlines import step_due
+from agreements.models import Application
 from audit.models import Task
-from config.demo import TODAY, moment
+from config.demo import ACTOR, TODAY, moment
 from config.demo.hospitals import HOSPITALS, TERM_END, listed
+from institutions import duties, overdue
 from institutions.calendar import add_months
-from institutions.holidays import load_calendar
+from institutions.models import Delegation, Notification, User
 from pricing.commands import draft
 from pricing.models import Release
 from pricing.releases import Catalogue
@@ -19,13 +20,20 @@ Day = dt.date
 WENZHOU, NANTONG = "温医保办〔2021〕6号", "通医保发〔2020〕25号"
 JILIN, NINGXIA = "吉卫便函〔2021〕3号", "宁医保发〔2021〕152号"
 REVIEWS_SHOWN = 6
+READ_UNTIL = dt.timedelta(days=7)
 DRAFTED_BY = "policy.nantong"
+NAMES = ("policy.nantong", "policy2.nantong", "signer.wenzhou", "reviewer.wenzhou",
+         "supervisor.nantong", "reviewer.nantong")  # fmt: skip
+#: who assigns tasks of which kind to whom
+ASSIGNED = (
+    ("signer.wenzhou", "reviewer.wenzhou", "applications.review"),
+    ("supervisor.nantong", "reviewer.nantong", "claims.review"),
+)
 
 
 def make_tasks(catalogue: Catalogue) -> int:
-    """Store the open tasks; doing it again adds none."""
+    """Store the open tasks that no procedure makes, and share the work; again adds none."""
     tasks = [
-        *_wenzhou(_section(catalogue, "wenzhou", "procedures")),
         *_nantong(),
         *_jilin(catalogue),
         *_ningxia(_section(catalogue, "ningxia", "waves")),
@@ -33,7 +41,32 @@ def make_tasks(catalogue: Catalogue) -> int:
         *_draft(),
     ]
     Task.objects.bulk_create(tasks, ignore_conflicts=True)
-    return len(tasks)
+    _share()
+    overdue.watch(on=TODAY, by=ACTOR, at=moment(TODAY, 1))
+    return Task.objects.filter(state=Task.State.OPEN).count()
+
+
+def _share() -> None:
+    """Some tasks have somebody; one colleague does another's work this week."""
+    people = User.objects.in_bulk(NAMES, field_name="username")
+    at = moment(TODAY, 9)
+    for overseer, to, permission in ASSIGNED:
+        open_ones = Task.objects.visible_to(people[overseer]).filter(
+            state=Task.State.OPEN, permission=permission
+        )
+        keys = list(open_ones.order_by("due", "pk").values_list("pk", flat=True)[:2])
+        if keys:
+            duties.assign(keys=keys, to=people[to], who=people[overseer], by=overseer, at=at)
+    Notification.objects.filter(at__lt=moment(TODAY - READ_UNTIL)).update(read_at=at)
+    giver, taker = people["policy.nantong"], people["policy2.nantong"]
+    drafts = Task.objects.filter(state=Task.State.OPEN, permission="releases.publish")
+    keys = list(drafts.visible_to(giver).values_list("pk", flat=True))
+    duties.take(keys=keys, who=giver, by=giver.username, at=at)
+    if not Delegation.objects.filter(giver=giver).exists():
+        duties.delegate(
+            giver=giver, taker=taker, valid_from=TODAY, valid_until=TERM_END, reason="年休假（示例）",
+            who=giver, by=giver.username, at=at, on=TODAY,
+        )  # fmt: skip
 
 
 def _task(subject: str, title: str, permission: str, area: str, **more: Any) -> Task:
@@ -49,40 +82,6 @@ def _section(catalogue: Catalogue, region: str, name: str) -> Mapping[str, Any]:
     if release is None:
         raise LookupError("the shipped policies are not loaded")
     return release.policy.data[name]
-
-
-def _wenzhou(procedures: Mapping[str, Any]) -> Iterator[Task]:
-    calendar = load_calendar("330300")
-    applicant, private = HOSPITALS["wz6"], HOSPITALS["wz5"]
-    rebuilding, passed = HOSPITALS["wz4"], HOSPITALS["wz3"]
-    review, seen, act = "claims.review", "institutions.view", "batches.run"
-    steps = (
-        ("material_review", Day(2021, 12, 15), applicant, review, "补充协议申请材料待审核"),
-        ("acceptance_test", Day(2021, 12, 8), private, seen, "系统改造待测试验收"),
-        ("rebuild", Day(2021, 9, 28), rebuilding, act, "线上结算改造待完成并申请验收"),
-        ("sign", Day(2021, 12, 14), passed, review, "验收合格，补充协议待签订"),
-    )
-    for step, start, hospital, permission, title in steps:
-        due = step_due(step=step, start=start, procedures=procedures, calendar=calendar)
-        yield _task(
-            f"institution:{hospital.code}:{step}",
-            f"{hospital.name}：{title}",
-            permission,
-            hospital.area,
-            institution_code=hospital.code,
-            due=due.day,
-            clause=f"{WENZHOU} {due.clause}",
-            created=start,
-        )
-    term = procedures["supplementary_term"]["clause"]
-    for key in ("wz1", "wz2"):
-        hospital = HOSPITALS[key]
-        yield _task(
-            f"institution:{hospital.code}:renewal",
-            f"{hospital.name}：补充协议随定点协议到期，待续签",
-            "claims.review", hospital.area, institution_code=hospital.code, due=TERM_END,
-            clause=f"{WENZHOU} {term}",
-        )  # fmt: skip
 
 
 def _nantong() -> Iterator[Task]:
@@ -120,9 +119,11 @@ def _jilin(catalogue: Catalogue) -> Iterator[Task]:
 
 
 def _ningxia(waves: Mapping[str, Any]) -> Iterator[Task]:
+    """Hospitals of the first wave that did not apply yet."""
+    applied = set(Application.objects.values_list("institution_code", flat=True))
     first = next(batch for batch in waves["batches"] if batch["batch"] == 1)
     for hospital in listed():
-        if hospital.batch == first["batch"]:
+        if hospital.batch == first["batch"] and hospital.code not in applied:
             yield _task(
                 f"institution:{hospital.code}:onboarding",
                 f"{hospital.name}：{first['name']}，医保支付对接待完成",

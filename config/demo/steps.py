@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from config.demo import ACTOR, TODAY, moment
 from config.demo.accounts import make_api_clients, make_users
+from config.demo.agreements import make_agreements
+from config.demo.applicants import make_applicants
+from config.demo.applications import make_applications
 from config.demo.claims import Maker
 from config.demo.hospitals import make_hospitals
 from config.demo.inbox import make_tasks
@@ -13,7 +16,9 @@ from config.demo.parameters import include_jilin
 from config.demo.people import make_people
 from config.demo.physicians import make_physicians
 from config.demo.places import make_regions
+from config.demo.registry import make_registry
 from config.demo.sending import doorbells_unplugged, send, send_paused, send_reversals
+from config.demo.waves import make_waves
 from institutions.access import EVERYTHING, scoped
 from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.models import CalendarDay
@@ -93,6 +98,7 @@ RECORDS: tuple[tuple[str, str, Step], ...] = (
     ("calendar", "工作日历", _calendar),
     ("policies", "政策与参数", _policies),
     ("institutions", "医疗机构", lambda: f"{make_hospitals()} 家，含宁夏名单内 38 家"),
+    ("applicants", "申请机构", lambda: f"{make_applicants()} 家"),
     ("physicians", "医师", lambda: f"{make_physicians()} 人"),
     ("people", "参保人员", _people),
     (
@@ -100,6 +106,10 @@ RECORDS: tuple[tuple[str, str, Step], ...] = (
         "账号与接口",
         lambda: f"{make_users()} 个登录账号，{make_api_clients()} 个接口客户端",
     ),
+    ("registry", "机构档案", make_registry),
+    ("applications", "协议申请", lambda: f"{make_applications()} 项，从草稿到签约"),
+    ("agreements", "协议与考核", make_agreements),
+    ("waves", "宁夏批次与申请表", make_waves),
 )
 CLAIMS: tuple[tuple[str, str, Callable[[Maker, Size], str]], ...] = (
     ("claims", "费用申报", _send),

@@ -4,14 +4,13 @@ import datetime as dt
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
-from celery import current_app
 from django.db import connections, transaction
 from django.db.models import Max
-from kombu.exceptions import OperationalError
 
+from audit.doorbell import ring
 from audit.trail import event_row
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Institution
@@ -226,18 +225,6 @@ def ring_waiting(batch_id: int) -> int:
     )
     transaction.on_commit(lambda: ring(CHUNK_TASK, waiting), using=SETTLER)
     return len(waiting)
-
-
-def ring(task: str, ids: Iterable[int]) -> None:
-    """Send messages. A broker that is down loses nothing: the sweep rings again."""
-    try:
-        with current_app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=2)
-            with current_app.amqp.Producer(connection) as producer:
-                for key in ids:
-                    current_app.send_task(task, args=[key], producer=producer, retry=False)
-    except (OperationalError, OSError) as error:
-        log.warning("the broker does not answer (%s); the sweep will ring again", error)
 
 
 def progress(batch: Batch, *, at: dt.datetime) -> dict:

@@ -1,14 +1,13 @@
 """What a batch gives back: its result as CSV or workbook, made on demand, chunk by chunk."""
 
-import csv
-import io
 from collections.abc import Iterator
+from itertools import islice
 
 from django.db import connections
 
+from audit.sheets import csv_lines, workbook
 from institutions.money import yuan
 from settlement.models import Batch, Chunk, Settlement
-from settlement.sheets import workbook
 
 HEAD = (
     "申请单号", "结算状态", "服务日期", "实际发生费用", "政策范围内", "超标准自费", "范围外自费",
@@ -36,29 +35,12 @@ def result_rows(batch: Batch) -> Iterator[list[str]]:
 
 
 def result_csv(batch: Batch) -> Iterator[bytes]:
-    """The result as CSV with a BOM (spreadsheets then read UTF-8); cells cannot start a formula."""
-    line = io.StringIO()
-    writer = csv.writer(line)
-    yield b"\xef\xbb\xbf"
-    writer.writerow(HEAD)
-    for count, row in enumerate(result_rows(batch), 1):
-        writer.writerow([_plain(cell) for cell in row])
-        if count % 1_000 == 0:
-            yield _taken(line)
-    yield _taken(line)
+    """The result as CSV, a thousand rows at a time."""
+    lines = csv_lines(HEAD, result_rows(batch))
+    while piece := "".join(islice(lines, 1_000)):
+        yield piece.encode()
 
 
 def result_workbook(batch: Batch) -> bytes:
     """The result as XLSX; every cell is text."""
     return workbook("结算结果", HEAD, result_rows(batch))
-
-
-def _plain(cell: str) -> str:
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-
-
-def _taken(line: io.StringIO) -> bytes:
-    text = line.getvalue()
-    line.seek(0)
-    line.truncate()
-    return text.encode()

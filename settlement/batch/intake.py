@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from django.db import connections
 
-from institutions import crypto
+from institutions import crypto, shape
 from institutions.models import Institution
 from institutions.refusals import Fault
 from pricing.policy import Rules
 from pricing.releases import Catalogue, current
-from settlement import contract, shape
+from settlement import contract
 from settlement.batch import load
 from settlement.columns import FACTS
 from settlement.commands import document

@@ -3,28 +3,23 @@
 import datetime as dt
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
-from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET
 
 from audit import charts, clock
 from audit.access import requires
-from audit.models import Task
 from audit.text import share, yuan
 from institutions.access import PortalRequest
-from institutions.calendar import Calendar, IncompleteYear, MissingYear
-from institutions.holidays import load_calendar
+from institutions.inbox import Inbox, address, working_days_left
+from institutions.models import User
 from settlement import figures
 from settlement.models import Settlement
 
 TASKS_SHOWN = 20
 MANY_TIMES = 10  #: from here on a multiple is easier to read than per cent
-#: Where a task's subject is worked on: url name by the word before the colon.
-PLACES = {"claim": "claim", "batch": "batch", "institution": "institution"}
 NEXT: tuple[tuple[str, str, str, str], ...] = (
     ("claims.view", "claims", "查询费用", "document-magnifying-glass"),
     ("batches.run", "batches", "上传批量文件", "arrow-up-tray"),
@@ -61,53 +56,21 @@ def workbench(request: PortalRequest) -> HttpResponse:
     return render(request, "settlement/workbench.html", context)
 
 
-def tasks(user: Any, today: dt.date) -> dict[str, Any]:
+def tasks(user: User, today: dt.date) -> dict[str, Any]:
     """My open tasks, the most urgent first, with the working days that are left."""
-    role = import_string(settings.ROLE_TABLE).get(user.role)
-    mine = Task.objects.visible_to(user).filter(
-        state=Task.State.OPEN, permission__in=role.permissions if role else ()
-    )
-    rows = list(mine.order_by("due", "pk")[: TASKS_SHOWN + 1])
-    calendar = _calendar(user, today, rows)
+    rows = Inbox(user, today=today).page(size=TASKS_SHOWN + 1).rows
+    shown = rows[:TASKS_SHOWN]
+    area = user.institution.region_id if user.institution else user.region_id
+    left = working_days_left(shown, today=today, area=area or "")
     return {
         "rows": [
-            {"title": row.title, "subject": row.subject, "url": _place(row.subject), "due": row.due,
-             "clause": row.clause, "left": _left(calendar, today, row.due)}
-            for row in rows[:TASKS_SHOWN]
+            {"title": row.title, "subject": row.subject, "url": address(row), "due": row.due,
+             "clause": row.clause, "left": left.get(row.pk), "stopped": row.stopped,
+             "unknown": row.due_unknown}
+            for row in shown
         ],
         "more": len(rows) > TASKS_SHOWN,
     }  # fmt: skip
-
-
-def _calendar(user: Any, today: dt.date, rows: list[Task]) -> Calendar | None:
-    """The working days of the user's area; None when it cannot be read, and the page goes on."""
-    if not rows:
-        return None
-    area = (user.institution.region_id if user.institution else user.region_id) or ""
-    try:
-        return load_calendar(area)
-    except (MissingYear, IncompleteYear):
-        return None
-
-
-def _left(calendar: Calendar | None, today: dt.date, due: dt.date | None) -> int | None:
-    """Working days from today to the due day; negative when it is past; None without its calendar."""
-    if calendar is None or due is None:
-        return None
-    try:
-        if due >= today:
-            return calendar.working_days_between(today, due)
-        return -calendar.working_days_between(due, today)
-    except MissingYear:
-        return None
-
-
-def _place(subject: str) -> str:
-    kind, key, *_ = [*subject.split(":"), ""]
-    try:
-        return reverse(PLACES[kind], args=[key])
-    except (KeyError, NoReverseMatch):
-        return ""
 
 
 def _next(user: Any) -> list[dict[str, str]]:

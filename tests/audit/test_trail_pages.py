@@ -142,5 +142,6 @@ def test_the_number_of_queries_does_not_grow(auditor: Client, django_assert_num_
         auditor.get(reverse("trail"))
 
 
-#: session, user, scope and back, the header's place, saving, two transactions (10); the events (1)
-QUERIES = 11
+#: session, user, scope and back, the header's place, what waits, saving, two transactions (11); the
+#: events (1)
+QUERIES = 12

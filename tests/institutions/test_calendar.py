@@ -58,6 +58,21 @@ def test_nth_working_day(day, n, overrides):
     assert local.add_working_days(day, n) == oracle_nth(worked, day, n)
 
 
+@given(ANY_DAY, st.integers(0, 60), OVERRIDES)
+def test_nth_working_day_before(day, n, overrides):
+    local = Calendar.build(ROWS, overrides=overrides.items())
+    day = max(day, dt.date(2020, 6, 1))
+    before = local.subtract_working_days(day, n)
+    assert local.working_days_between(before - ONE, day - ONE) == n
+    assert before == day or local.is_working_day(before)
+
+
+@given(ANY_DAY, st.integers(0, 60))
+def test_counting_back_undoes_counting_forward(day, n):
+    day = NATIONAL.next_working_day(day)
+    assert NATIONAL.subtract_working_days(NATIONAL.add_working_days(day, n), n) == day
+
+
 @given(ANY_DAY, OVERRIDES)
 def test_roll_over_stops_at_the_first_working_day(day, overrides):
     local = Calendar.build(ROWS, overrides=overrides.items())
@@ -180,6 +195,34 @@ def test_an_override_does_not_make_a_year():
         local.is_working_day(dt.date(2024, 1, 2))
 
 
-def test_working_days_run_forward_only():
+def test_working_days_run_one_way():
     with pytest.raises(ValueError, match="forward"):
         NATIONAL.add_working_days(dt.date(2021, 1, 4), -1)
+    with pytest.raises(ValueError, match="backward"):
+        NATIONAL.subtract_working_days(dt.date(2021, 1, 4), -1)
+
+
+@pytest.mark.parametrize(
+    ("day", "n", "expected"),
+    [
+        ("2021-10-09", 1, "2021-10-08"),  # Sat make-up, Fri
+        ("2021-10-08", 1, "2021-09-30"),  # over National Day
+        ("2021-10-08", 3, "2021-09-28"),
+        ("2021-09-27", 1, "2021-09-26"),  # Sun make-up
+        ("2022-01-04", 2, "2021-12-30"),  # over the year's end
+        ("2021-10-03", 1, "2021-09-30"),  # from a rest day
+        ("2021-10-03", 0, "2021-10-03"),
+    ],
+)
+def test_working_days_before_by_hand(day, n, expected):
+    got = NATIONAL.subtract_working_days(dt.date.fromisoformat(day), n)
+    assert got == dt.date.fromisoformat(expected)
+
+
+def test_the_last_working_day_up_to_a_day():
+    assert NATIONAL.previous_working_day(dt.date(2022, 12, 31)) == dt.date(2022, 12, 30)
+    assert NATIONAL.previous_working_day(dt.date(2021, 10, 9)) == dt.date(2021, 10, 9)
+    with pytest.raises(MissingYear, match="2019"):
+        NATIONAL.previous_working_day(dt.date(2020, 1, 1))
+    with pytest.raises(MissingYear, match="2019"):
+        NATIONAL.subtract_working_days(dt.date(2020, 1, 2), 1)

@@ -111,7 +111,9 @@ def test_physicians_have_title_and_experience_of_the_day(reviewer: Client, hospi
     address = reverse("institution", args=[hospitals[0].code])
     seen = []
     for day in ("2021-06-30", "2021-07-01", "2021-07-02", "2018-07-01"):
-        (row,) = reviewer.get(address, {"on": day}).context["physicians"].rows
+        (row,) = (
+            reviewer.get(address, {"on": day, "tab": "practitioners"}).context["physicians"].rows
+        )
         seen.append((row.cells[2].text, row.cells[3].text))
     assert seen == [
         ("主治医师", "2 年 11 个月"), ("副主任医师", "2 年 11 个月"), ("副主任医师", "3 年"),
@@ -156,8 +158,8 @@ def test_the_number_of_queries_does_not_grow(
     for _ in range(12):
         factories.physician(factories.institution("nantong"))
         factories.physician(hospitals[0])
-    frame = 10  #: session, user, scope and back, the header's place, saving; two transactions
+    frame = 11  #: session, user, scope and back, header's place, what waits, saving; 2 transactions
     with django_assert_num_queries(frame + 5):  # choices, count, rows, facts, states
         reviewer.get(reverse("institutions"))
-    with django_assert_num_queries(frame + 6):  # region, institution, facts, clients, physicians 2
+    with django_assert_num_queries(frame + 3):  # institution, facts, clients
         reviewer.get(reverse("institution", args=[hospitals[0].code]))

@@ -133,6 +133,7 @@ def test_a_text_that_is_no_document(text, message):
         (PARAMETERS.replace("value: 100", "value: -1"), "rows/0/value", "金额应为不小于 0 的整数（分），现为 -1"),
         (PARAMETERS.replace("employee_deductible, value: 100", "employee_fund_ratio, value: 10001"), "rows/0/value", "比例应为 0 与 10000 之间的整数，现为 10001"),
         (PARAMETERS.replace("employee_deductible, value: 100", "employee_tiers, value: [{above: 5, ratio: 1}, {above: 5, ratio: 1}]"), "rows/0/value/1/above", "分段起点应递增，5 不大于 5"),
+        (PARAMETERS.replace("employee_deductible, value: 100", "step_working_days, value: {test: 0}"), "rows/0/value", "工作日数应为不小于 1 的整数，现为 0"),
         (PARAMETERS.replace(", clause: 第4条", ""), "rows/0", "缺少 clause"),
     ],
 )  # fmt: skip
@@ -146,8 +147,8 @@ WAVES = (
   total: 3
   clause: 第1条
   batches:
-    - {count: 1, hospitals: [{name: 甲}], clause: 第1条}
-    - {count: 2, hospitals: [{name: 乙}, {name: 丙}], clause: 第1条}
+    - {batch: 1, name: 第一批, deadline: 2022-06-30, count: 1, hospitals: [{name: 甲}], clause: 第1条}
+    - {batch: 2, name: 第二批, deadline: 2022-12-31, count: 2, hospitals: [{name: 乙}, {name: 丙}], clause: 第1条}
 """
 )
 
@@ -160,6 +161,13 @@ def test_waves_must_add_up():
     assert "waves/batches/0/count：家数 2 与名单 1 不符" in "".join(
         found(WAVES.replace("count: 1", "count: 2"))
     )
+
+
+def test_a_condition_keeps_its_number():
+    """`no` without quotation marks is the boolean false of YAML 1.1: the row would lose its number."""
+    rows = "conditions:\n  - {no: '1', name: a, text: b, clause: 第1条}\n"
+    assert "缺少 no" in found(POLICY + rows)[0]
+    assert found(POLICY + rows.replace("no:", '"no":')) == []
 
 
 def test_the_command_lists_faults_and_fails(tmp_path):

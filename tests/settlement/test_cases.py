@@ -92,6 +92,14 @@ def test_without_policy_data_every_deadline_fails():
     assert str(cases.judge(DEADLINE, cases.Courtroom(Catalogue([])))).startswith("FAIL D region")
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if "agreements" in path.name], ids=lambda p: p.name
+)
+def test_without_policy_data_no_agreement_case_passes(path):
+    outcomes = list(cases.run_file(path, cases.Courtroom(Catalogue([]))))
+    assert {outcome.key for outcome in outcomes} == {"region"}
+
+
 def test_example_rows_are_not_loaded(court):
     case = TRIAL | {
         "input": TRIAL["input"] | {"scheme": "employee"},

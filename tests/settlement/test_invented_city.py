@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agreements import deadlines
+from agreements.facts import ask
 from institutions.calendar import Calendar, days_of_year
 from pricing.commands import draft, publish
 from pricing.policy import Policy, parse
@@ -80,7 +81,7 @@ def answers(data: dict, calendar: Calendar) -> list:
     law = catalogue(data)
     settled = [trial.run(facts, law) for facts in TRIALS]
     dated = [
-        deadlines.answer(subject, facts, procedures=data["procedures"], calendar=calendar)
+        ask(deadlines.SUBJECTS, subject, facts, law=data["procedures"], calendar=calendar)
         for subject, facts in DEADLINES
     ]
     return [settled, dated]

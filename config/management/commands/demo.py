@@ -7,10 +7,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.demo import CLAIMS, CLIENT_KEY, LOGIN_KEY, PAUSED_CLAIMS, TODAY
 from config.demo.accounts import ACCOUNTS, client_id
+from config.demo.applicants import code_of
 from config.demo.hospitals import HOSPITALS
 from config.demo.marks import made
 from config.roles import ROLES
-from institutions.models import Region
+from institutions.models import Institution, Region
 
 SHOWN_CLIENT = "nt1"
 
@@ -45,10 +46,11 @@ class Command(BaseCommand):
 
     def _print_logins(self):
         regions = dict(Region.objects.values_list("code", "name"))
+        hospitals = dict(Institution.objects.values_list("code", "name"))
         self.stdout.write(f"登录账号（密码均为 {LOGIN_KEY}）：")
         for account in ACCOUNTS:
-            hospital = HOSPITALS.get(account.place)
-            place = hospital.name if hospital else regions.get(account.place, "全系统")
+            code = code_of(account.place)
+            place = hospitals[code] if code else regions.get(account.place, "全系统")
             self.stdout.write(f"  {account.username:<20} {ROLES[account.role].label}，{place}")
         self.stdout.write(
             f"接口客户端示例：client_id={client_id(SHOWN_CLIENT)} client_secret={CLIENT_KEY}"

@@ -1,0 +1,1 @@
+"""Pages of agreements: institutions by their state, applications on their way."""

@@ -1,0 +1,22 @@
+"""Doorbells for workers: the database says what is to be done, a message only wakes somebody."""
+
+import logging
+from collections.abc import Iterable
+
+from celery import current_app
+from kombu.exceptions import OperationalError
+
+log = logging.getLogger(__name__)
+
+
+def ring(task: str, ids: Iterable[int] | None = None) -> None:
+    """One message for every id, or one without. A broker that is down loses nothing: beat rings again."""
+    messages = [[]] if ids is None else [[key] for key in ids]
+    try:
+        with current_app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            with current_app.amqp.Producer(connection) as producer:
+                for args in messages:
+                    current_app.send_task(task, args=args, producer=producer, retry=False)
+    except (OperationalError, OSError) as error:
+        log.warning("the broker does not answer (%s); beat will ring again", error)

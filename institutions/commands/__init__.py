@@ -1,0 +1,65 @@
+"""Every write of the registry: keyword-only, atomic, with its event; refusals name field and clause."""
+
+from institutions.commands.cases import (
+    CHANGE_CONTENT,
+    attach,
+    file_change,
+    freeze,
+    reveal_filed_account,
+    submit_mapping,
+    take_step,
+)
+from institutions.commands.facts import (
+    adopt_names,
+    correct_facts,
+    record_facts,
+    register_institution,
+)
+from institutions.commands.practitioners import (
+    leave,
+    record_title,
+    register_practitioner,
+    renew_licence,
+    sign_physician_agreement,
+)
+from institutions.commands.records import (
+    add_contact,
+    add_qualification,
+    check_record,
+    connect_platform,
+    correct_qualification,
+    disconnect_platform,
+    end_contact,
+    reveal_account,
+    reveal_contact,
+    set_account,
+)
+
+__all__ = [
+    "CHANGE_CONTENT",
+    "add_contact",
+    "add_qualification",
+    "adopt_names",
+    "attach",
+    "check_record",
+    "connect_platform",
+    "correct_facts",
+    "correct_qualification",
+    "disconnect_platform",
+    "end_contact",
+    "file_change",
+    "freeze",
+    "leave",
+    "record_facts",
+    "record_title",
+    "register_institution",
+    "register_practitioner",
+    "renew_licence",
+    "reveal_account",
+    "reveal_contact",
+    "reveal_filed_account",
+    "set_account",
+    "sign_physician_agreement",
+    "submit_mapping",
+    "take_step",
+]

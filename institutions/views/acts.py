@@ -1,0 +1,426 @@
+"""Forms that write to the registry: one table of acts, one page for all of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from audit import clock
+from audit.access import requires
+from audit.procedure import Refused
+from institutions import commands, documents
+from institutions import registry_forms as shapes
+from institutions.access import PortalRequest
+from institutions.commands.practitioners import TITLES
+from institutions.handbook import words_of
+from institutions.law import law_for
+from institutions.models import (
+    Change,
+    Contact,
+    Document,
+    Institution,
+    InstitutionFacts,
+    Physician,
+    PlatformConnection,
+    Qualification,
+    Region,
+    User,
+)
+from institutions.refusals import Refusal
+
+AGENCY, HOSPITAL = ("registry.maintain",), ("registry.file",)
+BOTH = (*AGENCY, *HOSPITAL)
+
+
+@dataclass(frozen=True)
+class Doing:
+    """An act as it is done: where, with which row, what was filled in, by whom and when."""
+
+    institution: Institution
+    row: Any
+    form: forms.Form
+    by: str
+    at: Any
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return self.form.cleaned_data
+
+    def but(self, *names: str) -> dict[str, Any]:
+        """What was filled in, without some fields."""
+        return {key: value for key, value in self.given.items() if key not in names}
+
+    @property
+    def sign(self) -> dict[str, Any]:
+        return {"by": self.by, "at": self.at}
+
+    def scan(self) -> Document | None:
+        """The uploaded scan, stored; None without one."""
+        upload: UploadedFile | None = self.given.get("scan")
+        if upload is None:
+            return None
+        return documents.store(
+            content=upload.read(), name=upload.name or "", kind="scan",
+            subject=f"institution:{self.institution.code}", institution=self.institution,
+            **self.sign,
+        )  # fmt: skip
+
+
+Options = Callable[[Institution, Any], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing to do: its form, who may, the part of the file that it belongs to, the command."""
+
+    title: str
+    form: type[forms.Form]
+    permissions: tuple[str, ...]
+    tab: str
+    do: Callable[[Doing], object]
+    short: str = ""
+    icon: str = "plus"
+    tone: str = ""
+    model: type[Model] | None = None
+    initial: Options = lambda institution, row: {}
+    options: Options = lambda institution, row: {}
+    hint: str = ""
+
+    def allowed(self, user: User) -> bool:
+        return any(user.may(permission) for permission in self.permissions)
+
+
+def _facts_seen(institution: Institution, row: Any) -> dict[str, Any]:
+    """The facts of today as the form begins with them; `seen` says which they were."""
+    found = institution.facts.facts_on(clock.today())
+    return shapes.facts_as_initial(found) | {"seen": found.pk if found else None}
+
+
+def _qualification_seen(institution: Institution, row: Any) -> dict[str, Any]:
+    names = ("kind", "number", "issuer", "level", "valid_from", "valid_until")
+    return {name: getattr(row, name) for name in names}
+
+
+def _correct_qualification(doing: Doing) -> object:
+    return commands.correct_qualification(
+        qualification=doing.row, document=doing.scan(), **doing.but("kind", "scan"), **doing.sign
+    )
+
+
+def _upload(doing: Doing) -> None:
+    for upload in doing.given["papers"]:
+        documents.store(
+            content=upload.read(), name=upload.name, kind=doing.given["kind"],
+            subject=f"institution:{doing.institution.code}", institution=doing.institution,
+            **doing.sign,
+        )  # fmt: skip
+
+
+def _facts(command: Callable) -> Callable[[Doing], object]:
+    def do(doing: Doing) -> object:
+        dated = {key: value for key, value in doing.given.items()
+                 if key in ("valid_from", "valid_until", "source")}  # fmt: skip
+        form = cast(shapes.FactFields, doing.form)
+        return command(institution=doing.institution, changes=form.values(), **dated, **doing.sign)
+
+    return do
+
+
+def _mapped(doing: Doing) -> object:
+    return commands.submit_mapping(institution=doing.institution, **doing.given, **doing.sign)
+
+
+def _practitioner(doing: Doing) -> object:
+    return commands.register_practitioner(
+        institution=doing.institution, **doing.given, **doing.sign
+    )
+
+
+def _with(command: Callable, row: str, *, scan: bool = False) -> Callable[[Doing], object]:
+    """A command that takes the row (or the institution) under a name, and what was filled in."""
+
+    def do(doing: Doing) -> object:
+        subject = doing.institution if row == "institution" else doing.row
+        given = doing.but("scan", "agreed")
+        if scan:
+            given["document"] = doing.scan()
+        return command(**{row: subject}, **given, **doing.sign)
+
+    return do
+
+
+ACTS: dict[str, Act] = {
+    "facts": Act(
+        "登记变化", shapes.RecordFacts, AGENCY, "", _facts(commands.record_facts),
+        icon="pencil-square", initial=_facts_seen,
+        hint="只有改动过的项目会自所填之日起变化；以后各段中自行变化过的项目不受影响。",
+    ),
+    "correction": Act(
+        "更正登记", shapes.CorrectFacts, AGENCY, "", _facts(commands.correct_facts),
+        icon="arrow-uturn-left", initial=_facts_seen,
+        hint="用于原登记有误：改写所填期间的登记，更正前的登记永久保留。",
+    ),
+    "qualification": Act(
+        "登记资质", shapes.QualificationForm, BOTH, "qualifications",
+        _with(commands.add_qualification, "institution", scan=True),
+    ),
+    "qualification-correct": Act(
+        "更正资质", shapes.QualificationForm, BOTH, "qualifications", _correct_qualification,
+        short="更正", model=Qualification, initial=_qualification_seen,
+    ),
+    "qualification-check": Act(
+        "核验资质", shapes.CheckForm, ("registry.check",), "qualifications",
+        _with(commands.check_record, "record"), short="核验", model=Qualification,
+    ),
+    "platform": Act(
+        "登记平台接入", shapes.PlatformForm, BOTH, "account",
+        _with(commands.connect_platform, "institution", scan=True),
+        options=lambda place, row: {"platforms": {
+            key: entry.name for key, entry in law_for(place, on=clock.today()).platforms.items()}},
+    ),
+    "platform-check": Act(
+        "核验平台接入", shapes.CheckForm, ("registry.check",), "account",
+        _with(commands.check_record, "record"), short="核验", model=PlatformConnection,
+    ),
+    "platform-end": Act(
+        "停止平台接入", shapes.DayForm, AGENCY, "account",
+        _with(commands.disconnect_platform, "connection"), short="停止", tone="danger",
+        model=PlatformConnection,
+    ),
+    "account": Act(
+        "登记结算账户", shapes.AccountForm, AGENCY, "account",
+        _with(commands.set_account, "institution"),
+        hint="账户变更一般由机构提交变更备案，办理期间暂停拨付。",
+    ),
+    "contact": Act(
+        "登记联系人", shapes.ContactForm, BOTH, "account",
+        _with(commands.add_contact, "institution"),
+    ),
+    "contact-end": Act(
+        "停用联系人", shapes.DayForm, BOTH, "account", _with(commands.end_contact, "contact"),
+        short="停用", tone="danger", model=Contact,
+    ),
+    "practitioner": Act(
+        "登记医师药师", shapes.PractitionerForm, BOTH, "practitioners", _practitioner,
+    ),
+    "title": Act(
+        "登记职称变动", shapes.TitleForm, BOTH, "practitioners",
+        _with(commands.record_title, "physician"), short="职称", model=Physician,
+        options=lambda place, row: {"titles": TITLES[row.kind]},
+    ),
+    "licence": Act(
+        "执业证书续期", shapes.LicenceForm, BOTH, "practitioners",
+        _with(commands.renew_licence, "physician"), short="续期", model=Physician,
+    ),
+    "physician-agreement": Act(
+        "登记医师协议", shapes.PhysicianAgreementForm, BOTH, "practitioners",
+        _with(commands.sign_physician_agreement, "physician"), short="协议", model=Physician,
+        options=lambda place, row: {
+            "names": law_for(place, on=clock.today()).physician_agreements},
+    ),
+    "leave": Act(
+        "登记离职", shapes.DayForm, BOTH, "practitioners", _with(commands.leave, "physician"),
+        short="离职", tone="danger", model=Physician,
+    ),
+    "mapping": Act(
+        "提交对码", shapes.MappingForm, HOSPITAL, "mappings", _mapped,
+        hint="提交后由信息部门审核，通过后自生效日起适用，到期前提醒。",
+    ),
+    "document": Act(
+        "上传材料", shapes.UploadForm, BOTH, "documents", _upload, icon="arrow-up-tray",
+    ),
+    "change": Act(
+        "提交变更备案", shapes.ChangeKind, HOSPITAL, "changes", lambda doing: None,
+        icon="document-plus", hint="选择变更事项后填写新内容并上传证明材料。",
+    ),
+}  # fmt: skip
+
+
+@requires("registry.view")
+@require_http_methods(["GET", "POST"])
+def act(request: PortalRequest, code: str, act: str, key: str = "") -> HttpResponse:
+    """Show the form of an act, or do it; a refusal stands at its field and keeps what was typed."""
+    chosen = ACTS.get(act)
+    if chosen is None or bool(key) != (chosen.model is not None):
+        raise Http404(act)
+    if not chosen.allowed(request.user):
+        raise PermissionDenied(act)
+    found = _visible(request, code)
+    row = None if chosen.model is None else _row(chosen.model, found, key)
+    if act == "change":
+        return _choose(request, found, chosen)
+    initial = dict(chosen.initial(found, row))
+    if request.method == "POST" and (seen := request.POST.get("seen", "")).isdigit():
+        before = InstitutionFacts.objects.filter(institution=found, pk=int(seen)).first()
+        initial = shapes.facts_as_initial(before) | {"seen": seen}
+    data = (request.POST, request.FILES) if request.method == "POST" else (None, None)
+    form = chosen.form(*data, **{**chosen.options(found, row), "initial": initial})
+    status = 200
+    if request.method == "POST":
+        status = submit(request, form, found, row, chosen.do)
+        if status == 200:
+            messages.success(request, f"{chosen.title}：已登记")
+            return redirect(file_of(found, chosen.tab))
+    return page(request, form, found, title=chosen.title, hint=chosen.hint, tab=chosen.tab,
+                about=_about(row), danger=chosen.tone == "danger", status=status)  # fmt: skip
+
+
+def _visible(request: PortalRequest, code: str) -> Institution:
+    rows = Institution.objects.visible_to(request.user).select_related("region")
+    return get_object_or_404(rows, code=code)
+
+
+def _row(model: type[Model], found: Institution, key: str) -> Model:
+    rows: QuerySet = model._default_manager.filter(institution=found)
+    if model in (Qualification, PlatformConnection):
+        rows = rows.filter(superseded_at__isnull=True)
+    if model is not Physician and not key.isdigit():
+        raise Http404(key)
+    return get_object_or_404(rows, pk=key)
+
+
+def _about(row: Any) -> str:
+    if isinstance(row, Contact):
+        return f"{row.purpose} {row.name}"
+    return f"{row} {row.pk}" if isinstance(row, Physician) else str(row or "")
+
+
+def submit(
+    request: PortalRequest, form: forms.Form, found: Institution, row: Any,
+    do: Callable[[Doing], object],
+) -> int:  # fmt: skip
+    """Do it, if the form is in order; 200, or the status of the refusal that the form now shows."""
+    if not form.is_valid():
+        return 422
+    doing = Doing(found, row, form, by=request.user.username, at=clock.now())
+    try:
+        with transaction.atomic():
+            do(doing)
+    except (Refusal, Refused) as error:
+        show(form, error)
+        return error.status
+    return 200
+
+
+def show(form: forms.Form, error: Refusal | Refused) -> None:
+    """A refusal at the field that it names, else above the form."""
+    if isinstance(error, Refused):
+        field = error.field
+    else:
+        field = next((fault.pointer.strip("/") for fault in error.faults), "")
+    names = {"document": "scan", "name": "title" if "title" in form.fields else "name"}
+    field = field if field in form.fields else names.get(field, field)
+    form.add_error(field if field in form.fields else None, words_of(error))
+
+
+def file_of(found: Institution, tab: str) -> str:
+    """The address of a part of an institution's file."""
+    address = reverse("institution", args=[found.code])
+    return f"{address}?tab={tab}" if tab else address
+
+
+def page(
+    request: HttpRequest, form: forms.Form, found: Institution | None, *, title: str, hint: str = "",
+    tab: str = "", about: str = "", danger: bool = False, status: int = 200, button: str = "提交",
+) -> HttpResponse:  # fmt: skip
+    """A form of the registry on a page of its own."""
+    back = file_of(found, tab) if found else reverse("institutions")
+    crumbs = [{"label": "医疗机构", "url": reverse("institutions")}]
+    crumbs += [{"label": found.name, "url": back}] if found else []
+    return render(request, "institutions/act.html", {
+        "form": form, "institution": found, "title": title, "hint": hint, "about": about,
+        "danger": danger, "back": back, "button": button,
+        "multipart": form.is_multipart(),
+        "breadcrumbs": [*crumbs, {"label": title, "url": ""}],
+    }, status=status)  # fmt: skip
+
+
+# --- A new party; a change in two steps ---
+
+
+@requires("registry.maintain")
+@require_http_methods(["GET", "POST"])
+def register(request: PortalRequest) -> HttpResponse:
+    """Register an institution, pharmacy or logistics company inside the own area."""
+    prefixes = request.user.scope_codes().regions
+    regions = [row for row in Region.objects.order_by("code")
+               if any(row.code.startswith(prefix) for prefix in prefixes)]  # fmt: skip
+    data = request.POST if request.method == "POST" else None
+    form = shapes.RegisterInstitution(data, regions=regions)
+    status = 200
+    if data is not None:
+        status = 422
+        if form.is_valid():
+            made = _register(request, form)
+            if made is not None:
+                messages.success(request, f"已登记机构：{made.name}")
+                return redirect(file_of(made, ""))
+    return page(request, form, None, title="登记机构", status=status,
+                hint="医疗机构、零售药店和物流企业均可登记；信用代码按 GB 32100 校验。")  # fmt: skip
+
+
+def _register(request: PortalRequest, form: shapes.RegisterInstitution) -> Institution | None:
+    given = form.cleaned_data
+    parents = Institution.objects.visible_to(request.user)
+    parent = parents.filter(pk=given["parent"].upper()).first() if given["parent"] else None
+    if given["parent"] and parent is None:
+        form.add_error("parent", "没有这一机构编码")
+        return None
+    try:
+        return commands.register_institution(
+            code=given["code"], name=given["title"], kind=given["kind"],
+            region=Region.objects.get(pk=given["region"]), credit=given["credit_code"],
+            tier=given["tier"], aliases=given["aliases"].replace("，", "、").split("、"),
+            internet_hospital_name=given["internet_hospital_name"], parent=parent,
+            valid_from=given["valid_from"], source=given["source"], facts=form.values(),
+            by=request.user.username, at=clock.now(),
+        )  # fmt: skip
+    except Refusal as error:
+        show(form, error)
+        return None
+
+
+def _choose(request: PortalRequest, found: Institution, chosen: Act) -> HttpResponse:
+    """First the kind of change, then its fields on a page of their own."""
+    kind = request.GET.get("kind", "")
+    if kind not in Change.Kind.values:
+        form = shapes.ChangeKind(auto_id="kind_%s")
+        return render(request, "institutions/change_kind.html", {
+            "form": form, "institution": found, "title": chosen.title, "hint": chosen.hint,
+            "back": file_of(found, "changes"),
+            "breadcrumbs": [{"label": "医疗机构", "url": reverse("institutions")},
+                            {"label": found.name, "url": file_of(found, "changes")},
+                            {"label": chosen.title, "url": ""}],
+        })  # fmt: skip
+    return _change(request, found, Change.Kind(kind))
+
+
+def _change(request: PortalRequest, found: Institution, kind: Change.Kind) -> HttpResponse:
+    fields = commands.CHANGE_CONTENT[kind]
+    data = (request.POST, request.FILES) if request.method == "POST" else (None, None)
+    held = found.facts.facts_on(clock.today())
+    initial = {key: value for key, value in shapes.facts_as_initial(held).items() if key in fields}
+    form = shapes.ChangeForm(*data, kind=kind, fields=fields, initial=initial)
+    status = 200
+    if request.method == "POST":
+        status = submit(request, form, found, None, lambda doing: commands.file_change(
+            institution=found, kind=kind, effective_from=doing.given["effective_from"],
+            content=form.values(), reason=doing.given["reason"],
+            files=[(part.name or "", part.read()) for part in doing.given["papers"]], **doing.sign,
+        ))  # fmt: skip
+        if status == 200:
+            messages.success(request, f"已提交变更备案：{kind.label}")
+            return redirect(file_of(found, "changes"))
+    hint = "提交后至办结前暂停向本机构拨付医保资金。" if kind == Change.Kind.ACCOUNT else ""
+    return page(request, form, found, title=f"变更备案：{kind.label}", hint=hint, tab="changes",
+                status=status)  # fmt: skip

@@ -1,0 +1,285 @@
+"""Every (state, step, role) of every application table: allowed or refused exactly as typed here.
+
+The lists below were typed from the documents, not from the tables: step, from, to, role, levels.
+"""
+
+import datetime as dt
+import itertools
+
+import pytest
+from django.db import transaction
+
+from agreements import commands
+from agreements.handbook import HANDBOOK, tables
+from agreements.models import Application
+from audit.procedure import PROCEDURES, Handbook, Refused, advance, checked, offered
+from config.docs import shipped
+from config.roles import PERMISSIONS, ROLES
+from institutions.models import User
+from tests.agreements.cast import Cast, moment
+
+Day = dt.date
+LEVELS = ("", "county", "prefecture", "province")
+LOCAL = ("county", "prefecture")
+DAY = Day(2021, 6, 1)
+
+WENZHOU = """
+submit draft submitted hospital
+withdraw draft,submitted,reviewing,completing,rebuilding,signing withdrawn hospital
+accept submitted reviewing reviewer
+return_for_completion reviewing completing reviewer
+complete completing reviewing hospital
+pass_review reviewing review_passed reviewer
+fail_review reviewing review_failed reviewer
+deliver_pass review_passed rebuilding reviewer
+deliver_review_notice review_failed rectifying reviewer
+deliver_review_ban review_failed banned_1y reviewer
+request_test rebuilding testing hospital
+lapse rebuilding lapsed -
+pass_test testing signing information
+pass_test_publish testing publicity information
+fail_test testing test_failed information
+deliver_test_notice test_failed rectifying reviewer
+deliver_test_ban test_failed banned_1y reviewer
+end_publicity publicity signing reviewer
+uphold_objection publicity objection_upheld reviewer
+remake_contract signing,countersigning signing reviewer
+sign_institution signing countersigning hospital
+sign_agency countersigning active signing_officer
+"""
+NANTONG = """
+submit draft submitted hospital
+withdraw draft,submitted,completing,signing withdrawn hospital
+return_for_completion submitted completing reviewer
+complete completing submitted hospital
+file submitted signing reviewer
+refuse submitted refused reviewer
+remake_contract signing,countersigning signing reviewer
+sign_institution signing countersigning hospital
+sign_agency countersigning online_signed_paper_pending signing_officer
+sign_paper online_signed_paper_pending signed reviewer
+"""
+NINGXIA = """
+qualify joining qualified hospital
+apply qualified applied hospital
+prepare qualified prepared hospital
+prepare_last applied ready hospital
+apply_last prepared ready hospital
+withdraw joining,qualified,applied,prepared,signing withdrawn hospital
+pass_test ready signing information county,prefecture
+fail_test ready applied information county,prefecture
+remake_contract signing,countersigning signing reviewer
+sign_institution signing countersigning hospital
+sign_agency countersigning agreed signing_officer county,prefecture
+open_payment agreed open policy_staff prefecture
+apply_major open major_applied hospital
+refuse_major major_applied open policy_staff county,prefecture
+open_major major_applied major_open policy_staff county,prefecture
+"""
+TYPED = {"wenzhou": WENZHOU, "nantong": NANTONG, "ningxia": NINGXIA}
+FINAL = {
+    "wenzhou": {
+        "active", "rectifying", "banned_1y", "lapsed", "objection_upheld", "withdrawn",
+    },
+    "nantong": {"signed", "refused", "withdrawn"},
+    "ningxia": {"open", "major_open", "withdrawn"},
+}  # fmt: skip
+
+
+def rows(slug: str) -> list[tuple]:
+    """(step, sources, target, role, levels) of a typed list."""
+    found = []
+    for line in TYPED[slug].strip().splitlines():
+        step, sources, target, role, levels = (*line.split(), "")[:5]
+        found.append((step, set(sources.split(",")), target, role, set(levels.split(",")) - {""}))
+    return found
+
+
+@pytest.mark.parametrize("table", PROCEDURES.values(), ids=lambda table: table.slug)
+def test_tables_cite_clauses_permissions_and_clocks_that_exist(table):
+    """Every clause is one of the document, every clock one of its procedures or of the table."""
+    law = next(policy.data for policy in shipped() if policy.document == table.document)
+    entries = [*table.states.values(), *table.steps]
+    cited = {entry.clause for entry in entries} | {
+        row["clause"] for row in table.data.get("acceptance", ())
+    }  # fmt: skip
+    assert cited - set(law["clauses"]) - {""} == set()
+    held = {state.holder for state in table.states.values()}
+    assert (held | {step.permission for step in table.steps}) - PERMISSIONS - {""} == set()
+    clocks = {key for state in table.states.values() for key in (state.within, state.stops)}
+    known = set(law.get("procedures") or ()) | set(table.data.get("clocks", ()))
+    assert clocks - known - {""} == set()
+    for step in table.steps:
+        assert set(step.levels) <= set(LEVELS)
+
+
+@pytest.mark.parametrize("table", tables(), ids=lambda table: table.slug)
+def test_every_paper_of_a_table_has_its_number(table):
+    needed = {"application", table.data["contract"]["kind"], table.data["contract"].get("together")}
+    effects = {effect for step in table.steps for effect in step.effects}
+    needed |= {"notice"} if "deliver_notice" in effects else set()
+    needed |= {"report"} if "make_report" in effects else set()
+    assert needed - {None} == set(table.data["numbers"])
+
+
+def person(role: str) -> User:
+    return User(username=f"{role}.x", role=role, is_active=True)
+
+
+def test_every_table_has_its_typed_list():
+    assert {table.slug for table in tables()} == set(TYPED)
+    checked(HANDBOOK, tables())
+
+
+@pytest.mark.parametrize("slug", TYPED)
+def test_table_and_typed_list_say_the_same(slug):
+    table = PROCEDURES[slug]
+    assert [(step.key, set(step.source), step.target) for step in table.steps] == [
+        row[:3] for row in rows(slug)
+    ]
+    assert {state.key for state in table.states.values() if state.final} == FINAL[slug]
+
+
+@pytest.mark.parametrize("slug", TYPED)
+@pytest.mark.parametrize("role", ROLES)
+def test_every_state_step_and_role(slug, role):
+    table, who = PROCEDURES[slug], person(role)
+    for state, level in itertools.product(table.states, LEVELS):
+        expected = {
+            step
+            for step, sources, _, actor, levels in rows(slug)
+            if state in sources and actor == role and (not levels or level in levels)
+        }
+        assert {step.key for step in table.permitted(state, who, level)} == expected
+
+
+def at(state: str, cast: Cast) -> Application:
+    """An application that stands in a state without having gone there."""
+    return Application.objects.create(
+        number=state, institution=cast.hospital, procedure="wenzhou", state=state, entered_on=DAY,
+        version=1, region_code=cast.region.pk, institution_code=cast.hospital.pk,
+        opened_at=moment(DAY), opened_by="somebody",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def cast(db) -> Cast:
+    return Cast(years=(), law=False)
+
+
+def test_every_state_and_step_is_moved_or_refused_by_the_engine(cast):
+    """With every check and effect left out, only the table decides."""
+    table = PROCEDURES["wenzhou"]
+    open_book = Handbook(
+        guards=dict.fromkeys(HANDBOOK.guards, lambda case: True),
+        checks=dict.fromkeys(HANDBOOK.checks, lambda turn: None),
+        effects=dict.fromkeys(HANDBOOK.effects, lambda turn: None),
+    )
+    facts = {"delivery": "direct"}
+    for state, (step, sources, target, role, _) in itertools.product(table.states, rows("wenzhou")):
+        with transaction.atomic():
+            case = at(state, cast)
+            who = None if role == "-" else cast.people[role]
+            try:
+                advance(
+                    case=case, procedure=table, handbook=open_book, step=step, who=who, by="x",
+                    note="说明", facts=facts, at=moment(DAY),
+                )  # fmt: skip
+                outcome = case.state
+            except Refused as refused:
+                outcome = (refused.status, refused.code)
+            transaction.set_rollback(True)
+        expected = target if state in sources else (409, "STEP_NOT_POSSIBLE")
+        assert (state, step, outcome) == (state, step, expected)
+
+
+FORBIDDEN = [
+    ("hospital", "submitted", "accept"),
+    ("hospital", "reviewing", "pass_review"),
+    ("hospital", "reviewing", "fail_review"),
+    ("hospital", "review_failed", "deliver_review_notice"),
+    ("hospital", "testing", "pass_test"),
+    ("hospital", "publicity", "end_publicity"),
+    ("hospital", "countersigning", "sign_agency"),
+    ("reviewer", "draft", "submit"),
+    ("reviewer", "rebuilding", "request_test"),
+    ("reviewer", "testing", "pass_test"),
+    ("reviewer", "testing", "fail_test"),
+    ("reviewer", "signing", "sign_institution"),
+    ("reviewer", "countersigning", "sign_agency"),
+    ("information", "reviewing", "pass_review"),
+    ("information", "countersigning", "sign_agency"),
+    ("information", "test_failed", "deliver_test_notice"),
+    ("signing_officer", "reviewing", "pass_review"),
+    ("signing_officer", "testing", "pass_test"),
+    ("signing_officer", "signing", "sign_institution"),
+    ("policy_staff", "reviewing", "pass_review"),
+    ("supervisor", "reviewing", "pass_review"),
+    *(("auditor", state, step) for state, step in (
+        ("draft", "submit"), ("submitted", "accept"), ("reviewing", "pass_review"),
+        ("testing", "pass_test"), ("countersigning", "sign_agency"), ("rebuilding", "lapse"),
+    )),
+    *((role, "rebuilding", "lapse") for role in ("reviewer", "hospital", "signing_officer")),
+]  # fmt: skip
+
+
+def test_forbidden_steps_are_refused_by_the_command(cast):
+    answers = {}
+    for role, state, step in FORBIDDEN:
+        with transaction.atomic():
+            case = at(state, cast)
+            with pytest.raises(Refused) as refused:
+                cast.go(case, step, role, DAY, facts={})
+            assert step not in {
+                one.key
+                for one in offered(
+                    case=case, procedure=PROCEDURES["wenzhou"], handbook=HANDBOOK,
+                    who=cast.people[role], level="prefecture",
+                )
+            }  # fmt: skip
+            transaction.set_rollback(True)
+        answers[role, state, step] = (refused.value.status, refused.value.code)
+    assert answers == dict.fromkeys(FORBIDDEN, (403, "STEP_NOT_PERMITTED"))
+
+
+def test_the_portal_takes_automatic_steps_only(cast):
+    with pytest.raises(Refused) as refused:
+        advance(
+            case=at("reviewing", cast), procedure=PROCEDURES["wenzhou"], handbook=HANDBOOK,
+            step="pass_review", by="system", at=moment(DAY),
+        )  # fmt: skip
+    assert (refused.value.status, refused.value.code) == (403, "STEP_NEEDS_PERSON")
+
+
+@pytest.mark.parametrize(
+    ("level", "step", "state", "role"),
+    [
+        ("county", "open_payment", "agreed", "policy_staff"),
+        ("province", "open_payment", "agreed", "policy_staff"),
+        ("province", "pass_test", "ready", "information"),
+        ("province", "sign_agency", "countersigning", "signing_officer"),
+        ("province", "open_major", "major_applied", "policy_staff"),
+    ],
+)
+def test_the_wrong_level_is_refused(cast, level, step, state, role):
+    """County and region cannot open mobile payment. (宁医保发〔2021〕152号 附件2 六)"""
+    case = at(state, cast)
+    with pytest.raises(Refused) as refused:
+        advance(
+            case=case, procedure=PROCEDURES["ningxia"], handbook=HANDBOOK, step=step,
+            who=cast.people[role], level=level, note="x", by="x", at=moment(DAY),
+        )  # fmt: skip
+    assert (refused.value.status, refused.value.code) == (403, "LEVEL_NOT_PERMITTED")
+
+
+def test_nobody_outside_the_scope_learns_of_an_application(cast):
+    """Another hospital and another region's reviewer: not found, whatever they try."""
+    case = at("reviewing", cast)
+    other = Cast("nantong", years=(), law=False)
+    for role in ("hospital", "reviewer"):
+        who = other.people[role]
+        with pytest.raises(Refused) as refused:
+            commands.take_step(
+                application=case, step="withdraw", who=who, by=who.username, at=moment(DAY)
+            )
+        assert (refused.value.status, refused.value.code) == (404, "APPLICATION_UNKNOWN")
