@@ -87,7 +87,7 @@ class DismissForm(forms.Form):
     """Nothing follows: why."""
 
     reason = forms.CharField(
-        label="维持现状的理由", max_length=REASON, widget=forms.Textarea({"rows": 2}),
+        label="理由", max_length=REASON, widget=forms.Textarea({"rows": 2}),
         error_messages={"required": "请写明理由。"},
     )  # fmt: skip
 

@@ -234,7 +234,8 @@ class Evidence(ApplicationsView):
             return json_answer(_line(row, told=True), status)
 
     def _line(self, found: Application, part: str, no: str) -> Requirement:
-        row = found.requirements.filter(part=part, no=no).select_related("application").first()
+        rows = (row for row in found.requirements.all() if (row.part, row.no) == (part, no))
+        row = next(rows, None)
         if row is None:
             raise Refusal(404, "NOT_FOUND", (f"清单没有第 {no} 项", "no such line"))
         return row

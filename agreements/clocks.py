@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
+from django.urls import reverse
 
 from agreements import deadlines
 from agreements.facts import CaseError
@@ -170,6 +171,7 @@ def ask_for_year(case: Application, *, at: dt.datetime) -> None:
         subject=f"calendar:{area}:{year}", permission=IMPORT, at=at, region_code=area,
         title=f"导入{year}年工作日历：有办理期限因缺少该年日历而不能计算",
         procedure="calendar", status="缺少日历", due_unknown=year, clause="民法典203",
+        url=f"{reverse('registry-calendars')}?year={year}",
     )  # fmt: skip
 
 

@@ -6,11 +6,12 @@ file is verified against the registered authority. (通医保发〔2020〕25号 
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import Max
 
-from agreements import clocks, lifecycle, papers, signing, texts
+from agreements import clocks, lifecycle, papers, texts
 from agreements.identities import Identity, make_authority, make_identity, open_key
 from agreements.models import Agreement, Application, Contract, Signature, SigningKey
 from audit import trail
@@ -18,6 +19,9 @@ from audit.procedure import PROCEDURES, Refused
 from institutions import documents
 from institutions.calendar import add_months
 from institutions.models import Document, Institution, Office
+
+if TYPE_CHECKING:
+    from agreements.signing import Report
 
 Kind, Side = Agreement.Kind, SigningKey.Side
 BOTH = (Side.INSTITUTION, Side.AGENCY)
@@ -141,8 +145,10 @@ def _sign(
     application: Application, contract: Contract, side: str, key: SigningKey, by: str,
     at: dt.datetime,
 ) -> Signature:  # fmt: skip
+    from agreements.signing import sign as sign_file  # pyHanko: a second, only for who signs
+
     opened = open_key(_sealed(key), holder_code=key.holder_code)
-    signed = signing.sign(
+    signed = sign_file(
         documents.content_of(file_of(contract)), side=side, key=opened.key,
         certificate=opened.certificate, chain=opened.chain, at=at,
         reason=f"签署{contract.get_kind_display()}{contract.number}",
@@ -181,14 +187,16 @@ def prove(application: Application, *, sides: Sequence[str] = BOTH) -> None:
 
 def report_on(
     application: Application, contract: Contract, *, sides: Sequence[str] = BOTH
-) -> signing.Report:
+) -> "Report":
     """What verifying a contract's present file finds, against the registered authorities."""
+    from agreements.signing import verify  # pyHanko again
+
     roots = list(
         SigningKey.objects.filter(side=Side.AUTHORITY).values_list("certificate", flat=True)
     )
     holders = {side: _holder(application, side) for side in sides}
     content = documents.content_of(file_of(contract))
-    return signing.verify(content, roots=roots, required=sides, holders=holders)
+    return verify(content, roots=roots, required=sides, holders=holders)
 
 
 def conclude(*, application: Application, on: dt.date, by: str, at: dt.datetime) -> Agreement:

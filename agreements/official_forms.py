@@ -163,17 +163,13 @@ def _ends(value: str) -> str:
     return text.mask(value, head=2, tail=2)
 
 
-def _phone(value: str) -> str:
-    return text.mask(value, head=3, tail=4)
-
-
 def _email(value: str) -> str:
     name, _, host = value.partition("@")
     return f"{name[:1]}{'*' * max(len(name) - 1, 1)}@{host}"
 
 
 MASKS: Mapping[str, Callable[[str], str]] = {
-    "id_number": text.mask_id, "account": text.mask_account, "phone": _phone, "email": _email,
+    "id_number": text.mask_id, "account": text.mask_account, "phone": text.mask_account, "email": _email,
 }  # fmt: skip
 
 

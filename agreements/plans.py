@@ -19,7 +19,7 @@ from agreements.onboarding import STEP_DAYS, Flow, Waves
 from agreements.waves import LEVELS, listed_as, read_waves
 from audit import trail
 from audit.procedure import PROCEDURES, refresh
-from institutions.calendar import MissingYear
+from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Institution, Region, User
 from institutions.refusals import Fault, Refusal
@@ -28,6 +28,7 @@ from pricing.releases import current
 PLAN = "waves.plan"
 PROVINCE = Region.Level.PROVINCE
 Spans = Mapping[str, tuple[dt.date, dt.date]]
+Calendars = dict[str, Calendar]  #: area code → its calendar, read once
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,12 @@ def make_places(*, who: User, on: dt.date, by: str, at: dt.datetime) -> Made:
     }
     listed = _registered(region, waves)
     made = changed = 0
+    calendars: Calendars = {}
     for institution in listed.values():
         place = known.get(institution.pk)
         made += place is None
         changed += place is not None and _differs(place, waves, institution)
-        _place(institution, place, waves, flow, on=on, by=by, at=at)
+        _place(institution, place, waves, flow, calendars, on=on, by=by, at=at)
     for code in known.keys() - {row.pk for row in listed.values()}:
         changed += _off_the_list(known[code], by=by, at=at)
     missing = tuple(name for name in _names(waves) if name not in listed)
@@ -126,8 +128,8 @@ def _listing(waves: Waves, institution: Institution) -> tuple[Any, str]:
 
 
 def _place(
-    institution: Institution, place: WavePlace | None, waves: Waves, flow: Flow, *, on: dt.date,
-    by: str, at: dt.datetime,
+    institution: Institution, place: WavePlace | None, waves: Waves, flow: Flow,
+    calendars: Calendars, *, on: dt.date, by: str, at: dt.datetime,
 ) -> None:  # fmt: skip
     wave, name = _listing(waves, institution)
     moved = place is not None and place.deadline != wave.deadline
@@ -137,7 +139,7 @@ def _place(
     )  # fmt: skip
     place.batch, place.listed_name, place.deadline = wave.number, name, wave.deadline
     if not place.plan:
-        _draw(place, flow, major=False, on=on, by=by, at=at)
+        _draw(place, flow, calendars, major=False, on=on, by=by, at=at)
     place.save()
     if moved:
         _wind_again(place, at=at)
@@ -190,7 +192,7 @@ def draw_plan(
         raise _refusal(409, "NO_DEADLINE", "名单外的医院没有批次时限，请逐步填写计划")
     if lengths_of(found.institution.region, on) is None:
         raise _refusal(409, "NO_LENGTHS", "没有登记倒排工期各步骤的工作日数，请逐步填写计划")
-    if missing := _draw(found, flow, major=major, on=on, by=by, at=at):
+    if missing := _draw(found, flow, {}, major=major, on=on, by=by, at=at):
         raise _refusal(409, "CALENDAR_MISSING", f"缺少{missing}年工作日历，不能倒排工期")
     found.save()
     _event(found, "plan", by=by, at=at, detail={"plan": found.plan, "drawn": True})
@@ -267,17 +269,26 @@ def _faults(place: WavePlace, flow: Flow, spans: Spans, reason: str) -> Any:
 
 
 def _draw(
-    place: WavePlace, flow: Flow, *, major: bool, on: dt.date, by: str, at: dt.datetime
+    place: WavePlace,
+    flow: Flow,
+    calendars: Calendars,
+    *,
+    major: bool,
+    on: dt.date,
+    by: str,
+    at: dt.datetime,
 ) -> int | None:
     """Fill in the plan counted back; the year whose calendar is missing leaves it empty."""
     region = place.institution.region
     lengths = lengths_of(region, on)
     if lengths is None or place.deadline is None:
         return None
+    if region.pk not in calendars:
+        calendars[region.pk] = load_calendar(region.pk)
     try:
         slots = flow.schedule(
             deadline=place.deadline, working_days=lengths.days,
-            calendar=load_calendar(region.pk), applies_major_disease=major,
+            calendar=calendars[region.pk], applies_major_disease=major,
         )  # fmt: skip
     except MissingYear as missing:
         return missing.year

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from agreements import lifecycle, papers
-from agreements.lifecycle import DAY, GONE, OPEN, RENEWAL, Kind, State
+from agreements.lifecycle import DAY, DECIDE, GONE, OPEN, RENEWAL, Kind, State
 from agreements.models import Agreement, AgreementState
 from audit.models import Task
 from audit.procedure import PROCEDURES
@@ -163,11 +163,18 @@ def ending(*, on: dt.date, within: int) -> QuerySet[Agreement]:
 
 @transaction.atomic
 def ask_for_renewals(*, on: dt.date, within: int, at: dt.datetime) -> int:
-    """One task for every agreement whose end is near, its institution is told once; how many are new."""
+    """One task for every end that is near, its institution is told; how many are new.
+
+    What was answered (不续签) is not asked again.
+    """
     rows = list(ending(on=on, within=within))
-    waiting = Task.objects.filter(procedure=RENEWAL, state=Task.State.OPEN)
-    known = set(waiting.values_list("subject", flat=True))
-    fresh = [row for row in rows if lifecycle.subject_of(row, RENEWAL) not in known]
+    asked = Task.objects.filter(
+        subject__in=[lifecycle.subject_of(row, RENEWAL) for row in rows], permission=DECIDE
+    )
+    known = set(asked.values_list("subject", "due"))
+    fresh = [
+        row for row in rows if (lifecycle.subject_of(row, RENEWAL), row.valid_until) not in known
+    ]
     for row in fresh:
         lifecycle.ask(
             agreement=row, question=RENEWAL, clause=row.clause, due=row.valid_until, at=at

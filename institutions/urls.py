@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from institutions.views import acts, cases, hidden, overviews, tabs
+from institutions.views import acts, calendars, cases, hidden, overviews, tabs
 
 urlpatterns = [
     path("", include("institutions.inbox_urls")),
@@ -18,6 +18,7 @@ urlpatterns = [
     path("registry/mappings/<int:pk>/", cases.mapping, name="registry-mapping"),
     path("registry/expiries/", overviews.expiries, name="registry-expiries"),
     path("registry/regions/", overviews.regions, name="registry-regions"),
+    path("registry/calendars/", calendars.calendars, name="registry-calendars"),
     path("registry/accounts/<int:pk>/", hidden.account, name="account-reveal"),
     path("registry/contacts/<int:pk>/", hidden.contact, name="contact-reveal"),
     path("documents/<int:pk>/", hidden.document, name="document"),

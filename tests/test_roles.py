@@ -8,11 +8,13 @@ from django.test import Client
 from django.urls import get_resolver, reverse
 from django.urls.resolvers import URLPattern
 
+from agreements.models import Application
 from audit import trail
 from audit.access import DECLARED, PUBLIC, SIGNED_IN
 from config.menu import MENU
 from config.roles import PERMISSIONS, ROLES
-from institutions.models import Institution, Region
+from institutions import documents
+from institutions.models import Document, Institution, Region
 from pricing.models import Release
 from tests import factories
 
@@ -20,7 +22,7 @@ AT = dt.datetime(2021, 12, 1, 9, tzinfo=dt.UTC)
 ADMINISTRATORS = ("system_admin", "security_admin", "audit_admin")
 #: Roles in the order of the table below.
 ORDER = (
-    "policy_staff", "reviewer", "settlement_clerk", "information", "supervisor", "auditor",
+    "policy_staff", "reviewer", "signing_officer", "settlement_clerk", "information", "supervisor", "auditor",
     "hospital", "health_commission", "telemedicine_centre", "system_admin", "security_admin",
     "audit_admin",
 )  # fmt: skip
@@ -28,23 +30,49 @@ ORDER = (
 #: shown the page (y) or sent to the log-in page (l).
 MATRIX = {
     #                      anonymous, then ORDER
-    "prices":              "y yyyyyyyyyyyy",
-    "prices-csv":          "y yyyyyyyyyyyy",
-    "prices-json":         "y yyyyyyyyyyyy",
-    "releases":            "l yyyyyynynnnn",
-    "release":             "l yyyyyynynnnn",
-    "institutions":        "l yyyyyyyyynnn",
-    "institution":         "l yyyyyyyyynnn",
-    "agreement-panel":     "l yyyyyyyyynnn",
-    "foreign institution": "l xxxxxxxxxnnn",
-    "foreign panel":       "l xxxxxxxxxnnn",
-    "trail":               "l nnnnyynnnnny",
-    "trail-event":         "l nnnnyynnnnny",
-    "foreign event":       "l nnnnxxnnnnnx",
-    "trail-export":        "l nnnnyynnnnny",
-    "account_change_password": "l yyyyyyyyyyyy",
-    "mfa_index":           "l yyyyyyyyyyyy",
-    "healthz":             "y yyyyyyyyyyyy",
+    "prices":                  "y yyyyyyyyyyyyy",
+    "prices-csv":              "y yyyyyyyyyyyyy",
+    "prices-json":             "y yyyyyyyyyyyyy",
+    "releases":                "l yynyyyynynnnn",
+    "release":                 "l yynyyyynynnnn",
+    "institutions":            "l yyyyyyyyyynnn",
+    "institution":             "l yyyyyyyyyynnn",
+    "agreement-panel":         "l yyyyyyyyyynnn",
+    "foreign institution":     "l xxxxxxxxxxnnn",
+    "foreign panel":           "l xxxxxxxxxxnnn",
+    "trail":                   "l nnnnnyynnnnny",
+    "trail-event":             "l nnnnnyynnnnny",
+    "foreign event":           "l nnnnnxxnnnnnx",
+    "trail-export":            "l nnnnnyynnnnny",
+    "account_change_password": "l yyyyyyyyyyyyy",
+    "mfa_index":               "l yyyyyyyyyyyyy",
+    "healthz":                 "y yyyyyyyyyyyyy",
+    "inbox":                   "l yyyyyyyyyynnn",
+    "notifications":           "l yyyyyyyyyynnn",
+    "delegations":             "l yyyyyyyyyynnn",
+    "applications":            "l yyynyyyyynnnn",
+    "application-new":         "l nnnnnnnynnnnn",
+    "application":             "l yyynyyyyynnnn",
+    "foreign application":     "l xxxnxxxxxnnnn",
+    "agreements":              "l yyyyyyyynnnnn",
+    "agreement":               "l yyyyyyyynnnnn",
+    "foreign agreement":       "l xxxxxxxxnnnnn",
+    "assessments":             "l yyynyyyynnnnn",
+    "waves":                   "l yyynyyynynnnn",
+    "forms-list":              "l ynnnnnynnnnnn",
+    "registry-changes":        "l yyyyyyyyynnnn",
+    "registry-mappings":       "l yyyyyyyyynnnn",
+    "registry-expiries":       "l yyyyyyyyynnnn",
+    "registry-regions":        "l yyyyyyyyynnnn",
+    "registry-calendars":      "l yyyyyyyyynnnn",
+    "registry-imports":        "l yyyyyyyyynnnn",
+    "registry-register":       "l nynnnnnnnnnnn",
+    "webhooks":                "l nnnnnnnynnnnn",
+    "document":                "l yyynyyyynnnnn",
+    "foreign document":        "l xxxnxxxxnnnnn",
+    "public-prices":           "y yyyyyyyyyyyyy",
+    "public-institutions":     "y yyyyyyyyyyyyy",
+    "public-interface":        "y yyyyyyyyyyyyy",
 }  # fmt: skip
 LETTERS = {200: "y", 403: "n", 404: "x", 302: "l"}
 
@@ -61,10 +89,22 @@ def addresses(db) -> dict[str, str]:
         )
         for place in (ours, theirs)
     )  # fmt: skip
+    applied, foreign = (_application(place) for place in (ours, theirs))
+    scan, hidden = (_document(place) for place in (ours, theirs))
     return {
         **{name: reverse(name) for name in (
             "prices", "prices-csv", "prices-json", "releases", "institutions", "trail",
-            "account_change_password", "mfa_index", "healthz")},
+            "account_change_password", "mfa_index", "healthz", "inbox", "notifications",
+            "delegations", "applications", "application-new", "agreements", "assessments", "waves",
+            "forms-list", "registry-changes", "registry-mappings", "registry-expiries",
+            "registry-regions", "registry-calendars", "registry-imports", "registry-register",
+            "webhooks", "public-prices", "public-institutions", "public-interface")},
+        "application": reverse("application", args=[applied.pk]),
+        "foreign application": reverse("application", args=[foreign.pk]),
+        "agreement": reverse("agreement", args=[ours.agreements.first().pk]),
+        "foreign agreement": reverse("agreement", args=[theirs.agreements.first().pk]),
+        "document": reverse("document", args=[scan.pk]),
+        "foreign document": reverse("document", args=[hidden.pk]),
         "release": reverse("release", args=[Release.objects.order_by("pk").first().pk]),
         "institution": reverse("institution", args=[ours.code]),
         "agreement-panel": reverse("agreement-panel", args=[ours.code]),
@@ -74,6 +114,21 @@ def addresses(db) -> dict[str, str]:
         "foreign event": reverse("trail-event", args=[unseen.pk]),
         "trail-export": reverse("trail-export", args=["csv"]),
     }  # fmt: skip
+
+
+def _application(place: Institution) -> Application:
+    return Application.objects.create(
+        number=f"A-{place.code}", institution=place, procedure=place.region.policy_region,
+        state="draft", entered_on=AT.date(), region_code=place.region_id,
+        institution_code=place.code, opened_at=AT, opened_by="someone",
+    )  # fmt: skip
+
+
+def _document(place: Institution) -> Document:
+    return documents.store(
+        content=b"%PDF-1.4 scan", name="scan.pdf", kind="evidence", institution=place, by="someone",
+        at=AT,
+    )  # fmt: skip
 
 
 def _person(role: str):

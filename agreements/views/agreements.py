@@ -247,10 +247,12 @@ def _states(states: Sequence[AgreementState], now: AgreementState | None) -> Tab
         rows=[
             Row(key=str(row.pk), label=row.get_state_display(), tone="ok" if row is now else "",
                 cells=[
-                    Cell(text=span(row.valid_from, row.valid_until)),
+                    Cell(text=f"{row.valid_from} 起",
+                         sub=f"至 {row.valid_until}" if row.valid_until else ""),
                     Cell(text=row.get_state_display(), tone=TONES[row.state]),
                     Cell(text=row.reason or "—", sub=row.clause),
-                    Cell(text=f"{clock.local(row.recorded_at):%Y-%m-%d %H:%M}", sub=row.recorded_by),
+                    Cell(text=f"{clock.local(row.recorded_at):%Y-%m-%d}", sub=row.recorded_by,
+                         title=f"{clock.local(row.recorded_at):%Y-%m-%d %H:%M:%S}"),
                     _knowledge(row, current=row is now),
                 ])
             for row in states
@@ -261,8 +263,8 @@ def _states(states: Sequence[AgreementState], now: AgreementState | None) -> Tab
 
 def _knowledge(row: AgreementState, *, current: bool) -> Cell:
     if row.superseded_at is not None:
-        until = f"至 {clock.local(row.superseded_at):%Y-%m-%d %H:%M}"
-        return Cell(text="所选时点" if current else "已被取代", sub=until, tone="mute")
+        over = f"{clock.local(row.superseded_at):%Y-%m-%d} 被取代"
+        return Cell(text="所选时点" if current else "已被取代", sub=over, tone="mute")
     return Cell(text="所选时点" if current else "现行", tone="ok" if current else "info")
 
 

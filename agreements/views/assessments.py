@@ -1,6 +1,6 @@
 """The yearly assessment of the online service: results of a year, and one with its scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -232,7 +232,7 @@ def _scores(result: Assessment, scheme: Scheme | None) -> Table:
     same = scheme is not None and scheme.version == result.scheme
     known = {one.key: one for one in scheme.indicators} if scheme and same else {}
     rows = []
-    for key, value in result.scores.items():
+    for key, value in sorted(result.scores.items(), key=lambda pair: _place(known, pair[0])):
         one = known.get(key)
         part = yuan(scheme.part(one, value)) if scheme and one else ""
         cells = [Cell(text=one.name if one else key), Cell(text=rate(one.weight) if one else ""),
@@ -245,6 +245,11 @@ def _scores(result: Assessment, scheme: Scheme | None) -> Table:
     )  # fmt: skip
 
 
+def _place(known: Mapping[str, Any], key: str) -> int:
+    """Where an indicator stands in the scheme; what it does not know comes last."""
+    return list(known).index(key) if key in known else len(known)
+
+
 def _grades(scheme: Scheme) -> list[dict[str, str]]:
     return [
         {"name": grade.name, "start": yuan(grade.start), "coefficient": rate(grade.coefficient),
@@ -255,7 +260,8 @@ def _grades(scheme: Scheme) -> list[dict[str, str]]:
 
 def _event(row: Assessment, scheme: Scheme | None) -> dict[str, Any]:
     names = {one.key: one.name for one in scheme.indicators} if scheme else {}
-    scores = "、".join(f"{names.get(key, key)} {value}" for key, value in row.scores.items())
+    ordered = sorted(row.scores.items(), key=lambda pair: _place(names, pair[0]))
+    scores = "、".join(f"{names.get(key, key)} {value}" for key, value in ordered)
     over = row.superseded_at
     until = f"，{clock.local(over):%Y-%m-%d %H:%M} 被更正" if over else ""
     return {

@@ -28,6 +28,7 @@ from agreements.views.agreements import Typed, shown, state_cell, visible
 from agreements.views.refusing import Refusals, refuse, words_of
 from audit import clock
 from audit.access import requires
+from audit.models import Task
 from audit.procedure import Refused
 from institutions import documents
 from institutions.access import PortalRequest
@@ -120,13 +121,19 @@ def page(request: PortalRequest, found: Agreement, typed: Typed) -> HttpResponse
         context["acts"] = [_act(standing, act, typed) for act in standing.acts()]
     if may or request.user.institution_id is None:
         context["questions"] = [
-            {"task": task, "key": task.subject.rpartition(":")[2],
+            {"task": task, "key": task.subject.rpartition(":")[2], "leave": _leaving(task),
              "form": typed.kept.get(f"{UNCHANGED}-{task.pk}")
              or DismissForm(auto_id=f"question_{task.pk}_%s") if may else None}
             for task in lifecycle.questions_about(found)
         ]  # fmt: skip
     context["preview"] = typed.preview
     return render(request, "agreements/agreement.html", context, status=typed.status)
+
+
+def _leaving(task: Task) -> str:
+    """What it is called when nothing follows."""
+    question = task.subject.rpartition(":")[2]
+    return "不续签，到期终止" if question in lifecycle.ANSWERS["renewed"] else "维持现状"
 
 
 def _act(standing: Standing, act: str, typed: Typed) -> dict[str, Any]:
@@ -189,6 +196,7 @@ def _preview(act: str, form: forms.Form, effects: list[Effect]) -> dict[str, Any
             for name in ("on", "reason", "clause")
         ],
         "effects": [_effect(effect, act) for effect in effects],
+        "late": form.cleaned_data["on"] < clock.today(),
     }  # fmt: skip
 
 
@@ -228,7 +236,7 @@ def leave(request: PortalRequest, pk: int, question: str) -> HttpResponse:
             agreement=found, question=question, reason=form.cleaned_data["reason"],
             by=request.user.username, at=clock.now(),
         )  # fmt: skip
-        return _done(request, found, "已决定维持现状，理由已登记。")
+        return _done(request, found, "决定与理由已登记。")
 
     return _tried(request, found, f"{UNCHANGED}-{task.pk if task else 0}", form, act)
 

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
@@ -251,7 +251,10 @@ def _not_now(
 def state(request: PortalRequest, pk: int, part: str, no: str) -> HttpResponse:
     """State how a condition is met, with evidence."""
     found = _visible(request, pk)
-    row = get_object_or_404(found.requirements, part=part, no=no)
+    rows = (row for row in found.requirements.all() if (row.part, row.no) == (part, no))
+    row = next(rows, None)
+    if row is None:
+        raise Http404
     form = StatementForm(request.POST, request.FILES, row=row)
 
     def act() -> str:

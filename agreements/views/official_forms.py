@@ -1,6 +1,6 @@
 """Official forms: the list, filling in, sealing, the paper in its printed layout, reporting together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -80,14 +80,15 @@ def forms_list(request: PortalRequest) -> HttpResponse:
         return render(request, "agreements/forms.html", {"breadcrumbs": _crumbs(), "none": True})
     query, rows = _asked(request, forms, table)
     pages = pages_of(request, rows.count())
-    shown = rows[pages.first_row - 1 : pages.first_row - 1 + pages.size]
+    shown = list(rows[pages.first_row - 1 : pages.first_row - 1 + pages.size])
+    names = _names(shown)
     return render(request, "agreements/forms.html", {
         "breadcrumbs": _crumbs(), "law": law, "query": query,
         "kinds": _kinds(request, forms, law),
         "table": Table(
             id="submissions", caption="申请表", pages=pages, columns=COLUMNS,
             toolbar=[_export(request, kind) for kind in EXPORTS],
-            rows=[_row(row, forms, table) for row in shown],
+            rows=[_row(row, forms, table, names) for row in shown],
             empty_title="没有符合条件的申请表",
             empty_text="请放宽查询条件，或从上方选择一种申请表开始填写。",
         ),
@@ -96,7 +97,7 @@ def forms_list(request: PortalRequest) -> HttpResponse:
 
 COLUMNS = (
     Column(label="编号"), Column(label="申请表", wide=True), Column(label="机构", wide=True),
-    Column(label="状态"), Column(label="填表单位"), Column(label="填表人"), Column(label="进入本状态"),
+    Column(label="状态"), Column(label="填表单位", wide=True), Column(label="进入本状态"),
 )  # fmt: skip
 
 
@@ -138,7 +139,9 @@ def _kinds(
     ]  # fmt: skip
 
 
-def _row(row: FormSubmission, forms: dict[str, Form], table: Procedure) -> Row:
+def _row(
+    row: FormSubmission, forms: dict[str, Form], table: Procedure, names: Mapping[str, str]
+) -> Row:
     state, address = table.states[row.state], reverse("forms-item", args=[row.pk])
     return Row(
         key=str(row.pk), label=row.number,
@@ -146,15 +149,23 @@ def _row(row: FormSubmission, forms: dict[str, Form], table: Procedure) -> Row:
             Cell(text=row.number, url=address, code=True),
             Cell(text=forms[row.form].short if row.form in forms else row.form),
             Cell(text=row.institution.name if row.institution else "—"),
-            Cell(text=state.label, tone=tone_of(state)), Cell(text=_bureau(row)),
-            Cell(text=row.opened_by), Cell(text=row.entered_on.isoformat()),
+            Cell(text=state.label, tone=tone_of(state)),
+            Cell(text=_bureau(row, names), sub=row.opened_by),
+            Cell(text=row.entered_on.isoformat()),
         ],
         actions=[Action(label="查看" if state.final else "办理", url=address)],
     )  # fmt: skip
 
 
-def _bureau(row: FormSubmission) -> str:
-    return row.content.get("fields", {}).get("applying_bureau", "") or row.region_code
+def _bureau(row: FormSubmission, names: Mapping[str, str]) -> str:
+    """The bureau that applies, as the form names it; else that of the area."""
+    return row.content.get("fields", {}).get("applying_bureau") or names.get(row.region_code, "")
+
+
+def _names(rows: Iterable[FormSubmission]) -> dict[str, str]:
+    """Area code → its bureau, for the areas of some forms."""
+    areas = Region.objects.filter(code__in={row.region_code for row in rows})
+    return {row.code: f"{row.name}医疗保障局" for row in areas}
 
 
 def _export(request: PortalRequest, kind: str) -> Action:
@@ -193,12 +204,11 @@ def forms_export(request: PortalRequest, kind: str) -> HttpResponse:
     return _file(answer, f"申请表清单-{clock.today()}.{kind}")
 
 
-def _lines(
-    rows: Iterable[FormSubmission], forms: dict[str, Form], table: Procedure
-) -> list[list[str]]:
+def _lines(rows: list[FormSubmission], forms: dict[str, Form], table: Procedure) -> list[list[str]]:
+    names = _names(rows)
     return [
         [row.number, forms[row.form].name if row.form in forms else row.form,
-         row.institution.name if row.institution else "", _bureau(row),
+         row.institution.name if row.institution else "", _bureau(row, names),
          table.states[row.state].label, (row.content.get("seal") or {}).get("on", ""),
          (row.content.get("seal") or {}).get("by", "")]
         for row in rows
@@ -501,6 +511,7 @@ def collection(request: PortalRequest, form: str) -> HttpResponse:
     if request.method == "POST":
         return _collect(request, form)
     rows = _sealed(request, form)
+    names = _names(rows)
     may = request.user.may(APPROVE) and request.user.level == PROVINCE
     return render(request, "agreements/forms_collection.html", {
         "breadcrumbs": _crumbs({"label": f"汇总：{chosen.short}", "url": ""}), "form": chosen,
@@ -512,7 +523,7 @@ def collection(request: PortalRequest, form: str) -> HttpResponse:
             columns=[Column(label="编号"), Column(label="机构", wide=True), Column(label="填表单位"),
                      Column(label="行数", numeric=True), Column(label="盖章日"),
                      Column(label="状态")],
-            rows=[_sealed_row(row, table) for row in rows],
+            rows=[_sealed_row(row, table, names) for row in rows],
             bulk=[Action(label="汇总上报所选", value="collect")] if may else (),
             bulk_url=reverse("forms-collection", args=[form]),
             empty_title="没有已盖章的申请表", empty_text="省级审核盖章后的申请表列在这里。",
@@ -525,13 +536,14 @@ def _sealed(request: PortalRequest, form: str) -> list[FormSubmission]:
     return list(rows.filter(form=form, state__in=SEALED).order_by("-state", "pk"))
 
 
-def _sealed_row(row: FormSubmission, table: Procedure) -> Row:
+def _sealed_row(row: FormSubmission, table: Procedure, names: Mapping[str, str]) -> Row:
     address, state = reverse("forms-item", args=[row.pk]), table.states[row.state]
     return Row(
         key=str(row.pk), label=row.number,
         cells=[
             Cell(text=row.number, url=address, code=True),
-            Cell(text=row.institution.name if row.institution else "—"), Cell(text=_bureau(row)),
+            Cell(text=row.institution.name if row.institution else "—"),
+            Cell(text=_bureau(row, names)),
             Cell(text=str(len(row.content.get("rows", ())) or 1)),
             Cell(text=row.content["seal"]["on"], sub=row.content["seal"]["by"]),
             Cell(text=state.label, tone=tone_of(state)),

@@ -47,7 +47,7 @@ ACCOUNTS = (
     Account("hospital.nantong1", "hospital", "nt1"),
     Account("hospital.nantong2", "hospital", "nt2"),
     Account("hospital.wenzhou1", "hospital", "wz1"),
-    *(Account(f"hospital.wenzhou{n}", "hospital", f"wz{n}") for n in (4, 6, 7, 8, 10, 11, 13)),
+    *(Account(f"hospital.wenzhou{n}", "hospital", f"wz{n}") for n in (4, 6, 7, 8, 10, 12, 13)),
     Account("hospital.ningxia3", "hospital", "nx3"),
     Account("hospital.ningxia6", "hospital", "nx6"),
     Account("hospital.jilin1", "hospital", "jl1"),

@@ -22,14 +22,15 @@ REGION, PREFECTURE = "policy.ningxia", "policy.yinchuan"
 #: of the first batch two are open (one of them on its way to 门诊大病), one is late; two more walk
 #: with the other applications
 SIGNED = (
-    Act("qualify", "hospital", day("1125")), Act("prepare", "hospital", day("1129"), note="系统对接准备完成（示例）。"),
+    Act("qualify", "hospital", day("1125")),
+    Act("prepare", "hospital", day("1129"), note="系统对接准备完成（示例）。"),
     Act("apply_last", "hospital", day("1130")), Act("judge", "information", day("1206")),
     Act("pass_test", "information", day("1206"), note="逐项测试通过（示例）。"),
     Act("sign_institution", "hospital", day("1208")),
     Act("sign_agency", "signing_officer", day("1209")),
 )  # fmt: skip
 QUICK = (
-    Act("qualify", "hospital", day("1122")), Act("apply", "hospital", day("1123")),
+    Act("qualify", "hospital", day("1125")), Act("apply", "hospital", day("1126")),
     Act("prepare_last", "hospital", day("1201"), note="系统对接准备完成（示例）。"),
     Act("judge", "information", day("1203")),
     Act("pass_test", "information", day("1203"), note="逐项测试通过（示例）。"),
@@ -48,13 +49,12 @@ def make_waves() -> str:
     """Make the places, walk the hospitals, fill in the forms; how much of each."""
     people = {row.username: row for row in User.objects.select_related("region__parent").filter(
         username__in=[*OFFICERS.values(), REGION, PREFECTURE])}  # fmt: skip
-    made = plans.make_places(
-        who=people[REGION], on=LISTED_ON, by=REGION, at=moment(LISTED_ON)
-    )  # fmt: skip
+    plans.make_places(who=people[REGION], on=LISTED_ON, by=REGION, at=moment(LISTED_ON))
     _plan(people)
     for path, opened, major in PATHS:
         _walk(path, people, opened, major=major)
-    return f"{made.made} 家名单内医院，{len(PATHS)} 项对接，{_forms(people)} 份申请表"
+    places = WavePlace.objects.count()
+    return f"{places} 家名单内医院，{len(PATHS)} 项对接，{_forms(people)} 份申请表"
 
 
 def _walk(path: Path, people: Mapping[str, User], opened: Day | None, *, major: bool) -> None:

@@ -45,7 +45,8 @@ WHOSE = Column(label="医疗机构", wide=True)
 def registry_tabs(current: str) -> list[dict]:
     """The lists of the registry, beside each other."""
     names = (("registry-changes", "变更备案"), ("registry-mappings", "对码"),
-             ("registry-expiries", "到期提醒"), ("registry-regions", "区域与机构"))  # fmt: skip
+             ("registry-expiries", "到期提醒"), ("registry-regions", "区域与机构"),
+             ("registry-calendars", "工作日历"), ("registry-imports", "导入导出"))  # fmt: skip
     return [{"label": label, "url": reverse(name), "current": name == current}
             for name, label in names]  # fmt: skip
 

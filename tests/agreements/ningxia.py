@@ -7,16 +7,18 @@ from agreements.models import Application, WavePlace
 from agreements.onboarding import Flow
 from audit.models import Move
 from audit.procedure import PROCEDURES
+from config.demo.identity import credit_code
 from institutions.models import Institution, InstitutionFacts, PlatformConnection, Region, User
 from tests.agreements.cast import KEYS_FROM, calendar, moment
 from tests.agreements.law import document
-from tests.factories import policies, user
+from tests.factories import policies
 
 Day = dt.date
 LAW = document("ningxia")
 FLOW = Flow.read(LAW)
 TABLE = PROCEDURES["ningxia"]
 TODAY = Day(2021, 12, 20)
+OPENED = Day(2021, 11, 22)
 AREAS = {
     "640000": ("宁夏回族自治区", "province", None), "640100": ("银川市", "prefecture", "640000"),
     "640122": ("贺兰县", "county", "640100"), "640500": ("中卫市", "prefecture", "640000"),
@@ -38,11 +40,19 @@ def country(*years: int) -> dict[str, User]:
         )
     seats = {"province": "640000", "prefecture": "640100", "county": "640122", "zhongwei": "640500"}
     regions = {name: Region.objects.get(pk=code) for name, code in seats.items()}
-    return {f"policy.{name}": user("policy_staff", region) for name, region in regions.items()} | {
-        f"{role}.{name}": user(role, regions[name])
+    return {
+        f"policy.{name}": person("policy_staff", region) for name, region in regions.items()
+    } | {
+        f"{role}.{name}": person(role, regions[name])
         for role in ("information", "signing_officer", "auditor", "health_commission")
         for name in ("province", "prefecture", "county")
     }
+
+
+def person(role: str, place: Region | Institution) -> User:
+    """Somebody who never logs in by a password."""
+    where = {"institution": place} if isinstance(place, Institution) else {"region": place}
+    return User.objects.create(username=f"{role}-nx-{next(_serial)}", role=role, **where)
 
 
 def hospital(name: str, area: str = "") -> Institution:
@@ -50,11 +60,12 @@ def hospital(name: str, area: str = "") -> Institution:
     code = area or next(
         (code for start, code in PLACES.items() if name.startswith(start)), "640100"
     )
+    number = next(_serial)
     made = Institution.objects.create(
-        code=f"H{code}{next(_serial):05d}",
+        code=f"H{code}{number:05d}",
         name=name,
         region_id=code,
-        credit_code="12999999900000001D",
+        credit_code=credit_code(number),
     )
     InstitutionFacts.objects.create(
         institution=made, valid_from=Day(2019, 1, 1), recorded_at=KEYS_FROM, price_class="3",
@@ -84,7 +95,7 @@ def place(found: Institution, batch: int | None, deadline: dt.date | None) -> Wa
     )  # fmt: skip
 
 
-def standing(found: Institution, state: str, opened: dt.date = Day(2021, 11, 22)) -> Application:
+def standing(found: Institution, state: str, opened: dt.date = OPENED) -> Application:
     """An application that stands in a state without having gone there."""
     return Application.objects.create(
         number=f"NX-{next(_serial)}", institution=found, procedure="ningxia", state=state,
@@ -99,7 +110,7 @@ PATH = ("qualify", "apply", "prepare_last", "pass_test", "sign_institution", "si
 
 def live(found: Institution, on: dt.date) -> Application:
     """An application whose every needed step was taken, the last of them on a day."""
-    case = standing(found, "open", opened=min(on, Day(2021, 11, 22)))
+    case = standing(found, "open", opened=min(on, OPENED))
     Move.objects.bulk_create(
         Move(
             subject=case.subject, procedure="ningxia", step=key, label=key, target="x",

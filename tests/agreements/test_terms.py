@@ -113,6 +113,15 @@ def test_every_day_the_task_asks_tells_once_and_expires(pair, settings):
     assert tasks.watch_terms() == {"expired": 2, "asked": 0}
 
 
+def test_an_end_that_is_wanted_is_not_asked_about_again(pair):
+    main, _ = pair
+    terms.ask_for_renewals(on=DEC_20, within=60, at=at(DEC_20))
+    lifecycle.dismiss(
+        agreement=main, question="renewal", reason="机构不再续签", by="signer", at=at(DEC_20)
+    )
+    assert terms.ask_for_renewals(on=DEC_20, within=60, at=at(DEC_20)) == 0
+
+
 def test_the_service_promise_decides_how_early_it_asks(pair):
     early = dt.date(2021, 11, 1)
     assert terms.ask_for_renewals(on=early, within=59, at=at(early)) == 0

@@ -15,7 +15,7 @@ import pytest
 from django.template import engines
 from pyhanko.pdf_utils.reader import PdfFileReader
 
-from audit import pdf
+from audit import pdf, press
 from audit.clock import ZONE
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def test_nothing_is_loaded_from_outside(address, monkeypatch):
         return engines["django"].from_string('<img src="{{ address }}">').render(context)
 
     monkeypatch.setattr(pdf, "render_to_string", paper)
-    with pytest.raises(pdf.ForeignAddress):
+    with pytest.raises(press.ForeignAddress):
         pdf.render("any.html", {"address": address}, identifier=NAME, at=AT)
 
 

@@ -142,7 +142,7 @@ def take(page: Page, step: str, arrives: str, **given: str) -> None:
     """Take a step on the page of an application: open it, fill it in, send it."""
     place = page.locator(f"#step-{step}")
     if place.get_attribute("open") is None:
-        place.locator("summary").click()
+        place.locator("> summary").click()
     for name, value in given.items():
         field = page.locator(f"#{step}_{name}")
         if field.evaluate("element => element.tagName") == "SELECT":
@@ -240,7 +240,7 @@ def test_from_application_to_claim_and_suspension(
 
 def suspend(page: Page) -> None:
     """The agency suspends the main agreement; the supplementary one follows at the same moment."""
-    page.locator("#act-suspended summary").click()
+    page.locator("#act-suspended > summary").click()
     page.locator("#suspended_on").fill(SUSPENDED.isoformat())
     page.locator("#suspended_reason").fill("核查期间中止")
     page.locator("#suspended_clause").fill("定点协议第十条")

@@ -15,7 +15,7 @@ from tests.settlement.hospital import URL, Hospital, forget_databases
 
 PROBLEM = "application/problem+json"
 MADE_UP = 15  #: calls per operation
-OURS = re.compile(r"/api/v1/(claims|encounters|batches|trials|institution)")
+OURS = re.compile(r"/api/v1/(claims|encounters|batches|trials|institution|agreements|applications)")
 CLAIMS = re.compile(r"/api/v1/(claims|encounters)")
 
 
@@ -100,6 +100,6 @@ def test_calls_made_up_from_the_description_never_fail(hospital: Hospital) -> No
         operation = result.ok()
         if OURS.match(operation.path):
             seen[operation.label] = made_up(operation, claim["id"], bearer)
-    assert len(seen) == 22
+    assert len(seen) == 26
     assert 201 in seen["POST /api/v1/claims/{claim_id}/reversal"]
     assert hospital.get(URL).status_code == 200
