@@ -7,14 +7,17 @@ from django import forms
 
 from agreements.assessment import Scheme
 from agreements.forms import FILE_HELP, FILE_TYPES
-from agreements.models import Agreement, AgreementState, Assessment
-from audit.text import rate
+from agreements.models import Agreement, AgreementState, Assessment, Contract
+from agreements.terms import Advice
+from audit.text import rate, yuan
 from institutions.documents import LARGEST
 from institutions.forms import day_field
 
 NO_STATE = "none"
 REASON = AgreementState._meta.get_field("reason").max_length
 CLAUSE = AgreementState._meta.get_field("clause").max_length
+WHY = Contract._meta.get_field("reason").max_length
+LONGEST = 1024 * 1024  #: bytes of a PKCS#12 file
 REMARK = Assessment._meta.get_field("remark").max_length
 ENDS = (
     ("", "全部"), ("30", "30 日内到期"), ("60", "60 日内到期"), ("90", "90 日内到期"),
@@ -111,26 +114,76 @@ class PaperForm(Act):
         return small(self.cleaned_data["file"])
 
 
-class RenewalForm(Act):
-    """The new term: signed when, until when (the supplementary one ends with the main one)."""
+class OfferForm(Act):
+    """The new term to be signed online: until when (the supplementary one ends with the main one).
 
-    signed_on = day_field("签订日")
+    The latest assessment is shown; a renewal that it advises against says why.
+    """
+
     valid_until = day_field("新协议终止日")
     number = forms.CharField(
         label="新协议编号", required=False, max_length=60, help_text="留空由系统按序编号。"
     )
-    file = file_field("双方签署的续签协议", error_messages={"required": "请上传双方签署的文件。"})
+    reason = forms.CharField(
+        label="续签理由", required=False, max_length=WHY, widget=forms.Textarea({"rows": 2}),
+        error_messages={"required": "考核结果不建议直接续签，请写明理由。"},
+    )  # fmt: skip
 
-    def __init__(self, *args: Any, own_end: bool, **options: Any):
+    def __init__(self, *args: Any, own_end: bool, advice: Advice, **options: Any):
         super().__init__(*args, **options)
-        self.fields["signed_on"].required = True
         if own_end:
             self.fields["valid_until"].required = True
         else:
             del self.fields["valid_until"]
+        self.fields["reason"].required = advice.against
+        self.fields["reason"].help_text = _result(advice)
+
+
+def _result(advice: Advice) -> str:
+    row = advice.result
+    if row is None:
+        return "该机构没有年度考核结果。"
+    return (
+        f"{row.year}年度考核{yuan(row.total)}分，支付系数{rate(row.coefficient)}，{row.renewal}"
+        f"{'（示例参数）' if row.example else ''}。"
+    )
+
+
+class RenewalForm(OfferForm):
+    """The new term, signed on paper already."""
+
+    signed_on = day_field("签订日")
+    file = file_field("双方签署的纸质协议", error_messages={"required": "请上传双方签署的文件。"})
+    field_order = ("seen", "signed_on", "valid_until", "number", "reason", "file")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["signed_on"].required = True
 
     def clean_file(self) -> Any:
         return small(self.cleaned_data["file"])
+
+
+class KeyForm(forms.Form):
+    """A signing certificate with its key, as a licensed authority hands it out."""
+
+    file = forms.FileField(
+        label="签名证书文件", widget=forms.ClearableFileInput({"accept": ".p12,.pfx"}),
+        help_text="依法设立的电子认证服务机构颁发的 PKCS#12 文件（.p12、.pfx），不超过 1 MB。",
+        error_messages={"required": "请选择证书文件。"},
+    )  # fmt: skip
+    password = forms.CharField(
+        label="证书口令", max_length=128, strip=False,
+        widget=forms.PasswordInput({"autocomplete": "off"}),
+        help_text="口令与私钥加密保存，不在任何页面显示。",
+        error_messages={"required": "请输入证书口令。"},
+    )  # fmt: skip
+
+    def clean_file(self) -> Any:
+        file = self.cleaned_data["file"]
+        if (file.size or 0) > LONGEST:
+            raise forms.ValidationError("证书文件超过 1 MB。")
+        return file
 
 
 def small(file: Any) -> Any:

@@ -218,10 +218,14 @@ def known_result(institution: Institution, *, year: int) -> Assessment | None:
     return known_results(institution).filter(year=year).first()
 
 
-def known_results(institution: Institution) -> QuerySet[Assessment]:
-    """The results of an institution, the latest year first; corrections replace."""
-    rows = Assessment.objects.filter(institution=institution, superseded_at__isnull=True)
-    return rows.order_by("-year")
+def known_results(
+    institution: Institution, *, known_at: dt.datetime | None = None
+) -> QuerySet[Assessment]:
+    """The results of an institution as known now or at a moment, the latest year first."""
+    known = Q(superseded_at__isnull=True)
+    if known_at is not None:
+        known = (known | Q(superseded_at__gt=known_at)) & Q(recorded_at__lte=known_at)
+    return Assessment.objects.filter(known, institution=institution).order_by("-year")
 
 
 def coefficient_of(institution: Institution, *, year: int) -> int | None:

@@ -15,7 +15,7 @@ from agreements.facts import CaseError
 from agreements.gantt import Line, Span
 from agreements.models import WavePlace
 from agreements.onboarding import Flow, Step, Wave, Waves, late
-from agreements.waves import DOCKING, Progress, progress_of
+from agreements.waves import DOCKING, LISTING, Progress, progress_of
 from institutions.holidays import load_calendar
 from institutions.models import PlatformConnection, Region, User
 
@@ -60,6 +60,7 @@ class Entry:
     days_late: int
     promoter: str
     promoter_clause: str
+    lacking: tuple[str, ...] = ()  #: in words: platforms that are the condition of being listed
 
     @property
     def state(self) -> str:
@@ -145,7 +146,13 @@ class Board:
         reached = progress_of(place.institution_id for place in places)
         order = {name: number for number, name in enumerate(listed_names(waves))}
         places.sort(key=lambda row: (order.get(row.listed_name, len(order)), row.listed_name))
-        return tuple(self._entry(place, reached[place.institution_id], waves) for place in places)
+        held = self._checked(place.institution_id for place in places)
+        return tuple(
+            self._entry(
+                place, reached[place.institution_id], waves, held.get(place.institution_id, {})
+            )
+            for place in places
+        )
 
     def entry(self, pk: int) -> Entry | None:
         """One hospital's entry."""
@@ -172,13 +179,31 @@ class Board:
         held = {entry.place.listed_name for entry in self.entries}
         return [name for name in listed_names(self.waves) if name not in held]
 
-    def _entry(self, place: WavePlace, progress: Progress, waves: Waves) -> Entry:
+    def _checked(self, codes: Iterable[str]) -> dict[str, dict[str, bool]]:
+        """Institution → platform joined today → whether the agency checked it."""
+        rows = PlatformConnection.objects.known().in_force(on=self.today)
+        found: dict[str, dict[str, bool]] = {}
+        for row in rows.filter(institution__in=list(codes)):
+            found.setdefault(row.institution_id, {})[row.platform] = row.checked_at is not None
+        return found
+
+    def _lacking(self, held: Mapping[str, bool]) -> tuple[str, ...]:
+        """What a hospital lacks of the condition of being listed, in words. (二)"""
+        return tuple(
+            f"{'未核验' if row['key'] in held else '未接入'}{row['name']}"
+            for row in self.law.get("platforms", ())
+            if row.get("needed_for") == LISTING and not held.get(row["key"])
+        )
+
+    def _entry(
+        self, place: WavePlace, progress: Progress, waves: Waves, held: Mapping[str, bool]
+    ) -> Entry:
         wave = next((row for row in waves.batches if row.number == place.batch), None)
         live = progress.live_on(self.flow)
         promoter, clause = promoted_by(place, waves)
         return Entry(
             place=place, wave=wave, progress=progress, marks=self._marks(place, progress),
-            live_on=live, promoter=promoter, promoter_clause=clause,
+            live_on=live, promoter=promoter, promoter_clause=clause, lacking=self._lacking(held),
             days_late=wave.days_late(go_live=live, today=self.today) if wave else 0,
         )  # fmt: skip
 
@@ -203,13 +228,11 @@ class Board:
     def platforms(self, entry: Entry) -> list[dict[str, Any]]:
         """What the notice wants before docking, and whether the hospital shows it today."""
         rows = PlatformConnection.objects.known().in_force(on=self.today)
-        held = dict(
-            rows.filter(institution=entry.place.institution_id).values_list(
-                "platform", "valid_from"
-            )
-        )
+        held = {row.platform: row for row in rows.filter(institution=entry.place.institution_id)}
         return [
-            {"name": row["name"], "since": held.get(row["key"]), "clause": row["clause"],
+            {"name": row["name"], "clause": row["clause"],
+             "since": held[row["key"]].valid_from if row["key"] in held else None,
+             "checked": row["key"] in held and held[row["key"]].checked_at is not None,
              "docking": row.get("needed_for") == DOCKING}
             for row in self.law.get("platforms", ())
         ]  # fmt: skip
@@ -328,7 +351,7 @@ def said(entry: Entry) -> str:
 def head_of(flow: Flow) -> list[str]:
     """The columns of the file."""
     head = ["批次", "医院", "名单名称", "机构编码", "所在地", "推进单位", "时限", "状态", "上线日",
-            "超时限天数", "落后计划天数"]  # fmt: skip
+            "超时限天数", "落后计划天数", "列入条件"]  # fmt: skip
     for step in flow.steps:
         head += [f"{step.number}{step.name}·{word}" for word in ("计划开始", "计划完成", "完成日")]
     return head
@@ -344,7 +367,7 @@ def _row(batch: Batch, entry: Entry) -> list[str]:
     row = [
         batch.name, place.institution.name, place.listed_name, place.institution_id,
         place.institution.region.name, entry.promoter, _text(place.deadline), said(entry),
-        _text(entry.live_on), str(entry.days_late), str(entry.behind),
+        _text(entry.live_on), str(entry.days_late), str(entry.behind), "；".join(entry.lacking),
     ]  # fmt: skip
     for mark in entry.marks:
         row += [_text(mark.start), _text(mark.end), _text(mark.done)]
@@ -370,7 +393,7 @@ def _data(entry: Entry) -> dict[str, Any]:
         "listed_name": place.listed_name, "region": place.institution.region_id,
         "promoted_by": entry.promoter, "state": entry.state, "live_on": _text(entry.live_on),
         "days_late": entry.days_late, "days_behind_plan": entry.behind,
-        "plan_is_example": place.plan_example,
+        "plan_is_example": place.plan_example, "lacking": list(entry.lacking),
         "steps": [
             {"step": mark.step.number, "key": mark.step.key, "planned_start": _text(mark.start),
              "planned_end": _text(mark.end), "done": _text(mark.done), "state": mark.state,

@@ -244,15 +244,22 @@ def main_agreement_open(turn: Turn) -> None:
 
 
 def qualification_held(turn: Turn) -> None:
-    """One of the qualifications that the table names is registered and valid that day."""
+    """One of the qualifications that the table names is valid that day, and the agency checked it."""
     kinds = turn.procedure.data["qualifications"]
-    held = turn.case.institution.qualifications.known().in_force(on=turn.on)
-    if not held.filter(kind__in=kinds).exists():
-        names = "或".join(Qualification.Kind(kind).label for kind in kinds)
+    held = turn.case.institution.qualifications.known().in_force(on=turn.on).filter(kind__in=kinds)
+    if held.filter(checked_at__isnull=False).exists():
+        return
+    if found := held.first():
         raise Refused(
-            422, "QUALIFICATION_MISSING", f"机构档案中没有在有效期内的{names}，请先登记",
+            422, "QUALIFICATION_UNCHECKED",
+            f"{found.get_kind_display()}（{found.number}）已登记但未核验，须由经办机构核验后方可办理",
             clause=_clause(turn), field="qualifications",
         )  # fmt: skip
+    names = "或".join(Qualification.Kind(kind).label for kind in kinds)
+    raise Refused(
+        422, "QUALIFICATION_MISSING", f"机构档案中没有在有效期内的{names}，请先登记",
+        clause=_clause(turn), field="qualifications",
+    )  # fmt: skip
 
 
 def signed_by_institution(turn: Turn) -> None:

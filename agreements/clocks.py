@@ -23,7 +23,7 @@ from audit.procedure import PROCEDURES, Due, Pauses, State, at_level
 from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Region
-from pricing.policy import Policy
+from pricing.policy import Parameter, Policy
 from pricing.releases import current
 
 IMPORT = "calendar.import"
@@ -51,12 +51,19 @@ def procedures_of(region: Region, day: dt.date) -> Mapping[str, Any]:
 
 def parameter(region: Region, key: str, day: dt.date) -> int | None:
     """A whole number that the region has fixed for a day; None without one."""
-    catalogue, value = current(), None
-    for release in catalogue.parameters:
+    row = parameter_row(region, key, day)
+    value = row.value if row is not None else None
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def parameter_row(region: Region, key: str, day: dt.date) -> Parameter | None:
+    """The row of a parameter on a day, which says whether it is an example (示例)."""
+    found = None
+    for release in current().parameters:
         if release.policy.region == region.policy_region and release.covers(day):
             rows = release.policy.parameters(day, examples=settings.EXAMPLE_PARAMETERS)
-            value = rows[key].value if key in rows else value
-    return value if isinstance(value, int) and value > 0 else None
+            found = rows.get(key, found)
+    return found
 
 
 def due(case: Application, state: State, start: dt.date, pauses: Pauses) -> Due:

@@ -5,6 +5,7 @@ institution sees and moves its own applications only; the agency those of its ar
 """
 
 import datetime as dt
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from audit.procedure import (
 )
 from institutions.models import Document, Institution, User
 
+log = logging.getLogger(__name__)
 APPLY, REVIEW, TEST = "applications.apply", "applications.review", "applications.test"
 Part = Requirement.Part
 JUDGES = {Part.MATERIALS: (REVIEW, TEST), Part.ACCEPTANCE: (TEST,)}
@@ -318,7 +320,10 @@ def raise_objection(
     *, application: Application, raised_by: str, text: str, who: User, by: str, at: dt.datetime,
     on: dt.date | None = None,
 ) -> Objection:  # fmt: skip
-    """Register an objection that came in while the public notice stands."""
+    """Register an objection that came in while the public notice stands.
+
+    Name and words stay with the objection: the trail says only that there was one.
+    """
     case = _reviewed(application, who)
     day = _today(on, at)
     limit = Objection._meta.get_field("raised_by").max_length or 0
@@ -335,7 +340,7 @@ def raise_objection(
         application=case, raised_on=day, raised_by=raised_by.strip(), text=text.strip(),
         recorded_at=at, recorded_by=by,
     )  # fmt: skip
-    _event(case, "objection", by, at, {"objection": made.pk, "on": day, "text": made.text})
+    _event(case, "objection", by, at, {"objection": made.pk, "on": day})
     return made
 
 
@@ -357,9 +362,7 @@ def answer_objection(
     found.outcome = Objection.Outcome.UPHELD if upheld else Objection.Outcome.DISMISSED
     found.answer, found.decided_on, found.decided_by = answer.strip(), day, by
     found.save(update_fields=["outcome", "answer", "decided_on", "decided_by"])
-    _event(case, "objection_answer", by, at, {
-        "objection": found.pk, "outcome": found.outcome, "answer": found.answer,
-    })  # fmt: skip
+    _event(case, "objection_answer", by, at, {"objection": found.pk, "outcome": found.outcome})
     return found
 
 
@@ -398,13 +401,17 @@ def lapse_overdue(*, by: str, at: dt.datetime) -> int:
 
 
 def _lapse(case: Application, table: Procedure, step: Step, by: str, at: dt.datetime) -> bool:
-    """False when somebody moved the case at the same moment."""
+    """False when somebody moved the case at the same moment, or when it is broken (logged)."""
     try:
-        advance(
-            case=case, procedure=table, handbook=HANDBOOK, step=step.key, on=lapse_day(case),
-            version=case.version, by=by, at=at,
-        )  # fmt: skip
+        with transaction.atomic():
+            advance(
+                case=case, procedure=table, handbook=HANDBOOK, step=step.key, on=lapse_day(case),
+                version=case.version, by=by, at=at,
+            )  # fmt: skip
     except Refused:
+        return False
+    except Exception:
+        log.exception("application %s could not lapse", case.number)
         return False
     return True
 

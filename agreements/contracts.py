@@ -6,6 +6,7 @@ file is verified against the registered authority. (通医保发〔2020〕25号 
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -15,7 +16,7 @@ from agreements import clocks, lifecycle, papers, texts
 from agreements.identities import Identity, make_authority, make_identity, open_key
 from agreements.models import Agreement, Application, Contract, Signature, SigningKey
 from audit import trail
-from audit.procedure import PROCEDURES, Refused
+from audit.procedure import PROCEDURES, Procedure, Refused
 from institutions import documents
 from institutions.calendar import add_months
 from institutions.models import Document, Institution, Office
@@ -30,6 +31,36 @@ AUTHORITY = "示例签名证书颁发机构（仅供演示）"
 ONE = dt.timedelta(days=1)
 
 
+@dataclass(frozen=True)
+class Renewing:
+    """What is signed when there is no application: a new term of an agreement."""
+
+    agreement: Agreement
+
+    @property
+    def subject(self) -> str:
+        return lifecycle.subject_of(self.agreement)
+
+    @property
+    def number(self) -> str:
+        return self.agreement.number
+
+    @property
+    def institution(self) -> Institution:
+        return self.agreement.institution
+
+    @property
+    def institution_code(self) -> str:
+        return self.agreement.institution_id
+
+    @property
+    def region_code(self) -> str:
+        return self.agreement.institution.region_id
+
+
+Cause = Application | Renewing
+
+
 def make(*, application: Application, on: dt.date, by: str, at: dt.datetime) -> list[Contract]:
     """The contracts of an application in the order of signing: main before supplementary.
 
@@ -41,9 +72,9 @@ def make(*, application: Application, on: dt.date, by: str, at: dt.datetime) -> 
     made = []
     if application.includes_main and main is None:
         until = _new_term(application, rules.get("term", ""), on)
-        made.append(_write(application, rules["together"], "", until, on, by, at))
+        made.append(_written(application, rules["together"], "", until, on, by, at))
         number = made[0].number
-    made.append(_write(application, rules["kind"], number, until, on, by, at))
+    made.append(_written(application, rules["kind"], number, until, on, by, at))
     return made
 
 
@@ -53,28 +84,39 @@ def _new_term(application: Application, key: str, on: dt.date) -> dt.date | None
     return add_months(on, months) - ONE if months else None
 
 
-def _write(
+def _written(
     application: Application, kind: str, main: str, until: dt.date | None, on: dt.date, by: str,
     at: dt.datetime,
 ) -> Contract:  # fmt: skip
-    institution = application.institution
-    region = institution.region.policy_region
     procedure = PROCEDURES[application.procedure]
+    return write(
+        cause=application, kind=kind, number=papers.number_of(procedure.slug, kind, on=on),
+        main=main, valid_from=on, valid_until=until, procedure=procedure, on=on, by=by, at=at,
+    )  # fmt: skip
+
+
+def write(
+    *, cause: Cause, kind: str, number: str, main: str, valid_from: dt.date,
+    valid_until: dt.date | None, procedure: Procedure, on: dt.date, by: str, at: dt.datetime,
+    since: str = FROM_SIGNING, reason: str = "",
+) -> Contract:  # fmt: skip
+    """The region's text of a day as a PDF that waits for signatures; `since`: the beginning in words."""
+    institution = cause.institution
+    region = institution.region.policy_region
     try:
         text = texts.text_for(kind, region, on)
     except texts.NoText:
         label = Kind(kind).label
         raise Refused(409, "NO_TEXT", f"本统筹区没有在{on}有效的{label}文本，请先登记") from None
-    number = papers.number_of(procedure.slug, kind, on=on)
     office = papers.office_of(institution, Office.Kind.AGENCY)
     supplementary = kind == Kind.SUPPLEMENTARY
     term = {
-        "from": FROM_SIGNING,
-        "until": papers.written(until) if until else "双方另行约定之日",
-        "note": "本协议期限与定点协议期限一致。" if supplementary and until else "",
+        "from": since,
+        "until": papers.written(valid_until) if valid_until else "双方另行约定之日",
+        "note": "本协议期限与定点协议期限一致。" if supplementary and valid_until else "",
     }
     document = papers.keep(
-        application=application, template="reports/agreement.html", kind="contract", number=number,
+        application=cause, template="reports/agreement.html", kind="contract", number=number,
         shared=True, by=by, at=at,
         context={
             "text": text, "agency": papers.agency_party(office), "term": term,
@@ -84,23 +126,26 @@ def _write(
             if supplementary and procedure.data["contract"].get("paper") else "",
         },
         data={
-            "application": application.number, "kind": kind, "text": text.key,
+            "application": cause.number, "kind": kind, "text": text.key,
             "version": text.version, "sha256": text.sha256, "term": term, "main": main,
         },
     )  # fmt: skip
     return Contract.objects.create(
-        application=application, kind=kind, text_version=f"{text.key} {text.version}",
-        text_digest=text.sha256, number=number, valid_from=on, valid_until=until, document=document,
-        made_at=at, made_by=by,
+        application=None if isinstance(cause, Renewing) else cause,
+        agreement=cause.agreement if isinstance(cause, Renewing) else None,
+        kind=kind, text_version=f"{text.key} {text.version}", text_digest=text.sha256,
+        number=number, valid_from=valid_from, valid_until=valid_until, document=document,
+        made_at=at, made_by=by, reason=reason,
     )  # fmt: skip
 
 
-def open_contracts(application: Application) -> list[Contract]:
-    """The contracts of an application that wait for signatures, in the order of signing.
+def open_contracts(cause: Cause) -> list[Contract]:
+    """The contracts of an application or of a renewal that wait for signatures, in the order of signing.
 
     Files made anew take the place of those made before, whose signatures then count for nothing.
     """
-    rows = application.contracts.filter(complete=False).order_by("pk").select_related("document")
+    owner = cause.agreement if isinstance(cause, Renewing) else cause
+    rows = owner.contracts.filter(complete=False).order_by("pk").select_related("document")
     latest = rows.aggregate(made=Max("made_at"))["made"]
     return list(rows.filter(made_at=latest))
 
@@ -114,8 +159,8 @@ def file_of(contract: Contract) -> Document:
 # --- Signing ---
 
 
-def sign(*, application: Application, side: str, by: str, at: dt.datetime) -> list[Signature]:
-    """One side signs every contract of an application with its registered key."""
+def sign(*, application: Cause, side: str, by: str, at: dt.datetime) -> list[Signature]:
+    """One side signs every open contract with its registered key."""
     contracts = open_contracts(application)
     if not contracts:
         raise Refused(409, "NO_CONTRACT", "没有待签署的协议文件")
@@ -123,13 +168,13 @@ def sign(*, application: Application, side: str, by: str, at: dt.datetime) -> li
     return [_sign(application, contract, side, key, by, at) for contract in contracts]
 
 
-def _holder(application: Application, side: str) -> str:
+def _holder(application: Cause, side: str) -> str:
     if side == Side.INSTITUTION:
-        return application.institution_id
+        return application.institution_code
     return papers.office_of(application.institution, Office.Kind.AGENCY).region_id
 
 
-def _key_of(application: Application, side: str, on: dt.date) -> SigningKey:
+def _key_of(application: Cause, side: str, on: dt.date) -> SigningKey:
     holder = _holder(application, side)
     key = SigningKey.objects.in_force(on=on).filter(side=side, holder_code=holder).first()
     if key is None or not key.key_encrypted:
@@ -142,7 +187,7 @@ def _key_of(application: Application, side: str, on: dt.date) -> SigningKey:
 
 
 def _sign(
-    application: Application, contract: Contract, side: str, key: SigningKey, by: str,
+    application: Cause, contract: Contract, side: str, key: SigningKey, by: str,
     at: dt.datetime,
 ) -> Signature:  # fmt: skip
     from agreements.signing import sign as sign_file  # pyHanko: a second, only for who signs
@@ -172,7 +217,7 @@ def _sign(
     return signature
 
 
-def prove(application: Application, *, sides: Sequence[str] = BOTH) -> None:
+def prove(application: Cause, *, sides: Sequence[str] = BOTH) -> None:
     """Every open contract bears valid signatures of these sides, by the registered holders."""
     contracts = open_contracts(application)
     if not contracts:
@@ -185,9 +230,7 @@ def prove(application: Application, *, sides: Sequence[str] = BOTH) -> None:
             )
 
 
-def report_on(
-    application: Application, contract: Contract, *, sides: Sequence[str] = BOTH
-) -> "Report":
+def report_on(application: Cause, contract: Contract, *, sides: Sequence[str] = BOTH) -> "Report":
     """What verifying a contract's present file finds, against the registered authorities."""
     from agreements.signing import verify  # pyHanko again
 

@@ -62,6 +62,14 @@ def deliver_notice(turn: Turn) -> None:
     )  # fmt: skip
 
 
+def receive_notice(turn: Turn) -> None:
+    """The institution takes the notice from the portal itself: that day is the day of delivery."""
+    notices.deliver(
+        application=turn.case, method="portal", receipt=str(turn.who or turn.by), on=turn.on,
+        by=turn.by, at=turn.at,
+    )  # fmt: skip
+
+
 def acceptance_checklist(turn: Turn) -> None:
     """The lines that the information department tries."""
     section = turn.procedure.data["checklist"]["acceptance"]["section"]
@@ -166,9 +174,9 @@ CHECKS: Mapping[str, Check] = {
 EFFECTS: Mapping[str, Check] = {
     effect.__name__: effect
     for effect in (
-        make_notice_materials, make_notice_acceptance, deliver_notice, acceptance_checklist,
-        make_report, make_contract, sign_institution, sign_agency, conclude, record_filing,
-        register_paper, waves.take_wave_place,
+        make_notice_materials, make_notice_acceptance, deliver_notice, receive_notice,
+        acceptance_checklist, make_report, make_contract, sign_institution, sign_agency, conclude,
+        record_filing, register_paper, waves.take_wave_place,
     )
 }  # fmt: skip
 

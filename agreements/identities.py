@@ -4,22 +4,28 @@ A demonstration has an authority of its own (`make_authority`); in production th
 authority (电子签名法16) is sealed the same way. No network, no clock: days come from the caller.
 """
 
+import asyncio
 import base64
 import datetime as dt
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
+from audit import clock
 from institutions import crypto
 from institutions.refusals import Refusal, Texts
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 RSA_BITS, PUBLIC_EXPONENT = 2048, 65537
+EC_BITS = 256  #: of the shortest curve that may sign: P-256
+SIGNS_DOCUMENTS = "non_repudiation"  #: the key usage that `signing.verify` asks for
 NAME_LENGTH = 64  #: RFC 5280 A.1: characters of an organisation; for common names checked as bytes
 #: who signs an agreement: holder kind of the key, side of the signature, name of its field
 SIDES = {"agency": "经办机构", "institution": "医疗机构"}
@@ -116,6 +122,10 @@ def open_key(sealed: bytes, *, holder_code: str) -> Opened:
     """The key of `seal`; CipherError when it was changed or belongs to another holder."""
     both = crypto.decrypt(sealed, bound_to=f"signing key:{holder_code}").encode()
     password, container = map(base64.b64decode, both.split(b"\n"))
+    return _opened(container, password)
+
+
+def _opened(container: bytes, password: bytes | None) -> Opened:
     key, certificate, above = pkcs12.load_key_and_certificates(container, password)
     if certificate is None or not isinstance(key, PrivateKey):
         raise SigningError(
@@ -126,6 +136,106 @@ def open_key(sealed: bytes, *, holder_code: str) -> Opened:
             ),
         )
     return Opened(key, _pem(certificate), tuple(_pem(issuer) for issuer in above))
+
+
+# --- Certificates of a licensed authority ---
+
+
+def read_container(
+    container: bytes, password: str, *, holder_code: str, at: dt.datetime
+) -> Identity:
+    """A PKCS#12 file as its holder hands it in, sealed; SigningError when it cannot be used now.
+
+    The subject's serial number is the holder's code: by it every verification knows who signed.
+    """
+    try:
+        opened = _opened(container, password.encode() or None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as fault:
+        raise SigningError(
+            "KEY_FILE_UNREADABLE",
+            (
+                "密钥文件：不是 PKCS#12 文件，口令有误，或算法不受支持",
+                "no PKCS#12 file, wrong password, or unknown algorithm",
+            ),
+        ) from fault
+    certificate = x509.load_pem_x509_certificate(opened.certificate.encode())
+    smallest = RSA_BITS if isinstance(opened.key, rsa.RSAPrivateKey) else EC_BITS
+    if certificate.public_key() != opened.key.public_key() or opened.key.key_size < smallest:
+        raise SigningError(
+            "KEY_UNUSABLE",
+            ("密钥文件：密钥与证书不符，或密钥过短", "key and certificate differ, or a weak key"),
+        )
+    _valid_at(certificate, at)
+    code = names_of(certificate.subject)[1]
+    if code != holder_code:
+        raise SigningError(
+            "HOLDER_MISMATCH",
+            (
+                f"签名证书：主体序列号为{code or '空'}，应为{holder_code}",
+                f"the subject's serial number must be {holder_code}",
+            ),
+        )
+    return Identity(
+        subject=certificate.subject.rfc4514_string(), holder_code=holder_code,
+        certificate=opened.certificate, chain=opened.chain,
+        sealed=seal(container, password.encode(), holder_code=holder_code),
+        valid_from=certificate.not_valid_before_utc, valid_until=certificate.not_valid_after_utc,
+    )  # fmt: skip
+
+
+def read_authority(content: bytes, *, at: dt.datetime) -> x509.Certificate:
+    """The certificate (PEM) of an authority; SigningError unless it may issue certificates now."""
+    try:
+        found = x509.load_pem_x509_certificate(content)
+        constraints = found.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, x509.ExtensionNotFound) as fault:
+        raise _no_authority() from fault
+    if not constraints.ca:
+        raise _no_authority()
+    _valid_at(found, at)
+    return found
+
+
+def _no_authority() -> SigningError:
+    return SigningError(
+        "NO_AUTHORITY",
+        ("证书文件：不是颁发机构的证书（PEM）", "not the certificate of an authority (PEM)"),
+    )
+
+
+def _valid_at(certificate: x509.Certificate, at: dt.datetime) -> None:
+    since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not since <= at <= until:
+        raise SigningError(
+            "CERTIFICATE_NOT_VALID",
+            (
+                f"签名证书：不在有效期内（{clock.local(since):%Y-%m-%d} 至 {clock.local(until):%Y-%m-%d}）",
+                "the certificate is not valid now",
+            ),
+        )
+
+
+def leads_to(identity: Identity, roots: Iterable[str], *, at: dt.datetime) -> bool:
+    """Whether a certificate leads to a registered authority and may sign documents; no network."""
+    from asn1crypto import x509 as asn1_x509  # with pyHanko: a second, only for who registers
+    from pyhanko_certvalidator import CertificateValidator, ValidationContext
+    from pyhanko_certvalidator.errors import PathError, ValidationError
+
+    def load(pem: str) -> asn1_x509.Certificate:
+        whole = x509.load_pem_x509_certificate(pem.encode())
+        return asn1_x509.Certificate.load(whole.public_bytes(serialization.Encoding.DER))
+
+    context = ValidationContext(
+        trust_roots=[load(pem) for pem in roots], moment=at, allow_fetching=False
+    )
+    validator = CertificateValidator(
+        load(identity.certificate), [load(pem) for pem in identity.chain], context
+    )
+    try:
+        asyncio.run(validator.async_validate_usage({SIGNS_DOCUMENTS}))
+    except (PathError, ValidationError):
+        return False
+    return True
 
 
 def _new_key(algorithm: str) -> PrivateKey:

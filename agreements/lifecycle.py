@@ -36,6 +36,7 @@ WORDS = {"suspended": "中止", "resumed": "恢复", "terminated": "解除", "re
 DECIDE = "agreements.decide"
 TOLD = "agreements.countersign"  #: whoever signs for an institution is told of its agreements
 RENEWAL = "renewal"
+SIGNING = "renewal_signing"  #: the task of a renewal that waits for signatures
 #: question (of the policy's cascade, or about an end that is near) → title of its task
 QUESTIONS = {
     "decide_main_agreement": "补充协议已{word}，请决定定点协议是否{word}",
@@ -47,9 +48,9 @@ QUESTIONS = {
 ANSWERS = {
     "suspended": ("decide_main_agreement", "decide_supplementary_resume"),
     "resumed": ("decide_supplementary_resume",),
-    "terminated": tuple(QUESTIONS),
+    "terminated": (*QUESTIONS, SIGNING),
     "expired": ("decide_main_agreement", "decide_supplementary_resume", RENEWAL),
-    "renewed": (RENEWAL, "renew_supplementary"),
+    "renewed": (RENEWAL, "renew_supplementary", SIGNING),
 }
 DAY = dt.timedelta(days=1)
 

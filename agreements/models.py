@@ -289,6 +289,7 @@ class Contract(models.Model):
     made_at = models.DateTimeField()
     made_by = models.CharField(max_length=150)
     complete = models.BooleanField("双方已签", default=False)
+    reason = models.CharField("续签理由", max_length=200, blank=True)
 
     def __str__(self):
         return self.number

@@ -7,6 +7,8 @@ Whatever is unmet is told at once with its clause; waiting periods run from deli
 import datetime as dt
 from collections.abc import Iterator
 
+from django.db.models import Q
+
 from agreements import clocks, papers
 from agreements.models import Application, Notice, Requirement
 from audit import trail
@@ -14,6 +16,7 @@ from audit.models import Move
 from audit.procedure import PROCEDURES, Refused
 from institutions.models import Document, Office
 
+REPORT = "acceptance_report"  #: the kind of document that a test's report is
 TITLES = {Requirement.Part.MATERIALS: "材料审核", Requirement.Part.ACCEPTANCE: "测试验收"}
 
 
@@ -58,23 +61,37 @@ def make(
 def deliver(
     *, application: Application, method: str, receipt: str, on: dt.date, by: str, at: dt.datetime
 ) -> Notice:
-    """Record the delivery; from now on the institution can open the notice and its clock runs."""
+    """Record the delivery; from now on the institution can open the notice and its clock runs.
+
+    Who signed for it (`receipt`) stands with the notice only: the trail keeps no person's name.
+    """
     notice = application.notices.filter(delivered_on__isnull=True).order_by("-pk").first()
     if notice is None:
         raise Refused(409, "NOTICE_MISSING", "没有待送达的告知书")
     notice.delivered_on, notice.delivery, notice.delivered_by = on, method, by
     notice.receipt = receipt[: Notice._meta.get_field("receipt").max_length]
     notice.save(update_fields=["delivered_on", "delivery", "delivered_by", "receipt"])
-    if notice.document is not None:
-        Document.objects.filter(pk=notice.document.pk).update(institution=application.institution)
-    _event(notice, "deliver", by, at, {"on": on, "method": method, "receipt": receipt})
+    _share(notice)
+    _event(notice, "deliver", by, at, {"on": on, "method": method, "signed_for": bool(receipt)})
     return notice
+
+
+def _share(notice: Notice) -> None:
+    """The institution may open the notice and, where it tells of a test, the report behind it."""
+    case = notice.application
+    told = Q(pk=notice.document_id)
+    if notice.kind == Requirement.Part.ACCEPTANCE:
+        told |= Q(subject=case.subject, kind=REPORT)
+    Document.objects.filter(told, institution__isnull=True).update(institution=case.institution)
 
 
 def make_report(
     *, application: Application, passed: bool, on: dt.date, tester: str, by: str, at: dt.datetime
 ) -> Document:
-    """The report of an acceptance test: every line tried, its result, the conclusion."""
+    """The report of an acceptance test: every line tried, its result, the conclusion.
+
+    Of a failed test the institution sees it together with the notice, from delivery on.
+    """
     procedure = PROCEDURES[application.procedure]
     office = papers.office_of(application.institution, Office.Kind.INFORMATION)
     lines = list(application.requirements.filter(part=Requirement.Part.ACCEPTANCE))
@@ -90,8 +107,8 @@ def make_report(
     number = papers.number_of(procedure.slug, "report", on=on)
     last = papers.written(application.due) if application.due else "—"
     return papers.keep(
-        application=application, template="reports/acceptance.html", kind="acceptance_report",
-        number=number, shared=True, by=by, at=at,
+        application=application, template="reports/acceptance.html", kind=REPORT,
+        number=number, shared=passed, by=by, at=at,
         data={"application": application.number, "passed": passed, "rows": rows},
         context={
             "issuer": office.name, "institution": application.institution.name,

@@ -361,7 +361,8 @@ class Registry:
 
     def _areas(self) -> list[Region]:
         """The areas from the province down to the institution's own."""
-        areas, area = [], self.institution.region
+        areas: list[Region] = []
+        area: Region | None = self.institution.region
         while area is not None:
             areas.insert(0, area)
             area = area.parent

@@ -2,9 +2,8 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from agreements.models import Application
 from audit import clock, pdf, tasks
 from audit.procedure import PROCEDURES
 from institutions import documents
@@ -12,6 +11,19 @@ from institutions.models import Document, Institution, InstitutionFacts, Office
 
 KIND = Office.Kind
 NAMES = {KIND.AGENCY: "医疗保险服务经办机构", KIND.INFORMATION: "医疗保障信息部门"}
+
+
+class Cause(Protocol):
+    """What a paper belongs to: an application, the renewal of an agreement."""
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def region_code(self) -> str: ...
+
+    @property
+    def institution(self) -> Institution: ...
 
 
 def number_of(procedure: str, what: str, *, on: dt.date) -> str:
@@ -51,7 +63,7 @@ def institution_party(institution: Institution, *, on: dt.date) -> dict[str, str
     """The institution as agreements name it."""
     facts = facts_of(institution, on=on)
     return {
-        "name": institution.name, "internet_name": institution.internet_hospital_name,
+        "name": institution.name, "internet_name": facts.internet_hospital_name if facts else "",
         "code": institution.code, "credit_code": institution.credit_code,
         "address": facts.address if facts else "",
         "representative": facts.representative if facts else "",
@@ -64,7 +76,7 @@ def written(day: dt.date) -> str:
 
 
 def keep(
-    *, application: Application, template: str, kind: str, number: str, context: Mapping[str, Any],
+    *, application: Cause, template: str, kind: str, number: str, context: Mapping[str, Any],
     data: Mapping[str, Any], shared: bool, by: str, at: dt.datetime,
 ) -> Document:  # fmt: skip
     """Render a paper and store it with the data behind it; `shared`: the institution may open it."""

@@ -1,4 +1,5 @@
-"""The public roll of agreement institutions: search, fixed addresses by area and day, CSV, JSON.
+"""The public roll of agreement institutions: search, fixed addresses by area and day, CSV, JSON;
+public notices before signing.
 
 Nobody logs in and nothing is kept about the reader. Wenzhou's agencies publish it at once
 (温医保办〔2021〕6号 十九); the roll is made from the agreements, so no step publishes it.
@@ -12,6 +13,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from agreements.forms import PublicRollQuery
+from agreements.publicity import Announcement, announcements
 from agreements.roll import HEADS, Corrections, Entry, Roll, areas, corrections, roll
 from audit import clock
 from audit.access import public
@@ -117,6 +119,35 @@ def index_json(request: HttpRequest) -> JsonResponse:
         for one in _areas(whole, list(Region.objects.all()), today)
     ]  # fmt: skip
     return json_file({"on": today.isoformat(), "areas": body})
+
+
+@public
+@disclosed
+def notices(request: HttpRequest, form: str = "") -> HttpResponse:
+    """The public notices before signing that stand today, as page or JSON."""
+    today = clock.today()
+    found = announcements(today)
+    if form == "json":
+        return json_file({"on": today.isoformat(), "notices": [one.data for one in found]})
+    return render(request, "public/notices.html", {
+        "day": today, "total": len(found),
+        "notices": [{"notice": one, "facts": _notice_facts(one)} for one in found],
+    })  # fmt: skip
+
+
+def _notice_facts(one: Announcement) -> list[dict[str, str]]:
+    until = str(one.until or "")
+    if one.missing_year:
+        until = f"待{one.missing_year}年工作日历公布后确定"
+    return [
+        {"label": "公示事项", "value": one.subject, "sub": f"{one.document} {one.clause}"},
+        {"label": "所在区域", "value": one.place, "sub": one.area},
+        {"label": "公示起", "value": one.since.isoformat()},
+        {"label": "公示止", "value": until or "未定", "sub": "期限为示例参数" if one.example else ""},
+        {"label": "受理异议的机构", "value": one.office},
+        {"label": "电话", "value": one.phone or "未登记"},
+        {"label": "地址", "value": one.address or "未登记"},
+    ]  # fmt: skip
 
 
 @public

@@ -275,9 +275,10 @@ def _entry(
     now, agreement = rows[0], rows[0].agreement
     institution = agreement.institution
     name = facts.name if facts and facts.name else institution.name
-    names = (institution.pk, name, institution.name, institution.internet_hospital_name)
+    second = facts.internet_hospital_name if facts else ""
+    names = (institution.pk, name, institution.name, second)
     return Entry(
-        code=institution.pk, name=name, internet_hospital=institution.internet_hospital_name,
+        code=institution.pk, name=name, internet_hospital=second,
         kind=institution.kind, area=institution.region_id, place=institution.region.name,
         number=agreement.number, state=now.state, since=since, signed_on=agreement.signed_on,
         valid_from=agreement.valid_from, valid_until=agreement.valid_until, basis=basis,

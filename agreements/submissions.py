@@ -5,13 +5,13 @@ bound to their form; every look at them in clear is an event. (宁医保发〔20
 """
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from agreements import clocks, papers
@@ -52,6 +52,7 @@ APPROVED, COLLECTED = "approved", "collected"
 SEALED = (APPROVED, COLLECTED)
 PROVINCE = Region.Level.PROVINCE
 LONGEST_TITLE = 31  #: of a sheet in a workbook
+MOST = 2_000  #: forms in one file
 STYLES = (*pdf.STYLES, "css/forms_paper.css")
 
 
@@ -65,9 +66,28 @@ def procedure_of(region: Region) -> Procedure:
 
 def form_of(submission: FormSubmission) -> Form:
     """The form as the document prints it on the day when it was opened."""
-    region = Region.objects.get(pk=submission.region_code)
-    law = clocks.law_of(region, papers.today_of(submission.opened_at))
-    return forms_of(law)[submission.form]
+    return printed([submission])[submission.pk]
+
+
+def printed(rows: Sequence[FormSubmission]) -> dict[int, Form]:
+    """Each of some forms as it was printed when it was opened; every law is looked up once."""
+    regions = Region.objects.in_bulk({row.region_code for row in rows})
+    laws: dict[tuple[str, dt.date], dict[str, Form]] = {}
+    found = {}
+    for row in rows:
+        key = row.region_code, papers.today_of(row.opened_at)
+        if key not in laws:
+            laws[key] = forms_of(clocks.law_of(regions[row.region_code], key[1]))
+        found[row.pk] = laws[key][row.form]
+    return found
+
+
+def bounded(rows: QuerySet[FormSubmission]) -> list[FormSubmission]:
+    """The rows of a file; Refused when they are too many for one."""
+    found = list(rows[: MOST + 1])
+    if len(found) > MOST:
+        raise Refused(422, "EXPORT_TOO_LARGE", f"超过 {MOST:,} 份，请缩小查询范围后再导出")
+    return found
 
 
 def filled_of(submission: FormSubmission) -> Filled:
@@ -261,26 +281,31 @@ def reveal(
 ) -> Filled:
     """Everything in clear, against a reason; the look is an event."""
     case = _held(submission, who)
-    if not may_see(who, case):
+    _event(case, "reveal", by, at, {"reason": _justified([case], who, reason)})
+    return filled_of(case)
+
+
+def _justified(cases: Sequence[FormSubmission], who: User, reason: str) -> str:
+    """The reason for which restricted values are shown in clear; Refused without the right or one."""
+    if not all(may_see(who, case) for case in cases):
         raise Refused(403, "NOT_REVEALED", "您的角色不能查看完整号码")
     if not reason.strip():
         raise Refused(422, "REASON_MISSING", "请填写查看原因", field="reason")
-    _event(case, "reveal", by, at, {"reason": reason.strip()})
-    return filled_of(case)
+    return reason.strip()
 
 
 @transaction.atomic
 def official_paper(
-    *, submission: FormSubmission, who: User, by: str, at: dt.datetime
-) -> tuple[bytes, bool]:
-    """The form in its official layout, and whether it shows restricted values in clear.
-
-    In clear only the sealed form, for those who may see it; that is recorded. Others get it masked.
-    """
+    *, submission: FormSubmission, who: User, by: str, at: dt.datetime, reason: str | None = None
+) -> bytes:
+    """The form in its official layout: masked, or against a reason in clear once it is sealed."""
     case = _held(submission, who)
-    full = case.state in SEALED and may_see(who, case)
-    _event(case, "paper", by, at, {"in_clear": full})
-    return paper_of(case, in_clear=full), full
+    full = reason is not None
+    if full and case.state not in SEALED:
+        raise Refused(409, "NOT_SEALED", "申请表盖章后才能出具完整表样")
+    detail = {"reason": _justified([case], who, reason)} if reason is not None else {}
+    _event(case, "paper", by, at, {"in_clear": full, **detail})
+    return paper_of(case, in_clear=full)
 
 
 def paper_of(case: FormSubmission, *, in_clear: bool) -> bytes:
@@ -340,22 +365,21 @@ def _written(text: str) -> str:
 
 @transaction.atomic
 def workbook_of(
-    *, form: Form, submissions: Sequence[FormSubmission], who: User, by: str, at: dt.datetime
-) -> tuple[bytes, bool]:
-    """Every row of some sealed forms as one workbook of texts, and whether it is in clear.
-
-    In clear for those who may see restricted values, which is recorded; masked for others.
-    """
-    full = bool(submissions) and all(may_see(who, row) for row in submissions)
+    *, form: Form, submissions: Sequence[FormSubmission], who: User, by: str, at: dt.datetime,
+    reason: str | None = None,
+) -> bytes:  # fmt: skip
+    """Every row of some sealed forms as one workbook of texts: masked, or against a reason in clear."""
+    full = reason is not None
+    why = {"reason": _justified(submissions, who, reason)} if reason is not None else {}
     blanks = [*form.fields, *form.columns[1:]]
     head = ["编号", *(blank.label for blank in blanks), "盖章单位", "盖章日", "盖章人"]
     rows = [line for case in submissions for line in _sheet_rows(case, form, in_clear=full)]
     trail.record(
         by=by, at=at, action=f"{SUBJECT}.workbook", subject=f"forms:{form.key}",
         region_code=who.region_id or "",
-        detail={"in_clear": full, "numbers": [case.number for case in submissions]},
+        detail={"in_clear": full, "numbers": [case.number for case in submissions], **why},
     )  # fmt: skip
-    return sheets.workbook(form.short[:LONGEST_TITLE], head, rows), full
+    return sheets.workbook(form.short[:LONGEST_TITLE], head, rows)
 
 
 def _sheet_rows(case: FormSubmission, form: Form, *, in_clear: bool) -> Iterator[list[str]]:
@@ -390,18 +414,23 @@ def another_person(turn: Turn) -> None:
 
 
 def seal_form(turn: Turn) -> None:
-    """The mark of approval is set; the form is kept masked, the digest of the one in clear proves it."""
+    """The mark of approval is set and the form kept masked; a keyed hash proves what it said."""
     case: FormSubmission = turn.case
     case.content = case.content | {"seal": {
         "bureau": _bureau(case), "by": _name(turn.by), "on": papers.written(turn.on),
         "note": turn.note, "number": case.number, "at": turn.at.isoformat(),
     }}  # fmt: skip
-    whole, readable = paper_of(case, in_clear=True), paper_of(case, in_clear=False)
     case.document = documents.store(
-        content=readable, name=f"{case.number}（已遮盖）.pdf", kind="official_form", by=turn.by,
-        at=turn.at, subject=case.subject, region_code=case.region_code,
+        content=paper_of(case, in_clear=False), name=f"{case.number}（已遮盖）.pdf",
+        kind="official_form", by=turn.by, at=turn.at, subject=case.subject,
+        region_code=case.region_code,
     )  # fmt: skip
-    _event(case, "seal", turn.by, turn.at, {"sm3": hashlib.new("sm3", whole).hexdigest()})
+    _event(case, "seal", turn.by, turn.at, {"content": proof_of(case).hex()})
+
+
+def proof_of(case: FormSubmission) -> bytes:
+    """The keyed hash of everything in a form, as the trail keeps it from the seal on."""
+    return crypto.keyed_hash(SUBJECT, trail.canonical(filled_of(case).data()).decode())
 
 
 def describe(case: FormSubmission) -> str:

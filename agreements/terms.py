@@ -5,37 +5,88 @@ regulated: it is a new signature, the main agreement first (I-WZ-4).
 """
 
 import datetime as dt
+import logging
+from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from agreements import lifecycle, papers
+from agreements.assessment import known_results, scheme_of
 from agreements.lifecycle import DAY, DECIDE, GONE, OPEN, RENEWAL, Kind, State
-from agreements.models import Agreement, AgreementState
+from agreements.models import Agreement, AgreementState, Assessment, Contract
 from audit.models import Task
 from audit.procedure import PROCEDURES
 from institutions import news
 from institutions.models import Document
-from institutions.refusals import refused
+from institutions.refusals import Refusal, refused
 
+log = logging.getLogger(__name__)
 SERIES = "XQ"  #: numbers of renewals where no procedure of the area numbers its agreements
+
+
+# --- What the assessment advises (温医保办〔2021〕6号 二十一) ---
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The latest yearly result; `against`: it advises anything but what the best grade advises."""
+
+    result: Assessment | None
+    against: bool
+
+    def detail(self, reason: str) -> dict[str, object]:
+        """What the event of a renewal keeps of it."""
+        if self.result is None:
+            return {"assessment": None, "reason": reason}
+        return {
+            "assessment": self.result.pk, "year": self.result.year, "total": self.result.total,
+            "coefficient": self.result.coefficient, "advice": self.result.renewal, "reason": reason,
+        }  # fmt: skip
+
+
+def advice_on(agreement: Agreement) -> Advice:
+    """What the assessments of the institution advise; without a scheme to compare with, caution."""
+    result = known_results(agreement.institution).first()
+    if result is None:
+        return Advice(None, against=False)
+    try:
+        scheme = scheme_of(agreement.institution, year=result.year)
+    except Refusal:
+        scheme = None
+    return Advice(result, against=scheme is None or result.renewal != scheme.grades[0].renewal)
+
+
+def weighed(agreement: Agreement, reason: str) -> Advice:
+    """The advice, weighed: Refusal 422 when a renewal against it gives no reason."""
+    advice = advice_on(agreement)
+    if advice.result is not None and advice.against and not reason.strip():
+        raise refused(
+            "reason",
+            "REASON_MISSING",
+            f"{advice.result.year}年度考核结果为“{advice.result.renewal}”，续签请写明理由",
+            "the assessment advises otherwise: give a reason",
+        )
+    limit = Contract._meta.get_field("reason").max_length or 0
+    if len(reason.strip()) > limit:
+        raise refused("reason", "TOO_LONG", f"续签理由不超过{limit}字", "the reason is too long")
+    return advice
 
 
 # --- A new term ---
 
 
-@transaction.atomic
-def renew(
-    *, agreement: Agreement, signed_on: dt.date, by: str, at: dt.datetime, number: str = "",
-    valid_until: dt.date | None = None, document: Document | None = None, seen: int | None = None,
-) -> Agreement:  # fmt: skip
-    """A new term from the day after the old one ends, but not from before it was signed.
+@dataclass(frozen=True)
+class Term:
+    """The days of a new term, and the main agreement that a supplementary one ends with."""
 
-    A supplementary agreement ends with its main agreement, whatever `valid_until` says, and stands as
-    the old one stood: suspended if that was. `number` empty: the next of the series.
-    """
-    old = lifecycle.lock_family(agreement)
-    lifecycle.unchanged_since(old, seen)
+    since: dt.date
+    until: dt.date | None
+    main: Agreement | None
+
+
+def term_of(old: Agreement, *, signed_on: dt.date, valid_until: dt.date | None) -> Term:
+    """The term that follows an agreement; a supplementary one ends with its main agreement."""
     since = _first_day(old, signed_on)
     main = None
     if old.kind == Kind.SUPPLEMENTARY:
@@ -48,11 +99,30 @@ def renew(
             f"新协议终止日不得早于{since}",
             "the new term ends before it begins",
         )
-    carried = _carried(old, main, since)
+    return Term(since, valid_until, main)
+
+
+@transaction.atomic
+def renew(
+    *, agreement: Agreement, signed_on: dt.date, by: str, at: dt.datetime, number: str = "",
+    valid_until: dt.date | None = None, document: Document | None = None, seen: int | None = None,
+    reason: str = "",
+) -> Agreement:  # fmt: skip
+    """A new term from the day after the old one ends, but not from before it was signed.
+
+    A supplementary agreement ends with its main agreement, whatever `valid_until` says, and stands as
+    the old one stood: suspended if that was. `number` empty: the next of the series. `reason`: why,
+    when the latest assessment advises otherwise.
+    """
+    old = lifecycle.lock_family(agreement)
+    lifecycle.unchanged_since(old, seen)
+    term = term_of(old, signed_on=signed_on, valid_until=valid_until)
+    advice, since = weighed(old, reason), term.since
+    carried = _carried(old, term.main, since)
     lifecycle.make_room(institution=old.institution, kind=old.kind, since=since, by=by, at=at)
     renewed = Agreement.objects.create(
-        institution=old.institution, kind=old.kind, number=_number(old, number, signed_on),
-        valid_from=since, valid_until=valid_until, signed_on=signed_on, clause=old.clause,
+        institution=old.institution, kind=old.kind, number=number_of(old, number, signed_on),
+        valid_from=since, valid_until=term.until, signed_on=signed_on, clause=old.clause,
         previous=old, paper=document,
     )  # fmt: skip
     lifecycle.set_state(
@@ -60,7 +130,8 @@ def renew(
         clause=old.clause,
     )  # fmt: skip
     lifecycle.answered(old, "renewed", by=by, at=at)
-    lifecycle.record(renewed, "renewed", by, at, signed_on, {"previous": old.number})
+    detail = {"previous": old.number, **advice.detail(reason.strip())}
+    lifecycle.record(renewed, "renewed", by, at, signed_on, detail)
     if old.kind == Kind.MAIN:
         _ask_supplement(old, at)
     return renewed
@@ -113,7 +184,8 @@ def _carried(old: Agreement, main: Agreement | None, since: dt.date) -> str:
     return last.state if last else State.ACTIVE
 
 
-def _number(old: Agreement, number: str, on: dt.date) -> str:
+def number_of(old: Agreement, number: str, on: dt.date) -> str:
+    """The number of a renewal: the one given, which must be free, else the next of the series."""
     number = number.strip() or _next_number(old, on)
     limit = Agreement._meta.get_field("number").max_length or 0
     if len(number) > limit:
@@ -190,12 +262,18 @@ def ask_for_renewals(*, on: dt.date, within: int, at: dt.datetime) -> int:
 
 
 def expire_due(*, on: dt.date, by: str, at: dt.datetime) -> int:
-    """Agreements whose last day has passed are expired from the day after it; how many."""
+    """Agreements whose last day has passed are expired from the day after it; how many.
+
+    One that cannot be expired is logged and stops no other.
+    """
     gone = AgreementState.objects.known().filter(agreement=OuterRef("pk"), state__in=GONE)
     rows = Agreement.objects.filter(~Exists(gone), valid_until__lt=on, next__isnull=True)
     count = 0
     for key in list(rows.order_by("valid_until", "kind", "pk").values_list("pk", flat=True)):
-        count += _expire(key, by, at)
+        try:
+            count += _expire(key, by, at)
+        except Exception:
+            log.exception("agreement %s could not be expired", key)
     return count
 
 

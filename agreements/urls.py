@@ -3,13 +3,26 @@
 from django.urls import include, path
 
 from agreements import public
-from agreements.views import applications, handling, institutions, official_forms, waves
+from agreements.views import (
+    applications,
+    form_lists,
+    handling,
+    institutions,
+    official_forms,
+    panel,
+    waves,
+)
 
 ROLL = "public/institutions/<str:area>/"
 
 urlpatterns = [
     path("public/institutions/", public.search, name="public-institutions"),
     path("public/institutions/index.json", public.index_json, name="public-institutions-index"),
+    path("public/notices/", public.notices, name="public-notices"),
+    path(
+        "public/notices/notices.json", public.notices, {"form": "json"},
+        name="public-notices-json",
+    ),
     path(ROLL, public.area_today, name="public-institutions-area-today"),
     path(f"{ROLL}<str:on>/", public.area_roll, name="public-institutions-area"),
     path(f"{ROLL}<str:on>/institutions.csv", public.area_roll, {"form": "csv"}),
@@ -20,7 +33,7 @@ urlpatterns = [
         name="institutions-export",
     ),
     path(
-        "institutions/<str:code>/agreements/", institutions.agreement_panel, name="agreement-panel"
+        "institutions/<str:code>/agreements/", panel.agreement_panel, name="agreement-panel"
     ),
     path("", include("agreements.agreement_urls")),
     path("applications/", applications.applications, name="applications"),
@@ -53,11 +66,11 @@ urlpatterns = [
     path("waves/<int:pk>/", waves.wave, name="wave"),
     path("waves/<int:pk>/plan/", waves.wave_plan, name="wave-plan"),
     path("waves/<int:pk>/draw/", waves.wave_draw, name="wave-draw"),
-    path("forms/", official_forms.forms_list, name="forms-list"),
-    path("forms/export/<slug:kind>/", official_forms.forms_export, name="forms-export"),
+    path("forms/", form_lists.forms_list, name="forms-list"),
+    path("forms/export/<slug:kind>/", form_lists.forms_export, name="forms-export"),
     path("forms/new/<slug:form>/", official_forms.forms_new, name="forms-new"),
-    path("forms/collection/<slug:form>/", official_forms.collection, name="forms-collection"),
-    path("forms/collection/<slug:form>/file/", official_forms.collection_file, name="forms-file"),
+    path("forms/collection/<slug:form>/", form_lists.collection, name="forms-collection"),
+    path("forms/collection/<slug:form>/file/", form_lists.collection_file, name="forms-file"),
     path("forms/<int:pk>/", official_forms.form, name="forms-item"),
     path("forms/<int:pk>/content/", official_forms.content, name="forms-content"),
     path("forms/<int:pk>/steps/<slug:step>/", official_forms.take_step, name="forms-step"),

@@ -19,7 +19,7 @@ from audit.procedure import PROCEDURES, Procedure, Refused, Turn
 from institutions.holidays import load_calendar
 from institutions.models import Institution, Region
 
-DOCKING = "start_docking"
+DOCKING, LISTING = "start_docking", "listing"
 #: how a document calls a level of bureaus → how the portal does
 LEVELS = {"county": "county", "prefecture_city": "prefecture", "region": "province"}
 
@@ -55,9 +55,15 @@ def listed_as(waves: Waves, institution: Institution) -> tuple[Wave, str] | None
 
 
 def admitted(turn: Turn) -> None:
-    """Listed hospitals in their batch; others after all of them, or earlier with a reason. (四第2款)"""
+    """Listed hospitals in their batch; others after all of them, or earlier with a reason. (四第2款)
+
+    Who is not listed must meet the condition of being listed, whatever the reason. (二)
+    """
     waves, institution = waves_of(turn), turn.case.institution
-    if wave_of(waves, institution) or str(turn.facts.get("override_reason") or "").strip():
+    if wave_of(waves, institution):
+        return
+    platforms_joined(turn, LISTING)
+    if str(turn.facts.get("override_reason") or "").strip():
         return
     flow = Flow.read(clocks.law_of(institution.region, turn.on))
     if not waves.admits(institution.name, listed_all_done=all_listed_done(waves, flow)):
@@ -100,16 +106,30 @@ def take_wave_place(turn: Turn) -> None:
 
 def docking_platforms_joined(turn: Turn) -> None:
     """Supervision and prescription-review platforms are joined, data on- and offline too. (二)"""
+    platforms_joined(turn, DOCKING)
+
+
+def platforms_joined(turn: Turn, action: str) -> None:
+    """The platforms that the notice wants for an action are joined, and the agency checked it. (二)"""
     institution = turn.case.institution
     law = clocks.law_of(institution.region, turn.on)
-    joined = institution.platforms.known().in_force(on=turn.on).values_list("platform", flat=True)
-    missing = connections_missing(DOCKING, dict.fromkeys(joined, True), law=law)
+    rows = institution.platforms.known().in_force(on=turn.on)
+    checked = {row.platform: row.checked_at is not None for row in rows}
+    missing = connections_missing(
+        action, {key: True for key, sound in checked.items() if sound}, law=law
+    )
     if missing:
-        rows = {row["key"]: row for row in law["platforms"]}
-        names = "、".join(rows[key]["name"] for key in missing)
+        known = {row["key"]: row for row in law["platforms"]}
+        groups = {"尚未接入": [key for key in missing if key not in checked],
+                  "已登记但未核验": [key for key in missing if key in checked]}  # fmt: skip
+        words = [
+            f"{word}：{'、'.join(known[key]['name'] for key in keys)}"
+            for word, keys in groups.items()
+            if keys
+        ]
         raise Refused(
-            422, "PLATFORM_MISSING", f"尚未接入：{names}", field="platforms",
-            clause=f"{turn.procedure.document} {rows[missing[0]]['clause']}",
+            422, "PLATFORM_MISSING", "；".join(words), field="platforms",
+            clause=f"{turn.procedure.document} {known[missing[0]]['clause']}",
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from django.db import transaction
 
-from audit import clock, tasks, trail
+from audit import clock, tasks, trail, words
 from audit.access import Person
 from audit.models import Case, Move
 
@@ -42,7 +42,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """One input of a step, as its form shows it."""
+    """One input of a step, as its form shows it.
+
+    `personal`: about a person. Effects are given it, the trail and the moves never hold it.
+    """
 
     key: str
     label: str
@@ -50,6 +53,7 @@ class Ask:
     required: bool = True
     help: str = ""
     choices: tuple[tuple[str, str], ...] = ()
+    personal: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class State:
     """Where a case stands and who holds it there (`holder`: a permission; empty at the end).
 
     `within` names the clock that runs (a key of the policy's procedures), `stops` one that stands still.
+    `waits`: that clock is a time that must pass (公示期), not one to act in: nobody is ever late.
     `level`: the lowest level of the office that holds it (宁医保发〔2021〕152号 附件2 六: prefecture).
     """
 
@@ -70,6 +75,7 @@ class State:
     level: str = ""
     clause: str = ""
     phase: str = ""
+    waits: bool = False
 
     @property
     def final(self) -> bool:
@@ -162,6 +168,12 @@ class Turn:
     facts: Mapping[str, Any] = field(default_factory=dict)
     who: Person | None = None
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The inputs that moves and events may keep for ever: none of a person."""
+        personal = {ask.key for ask in self.step.asks if ask.personal}
+        return {key: value for key, value in self.facts.items() if key not in personal}
+
 
 Pauses = Sequence[tuple[dt.date, dt.date | None]]
 
@@ -229,6 +241,8 @@ def _ask(name: str, key: str, row: Mapping[str, Any]) -> Ask:
     ask = _made(Ask, {**row, "key": key, "choices": choices}, f"{name}.asks.{key}")
     if ask.kind not in KINDS:
         raise ProcedureError(f"{name}.asks.{key}：没有{ask.kind}这一类输入")
+    if ask.personal and ask.key == "note":
+        raise ProcedureError(f"{name}.asks.note：办理意见全程留痕，不能是个人信息")
     return ask
 
 
@@ -408,11 +422,12 @@ def _complete(turn: Turn) -> None:
 
 def _move(turn: Turn) -> Move:
     case, step = turn.case, turn.step
-    due = case.due if case.version and not case.stopped else None
+    waits = case.version and turn.procedure.states[case.state].waits
+    due = case.due if case.version and not case.stopped and not waits else None
     return Move.objects.create(
         subject=case.subject, procedure=turn.procedure.slug, step=step.key, label=step.label,
         source="" if step.key == "open" else case.state, target=step.target, on=turn.on, at=turn.at,
-        by=turn.by, note=turn.note, facts=turn.facts,
+        by=turn.by, note=turn.note, facts=turn.recorded,
         clause=f"{turn.procedure.document} {step.clause}".strip() if step.clause else "",
         due=due, on_time=None if due is None else turn.on <= due,
         region_code=case.region_code, institution_code=case.institution_code,
@@ -432,7 +447,7 @@ def _arrive(turn: Turn, handbook: Handbook) -> None:
         by=turn.by, at=turn.at, action=f"{turn.procedure.subject}.{turn.step.key}", subject=case.subject,
         region_code=case.region_code, institution_code=case.institution_code,
         detail={"from": before, "to": state.key, "on": turn.on, "note": turn.note,
-                "due": case.due, "clause": turn.step.clause, "facts": turn.facts},
+                "due": case.due, "clause": turn.step.clause, "facts": turn.recorded},
     )  # fmt: skip
 
 
@@ -483,7 +498,9 @@ def _hand_over(
         subject=case.subject, by=by, at=at, permission=state.holder,
         title=f"{handbook.describe(case)}：{state.todo or state.label}",
         region_code=at_level(case.region_code, state.level), institution_code=case.institution_code,
-        procedure=procedure.slug, status=state.label, url=handbook.place(case), due=case.due,
+        procedure=procedure.slug, url=handbook.place(case),
+        status=f"{state.label}（至{case.due}）" if state.waits and case.due else state.label,
+        due=None if state.waits else case.due,
         due_unknown=case.due_unknown, stopped=case.stopped,
         clause=f"{procedure.document} {case.due_clause or state.clause}".strip()
         if case.due_clause or state.clause else "",
@@ -505,6 +522,8 @@ def register(folder: Path) -> tuple[Procedure, ...]:
     """Read every table of a folder; apps call this once when they are ready."""
     found = tuple(load(path) for path in sorted(folder.glob("*.yaml")))
     PROCEDURES.update({procedure.slug: procedure for procedure in found})
+    for procedure in found:
+        words.ACTS.update({f"{procedure.subject}.{s.key}": s.label for s in procedure.steps})
     return found
 
 
@@ -513,8 +532,8 @@ def diagram(procedure: Procedure) -> str:
     lines = ["stateDiagram-v2", f"    [*] --> {procedure.first.key}"]
     lines += [f"    {state.key} : {state.label}" for state in procedure.states.values()]
     for step in procedure.steps:
-        words = step.label + ("（自动）" if step.automatic else "")
-        lines += [f"    {source} --> {step.target} : {words}" for source in step.source]
+        label = step.label + ("（自动）" if step.automatic else "")
+        lines += [f"    {source} --> {step.target} : {label}" for source in step.source]
     lines += [f"    {state.key} --> [*]" for state in procedure.states.values() if state.final]
     return "\n".join(lines)
 

@@ -65,7 +65,7 @@ ROLES: dict[str, Role] = {
         "医院医保办", HOSPITAL,
         "workbench.view claims.view claims.reverse institutions.view prices.view trials.run "
         f"batches.view batches.run {SEE_AGREEMENTS} applications.apply agreements.countersign "
-        "registry.file accounts.reveal",
+        "registry.file accounts.reveal waves.view",
         scope="institution",
     ),
     "health_commission": _role(

@@ -73,7 +73,7 @@ def manage(*arguments: str) -> None:
 
 
 def prepare(*, embedded: bool) -> None:
-    """Migrates, collects static files, loads policies and demonstration data where they changed."""
+    """Migrates, collects static files, loads regions, policies and demonstration data where they changed."""
     packages = ROOT / "requirements.txt"
     # A new cluster under an old address is a new database; a server elsewhere is always asked.
     cluster = VAR_DIR / "postgres" / "PG_VERSION"
@@ -92,8 +92,14 @@ def prepare(*, embedded: bool) -> None:
             ["collectstatic", "--noinput", "-v0"],
         ),
         "policies": (
-            fingerprint((ROOT / "pricing" / "policies").glob("*.yaml"), database),
-            ["load_policies"],
+            fingerprint(
+                [
+                    ROOT / "institutions" / "regions.yaml",
+                    *(ROOT / "pricing/policies").glob("*.yaml"),
+                ],
+                database,
+            ),
+            ["prepare"],
         ),
         "demo": (
             fingerprint([], os.environ["DATABASE_URL"] if not embedded else database),

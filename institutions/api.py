@@ -44,7 +44,8 @@ LIVE = ("submitted", "returned", "approved")
 FLAG = or_null(BOOL)
 SPAN = {"valid_from": DAY, "valid_until": or_null(DAY)}
 FACTS = record(
-    **SPAN, name=TEXT, price_class=TEXT, hospital_grade=TEXT, ownership=TEXT, nonprofit=BOOL,
+    **SPAN, name=TEXT, internet_hospital_name=TEXT, price_class=TEXT, hospital_grade=TEXT,
+    ownership=TEXT, nonprofit=BOOL,
     physical_nonprofit=FLAG, representative=TEXT, address=TEXT, filed_on=or_null(DAY),
     online_settlement=BOOL, offline_departments=listed(TEXT), internet_departments=listed(TEXT),
 )  # fmt: skip
@@ -108,7 +109,7 @@ def _institution(found: Institution, on: dt.date) -> dict[str, Any]:
     platforms = found.platforms.known().in_force(on=on).order_by("platform")
     return {
         "code": found.code, "kind": found.kind, "name": found.name, "aliases": found.aliases,
-        "internet_hospital_name": found.internet_hospital_name,
+        "internet_hospital_name": facts.internet_hospital_name if facts else "",
         "region": {"code": found.region_id, "name": found.region.name},
         "credit_code": found.credit_code, "tier": found.tier, "parent": found.parent_id,
         "on": on.isoformat(), "facts": _facts(facts, found) if facts else None,

@@ -117,6 +117,13 @@ def end_delegation(*, delegation: Delegation, who: User, by: str, at: dt.datetim
     _record(row, "end", by=by, at=at)
 
 
+def office_of(user: User) -> QuerySet[User]:
+    """Everybody of a person's office, the person included."""
+    return User.objects.filter(
+        is_active=True, region=user.region_id, institution=user.institution_id
+    ).order_by("username")  # fmt: skip
+
+
 def colleagues(user: User) -> QuerySet[User]:
     """Who can take over a person's tasks: the same role in the same office."""
     return User.objects.filter(

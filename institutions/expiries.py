@@ -1,10 +1,11 @@
-"""What ends soon: qualifications, protection reports, licences, agreements, mappings, freezes.
+"""What ends soon or does not count: qualifications, licences, agreements, mappings, freezes.
 
 How early a warning comes is our own promise of service (`settings.REGISTRY_WARN_DAYS`), not law.
 (等级保护材料: 通医保发〔2020〕25号 三（四）)
 """
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from audit.models import Task
 from audit.procedure import Refused
 from institutions.commands.cases import take_step
 from institutions.commands.records import MLPS
-from institutions.law import law_for
+from institutions.law import law_for, law_in
 from institutions.models import (
     CodeMapping,
     Institution,
@@ -27,38 +28,45 @@ from institutions.models import (
     Physician,
     PhysicianAgreement,
     Qualification,
+    Region,
 )
 
 PROCEDURE = "expiry"
+log = logging.getLogger(__name__)
 HOLDERS = ("registry.file", "registry.maintain")  #: the institution and the agency
 
 
 @dataclass(frozen=True)
 class Expiry:
-    """Something of an institution that ends: `subject` is what its tasks are called by."""
+    """Something of an institution that ends: `subject` is what its tasks are called by.
+
+    `until` None: it counts for nothing now, for the reason that `fault` says.
+    """
 
     subject: str
     kind: str
     label: str
-    until: dt.date
+    until: dt.date | None
     institution: Institution
     tab: str
     clause: str = ""
+    fault: str = ""
 
     def url(self) -> str:
         """The part of the institution's file where it is renewed."""
         return f"{reverse('institution', args=[self.institution.code])}?tab={self.tab}"
 
-    def days_left(self, on: dt.date) -> int:
-        return (self.until - on).days
+    def days_left(self, on: dt.date) -> int | None:
+        """Days until the last one; None for what does not count at all."""
+        return None if self.until is None else (self.until - on).days
 
 
 def ending(
     *, on: dt.date, days: int, institutions: InstitutionQuerySet | None = None
 ) -> list[Expiry]:
-    """What ends within some days of a day or has ended and was not renewed, soonest first."""
+    """What counts for nothing; what ends within some days or has ended and was not renewed."""
     last = on + dt.timedelta(days=days)
-    parts = (_qualifications(last, on), _licences(last), _agreements(last), _mappings(last),
+    parts = (_too_low(on), _qualifications(last, on), _licences(last), _agreements(last), _mappings(last),
              _freezes(on, last))  # fmt: skip
     found: list[Expiry] = []
     for part in parts:
@@ -66,7 +74,7 @@ def ending(
         if institutions is not None:
             rows = rows.filter(**{f"{part.place}__in": institutions})
         found += (part.build(row) for row in rows)
-    return sorted(found, key=lambda entry: (entry.until, entry.subject))
+    return sorted(found, key=lambda entry: (entry.until or dt.date.min, entry.subject))
 
 
 class Part(NamedTuple):
@@ -75,6 +83,32 @@ class Part(NamedTuple):
     rows: models.QuerySet
     place: str
     build: Callable[[Any], Expiry]
+
+
+def _too_low(on: dt.date) -> Part:
+    """Protection evidence below the level that the law asks, where none of the level is held."""
+    regions = Region.objects.exclude(policy_region="").values_list("policy_region", flat=True)
+    laws = {name: law_in(name, on=on) for name in regions.distinct().order_by("policy_region")}
+    evidence = Qualification.objects.known().in_force(on=on).filter(kind__in=MLPS)
+    rows = Qualification.objects.none()
+    for name, law in laws.items():
+        if law.too_low:
+            better = evidence.filter(institution=OuterRef("institution"), kind=OuterRef("kind"))
+            rows |= evidence.filter(
+                ~Exists(better.exclude(level__in=law.too_low)), level__in=law.too_low,
+                institution__kind=Institution.Kind.MEDICAL,
+                institution__region__policy_region=name,
+            )  # fmt: skip
+
+    def build(row: Qualification) -> Expiry:
+        law = laws[row.institution.region.policy_region]
+        return Expiry(
+            f"protection:{row.pk}", "等级保护",
+            f"{row.get_kind_display()}（{row.number}）为{row.level}，须为{law.level_asked}",
+            None, row.institution, "qualifications", law.protection_clause, "级别不足",
+        )  # fmt: skip
+
+    return Part(rows, "institution", build)
 
 
 def _qualifications(last: dt.date, on: dt.date) -> Part:
@@ -162,7 +196,8 @@ def _tell(entry: Expiry, open_ones: Iterable[tuple], at: dt.datetime) -> int:
             continue
         tasks.open_task(
             subject=entry.subject, permission=permission, at=at, procedure=PROCEDURE,
-            title=f"{entry.institution}{entry.kind}到期：{entry.label}"[:200], status="将到期",
+            title=f"{entry.institution}{entry.kind}{entry.fault or '到期'}：{entry.label}"[:200],
+            status=entry.fault or "将到期",
             region_code=entry.institution.region_id, institution_code=entry.institution.code,
             due=entry.until, url=entry.url(), clause=entry.clause,
         )  # fmt: skip
@@ -171,14 +206,18 @@ def _tell(entry: Expiry, open_ones: Iterable[tuple], at: dt.datetime) -> int:
 
 
 def _expire_mappings(on: dt.date, by: str, at: dt.datetime) -> int:
+    """How many ended by their table; one that cannot be moved is logged and stops no other."""
     count = 0
     rows: Iterator[CodeMapping] = CodeMapping.objects.filter(
         state="approved", valid_until__lt=on, entered_on__lte=on
     ).iterator()
     for row in rows:
         try:
-            take_step(case=row, step="expire", who=None, by=by, at=at, on=on)
+            with transaction.atomic():
+                take_step(case=row, step="expire", who=None, by=by, at=at, on=on)
             count += 1
         except Refused:  # ended by hand in the meantime
             continue
+        except Exception:
+            log.exception("mapping %s cannot be ended", row.pk)
     return count

@@ -65,15 +65,23 @@ class AssignForm(forms.Form):
 
 
 class DelegationForm(forms.Form):
-    """Who does my tasks, from when until when."""
+    """Who does my tasks (an overseer: also an absent colleague's), from when until when."""
 
+    giver = forms.ModelChoiceField(queryset=User.objects.none(), label="委托人", required=False)
     taker = forms.ModelChoiceField(queryset=User.objects.none(), label="受托人")
     valid_from = day_field("自")
     valid_until = day_field("至")
     reason = forms.CharField(label="事由", required=False, max_length=200)
 
-    def __init__(self, data: Any, *, people: Any, today: dt.date) -> None:
+    def __init__(self, data: Any, *, people: Any, givers: Any, today: dt.date) -> None:
         super().__init__(data, initial={"valid_from": today})
+        if givers is None:
+            del self.fields["giver"]
+        else:
+            self.fields["giver"] = PersonField(
+                queryset=givers, label="委托人", required=False, empty_label="本人",
+                help_text="同事不在岗时，督办人员可代其登记；受托人须与其同岗位",
+            )  # fmt: skip
         self.fields["taker"] = PersonField(
             queryset=people, label="受托人", empty_label="请选择同岗位的同事"
         )

@@ -137,16 +137,19 @@ def _assign(request: PortalRequest, keys: list[int]) -> HttpResponse:
 def delegations(request: PortalRequest) -> HttpResponse:
     """Who does my tasks while I am away, whose I do."""
     user, status = request.user, 200
+    people = duties.colleagues(user)
+    givers = duties.office_of(user) if user.may(OVERSEE) else None
     form = DelegationForm(
         request.POST if request.method == "POST" else None,
-        people=duties.colleagues(user).select_related("region", "institution"),
-        today=clock.today(),
-    )
+        people=(people if givers is None else givers).select_related("region", "institution"),
+        givers=givers, today=clock.today(),
+    )  # fmt: skip
     if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
         try:
             duties.delegate(
-                giver=user, who=user, by=user.username, at=clock.now(), on=clock.today(),
-                **form.cleaned_data,
+                giver=given.pop("giver", None) or user, who=user, by=user.username,
+                at=clock.now(), on=clock.today(), **given,
             )  # fmt: skip
         except Refusal as refusal:
             form.add_error(None, f"{refusal.detail[0]}。")
@@ -155,11 +158,13 @@ def delegations(request: PortalRequest) -> HttpResponse:
             messages.success(request, "委托已登记，受托人已收到通知。")
             return redirect("delegations")
     rows = Delegation.objects.select_related("giver", "taker").order_by("-valid_from", "-pk")
+    theirs = rows.none() if givers is None else rows.filter(giver__in=givers).exclude(giver=user)
     return render(request, "inbox/delegations.html", {
         "breadcrumbs": [*CRUMBS, HERE, {"label": "委托", "url": ""}], "form": form,
         "given": [_delegation(row) for row in rows.filter(giver=user)[:MANY]],
         "taken": [_delegation(row) for row in rows.filter(taker=user)[:MANY]],
-        "alone": not duties.colleagues(user).exists(),
+        "theirs": [_delegation(row) for row in theirs[:MANY]],
+        "alone": givers is None and not people.exists(),
     }, status=status if form.is_valid() or not form.errors or status != 200 else 422)  # fmt: skip
 
 
@@ -167,7 +172,10 @@ def delegations(request: PortalRequest) -> HttpResponse:
 @require_POST
 def end_delegation(request: PortalRequest, pk: int) -> HttpResponse:
     """Take the work back before the last day."""
-    row = get_object_or_404(Delegation, pk=pk, giver=request.user)
+    mine = Delegation.objects.filter(giver=request.user)
+    if request.user.may(OVERSEE):
+        mine |= Delegation.objects.filter(giver__in=duties.office_of(request.user))
+    row = get_object_or_404(mine, pk=pk)
     try:
         duties.end_delegation(
             delegation=row, who=request.user, by=request.user.username, at=clock.now()

@@ -9,6 +9,9 @@ from django.utils.module_loading import import_string
 
 from institutions.models import Institution
 
+#: GB/T 22240 等级保护, from the lowest to the highest
+LEVELS = ("第一级", "第二级", "第三级", "第四级", "第五级")
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -38,7 +41,22 @@ class RegistryLaw:
     protection_clause: str = ""
     knows: Callable[[str, str], bool | None] = _unknown
 
+    @property
+    def too_low(self) -> tuple[str, ...]:
+        """Levels of protection evidence that do not count here."""
+        return LEVELS[: (self.protection_level or 1) - 1]
+
+    @property
+    def level_asked(self) -> str:
+        """The level of protection that is asked, in words; empty where none is."""
+        return LEVELS[self.protection_level - 1] if self.protection_level else ""
+
 
 def law_for(institution: Institution, *, on: dt.date) -> RegistryLaw:
     """The registry's law at an institution on a day (`settings.REGISTRY_LAW` names the callable)."""
-    return import_string(settings.REGISTRY_LAW)(institution.region.policy_region, on)
+    return law_in(institution.region.policy_region, on=on)
+
+
+def law_in(policy_region: str, *, on: dt.date) -> RegistryLaw:
+    """The registry's law of a policy region on a day."""
+    return import_string(settings.REGISTRY_LAW)(policy_region, on)

@@ -237,7 +237,7 @@ class Institution(models.Model):
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.MEDICAL)
     name = models.CharField(max_length=120)
     aliases = ArrayField(models.CharField(max_length=120), default=list, blank=True)
-    internet_hospital_name = models.CharField(max_length=160, blank=True)
+    internet_hospital_name = models.CharField(max_length=160, blank=True)  #: today's, of the facts
     region = models.ForeignKey(Region, models.PROTECT)
     credit_code = models.CharField(max_length=18, blank=True)
     tier = models.CharField(max_length=20, blank=True)
@@ -274,6 +274,7 @@ class InstitutionFacts(models.Model):
     superseded_at = models.DateTimeField(null=True, blank=True)
     #: the name of that span where it differs from today's
     name = models.CharField("机构名称", max_length=120, blank=True)
+    internet_hospital_name = models.CharField("互联网医院名称", max_length=160, blank=True)
     price_class = models.CharField("价格类别", max_length=2, blank=True)
     hospital_grade = models.CharField("等级", max_length=10, blank=True)
     ownership = models.CharField(max_length=8, choices=Ownership)
@@ -319,7 +320,7 @@ class DocumentQuerySet(models.QuerySet):
 class PhysicianQuerySet(models.QuerySet):
     def of(self, institution, *, on):
         """The physicians of an institution, each with `titles_on`: the title of a day."""
-        titles = PhysicianTitle.objects.in_force(on=on)
+        titles = PhysicianTitle.objects.counted().in_force(on=on)
         return (
             self.filter(institution=institution)
             .prefetch_related(models.Prefetch("titles", titles, to_attr="titles_on"))
@@ -328,7 +329,11 @@ class PhysicianQuerySet(models.QuerySet):
 
 
 class Physician(models.Model):
-    """A physician or pharmacist of the register; the title is dated, experience counts from a day."""
+    """A physician or pharmacist of the register; the title is dated, experience counts from a day.
+
+    `institution`, `joined_on`, `left_on` are the last post (`joined_on` empty: since ever), `posts`
+    the earlier ones. What an institution says itself counts from `checked_at` on.
+    """
 
     class Kind(models.TextChoices):
         PHYSICIAN = "physician", "医师"
@@ -345,7 +350,11 @@ class Physician(models.Model):
     licence_until = models.DateField("执业证书有效期至", null=True, blank=True)
     registered_area = models.CharField("执业注册地", max_length=6, blank=True)
     independent_since = models.DateField("独立临床工作起始日")
+    joined_on = models.DateField("到岗日", null=True, blank=True)
     left_on = models.DateField("离职日", null=True, blank=True)
+    recorded_by = models.CharField(max_length=150, blank=True)
+    checked_at = models.DateTimeField("核验时间", null=True, blank=True)
+    checked_by = models.CharField(max_length=150, blank=True)
     is_demo = models.BooleanField(default=False)
 
     objects = PhysicianQuerySet.as_manager()
@@ -356,7 +365,43 @@ class Physician(models.Model):
         return self.name
 
 
+class Post(models.Model):
+    """An earlier post of a practitioner; `checked_at` is that of the registration there."""
+
+    physician = models.ForeignKey(Physician, models.PROTECT, related_name="posts")
+    institution = models.ForeignKey(Institution, models.PROTECT, related_name="former_posts")
+    valid_from = models.DateField(null=True, blank=True)
+    valid_until = models.DateField()
+    checked_at = models.DateTimeField(null=True, blank=True)
+    checked_by = models.CharField(max_length=150, blank=True)
+    recorded_at = models.DateTimeField()
+    recorded_by = models.CharField(max_length=150)
+
+    objects = DatedQuerySet.as_manager()
+
+    class Meta:
+        constraints = (no_overlap("post_no_overlap", "physician"),)
+
+    def __str__(self):
+        return f"{self.physician_id} {self.institution_id}"
+
+
+class TitleQuerySet(FactsQuerySet):
+    def counted(self):
+        """Titles that count: checked by the agency and not replaced since."""
+        return self.known().filter(checked_at__isnull=False)
+
+    def proposed(self):
+        """Titles that an institution filed and that wait for the agency's check."""
+        return self.known().filter(checked_at__isnull=True)
+
+
 class PhysicianTitle(models.Model):
+    """A title in two times: in which days it holds, and since when (and until when) it was known.
+
+    It counts from `checked_at` on; what an institution proposes does not count before.
+    """
+
     class Title(models.TextChoices):
         RESIDENT = "resident_doctor", "住院医师"
         ATTENDING = "attending", "主治医师"
@@ -372,11 +417,22 @@ class PhysicianTitle(models.Model):
     title = models.CharField(max_length=30, choices=Title)
     valid_from = models.DateField()
     valid_until = models.DateField(null=True, blank=True)
+    recorded_at = models.DateTimeField()
+    recorded_by = models.CharField(max_length=150)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField("核验时间", null=True, blank=True)
+    checked_by = models.CharField(max_length=150, blank=True)
 
-    objects = DatedQuerySet.as_manager()
+    objects = TitleQuerySet.as_manager()
 
     class Meta:
-        constraints = (no_overlap("physician_title_no_overlap", "physician"),)
+        constraints = (
+            no_overlap(
+                "physician_title_no_overlap",
+                "physician",
+                condition=Q(superseded_at__isnull=True, checked_at__isnull=False),
+            ),
+        )
 
     def __str__(self):
         return self.get_title_display()

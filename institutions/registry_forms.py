@@ -1,5 +1,6 @@
 """Forms of the registry: one per command; what is wrong in law, the command says."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -7,8 +8,10 @@ from django.core.files.uploadedfile import UploadedFile
 
 from audit.procedure import Step
 from institutions.commands.facts import FIELDS
+from institutions.commands.identity import IDENTITY, TIERS
 from institutions.documents import LARGEST
 from institutions.forms import CLASSES
+from institutions.law import LEVELS
 from institutions.models import (
     Change,
     CodeMapping,
@@ -23,14 +26,6 @@ MEGABYTE = 1024 * 1024
 MOST_FILES = 10
 FILE_TYPES = ".pdf,.jpg,.jpeg,.png,.xlsx"
 FILE_HELP = f"PDF、JPG、PNG 或 XLSX，不超过 {LARGEST // MEGABYTE} MB"
-TIERS = {
-    "provincial": "省级",
-    "municipal": "市级",
-    "county": "县级",
-    "township": "乡镇",
-    "community": "社区",
-}
-LEVELS = ("第一级", "第二级", "第三级", "第四级", "第五级")  #: GB/T 22240 等级保护
 YES_NO = (("", "请选择"), ("yes", "是"), ("no", "否"))
 CHOOSE = ("", "请选择")
 
@@ -128,6 +123,7 @@ class FactFields(forms.Form):
     """The facts of a span of days."""
 
     name = _text("机构名称", 120, required=False, help_text="只在更名时填写；原名称自动保留为别名")
+    internet_hospital_name = _text("互联网医院名称", 160, required=False, help_text="第二名称")
     price_class = forms.ChoiceField(
         label="价格类别", required=False, choices=[CHOOSE, *CLASSES.items()],
         help_text="收费目录的类别，不是医院等级；药店和物流企业不填",
@@ -194,7 +190,6 @@ class RegisterInstitution(FactFields):
     region = forms.ChoiceField(label="所在区域")
     credit_code = _text("统一社会信用代码", 18, required=False, help_text="18 位，登记时校验")
     tier = forms.ChoiceField(label="层级", required=False, choices=[("", "不适用"), *TIERS.items()])
-    internet_hospital_name = _text("互联网医院名称", 160, required=False, help_text="第二名称")
     aliases = _text("别名", 300, required=False, help_text="以顿号分隔")
     parent = _text("实体医疗机构编码", 12, required=False, help_text="单独登记的互联网医院才填写")
     valid_from = _date("登记生效日")
@@ -211,6 +206,48 @@ class RegisterInstitution(FactFields):
             label="所在区域", choices=[CHOOSE, *((row.code, row.name) for row in regions)]
         )
         self.order_fields(self.field_order)
+
+
+class IdentityForm(forms.Form):
+    """What was registered wrongly of the identity; `seen` is what the person saw."""
+
+    credit_code = _text("统一社会信用代码", 18, required=False, help_text="18 位，按 GB 32100 校验")
+    tier = forms.ChoiceField(label="层级", required=False, choices=[("", "不适用"), *TIERS.items()])
+    aliases = _text("别名", 600, required=False, help_text="以顿号分隔")
+    parent = _text("实体医疗机构编码", 12, required=False, help_text="留空：本机构即实体机构")
+    source = _text("更正依据", 120, help_text="证照或文号")
+    reason = _text("更正原因", 200, help_text="更正前后的内容记入全程留痕")
+    seen = forms.CharField(widget=forms.HiddenInput, required=False, max_length=1000)
+
+    def values(self) -> dict[str, Any]:
+        """What was changed; aliases as a list."""
+        given = {key: self.cleaned_data[key] for key in IDENTITY if key in self.changed_data}
+        if "aliases" in given:
+            given["aliases"] = given["aliases"].replace("，", "、").split("、")
+        return given
+
+
+class FreezeForm(forms.Form):
+    """Nothing is paid from a day on."""
+
+    on = _date("自哪一日起暂停")
+    until = _date("至", required=False, help_text="留空：直至登记恢复拨付")
+    reason = _text("原因", 200, help_text="机构在档案和批量结算页面可见")
+
+
+class UnfreezeForm(forms.Form):
+    """Payments go on again."""
+
+    on = _date("自哪一日起恢复")
+    reason = _text("原因", 200)
+
+
+class OfficeForm(forms.Form):
+    """An authority of a region."""
+
+    name = _text("名称", 120)
+    address = _text("地址", 200, required=False, help_text="告知书和协议上载明的办公地址")
+    phone = _text("办公电话", 40, required=False, help_text="对外公开的办公电话")
 
 
 # --- Records of an institution ---
@@ -271,6 +308,43 @@ class PractitionerForm(forms.Form):
         label="职称", required=False, choices=[("", "无"), *PhysicianTitle.Title.choices]
     )
     title_since = _date("职称起算日", required=False)
+    joined_on = _date("到岗日", required=False, help_text="从其他机构调入或离职后返回的必填")
+
+
+class CorrectPractitioner(forms.Form):
+    """What was registered wrongly of a practitioner, with the reason."""
+
+    name = _text("姓名", 40)
+    licence_no = _text("执业证书编号", 30)
+    licence_until = _date("执业证书有效期至", required=False)
+    registered_area = _text("执业注册地", 6, help_text="6 位区划代码")
+    independent_since = _date(
+        "独立临床工作起始日", help_text="影响医师经验年限，只影响更正后的结算"
+    )
+    reason = _text("更正原因", 200, help_text="更正前后的内容和原因记入全程留痕")
+
+    def changes(self) -> dict[str, Any]:
+        """What the person changed."""
+        return {key: self.cleaned_data[key] for key in self.changed_data if key != "reason"}
+
+
+class CheckPractitioner(forms.Form):
+    """The agency's finding on a registration and the titles that wait with it."""
+
+    agreed = forms.ChoiceField(
+        label="核验结论", widget=forms.RadioSelect,
+        choices=[("yes", "与执业证书、职称证书一致"), ("no", "不一致，不予认可")],
+    )  # fmt: skip
+    reason = _text("不一致之处", 120, required=False, help_text="不予认可时必填，机构可以看到")
+    proposals = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, said: Sequence[str], **options: Any):
+        super().__init__(*args, **options)
+        self.fields["agreed"].help_text = "待核验：" + "；".join(said)
+
+    def titles(self) -> set[int]:
+        """The proposals that stood on the page."""
+        return {int(pk) for pk in self.cleaned_data["proposals"].split(",") if pk.isdigit()}
 
 
 class TitleForm(forms.Form):

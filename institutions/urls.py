@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from institutions.views import acts, calendars, cases, hidden, overviews, tabs
+from institutions.views import acts, calendars, cases, hidden, offices, overviews, tabs
 
 urlpatterns = [
     path("", include("institutions.inbox_urls")),
@@ -18,6 +18,8 @@ urlpatterns = [
     path("registry/mappings/<int:pk>/", cases.mapping, name="registry-mapping"),
     path("registry/expiries/", overviews.expiries, name="registry-expiries"),
     path("registry/regions/", overviews.regions, name="registry-regions"),
+    path("registry/regions/<str:code>/", offices.offices, name="registry-offices"),
+    path("registry/regions/<str:code>/<slug:kind>/", offices.office, name="registry-office"),
     path("registry/calendars/", calendars.calendars, name="registry-calendars"),
     path("registry/accounts/<int:pk>/", hidden.account, name="account-reveal"),
     path("registry/contacts/<int:pk>/", hidden.contact, name="contact-reveal"),

@@ -114,12 +114,21 @@ SUPPLEMENT
 LEFT JOIN LATERAL (
     SELECT d.is_clinician, d.independent_since,
         (SELECT title FROM institutions_physiciantitle WHERE physician_id = d.code
-            AND valid_from <= %(day)s AND (valid_until IS NULL OR valid_until >= %(day)s)) AS title
+            AND valid_from <= %(day)s AND (valid_until IS NULL OR valid_until >= %(day)s)
+            AND recorded_at <= %(at)s AND checked_at <= %(at)s
+            AND (superseded_at IS NULL OR superseded_at > %(at)s)) AS title
     FROM institutions_physician d
-    JOIN institutions_institution i ON i.code = d.institution_id
+    CROSS JOIN LATERAL (
+        SELECT d.institution_id AS place, d.joined_on AS since, d.left_on AS until, d.checked_at
+        UNION ALL
+        SELECT institution_id, valid_from, valid_until, checked_at
+        FROM institutions_post WHERE physician_id = d.code) post
+    JOIN institutions_institution i ON i.code = post.place
     JOIN institutions_region ir ON ir.code = i.region_id
-    WHERE d.code = %(physician)s AND ir.policy_region = %(region)s
-        AND (d.left_on IS NULL OR d.left_on >= %(day)s)) doctor ON true
+    WHERE d.code = %(physician)s AND ir.policy_region = %(region)s AND post.checked_at <= %(at)s
+        AND (post.since IS NULL OR post.since <= %(day)s)
+        AND (post.until IS NULL OR post.until >= %(day)s)
+    LIMIT 1) doctor ON true
 LEFT JOIN settlement_insuredperson p ON p.id_hash = %(person)s
 LEFT JOIN institutions_region r ON r.code = p.region_code
 LEFT JOIN LATERAL (

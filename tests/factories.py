@@ -91,10 +91,18 @@ def agreement(hospital: Institution, kind: str, state: str = "active", **more: o
 def physician(hospital: Institution, title: str = "attending", **more: object) -> Physician:
     doctor = Physician.objects.create(
         code=f"D{next(_serial):07d}", name="测试医师", institution=hospital,
-        **({"independent_since": dt.date(2010, 1, 1)} | more),
+        **({"independent_since": dt.date(2010, 1, 1), "checked_at": RECORDED} | more),
     )  # fmt: skip
-    PhysicianTitle.objects.create(physician=doctor, title=title, valid_from=LONG_AGO)
+    physician_title(doctor, title)
     return doctor
+
+
+def physician_title(doctor: Physician, title: str, **more: object) -> PhysicianTitle:
+    """A title that the agency has checked."""
+    return PhysicianTitle.objects.create(
+        physician=doctor, title=title, recorded_by="test",
+        **({"valid_from": LONG_AGO, "recorded_at": RECORDED, "checked_at": RECORDED} | more),
+    )  # fmt: skip
 
 
 def id_number(serial: int | None = None) -> str:

@@ -176,6 +176,7 @@ class Migration(migrations.Migration):
                 ("made_at", models.DateTimeField()),
                 ("made_by", models.CharField(max_length=150)),
                 ("complete", models.BooleanField(default=False, verbose_name="双方已签")),
+                ("reason", models.CharField(blank=True, max_length=200, verbose_name="续签理由")),
                 (
                     "agreement",
                     models.ForeignKey(

@@ -65,7 +65,7 @@ def applications(request: PortalRequest) -> HttpResponse:
         "table": Table(
             id="applications", caption="申请", sort=sort, pages=pages,
             columns=[column for column in COLUMNS if column.label not in hidden],
-            rows=[_row(row, clocks, assigned.get(row.subject, ""), hidden) for row in shown],
+            rows=[_row(row, request.user, clocks, assigned, hidden) for row in shown],
             empty_title="没有符合条件的申请",
             empty_text="您还没有提出申请。" if own and not request.GET
             else "请放宽查询条件后再试；只显示您数据范围内的申请。",
@@ -158,15 +158,21 @@ def _assigned(shown: Iterable[Application]) -> dict[str, str]:
     return dict(open_ones.exclude(assignee="").values_list("subject", "assignee"))
 
 
-def _row(row: Application, clocks: Clocks, assignee: str, hidden: set[str]) -> Row:
+def _row(
+    row: Application, user: User, clocks: Clocks, assigned: dict[str, str], hidden: set[str]
+) -> Row:
     table = PROCEDURES[row.procedure]
     state = table.states[row.state]
     left = clocks.left(row)
     address = reverse("application", args=[row.pk])
     due = Cell(text="—")
     if left:
-        due = Cell(text=left.words, tone=left.tone, sub=row.due.isoformat() if row.due else "")
-    who = assignee or (role_label(state.holder) if state.holder else "")
+        due = Cell(
+            text=left.words,
+            tone=left.tone,
+            sub=row.due.isoformat() if row.due and left.days is not None else "",
+        )
+    who = assigned.get(row.subject) or (role_label(state.holder) if state.holder else "")
     cells = (
         Cell(text=row.number, url=address, code=True),
         Cell(text=row.institution.name, sub=row.institution.region.name),
@@ -179,7 +185,7 @@ def _row(row: Application, clocks: Clocks, assignee: str, hidden: set[str]) -> R
         tone=left.tone if left and left.tone in ("warn", "bad") else "",
         cells=[cell for column, cell in zip(COLUMNS, cells, strict=True)
                if column.label not in hidden],
-        actions=[Action(label="办理" if state.holder else "查看", url=address)],
+        actions=[Action(label="办理" if state.holder and user.may(state.holder) else "查看", url=address)],
     )  # fmt: skip
 
 

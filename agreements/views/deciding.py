@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django import forms
@@ -18,6 +19,7 @@ from agreements.agreement_forms import (
     Act,
     DecisionForm,
     DismissForm,
+    OfferForm,
     PaperForm,
     RenewalForm,
 )
@@ -25,6 +27,7 @@ from agreements.handbook import procedure_of
 from agreements.lifecycle import DECIDE, DECISIONS, GONE, WORDS, Effect, Kind, State
 from agreements.models import Agreement, AgreementState
 from agreements.views.agreements import Typed, shown, state_cell, visible
+from agreements.views.papers import renewal_of
 from agreements.views.refusing import Refusals, refuse, words_of
 from audit import clock
 from audit.access import requires
@@ -34,13 +37,16 @@ from institutions import documents
 from institutions.access import PortalRequest
 from institutions.models import Document
 
-PAPER, RENEWED, UNCHANGED = "paper", "renewed", "unchanged"
-TITLES = WORDS | {PAPER: "登记补签的纸质协议"}
+PAPER, RENEWED, UNCHANGED, OFFERED = "paper", "renewed", "unchanged", "offered"
+TITLES = WORDS | {
+    PAPER: "登记补签的纸质协议", OFFERED: "制作续签协议，网上签署", RENEWED: "登记已签署的纸质续签协议",
+}  # fmt: skip
 HINTS = {
     "suspended": "自生效日起中止；此日起的服务费用不予支付。",
     "resumed": "恢复须由经办机构明确决定，自生效日起恢复为中止前的状态。",
     "terminated": "自生效日起解除；解除后不能恢复，须重新申请签约。",
-    RENEWED: "另行签订后登记新的协议期；补充协议与定点协议同日终止。",
+    OFFERED: "续签是另行签订：双方先后网上签署并通过验证，新协议方成立；补充协议与定点协议同日终止。",
+    RENEWED: "双方已在纸上签订的，上传扫描件并登记新的协议期；补充协议与定点协议同日终止。",
     PAPER: "双方补签纸质协议后，上传扫描件并登记补签日。",
 }
 
@@ -68,7 +74,7 @@ class Standing:
         open_states = {row.state for row in self.states}
         found = [key for key, (_, sources) in DECISIONS.items() if open_states & set(sources)]
         if self._renewable():
-            found.append(RENEWED)
+            found += [OFFERED, RENEWED]
         if self.states and self.states[0].state == State.PAPER_PENDING and self.paper_state():
             found.append(PAPER)
         return found
@@ -96,9 +102,16 @@ class Standing:
             return DecisionForm(*given, name=act, initial=initial | {"clause": self._clause(act)})
         if act == PAPER:
             return PaperForm(*given, name=act, initial=initial)
-        own_end = self.agreement.kind == Kind.MAIN
-        initial["signed_on"] = clock.today()
-        return RenewalForm(*given, name=act, initial=initial, own_end=own_end)
+        form = OfferForm if act == OFFERED else RenewalForm
+        return form(
+            *given, name=act, initial=initial | {"signed_on": clock.today()},
+            own_end=self.agreement.kind == Kind.MAIN, advice=self.advice,
+        )  # fmt: skip
+
+    @cached_property
+    def advice(self) -> terms.Advice:
+        """What the latest assessment says of a renewal."""
+        return terms.advice_on(self.agreement)
 
     def _clause(self, act: str) -> str:
         rule = lifecycle.cascade_of(self.agreement, f"{self.agreement.kind}_{act}", self.day)
@@ -127,6 +140,7 @@ def page(request: PortalRequest, found: Agreement, typed: Typed) -> HttpResponse
             for task in lifecycle.questions_about(found)
         ]  # fmt: skip
     context["preview"] = typed.preview
+    context["renewal"] = renewal_of(request, found)
     return render(request, "agreements/agreement.html", context, status=typed.status)
 
 
@@ -148,7 +162,7 @@ def _act(standing: Standing, act: str, typed: Typed) -> dict[str, Any]:
 
 
 def _address(found: Agreement, act: str) -> str:
-    names = {RENEWED: "agreement-renew", PAPER: "agreement-paper"}
+    names = {RENEWED: "agreement-renew", PAPER: "agreement-paper", OFFERED: "agreement-offer"}
     if act in names:
         return reverse(names[act], args=[found.pk])
     return reverse("agreement-decide", args=[found.pk, act])
@@ -181,10 +195,10 @@ def decide(request: PortalRequest, pk: int, act: str) -> HttpResponse:
 
     def carry_out() -> HttpResponse:
         lifecycle.decide(agreement=found, decision=act, by=request.user.username, at=now, **given)
-        return _done(request, found, f"协议自 {given['on']} 起{WORDS[act]}。")
+        return done(request, found, f"协议自 {given['on']} 起{WORDS[act]}。")
 
     confirmed = "confirmed" in request.POST
-    return _tried(request, found, act, form, carry_out if confirmed else preview)
+    return tried(request, found, act, form, carry_out if confirmed else preview)
 
 
 def _preview(act: str, form: forms.Form, effects: list[Effect]) -> dict[str, Any]:
@@ -236,15 +250,15 @@ def leave(request: PortalRequest, pk: int, question: str) -> HttpResponse:
             agreement=found, question=question, reason=form.cleaned_data["reason"],
             by=request.user.username, at=clock.now(),
         )  # fmt: skip
-        return _done(request, found, "决定与理由已登记。")
+        return done(request, found, "决定与理由已登记。")
 
-    return _tried(request, found, f"{UNCHANGED}-{task.pk if task else 0}", form, act)
+    return tried(request, found, f"{UNCHANGED}-{task.pk if task else 0}", form, act)
 
 
 @requires(DECIDE)
 @require_POST
 def renew(request: PortalRequest, pk: int) -> HttpResponse:
-    """A new term, signed anew."""
+    """A new term that was signed anew on paper."""
     found = visible(request, pk)
     form = Standing.of(found, clock.today()).form(RENEWED, request.POST, request.FILES)
 
@@ -252,12 +266,13 @@ def renew(request: PortalRequest, pk: int) -> HttpResponse:
         given = form.cleaned_data
         made = terms.renew(
             agreement=found, signed_on=given["signed_on"], valid_until=given.get("valid_until"),
-            number=given["number"], seen=given["seen"], by=request.user.username, at=clock.now(),
+            number=given["number"], reason=given["reason"], seen=given["seen"],
+            by=request.user.username, at=clock.now(),
             document=_stored(request, found, given["file"]),
         )  # fmt: skip
-        return _done(request, made, f"已续签，新协议 {made.number} 自 {made.valid_from} 起生效。")
+        return done(request, made, f"已续签，新协议 {made.number} 自 {made.valid_from} 起生效。")
 
-    return _tried(request, found, RENEWED, form, act)
+    return tried(request, found, RENEWED, form, act)
 
 
 @requires(DECIDE)
@@ -277,9 +292,9 @@ def paper(request: PortalRequest, pk: int) -> HttpResponse:
             agreement=found, document=_stored(request, found, given["file"]), state=state,
             on=given["on"], by=request.user.username, at=clock.now(),
         )  # fmt: skip
-        return _done(request, found, "补签的纸质协议已登记。")
+        return done(request, found, "补签的纸质协议已登记。")
 
-    return _tried(request, found, PAPER, form, act)
+    return tried(request, found, PAPER, form, act)
 
 
 def _stored(request: PortalRequest, found: Agreement, file: Any) -> Document:
@@ -290,7 +305,7 @@ def _stored(request: PortalRequest, found: Agreement, file: Any) -> Document:
     )  # fmt: skip
 
 
-def _tried(
+def tried(
     request: PortalRequest, found: Agreement, name: str, form: forms.Form,
     act: Callable[[], HttpResponse],
 ) -> HttpResponse:  # fmt: skip
@@ -302,11 +317,11 @@ def _tried(
                 return act()
         except Refusals as refused:
             status = refuse(form, refused)
-            if status == 409:
+            if status == 409 or not form.fields:
                 messages.error(request, f"{words_of(refused)}。")
     return page(request, visible(request, found.pk), Typed({name: form}, status=status))
 
 
-def _done(request: PortalRequest, found: Agreement, told: str) -> HttpResponse:
+def done(request: PortalRequest, found: Agreement, told: str) -> HttpResponse:
     messages.success(request, told)
     return redirect("agreement", pk=found.pk)

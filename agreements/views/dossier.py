@@ -221,6 +221,7 @@ class Dossier:
         return {
             "row": row, "words": words, "tone": tone, "documents": documents, "judged": by,
             "remark": remark,
+            "before": self._said_before(row),
             "clause": self.clause(row.clause),
             "fillable": self.fillable(row.part),
         }  # fmt: skip
@@ -239,6 +240,37 @@ class Dossier:
             or (row.met is None and row.part == Requirement.Part.MATERIALS
                 and not row.statement and not row.documents.all())
         ]  # fmt: skip
+
+    # --- The attempt before ---
+
+    @cached_property
+    def _told_before(self) -> Notice | None:
+        """The notice by which the last attempt since a success failed; None without one."""
+        row = self.application
+        if row.previous_id is None:
+            return None
+        failed = Application.objects.failed(institution=row.institution_id, procedure=row.procedure)
+        earlier = [found.pk for found in failed if found.pk < row.pk]
+        told = Notice.objects.filter(application__in=earlier[-1:], delivered_on__isnull=False)
+        return told.order_by("-pk").first()
+
+    def before(self) -> dict[str, Any] | None:
+        """What the notice before this attempt told, each with its line of the checklist if it has one."""
+        told = self._told_before
+        if told is None:
+            return None
+        lines = {(row.part, row.text): row.pk for row in self.requirements}
+        return {
+            "row": told, "stage": told.get_kind_display(),
+            "url": f"{reverse('application', args=[told.application_id])}#notice-{told.pk}",
+            "items": [{**item, "line": lines.get((told.kind, item["text"]))} for item in told.items],
+        }  # fmt: skip
+
+    def _said_before(self, row: Requirement) -> str:
+        told = self._told_before
+        if told is None or told.kind != row.part:
+            return ""
+        return next((item["remark"] for item in told.items if item["text"] == row.text), "")
 
     # --- Papers ---
 
@@ -313,7 +345,7 @@ class Dossier:
 
     def _event(self, move: Move) -> dict[str, Any]:
         state = self.procedure.states.get(move.target)
-        told = [move.note, *self._told(move)]
+        told = [move.note.rstrip("。；"), *self._told(move)]
         timed = move.due and not waiting(self.application, move.source)
         if timed:
             told.append(f"{'按期' if move.on_time else '逾期'}（期限 {move.due}）")

@@ -77,6 +77,7 @@ def _page(request: PortalRequest, found: Application, typed: Typed) -> HttpRespo
         "notices": dossier.notices(), "contracts": dossier.contracts(),
         "objections": _objections(dossier, typed), "documents": dossier.documents(),
         "timeline": dossier.timeline(), "again": _again(request, dossier),
+        "before": dossier.before(),
         "problems": list(_problems(typed)),
     }, status=typed.status)  # fmt: skip
 
@@ -94,7 +95,7 @@ def _problems(typed: Typed) -> Iterator[dict[str, str]]:
 def _steps(dossier: Dossier, typed: Typed) -> list[dict[str, Any]]:
     """A form for each step that can be taken; the only one that leads on stands open."""
     shown: list[dict[str, Any]] = []
-    for step in dossier.steps:
+    for step in sorted(dossier.steps, key=lambda step: step.tone == "danger"):
         form = typed.kept.get(step.key) or StepForm(
             step=step, version=dossier.application.version, today=dossier.today
         )

@@ -1,23 +1,21 @@
-"""Institutions by the state of their agreements; the agreement panel of an institution."""
+"""Institutions by the state of their agreements."""
 
 import datetime as dt
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from agreements.assessment import known_results
 from agreements.forms import NOT_SIGNED, AgreementQuery
 from agreements.models import Agreement, AgreementState
 from audit import clock
 from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
-from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.exchange.export import ENDINGS
 from institutions.models import Institution, InstitutionQuerySet, Region
-from institutions.views import day_of, price_class, span
+from institutions.views import day_of, price_class
 from institutions.views.exchange import exported
 
 SIZES = (20, 50, 100)
@@ -155,7 +153,7 @@ def _row(found: Institution, state: AgreementState | None, on: str) -> Row:
         cells=[
             Cell(
                 text=found.name,
-                sub=found.internet_hospital_name or "、".join(found.aliases),
+                sub=(facts.internet_hospital_name if facts else "") or "、".join(found.aliases),
                 url=url,
             ),
             Cell(text=found.code, code=True),
@@ -175,75 +173,3 @@ def _state_cell(state: AgreementState | None) -> Cell:
     if state is None:
         return Cell(text="未签订", tone="mute")
     return Cell(text=state.get_state_display(), tone=TONES[state.state])
-
-
-@requires("institutions.view")
-@require_GET
-def agreement_panel(request: PortalRequest, code: str) -> HttpResponse:
-    """The agreements of an institution on a day with their history: a panel, or a page."""
-    on = day_of(request)
-    found = get_object_or_404(Institution.objects.visible_to(request.user), code=code)
-    rows = found.agreements.prefetch_related("states").order_by("kind", "-valid_from")
-    return render(
-        request,
-        "agreements/panel.html",
-        {
-            "base": "fragment.html" if request.htmx else "base.html",
-            "institution": found,
-            "on": on,
-            "agreements": [_agreement(row, on, request) for row in rows],
-            "results": _results(found) if request.user.may("assessments.view") else [],
-            "breadcrumbs": [
-                {"label": "医疗机构", "url": reverse("institutions")},
-                {"label": found.name, "url": reverse("institution", args=[code])},
-                {"label": "协议", "url": ""},
-            ],
-        },
-    )
-
-
-def _results(found: Institution) -> list[dict]:
-    """The yearly results of the online service (温医保办〔2021〕6号 二十一)."""
-    return [
-        {
-            "label": f"{row.year} 年度考核",
-            "value": f"{yuan(row.total)} 分",
-            "sub": f"支付系数 {rate(row.coefficient)} · {row.renewal}"
-            + (" · 示例参数" if row.example else ""),
-            "url": reverse("assessment", args=[found.code, row.year]),
-        }
-        for row in known_results(found)
-    ]
-
-
-def _agreement(row: Agreement, on: dt.date, request: PortalRequest) -> dict:
-    known = [state for state in row.states.all() if state.superseded_at is None]
-    states = sorted(known, key=lambda state: state.valid_from, reverse=True)
-    now = next((state for state in states if _holds(state, on)), None)
-    return {
-        "number": row.number,
-        "kind": row.get_kind_display(),
-        "state": now.get_state_display() if now else "当日未生效",
-        "tone": TONES[now.state] if now else "mute",
-        "url": reverse("agreement", args=[row.pk]) if request.user.may("agreements.view") else "",
-        "facts": [
-            {"label": "协议编号", "value": row.number, "code": True},
-            {"label": "协议期", "value": span(row.valid_from, row.valid_until)},
-            {"label": "签订日", "value": str(row.signed_on or "")},
-            {"label": "依据", "value": row.clause},
-        ],
-        "history": [
-            {
-                "at": span(state.valid_from, state.valid_until),
-                "title": state.get_state_display(),
-                "by": f"{state.recorded_by} 登记于 {clock.local(state.recorded_at):%Y-%m-%d}",
-                "text": state.reason,
-                "tone": TONES[state.state],
-            }
-            for state in states
-        ],
-    }
-
-
-def _holds(state: AgreementState, on: dt.date) -> bool:
-    return state.valid_from <= on and (state.valid_until is None or on <= state.valid_until)

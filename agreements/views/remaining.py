@@ -51,9 +51,7 @@ class Clocks:
 
 def waiting(case: Case, state: str = "") -> bool:
     """Whether the clock of a state is a time that must pass, not one to act in (公示期)."""
-    procedure = PROCEDURES[case.procedure]
-    within = procedure.states[state or case.state].within
-    return bool(within) and within == procedure.data.get("publicity")
+    return PROCEDURES[case.procedure].states[state or case.state].waits
 
 
 def soon(area: str, today: dt.date) -> dt.date:

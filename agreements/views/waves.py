@@ -120,7 +120,7 @@ def _line(entry: Entry) -> dict[str, Any]:
     return {
         "name": place.institution.name, "region": place.institution.region.name,
         "promoter": entry.promoter, "url": _address(entry), "said": reading.said(entry),
-        "tone": tone or "mute", "reason": place.override_reason,
+        "tone": tone or "mute", "reason": place.override_reason, "lacking": entry.lacking,
         "marks": [_mark(mark) for mark in entry.marks],
     }  # fmt: skip
 
@@ -321,7 +321,7 @@ def _page(
 def _facts(entry: Entry, board: Board) -> list[dict[str, Any]]:
     place, document = entry.place, board.law.get("document", "")
     planned = clock.local(place.planned_at) if place.planned_at else None
-    items = [
+    items: list[dict[str, Any]] = [
         {"label": "批次", "value": entry.wave.name if entry.wave else "名单外",
          "clause": {"document": document, "clause": entry.wave.clause if entry.wave else "四第2款"}},
         {"label": "完成时限", "value": str(place.deadline or "未定"),
@@ -333,6 +333,9 @@ def _facts(entry: Entry, board: Board) -> list[dict[str, Any]]:
         {"label": "计划编制", "value": place.planned_by or "尚未编制",
          "sub": f"{planned:%Y-%m-%d %H:%M}" if planned else ""},
     ]  # fmt: skip
+    if entry.lacking:
+        items.append({"label": "列入名单的条件", "value": "；".join(entry.lacking), "wide": True,
+                      "sub": "请在机构档案登记，并由经办机构核验"})  # fmt: skip
     if place.listed_name != place.institution.name:
         items.append({"label": "名单名称", "value": place.listed_name})
     if place.plan_reason:

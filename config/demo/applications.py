@@ -15,8 +15,8 @@ from agreements.models import Application
 from audit.procedure import PROCEDURES
 from config.demo import ACTOR, moment
 from config.demo.applicants import code_of
-from config.demo.registry import sample_pdf
-from institutions.commands import add_qualification, connect_platform
+from config.demo.registry import CHECKER, sample_pdf
+from institutions.commands import add_qualification, check_record, connect_platform
 from institutions.documents import store
 from institutions.models import Institution, User
 
@@ -177,19 +177,28 @@ def applicant_of(institution: Institution, key: str) -> User:
 
 def _register(institution: Institution, path: Path) -> None:
     """What the register holds of an applicant: its qualification, and platforms where they count."""
-    at = moment(path.since, 8)
+    at, region = moment(path.since, 8), procedure_of(institution).region
+    checker = OFFICERS.get(("reviewer", region), CHECKER)
+    scan = partial(
+        store, content=sample_pdf("LICENCE"), kind="scan", institution=institution, by=ACTOR, at=at,
+        subject=f"institution:{institution.pk}",
+    )  # fmt: skip
     if not institution.qualifications.filter(kind=LICENCE).exists():
-        add_qualification(
+        made = add_qualification(
             institution=institution, kind=LICENCE, number=f"示例互联网医院-{institution.pk}",
             valid_from=Day(2020, 1, 1), issuer="示例发证机关", by=ACTOR, at=at,
+            document=scan(name="互联网医院执业登记（示例）.pdf"),
         )  # fmt: skip
+        check_record(record=made, by=checker, at=at)
     held = set(institution.platforms.values_list("platform", flat=True))
-    needed = PLATFORMS if procedure_of(institution).region == "ningxia" else ()
+    needed = PLATFORMS if region == "ningxia" else ()
     for platform in needed:
         if platform not in held:
-            connect_platform(
-                institution=institution, platform=platform, valid_from=path.since, by=ACTOR, at=at
-            )
+            row = connect_platform(
+                institution=institution, platform=platform, valid_from=path.since, by=ACTOR, at=at,
+                document=scan(name="平台接入证明（示例）.pdf"),
+            )  # fmt: skip
+            check_record(record=row, by=checker, at=at)
 
 
 def _state(case: Application, path: Path, who: User, at: dt.datetime) -> None:

@@ -253,6 +253,7 @@ def _facts(rows: Collection[Hospital]) -> Iterator[InstitutionFacts]:
                 hospital_grade=hospital.grade,
                 ownership=hospital.ownership,
                 nonprofit=hospital.nonprofit,
+                internet_hospital_name=f"{hospital.name}互联网医院",
                 filed_on=hospital.filed,
                 online_settlement=hospital.online,
                 offline_departments=list(OFFLINE_DEPARTMENTS),

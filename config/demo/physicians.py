@@ -4,13 +4,15 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from config.demo import identity
-from config.demo.hospitals import HOSPITALS, Hospital
+from config.demo import ACTOR, identity
+from config.demo.hospitals import HOSPITALS, RECORDED, Hospital
 from institutions.models import Physician, PhysicianTitle
 
 Day = dt.date
 Title = PhysicianTitle.Title
 PROMOTED_ON = Day(2021, 7, 1)
+#: when the agency registered and checked them
+CHECKED = {"recorded_by": ACTOR, "checked_at": RECORDED, "checked_by": ACTOR}
 PROMOTED, YOUNG, TECHNICIAN = "promoted", "young", "technician"
 
 #: part at the hospital → (title, in independent practice since, clinician)
@@ -67,6 +69,7 @@ def make_physicians() -> int:
             is_clinician=POSTS[doctor.post][2],
             independent_since=POSTS[doctor.post][1],
             is_demo=True,
+            **CHECKED,
         )
         for doctor in doctors
     )
@@ -76,13 +79,12 @@ def make_physicians() -> int:
 
 def _titles(doctor: Doctor) -> Iterator[PhysicianTitle]:
     title, since, _ = POSTS[doctor.post]
-    if doctor.post != PROMOTED:
-        yield PhysicianTitle(physician_id=doctor.code, title=title, valid_from=since)
-        return
-    day_before = PROMOTED_ON - dt.timedelta(days=1)
-    yield PhysicianTitle(
-        physician_id=doctor.code, title=title, valid_from=since, valid_until=day_before
-    )
-    yield PhysicianTitle(
-        physician_id=doctor.code, title=Title.ASSOCIATE_CHIEF, valid_from=PROMOTED_ON
-    )
+    spans: list[tuple[str, Day, Day | None]] = [(title, since, None)]
+    if doctor.post == PROMOTED:
+        day_before = PROMOTED_ON - dt.timedelta(days=1)
+        spans = [(title, since, day_before), (Title.ASSOCIATE_CHIEF, PROMOTED_ON, None)]
+    for name, first, last in spans:
+        yield PhysicianTitle(
+            physician_id=doctor.code, title=name, valid_from=first, valid_until=last,
+            recorded_at=RECORDED, **CHECKED,
+        )  # fmt: skip

@@ -29,6 +29,7 @@ FILLED_AT = moment(
     Day(2021, 7, 2)
 )  #: after the last of the facts that the demonstration begins with
 WARN_DAYS = 60
+CHECKER = "reviewer.yinchuan"  #: compares what Ningxia's hospitals register with its scan
 #: area code → what its authorities are called
 PLACES = {
     "320600": "南通市", "330300": "温州市", "220000": "吉林省", "640000": "宁夏回族自治区",
@@ -171,11 +172,14 @@ def _platforms(code: str) -> int:
     """A Ningxia hospital of the first batch is joined to every platform that the notice names."""
     place = Institution.objects.select_related("region").get(pk=code)
     names = law_of(place.region.policy_region, TODAY).platforms
+    proof = _scan(place, "平台接入证明", "platforms")
     for number, key in enumerate(names):
-        commands.connect_platform(
-            institution=place, platform=key, valid_from=Day(2021, 11, 22 + number), by=ACTOR,
-            at=moment(Day(2021, 12, 1)),
+        day = Day(2021, 11, 22 + number)
+        row = commands.connect_platform(
+            institution=place, platform=key, valid_from=day, document=proof, by=ACTOR,
+            at=moment(day),
         )  # fmt: skip
+        commands.check_record(record=row, by=CHECKER, at=moment(day, 8))
     return len(names)
 
 
@@ -188,7 +192,7 @@ def _practitioners() -> Iterator[Physician]:
             institution=place, code=f"Y{hospital.area}99{hospital.serial:04d}", kind="pharmacist",
             name=identity.person_name(72_000 + hospital.serial), title="pharmacist_in_charge",
             licence_no=f"示例Y{hospital.serial:04d}", licence_until=Day(2024, 6, 30),
-            independent_since=Day(2012, 7, 1), by=ACTOR, at=SINCE, is_demo=True,
+            independent_since=Day(2012, 7, 1), checked=True, by=ACTOR, at=SINCE, is_demo=True,
         )  # fmt: skip
     names = law_of("wenzhou", TODAY).physician_agreements
     for number, doctor in enumerate(list(roster()["wz1"].values())[:4]):

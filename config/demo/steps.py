@@ -15,13 +15,13 @@ from config.demo.marks import LAST, mark, marked
 from config.demo.parameters import include_jilin
 from config.demo.people import make_people
 from config.demo.physicians import make_physicians
-from config.demo.places import make_regions
 from config.demo.registry import make_registry
 from config.demo.sending import doorbells_unplugged, send, send_paused, send_reversals
 from config.demo.waves import make_waves
 from institutions.access import EVERYTHING, scoped
 from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.models import CalendarDay
+from institutions.regions import load_regions, shipped
 from pricing.commands import load_shipped
 from pricing.releases import current
 
@@ -92,9 +92,14 @@ def _tasks(maker: Maker, size: Size) -> str:
         return f"{make_tasks(current())} 项"
 
 
+def _regions() -> str:
+    load_regions(by=ACTOR, at=moment(TODAY))
+    return f"{len(shipped())} 个"
+
+
 Step = Callable[[], str]
 RECORDS: tuple[tuple[str, str, Step], ...] = (
-    ("regions", "行政区划", lambda: f"{make_regions()} 个"),
+    ("regions", "行政区划", _regions),
     ("calendar", "工作日历", _calendar),
     ("policies", "政策与参数", _policies),
     ("institutions", "医疗机构", lambda: f"{make_hospitals()} 家，含宁夏名单内 38 家"),

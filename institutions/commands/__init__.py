@@ -8,6 +8,7 @@ from institutions.commands.cases import (
     reveal_filed_account,
     submit_mapping,
     take_step,
+    unfreeze,
 )
 from institutions.commands.facts import (
     adopt_names,
@@ -15,7 +16,11 @@ from institutions.commands.facts import (
     record_facts,
     register_institution,
 )
+from institutions.commands.identity import correct_identity
+from institutions.commands.offices import set_office
 from institutions.commands.practitioners import (
+    check_practitioner,
+    correct_practitioner,
     leave,
     record_title,
     register_practitioner,
@@ -41,9 +46,12 @@ __all__ = [
     "add_qualification",
     "adopt_names",
     "attach",
+    "check_practitioner",
     "check_record",
     "connect_platform",
     "correct_facts",
+    "correct_identity",
+    "correct_practitioner",
     "correct_qualification",
     "disconnect_platform",
     "end_contact",
@@ -59,7 +67,9 @@ __all__ = [
     "reveal_contact",
     "reveal_filed_account",
     "set_account",
+    "set_office",
     "sign_physician_agreement",
     "submit_mapping",
     "take_step",
+    "unfreeze",
 ]

@@ -9,7 +9,7 @@ from django.db import transaction
 from audit import clock, procedure, tasks
 from audit.models import Move
 from institutions import documents, handbook
-from institutions.commands.facts import checked_facts, locked, noted
+from institutions.commands.facts import DAY, checked_facts, locked, noted
 from institutions.commands.records import opened_account, sealed_account
 from institutions.models import Change, CodeMapping, Institution, PaymentFreeze, User
 from institutions.refusals import refused
@@ -127,9 +127,11 @@ def freeze(
     *, institution: Institution, on: dt.date, reason: str, by: str, at: dt.datetime,
     subject: str = "", until: dt.date | None = None,
 ) -> PaymentFreeze:  # fmt: skip
-    """From a day on nothing is paid to an institution."""
+    """From a day on nothing is paid to an institution: for a change (`subject`), or by decision."""
     if until is not None and until < on:
         raise refused("until", "DATES_REVERSED", "止日不得早于起日", "the end precedes the start")
+    if not subject:
+        _decidable(locked(institution), on, reason, until, at)
     made = PaymentFreeze.objects.create(
         institution=institution, valid_from=on, valid_until=until, reason=reason, subject=subject,
         recorded_at=at, recorded_by=by,
@@ -137,6 +139,51 @@ def freeze(
     noted(institution, "paymentfreeze.start", by=by, at=at, subject=f"paymentfreeze:{made.pk}",
           on=on, until=until, reason=reason, of=subject)  # fmt: skip
     return made
+
+
+def _decidable(
+    institution: Institution, on: dt.date, reason: str, until: dt.date | None, at: dt.datetime
+) -> None:
+    """Refusal of a freeze by decision without a reason, for past days, or twice for the same days."""
+    if not reason.strip():
+        raise refused("reason", "REASON_MISSING", "请填写暂停拨付的原因", "a reason is needed")
+    if on < clock.local(at).date():
+        raise refused("on", "DAY_PAST", "暂停拨付不能早于今天：已拨付的款项不因此改变",
+                      "what was paid stays paid")  # fmt: skip
+    same = institution.freezes.filter(subject="").exclude(valid_until__lt=on)
+    other = (same if until is None else same.filter(valid_from__lte=until)).first()
+    if other is not None:
+        raise refused("on", "FROZEN_BEFORE", f"自{other.valid_from}起已暂停拨付：{other.reason}",
+                      "payments are frozen already", status=409)  # fmt: skip
+
+
+@transaction.atomic
+def unfreeze(
+    *, freeze: PaymentFreeze, on: dt.date, reason: str, by: str, at: dt.datetime
+) -> PaymentFreeze:
+    """From a day on payments go on again; only of a freeze by decision, never for past days.
+
+    A freeze that a change of account began ends with that change.
+    """
+    locked(freeze.institution)
+    freeze.refresh_from_db()
+    if not reason.strip():
+        raise refused("reason", "REASON_MISSING", "请填写恢复拨付的原因", "a reason is needed")
+    if freeze.subject:
+        raise refused("", "FREEZE_OF_CHANGE", "该暂停由变更备案引起，随变更办结自动恢复",
+                      "the freeze ends with its change", status=409)  # fmt: skip
+    last = on - DAY
+    if freeze.valid_until is not None and freeze.valid_until <= last:
+        raise refused("on", "FREEZE_ENDED", f"暂停拨付已定于{freeze.valid_until}结束",
+                      "the freeze ends before", status=409)  # fmt: skip
+    if on < clock.local(at).date() or last < freeze.valid_from:
+        raise refused("on", "DAY_PAST", "恢复日不得早于今天，且至少暂停一日",
+                      "payments go on from today at the earliest")  # fmt: skip
+    freeze.valid_until = last
+    freeze.save(update_fields=["valid_until"])
+    noted(freeze.institution, "paymentfreeze.end", by=by, at=at,
+          subject=f"paymentfreeze:{freeze.pk}", until=last, reason=reason.strip())  # fmt: skip
+    return freeze
 
 
 @transaction.atomic

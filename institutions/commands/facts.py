@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from audit import clock, trail
 from institutions.credit_code import CreditCodeError, credit_code
+from institutions.crypto import keyed_hash
 from institutions.models import Institution, InstitutionFacts, Region
 from institutions.refusals import Refusal, refused
 
@@ -22,12 +23,14 @@ PRICE_CLASS = re.compile(r"^[0-9A-Z]{1,2}$")
 DAY = dt.timedelta(days=1)
 #: facts that a span holds, in the order in which they are shown
 FIELDS: dict[str, str] = {
-    "name": "机构名称", "price_class": "价格类别", "hospital_grade": "等级", "ownership": "所有制",
+    "name": "机构名称", "internet_hospital_name": "互联网医院名称",
+    "price_class": "价格类别", "hospital_grade": "等级", "ownership": "所有制",
     "nonprofit": "互联网医院非营利", "physical_nonprofit": "实体机构非营利",
     "representative": "法定代表人", "address": "地址", "filed_on": "备案日",
     "online_settlement": "可联网结算", "offline_departments": "线下诊疗科目",
     "internet_departments": "互联网诊疗科目",
 }  # fmt: skip
+PERSONAL = frozenset({"representative"})  #: names of persons: in the trail a keyed hash only
 NEEDED = ("ownership", "nonprofit")  #: a first span cannot do without
 Values = Mapping[str, Any]
 
@@ -52,6 +55,14 @@ def noted(
     )  # fmt: skip
 
 
+def _traced(given: Values) -> dict[str, Any]:
+    """Values as the trail keeps them: of a person only what proves that it was the same name."""
+    return {
+        key: keyed_hash(key, str(value)).hex() if key in PERSONAL and value else value
+        for key, value in given.items()
+    }
+
+
 # --- Registration ---
 
 
@@ -71,16 +82,18 @@ def register_institution(
     if Institution.objects.filter(pk=code).exists():
         raise refused("code", "CODE_KNOWN", f"机构编码{code}已经登记",
                       "the code is registered already", status=409)  # fmt: skip
-    number = _credit_code(credit, name=name)
+    number = free_credit_code(credit, name=name)
+    second = internet_hospital_name.strip()
     made = Institution.objects.create(
         code=code, name=name, kind=kind, region=region, credit_code=number, tier=tier,
         aliases=[alias.strip() for alias in aliases if alias.strip()], parent=parent,
-        internet_hospital_name=internet_hospital_name.strip(), is_demo=is_demo,
+        internet_hospital_name=second, is_demo=is_demo,
     )  # fmt: skip
     noted(made, "institution.register", by=by, at=at, name=name, kind=kind, credit_code=number)
     record_facts(
-        institution=made, valid_from=valid_from, changes=facts, source=source, by=by, at=at
-    )
+        institution=made, valid_from=valid_from, source=source, by=by, at=at,
+        changes={**facts, "internet_hospital_name": second} if second else facts,
+    )  # fmt: skip
     return made
 
 
@@ -99,9 +112,10 @@ def registrable(code: str, name: str, kind: str, parent: Institution | None) -> 
         )
 
 
-def _credit_code(text: str, *, name: str) -> str:
+def free_credit_code(text: str, *, name: str, but: str = "") -> str:
+    """A sound credit code that no party of another name has (branches share one); `but`: a code."""
     number = sound_credit_code(text)
-    others = Institution.objects.filter(credit_code=number).exclude(name=name)
+    others = Institution.objects.filter(credit_code=number).exclude(name=name).exclude(pk=but)
     other = others.first() if number else None
     if other is not None:
         raise credit_code_taken(other.name)
@@ -149,7 +163,9 @@ def record_facts(
     rows = _known(found)
     held = next((row for row in rows if _holds(row, valid_from)), None)
     if held is None:
-        return _first_span(found, rows, valid_from, given, source=source, by=by, at=at)
+        made = _first_span(found, rows, valid_from, given, source=source, by=by, at=at)
+        _follow(found, given, at=at)
+        return made
     old = {key: getattr(held, key) for key in given}
 
     def changed(row: InstitutionFacts) -> Values:
@@ -161,8 +177,9 @@ def record_facts(
         return {key: given[key] for key in old}
 
     _replace(rows, valid_from, None, changed, source=source, by=by, at=at)
+    _follow(found, given, at=at)
     noted(found, "facts.record", by=by, at=at, valid_from=valid_from, source=source,
-          changes=dict(given))  # fmt: skip
+          changes=_traced(given))  # fmt: skip
     return found.facts.known().in_force(on=valid_from).get()
 
 
@@ -189,8 +206,9 @@ def correct_facts(
             "valid_from", "NO_FACTS", "该期间没有登记信息，无可更正", "nothing is recorded then"
         )
     made = _replace(rows, valid_from, valid_until, lambda row: given, source=source, by=by, at=at)
+    _follow(found, given, at=at)
     noted(found, "facts.correct", by=by, at=at, valid_from=valid_from, valid_until=valid_until,
-          source=source, changes=dict(given))  # fmt: skip
+          source=source, changes=_traced(given))  # fmt: skip
     return tuple(made)
 
 
@@ -266,7 +284,7 @@ def _first_span(
         valid_until=following - DAY if following else None, source=source, **given,
     )  # fmt: skip
     noted(institution, "facts.record", by=by, at=at, valid_from=valid_from, source=source,
-          changes=dict(given))  # fmt: skip
+          changes=_traced(given))  # fmt: skip
     return made
 
 
@@ -294,14 +312,31 @@ def _rename(institution: Institution, valid_from: dt.date, name: str, *, at: dt.
         adopt_name(institution, name)
 
 
+def _follow(institution: Institution, given: Values, *, at: dt.datetime) -> None:
+    """The internet hospital's name of today is what searches look at."""
+    if "internet_hospital_name" in given:
+        held = institution.facts.facts_on(clock.local(at).date())
+        if held is not None:
+            _adopt_second(institution, held.internet_hospital_name)
+
+
+def _adopt_second(institution: Institution, name: str) -> None:
+    institution.internet_hospital_name = name
+    institution.save(update_fields=["internet_hospital_name"])
+
+
 @transaction.atomic
 def adopt_names(*, on: dt.date, by: str, at: dt.datetime) -> int:
     """Names recorded ahead become the institutions' own on their day; how many did."""
-    due = InstitutionFacts.objects.known().in_force(on=on).exclude(name="")
-    rows = list(due.exclude(name=F("institution__name")).select_related("institution"))
+    known = InstitutionFacts.objects.known().in_force(on=on).select_related("institution")
+    renamed = ~Q(name="") & ~Q(name=F("institution__name"))
+    second = ~Q(internet_hospital_name=F("institution__internet_hospital_name"))
+    rows = list(known.filter(renamed | second))
     for row in rows:
-        adopt_name(row.institution, row.name)
-        noted(row.institution, "institution.rename", by=by, at=at, name=row.name)
+        adopt_name(row.institution, row.name or row.institution.name)
+        _adopt_second(row.institution, row.internet_hospital_name)
+        noted(row.institution, "institution.rename", by=by, at=at, name=row.institution.name,
+              internet_hospital_name=row.internet_hospital_name)  # fmt: skip
     return len(rows)
 
 

@@ -9,7 +9,7 @@ from django.db import models, transaction
 
 from institutions import crypto
 from institutions.commands.facts import DAY, locked, noted
-from institutions.law import law_for
+from institutions.law import LEVELS, law_for
 from institutions.models import (
     BankAccount,
     Contact,
@@ -87,6 +87,9 @@ def sound_qualification(
     if kind in MLPS and not level.strip():
         raise refused("level", "LEVEL_MISSING", "等级保护材料须写明级别", "the level is needed",
                       clause=clause)  # fmt: skip
+    if kind in MLPS and level.strip() not in LEVELS:
+        raise refused("level", "LEVEL_UNKNOWN", f"等级保护级别应为{LEVELS[0]}至{LEVELS[-1]}之一",
+                      "unknown level of protection", clause=clause)  # fmt: skip
     if kind == Qualification.Kind.MLPS_REPORT and valid_until is None:
         raise refused("valid_until", "END_MISSING", "测评报告须填写有效期止日，以便到期前提醒",
                       "a test report ends on a day", clause=clause)  # fmt: skip

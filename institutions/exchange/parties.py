@@ -15,11 +15,12 @@ from institutions.commands.facts import (
     registrable,
     sound_credit_code,
 )
+from institutions.commands.identity import TIERS
+from institutions.commands.practitioners import ELSEWHERE
 from institutions.exchange.columns import Column, Record, code, day, flag, labels, several
 from institutions.exchange.kinds import CHANGE, CREATE, SAME, Kind, homes
 from institutions.forms import CLASSES
 from institutions.models import Institution, InstitutionFacts, InstitutionQuerySet, Region, User
-from institutions.registry_forms import TIERS
 
 CODES = {label: value for value, label in CLASSES.items()}
 
@@ -36,12 +37,13 @@ class PriceClass(Column):
         return CLASSES.get(value, value or "")
 
 
+SECOND = Column("internet_hospital_name", "互联网医院名称", limit=160)
 IDENTITY = (
     Column("code", "机构编码", code, True, "H32060000001", "国家医保 12 位机构编码"),
     Column("kind", "机构类型", example="医疗机构", choices=labels(Institution.Kind.choices)),
     Column("name", "机构名称", str, True, "示例医院", limit=120),
     Column("aliases", "别名", several, example="示例总院；示例总医院", help="多个以分号分隔"),
-    Column("internet_hospital_name", "互联网医院名称", limit=160),
+    SECOND,
     Column("region", "行政区划代码", code, True, "320600", "6 位国家行政区划代码"),
     Column("credit_code", "统一社会信用代码", code, help="18 位，GB 32100"),
     Column("tier", "层级", choices={label: value for value, label in TIERS.items()}),
@@ -137,7 +139,9 @@ class Parties(Kind):
     def plan(self, records: Sequence[Record], user: User) -> None:
         codes = {record.get("code") for record in records} - {""}
         self.known = {row.code: row for row in Institution.objects.filter(pk__in=codes)}
-        self.facts = Known(set(self.known))
+        visible = Institution.objects.visible_to(user)
+        self.visible = set(visible.filter(pk__in=self.known).values_list("code", flat=True))
+        self.facts = Known(self.visible)
         prefixes = user.scope_codes().regions
         wanted = {record.get("region") for record in records}
         self.regions = {row.code: row for row in Region.objects.filter(pk__in=wanted)
@@ -145,9 +149,10 @@ class Parties(Kind):
         parents = {record.get("parent") for record in records} - {""}
         self.parents = {row.code: row for row in Institution.objects.filter(pk__in=parents)}
         numbers = {record.get("credit_code").upper() for record in records} - {""}
-        self.holders = dict(
-            Institution.objects.filter(credit_code__in=numbers).values_list("credit_code", "name")
-        )
+        holders = Institution.objects.filter(credit_code__in=numbers)
+        self.holders = dict(holders.values_list("credit_code", "name"))
+        nameable = visible.filter(credit_code__in=numbers)
+        self.nameable = set(nameable.values_list("credit_code", flat=True))
         for record in records:
             self._plan(record)
 
@@ -156,6 +161,9 @@ class Parties(Kind):
         if "region" in record.values and region is None:
             record.wrong("region", "没有此行政区划代码，或不在您的数据范围内")
         found = self.known.get(record.get("code"))
+        if found is not None and found.code not in self.visible:
+            record.wrong("code", ELSEWHERE)
+            return
         if found is not None:
             self._registered(record, found)
         else:
@@ -170,7 +178,6 @@ class Parties(Kind):
     def _registered(self, record: Record, found: Institution) -> None:
         held = {
             "kind": found.kind, "aliases": found.aliases, "region": found.region_id,
-            "internet_hospital_name": found.internet_hospital_name,
             "credit_code": found.credit_code, "tier": found.tier, "parent": found.parent_id,
         }  # fmt: skip
         for key in record.differs(held):
@@ -189,8 +196,12 @@ class Parties(Kind):
             record.judge(registrable, number, name, kind, parent)
         number = record.judge(sound_credit_code, record.get("credit_code"))
         if number:
+            known = number in self.holders
             if self.holders.setdefault(number, name) != name:
-                record.refused(credit_code_taken(self.holders[number]))
+                if known and number not in self.nameable:
+                    record.wrong("credit_code", "该信用代码已由其他机构登记", "GB 32100-2015")
+                else:
+                    record.refused(credit_code_taken(self.holders[number]))
             record.values["credit_code"] = number
         return Institution(
             code=record.get("code"), name=name, kind=kind, region=region, parent=parent
@@ -205,7 +216,6 @@ class Parties(Kind):
             code=found.code, name=found.name, region=found.region, kind=found.kind,
             valid_from=values["valid_from"], facts=record.changes, credit=record.get("credit_code"),
             tier=record.get("tier"), aliases=record.get("aliases", []), parent=found.parent,
-            internet_hospital_name=record.get("internet_hospital_name"),
             source=record.get("source"), by=by, at=at,
         )  # fmt: skip
 
@@ -216,7 +226,6 @@ class Parties(Kind):
             values = {
                 "code": found.code, "kind": found.kind, "name": found.name,
                 "aliases": found.aliases, "region": found.region_id, "tier": found.tier,
-                "internet_hospital_name": found.internet_hospital_name,
                 "credit_code": found.credit_code, "parent": found.parent_id,
             }  # fmt: skip
             facts = found.facts_on[0] if found.facts_on else None
@@ -234,7 +243,7 @@ class Facts(Kind):
     )
     permissions = frozenset({"registry.maintain"})
     columns: ClassVar[tuple[Column, ...]] = (
-        HOME, FROM, Column("name", "机构名称", limit=120), *FACTS, *DEPARTMENTS, SOURCE,
+        HOME, FROM, Column("name", "机构名称", limit=120), SECOND, *FACTS, *DEPARTMENTS, SOURCE,
     )  # fmt: skip
     once = ("institution", "valid_from")
     notes = ("有效期止日", "登记时间")

@@ -7,7 +7,12 @@ from typing import Any
 from django.db.models import Prefetch
 
 from institutions import commands
-from institutions.commands.practitioners import TITLES, sound_practitioner
+from institutions.commands.practitioners import (
+    ELSEWHERE,
+    TITLES,
+    movable,
+    sound_practitioner,
+)
 from institutions.exchange.columns import Column, Record, code, day, flag, labels
 from institutions.exchange.kinds import CHANGE, CREATE, SAME, Kind, homes
 from institutions.exchange.parties import HOME
@@ -15,15 +20,20 @@ from institutions.models import Institution, InstitutionQuerySet, Physician, Phy
 
 #: what cannot change by importing, once registered
 FIXED = ("name", "kind", "institution", "licence_no", "registered_area", "is_clinician",
-         "independent_since")  # fmt: skip
+         "independent_since", "joined_on")  # fmt: skip
+PERSON = ("name", "kind", "is_clinician", "independent_since")  #: the same at every institution
 
 
 class Practitioners(Kind):
-    """医师药师: register, add later titles, renew licences, record who left."""
+    """医师药师: register, add later titles, renew licences, record who left or came from elsewhere.
+
+    What the agency imports counts as checked; what an institution imports waits for the check.
+    """
 
     key = "practitioners"
     title = "医师药师护士"
-    hint = "一人有几个职称就有几行，按起算日从早到晚；已登记人员可补充职称、延长执业证书有效期、登记离职。"
+    hint = "一人有几个职称就有几行，按起算日从早到晚；已登记人员可补充职称、延长执业证书有效期、登记离职；"
+    hint += "从其他机构调入的须填写到岗日。机构导入的人员和职称经经办机构核验后方为有效。"
     permissions = frozenset({"registry.maintain", "registry.file"})
     columns = (
         HOME,
@@ -37,6 +47,7 @@ class Practitioners(Kind):
         Column("independent_since", "独立临床工作起始日", day, True, "2015-07-01"),
         Column("title", "职称", example="主治医师", choices=labels(PhysicianTitle.Title.choices)),
         Column("title_since", "职称起算日", day, example="2018-01-01", help="默认独立临床工作起始日"),
+        Column("joined_on", "到岗日", day, help="从其他机构调入的填写"),
         Column("left_on", "离职日", day),
     )  # fmt: skip
     once = ("code", "title_since")
@@ -47,9 +58,17 @@ class Practitioners(Kind):
         codes = {record.get("code").upper() for record in records}
         rows = Physician.objects.filter(pk__in=codes).prefetch_related("titles")
         known = {row.code: row for row in rows.select_related("institution")}
+        visible = Institution.objects.visible_to(user)
+        self.visible = set(visible.filter(physicians__in=known).values_list("code", flat=True))
+        self.checked = user.may("registry.maintain")
+        self.moving: set[str] = set()
         #: titles by practitioner as they will be after the rows before
         self.titles = {
-            row.code: {title.valid_from: title.title for title in row.titles.all()}
+            row.code: {
+                title.valid_from: title.title
+                for title in row.titles.all()
+                if title.superseded_at is None
+            }
             for row in known.values()
         }
         self.first: dict[str, Record] = {}
@@ -61,23 +80,41 @@ class Practitioners(Kind):
     def _plan(self, record: Record, place: Institution, row: Physician | None) -> None:
         record.values["code"] = number = record.get("code").upper()
         first = self.first.setdefault(number, record)
+        record.values["checked"] = self.checked
         record.found, record.changes = place, {}
-        if row is not None:
-            self._registered(record, row)
-        elif first is record:
-            self._new(record, place)
-        else:
+        fresh = row is None or number in self.moving or self._moves(record, row, place)
+        if fresh and first is not record:
             self._same_person(record, first)
+        elif row is None:
+            self._new(record, place)
+        elif fresh:
+            self._moved(record, row, place)
+        elif not self._registered(record, row):
+            return
+        held = None if fresh else row
         self._title(record, number)
-        self._leaving(record, row)
+        self._leaving(record, held)
         if record.errors:
             return
-        if row is None and first is record:
-            record.decide(CREATE, f"登记{record.get('name')}")
+        if fresh and first is record:
+            record.decide(CREATE, f"{'登记' if row is None else '调入'}{record.get('name')}")
             return
-        held = {key: getattr(row, key, None) for key in record.changes}
-        told = record.told(record.changes, held)
+        before = {key: getattr(held, key, None) for key in record.changes}
+        told = record.told(record.changes, before)
         record.decide(CHANGE if record.changes else SAME, told)
+
+    def _moves(self, record: Record, row: Physician, place: Institution) -> bool:
+        """Whether a row brings back somebody who left, here or at another institution."""
+        if row.left_on is None:
+            return False
+        return row.institution_id != place.code or "joined_on" in record.values
+
+    def _moved(self, record: Record, row: Physician, place: Institution) -> None:
+        self.moving.add(row.code)
+        record.values.setdefault("kind", row.kind)
+        own = {key: record.values[key] for key in PERSON if key in record.values}
+        record.judge(movable, row, place, own, record.get("joined_on", None))
+        self._new(record, place)
 
     def _new(self, record: Record, place: Institution) -> None:
         kind = record.values.setdefault("kind", Physician.Kind.PHYSICIAN)
@@ -85,7 +122,11 @@ class Practitioners(Kind):
         record.judge(sound_practitioner, record.get("code"), record.get("name"), kind,
                      record.get("licence_no"), area)  # fmt: skip
 
-    def _registered(self, record: Record, row: Physician) -> None:
+    def _registered(self, record: Record, row: Physician) -> bool:
+        """Judge a row of somebody in post; False when nothing may be told of the registration."""
+        if row.institution_id not in self.visible:
+            record.wrong("code", ELSEWHERE)
+            return False
         held = {key: getattr(row, key) for key in FIXED if key != "institution"}
         held["institution"] = row.institution_id
         for key in record.differs(held):
@@ -96,10 +137,11 @@ class Practitioners(Kind):
         record.values.setdefault("kind", row.kind)
         until = record.values.get("licence_until")
         if until is None or until == row.licence_until:
-            return
+            return True
         if row.licence_until is not None and until < row.licence_until:
             record.wrong("licence_until", f"须晚于现有有效期 {row.licence_until}")
         record.changes["licence_until"] = until
+        return True
 
     def _same_person(self, record: Record, first: Record) -> None:
         for key in (*FIXED, "licence_until", "left_on"):
@@ -116,9 +158,12 @@ class Practitioners(Kind):
         if title not in TITLES[record.get("kind")] and not record.spoilt("kind"):
             label = record.columns["kind"].text(record.get("kind"))
             record.wrong("title", f"{label}没有这一职称")
-        since = record.values.setdefault("title_since", record.values["independent_since"])
+        moving = number in self.moving
+        usual = record.get("joined_on", None) if moving else None
+        since = record.values.setdefault("title_since", usual or record.values["independent_since"])
         known = self.titles.setdefault(number, {})
-        if known.get(since) == title:
+        started = max((held for held in known if held <= since), default=None)
+        if started is not None and known[started] == title and (moving or started == since):
             return
         if any(held >= since for held in known):
             record.wrong("title_since", "已登记同日或更晚起算的职称")
@@ -147,7 +192,8 @@ class Practitioners(Kind):
                 independent_since=values["independent_since"], title=record.get("title"),
                 title_since=values.get("title_since"), licence_until=values.get("licence_until"),
                 registered_area=record.get("registered_area"),
-                is_clinician=record.get("is_clinician", True), by=by, at=at,
+                is_clinician=record.get("is_clinician", True), joined_on=values.get("joined_on"),
+                checked=values["checked"], by=by, at=at,
             )  # fmt: skip
         else:
             row = Physician.objects.select_related("institution__region").get(pk=values["code"])
@@ -156,15 +202,17 @@ class Practitioners(Kind):
                     physician=row, licence_until=changes["licence_until"], by=by, at=at
                 )
             if "title" in changes:
-                commands.record_title(physician=row, title=changes["title"],
-                                      valid_from=changes["title_since"], by=by, at=at)  # fmt: skip
+                commands.record_title(
+                    physician=row, title=changes["title"], valid_from=changes["title_since"],
+                    checked=values["checked"], by=by, at=at,
+                )  # fmt: skip
         if "left_on" in changes and row.left_on is None:
             commands.leave(physician=row, on=changes["left_on"], by=by, at=at)
 
     def held(
         self, institutions: InstitutionQuerySet, on: dt.date
     ) -> Iterator[tuple[dict[str, Any], list[str]]]:
-        titles = PhysicianTitle.objects.order_by("valid_from")
+        titles = PhysicianTitle.objects.counted().order_by("valid_from")
         rows = Physician.objects.filter(institution__in=institutions.order_by())
         rows = rows.select_related("institution").order_by("institution_id", "code")
         for row in rows.prefetch_related(Prefetch("titles", titles, to_attr="all_titles")):

@@ -21,7 +21,7 @@ from audit.procedure import Refused
 from institutions import commands, documents
 from institutions import registry_forms as shapes
 from institutions.access import PortalRequest
-from institutions.commands.practitioners import TITLES
+from institutions.commands.practitioners import CORRECTABLE, TITLES
 from institutions.handbook import words_of
 from institutions.law import law_for
 from institutions.models import (
@@ -30,16 +30,18 @@ from institutions.models import (
     Document,
     Institution,
     InstitutionFacts,
+    PaymentFreeze,
     Physician,
     PlatformConnection,
     Qualification,
     Region,
     User,
 )
-from institutions.refusals import Refusal
+from institutions.refusals import Refusal, refused
 
 AGENCY, HOSPITAL = ("registry.maintain",), ("registry.file",)
 BOTH = (*AGENCY, *HOSPITAL)
+PAYMENTS = ("agreements.decide", *AGENCY)  #: who decides that nothing is paid
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Doing:
     form: forms.Form
     by: str
     at: Any
+    agency: bool = False  #: what the agency registers needs no further check
 
     @property
     def given(self) -> dict[str, Any]:
@@ -136,14 +139,79 @@ def _facts(command: Callable) -> Callable[[Doing], object]:
     return do
 
 
+def _identity_seen(institution: Institution, row: Any) -> dict[str, Any]:
+    """The identity as the form begins with it; `seen` says what it was."""
+    given = {
+        "credit_code": institution.credit_code, "tier": institution.tier,
+        "aliases": "、".join(institution.aliases), "parent": institution.parent_id or "",
+    }  # fmt: skip
+    return given | {"seen": "|".join(given.values())}
+
+
+def _correct_identity(doing: Doing) -> object:
+    if doing.given["seen"] != _identity_seen(doing.institution, None)["seen"]:
+        raise refused("", "CHANGED_MEANWHILE", "身份信息已被他人更正，请刷新后重试",
+                      "the identity was corrected meanwhile", status=409)  # fmt: skip
+    changes = cast(shapes.IdentityForm, doing.form).values()
+    if code := changes.get("parent", "").upper():
+        visible = Institution.objects.visible_to(User.objects.get(username=doing.by))
+        changes["parent"] = visible.filter(pk=code).first()
+        if changes["parent"] is None:
+            raise refused("parent", "PARENT_UNKNOWN", "没有这一机构编码", "unknown institution")
+    elif "parent" in changes:
+        changes["parent"] = None
+    return commands.correct_identity(
+        institution=doing.institution, changes=changes, source=doing.given["source"],
+        reason=doing.given["reason"], **doing.sign,
+    )  # fmt: skip
+
+
 def _mapped(doing: Doing) -> object:
     return commands.submit_mapping(institution=doing.institution, **doing.given, **doing.sign)
 
 
 def _practitioner(doing: Doing) -> object:
     return commands.register_practitioner(
-        institution=doing.institution, **doing.given, **doing.sign
+        institution=doing.institution, checked=doing.agency, **doing.given, **doing.sign
     )
+
+
+def _title(doing: Doing) -> object:
+    return commands.record_title(
+        physician=doing.row, checked=doing.agency, **doing.given, **doing.sign
+    )
+
+
+def _practitioner_seen(institution: Institution, row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in CORRECTABLE}
+
+
+def _correct_practitioner(doing: Doing) -> object:
+    form = cast(shapes.CorrectPractitioner, doing.form)
+    return commands.correct_practitioner(
+        physician=doing.row, changes=form.changes(), reason=doing.given["reason"], **doing.sign
+    )
+
+
+def _proposed(institution: Institution, row: Any) -> dict[str, Any]:
+    return {"proposals": ",".join(str(title.pk) for title in row.titles.proposed())}
+
+
+def _said(institution: Institution, row: Any) -> dict[str, Any]:
+    """What waits for the check, in words."""
+    said = [f"{title} {title.valid_from} 起"
+            for title in row.titles.proposed().order_by("valid_from")]  # fmt: skip
+    if row.checked_at is None:
+        said = [f"执业证书 {row.licence_no}，独立临床工作自 {row.independent_since}", *said]
+    return {"said": said or ["无"]}
+
+
+def _check_practitioner(doing: Doing) -> object:
+    form = cast(shapes.CheckPractitioner, doing.form)
+    return commands.check_practitioner(
+        physician=doing.row, titles=form.titles(), agreed=doing.given["agreed"] == "yes",
+        reason=doing.given["reason"], **doing.sign,
+    )  # fmt: skip
 
 
 def _with(command: Callable, row: str, *, scan: bool = False) -> Callable[[Doing], object]:
@@ -169,6 +237,20 @@ ACTS: dict[str, Act] = {
         "更正登记", shapes.CorrectFacts, AGENCY, "", _facts(commands.correct_facts),
         icon="arrow-uturn-left", initial=_facts_seen,
         hint="用于原登记有误：改写所填期间的登记，更正前的登记永久保留。",
+    ),
+    "identity": Act(
+        "更正身份信息", shapes.IdentityForm, AGENCY, "", _correct_identity,
+        icon="identification", initial=_identity_seen,
+        hint="信用代码、层级、别名和实体机构没有起止日期；名称和互联网医院名称请用“登记变化”或“更正登记”。",
+    ),
+    "freeze": Act(
+        "暂停拨付", shapes.FreezeForm, PAYMENTS, "account",
+        _with(commands.freeze, "institution"), tone="danger",
+        hint="暂停期间不向该机构拨付医保资金；费用照常申报和结算。",
+    ),
+    "unfreeze": Act(
+        "恢复拨付", shapes.UnfreezeForm, PAYMENTS, "account", _with(commands.unfreeze, "freeze"),
+        short="恢复", model=PaymentFreeze,
     ),
     "qualification": Act(
         "登记资质", shapes.QualificationForm, BOTH, "qualifications",
@@ -212,11 +294,20 @@ ACTS: dict[str, Act] = {
     ),
     "practitioner": Act(
         "登记医师药师", shapes.PractitionerForm, BOTH, "practitioners", _practitioner,
+        hint="机构登记的人员和职称，经办机构核验后方用于结算审核。",
     ),
     "title": Act(
-        "登记职称变动", shapes.TitleForm, BOTH, "practitioners",
-        _with(commands.record_title, "physician"), short="职称", model=Physician,
-        options=lambda place, row: {"titles": TITLES[row.kind]},
+        "登记职称变动", shapes.TitleForm, BOTH, "practitioners", _title, short="职称",
+        model=Physician, options=lambda place, row: {"titles": TITLES[row.kind]},
+        hint="机构登记的职称，经办机构核验后方用于结算审核。",
+    ),
+    "practitioner-check": Act(
+        "核验医师登记", shapes.CheckPractitioner, ("registry.check",), "practitioners",
+        _check_practitioner, short="核验", model=Physician, initial=_proposed, options=_said,
+    ),
+    "practitioner-correct": Act(
+        "更正医师登记", shapes.CorrectPractitioner, AGENCY, "practitioners",
+        _correct_practitioner, short="更正", model=Physician, initial=_practitioner_seen,
     ),
     "licence": Act(
         "执业证书续期", shapes.LicenceForm, BOTH, "practitioners",
@@ -302,7 +393,8 @@ def submit(
     """Do it, if the form is in order; 200, or the status of the refusal that the form now shows."""
     if not form.is_valid():
         return 422
-    doing = Doing(found, row, form, by=request.user.username, at=clock.now())
+    doing = Doing(found, row, form, by=request.user.username, at=clock.now(),
+                  agency=request.user.may(AGENCY[0]))  # fmt: skip
     try:
         with transaction.atomic():
             do(doing)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from django import forms
 from django.contrib import messages
-from django.db.models import Count, Q
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Max, Q
 from django.db.models.functions import ExtractYear
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -19,15 +20,16 @@ from audit import clock
 from audit.access import requires
 from audit.tables import Cell, Column, Row, Table
 from institutions.access import PortalRequest
-from institutions.calendar import MissingYear, days_of_year
+from institutions.calendar import IncompleteYear, MissingYear, days_of_year
 from institutions.holidays import NATIONAL, SATURDAY, DayRow, import_year, national_year, notice_of
-from institutions.models import CalendarDay, User
+from institutions.models import CalendarDay, Region, User
 from institutions.views.cases import registry_tabs
 
 IMPORT = "calendar.import"
 FIRST_YEAR = 2004  #: the first year of the package chinesecalendar
 LINE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:\s*(?:至|~|～)\s*(\d{4}-\d{2}-\d{2}))?\s+(休|班)\s*(.*)")
 LONGEST = 40  #: characters of a day's label
+SHOWN = 8  #: changed days that a warning names
 
 
 class YearForm(forms.Form):
@@ -51,12 +53,15 @@ class YearForm(forms.Form):
         help_text="每行一天或一段：2021-10-01 至 2021-10-07 休 国庆节；2021-10-09 班。其余按周末休息推定。",
     )  # fmt: skip
 
+    confirmed = forms.BooleanField(required=False, widget=forms.HiddenInput)
+
     def clean(self):
         given = super().clean() or {}
         if given.get("source") == "package":
             return given
-        if not given.get("notice"):
-            self.add_error("notice", "请填写依据文号")
+        for name, reason in (("notice", "请填写依据文号"), ("days", "请逐行填写放假与调休的日期")):
+            if not given.get(name) and name not in self.errors:
+                self.add_error(name, reason)
         try:
             given["rows"] = list(_lines(given.get("days", ""), given.get("year")))
         except ValueError as error:
@@ -110,24 +115,22 @@ def calendars(request: PortalRequest) -> HttpResponse:
 
 def _store(request: PortalRequest, form: YearForm) -> bool:
     """Import what the form says; False when it cannot be, with the reason on the form."""
-    given = form.cleaned_data
-    year, source = given["year"], given["source"]
-    region = NATIONAL
+    year = form.cleaned_data["year"]
     try:
-        if source == "package":
-            rows = national_year(year)
-        elif source == "notice":
-            rows = _whole_year(year, given["rows"], given["notice"])
-        else:
-            region = request.user.region_id or ""
-            if not region:
-                form.add_error("source", "本账号不属于任何区域，不能录入本地调整")
-                return False
-            rows = [
-                DayRow(day, worked, label, given["notice"]) for day, worked, label in given["rows"]
-            ]
-    except MissingYear:
+        region, rows = _asked(request.user, form)
+        changed = _differences(region, year, rows)
+    except (MissingYear, IncompleteYear):
         form.add_error("year", f"日历数据包尚未收录{year}年；国务院公布后可选“按放假通知录入”")
+        return False
+    except PermissionDenied as reason:
+        form.add_error("source", str(reason))
+        return False
+    if changed and not form.cleaned_data["confirmed"]:
+        shown = request.POST.copy()
+        shown["confirmed"] = "on"
+        form.data = shown
+        form.add_error(None, f"该年日历已有登记，将改变{len(changed)}天：{_some(changed)}。"
+                             "在办期限会随之重新计算；确认替换请再次点击“导入”。")  # fmt: skip
         return False
     count = import_year(
         year=year, region=region, rows=rows, by=request.user.username, at=clock.now()
@@ -137,6 +140,38 @@ def _store(request: PortalRequest, form: YearForm) -> bool:
         request, f"已导入{place}{year}年工作日历（{count}天），等待该年日历的期限已重新计算"
     )
     return True
+
+
+def _asked(user: User, form: YearForm) -> tuple[str, list[DayRow]]:
+    """The area ('' the nation) and the days of the form; PermissionDenied says who may instead."""
+    given = form.cleaned_data
+    if given["source"] == "local":
+        if not user.region_id:
+            raise PermissionDenied("本账号不属于任何区域，不能录入本地调整")
+        return user.region_id, [
+            DayRow(day, worked, label, given["notice"]) for day, worked, label in given["rows"]
+        ]
+    if user.level == Region.Level.COUNTY:
+        raise PermissionDenied("全国日历由地市级以上医保局导入，县级只能录入本地调整")
+    if given["source"] == "package":
+        return NATIONAL, national_year(given["year"])
+    return NATIONAL, _whole_year(given["year"], given["rows"], given["notice"])
+
+
+def _differences(region: str, year: int, rows: list[DayRow]) -> list[dt.date]:
+    """The days that an import would change; none where the year was not there before."""
+    stored = CalendarDay.objects.filter(region_code=region, day__year=year)
+    before = dict(stored.values_list("day", "working"))
+    after = {row.day: row.working for row in rows}
+    if not before:
+        return []
+    return sorted(day for day in before.keys() | after.keys() if before.get(day) != after.get(day))
+
+
+def _some(days: list[dt.date]) -> str:
+    """The first few of many days."""
+    shown = "、".join(day.isoformat() for day in days[:SHOWN])
+    return f"{shown}等" if len(days) > SHOWN else shown
 
 
 def _whole_year(year: int, given: list[tuple[dt.date, bool, str]], notice: str) -> list[DayRow]:
@@ -158,7 +193,9 @@ def _years(user: User) -> Table:
         CalendarDay.objects.filter(region_code__in=areas)
         .annotate(year=ExtractYear("day"))
         .values("region_code", "year")
-        .annotate(days=Count("pk"), worked=Count("pk", filter=Q(working=True)))
+        .annotate(
+            days=Count("pk"), worked=Count("pk", filter=Q(working=True)), stated=Max("notice")
+        )
         .order_by("-year", "region_code")
     )
     return Table(
@@ -170,15 +207,9 @@ def _years(user: User) -> Table:
                 key=f"{row['region_code']}{row['year']}", label=str(row["year"]),
                 cells=[Cell(text=str(row["year"])), Cell(text=row["region_code"] or "全国"),
                        Cell(text=str(row["days"])), Cell(text=str(row["worked"])),
-                       Cell(text=_notice(row["region_code"], row["year"]))],
+                       Cell(text=row["stated"] or notice_of(row["year"]))],
             )
             for row in found
         ],
         empty_title="没有工作日历", empty_text="期限须按工作日历计算，请先导入本年和下一年的日历。",
     )  # fmt: skip
-
-
-def _notice(region: str, year: int) -> str:
-    stored = CalendarDay.objects.filter(region_code=region, day__year=year).exclude(notice="")
-    first = stored.values_list("notice", flat=True).first()
-    return first or notice_of(year)

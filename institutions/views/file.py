@@ -9,9 +9,9 @@ from django.urls import reverse
 from audit import clock
 from audit.tables import Action
 from institutions.access import PortalRequest
+from institutions.commands.identity import TIERS
 from institutions.forms import CLASSES, OnDay
 from institutions.models import Institution, InstitutionFacts, User
-from institutions.registry_forms import TIERS
 from institutions.views.acts import ACTS
 
 END_OF_DAY = dt.time(23, 59, 59, 999_999)
@@ -66,7 +66,7 @@ def overview(request: PortalRequest, view: Standpoint) -> dict:
         "facts": _facts(facts) if facts else [],
         "departments": _departments(facts) if facts else [],
         "history": [_event(row, current=row is facts) for row in history],
-        "actions": view.acts("facts", "correction", "change"),
+        "actions": view.acts("facts", "correction", "identity", "change"),
     }
 
 
@@ -81,12 +81,21 @@ def _told(row, moment: dt.datetime | None) -> bool:
     return row.recorded_at <= moment and (row.superseded_at is None or row.superseded_at > moment)
 
 
+def frozen_words(found: Institution, *, on: dt.date, known_at: dt.datetime | None = None) -> str:
+    """Why nothing is paid to an institution on a day, as known at a moment; empty: it is paid."""
+    rows = found.freezes.in_force(on=on).order_by("valid_from")
+    if known_at is not None:
+        rows = rows.filter(recorded_at__lte=known_at)
+    return "；".join(f"{span(row.valid_from, row.valid_until)}：{row.reason}" for row in rows)
+
+
 def _identity(found: Institution, facts: InstitutionFacts | None, clients: int) -> list[dict]:
     parent = found.parent
     names = [
         {"label": "当日名称", "wide": True,
          "value": facts.name if facts and facts.name != found.name else ""},
-        {"label": "互联网医院名称", "value": found.internet_hospital_name, "wide": True},
+        {"label": "互联网医院名称", "wide": True,
+         "value": facts.internet_hospital_name if facts else ""},
         {"label": "别名", "value": "、".join(found.aliases), "wide": True},
     ]  # fmt: skip
     return [
@@ -142,7 +151,8 @@ def _departments(row: InstitutionFacts) -> list[dict]:
 
 
 def _event(row: InstitutionFacts, *, current: bool) -> dict:
-    words = [row.name, price_class(row), row.hospital_grade, row.get_ownership_display(),
+    words = [row.name, row.internet_hospital_name, price_class(row), row.hospital_grade,
+             row.get_ownership_display(),
              "非营利性" if row.nonprofit else "营利性",
              row.representative and f"法定代表人{row.representative}",
              f"{row.filed_on} 备案" if row.filed_on else "未备案",

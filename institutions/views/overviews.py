@@ -7,6 +7,7 @@ from django.db.models import Count
 from django.db.models.functions import ExtractYear
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from audit import clock
@@ -17,6 +18,7 @@ from institutions.expiries import Expiry, ending
 from institutions.models import CalendarDay, Institution, Office, Region, area_prefix
 from institutions.registry_forms import ExpiryQuery
 from institutions.views.cases import SIZE, page_of, registry_tabs
+from institutions.views.offices import keeps_offices
 from institutions.views.tabs import ends
 
 
@@ -36,12 +38,12 @@ def expiries(request: PortalRequest) -> HttpResponse:
     pages = page_of(request, len(found))
     start = pages.first_row - 1
     table = Table(
-        id="expiries", caption=f"{days} 日内到期或已到期",
+        id="expiries", caption=f"{days} 日内到期、已到期或不符合要求",
         columns=[Column(label="事项", wide=True), Column(label="类别"),
                  Column(label="医疗机构", wide=True), Column(label="期限")],
         rows=[_expiry(entry, on) for entry in found[start : start + SIZE]],
         pages=pages, empty_title="没有将到期的事项",
-        empty_text="资质、等级保护材料、执业证书、医师协议和对码到期前在此提醒。",
+        empty_text="资质、等级保护材料、执业证书、医师协议和对码到期前在此提醒，级别不足的也在此列出。",
     )  # fmt: skip
     return render(request, "institutions/registry.html", {
         "title": "到期提醒", "tabs": registry_tabs("registry-expiries"), "form": form, "table": table,
@@ -55,7 +57,8 @@ def _expiry(entry: Expiry, on) -> Row:
         actions=[Action(label="去办理", url=entry.url())],
         cells=[Cell(text=entry.label, sub=entry.clause), Cell(text=entry.kind),
                Cell(text=entry.institution.name, sub=entry.institution.code),
-               ends(entry.until, on, warn=settings.REGISTRY_WARN_DAYS)],
+               Cell(text=entry.fault, tone="bad") if entry.until is None
+               else ends(entry.until, on, warn=settings.REGISTRY_WARN_DAYS)],
     )  # fmt: skip
 
 
@@ -81,8 +84,9 @@ def regions(request: PortalRequest) -> HttpResponse:
         columns=[Column(label="区域"), Column(label="代码"), Column(label="层级"),
                  Column(label="统筹区政策"), Column(label="主管与经办机构", wide=True),
                  Column(label="登记机构", numeric=True), Column(label="工作日历")],
-        rows=[_region(row, offices[row.code], counts.get(row.code, 0), years) for row in rows],
-        empty_title="没有区域", empty_text="行政区划随系统初始化导入。",
+        rows=[_region(row, offices[row.code], counts.get(row.code, 0), years,
+                      edits=keeps_offices(request.user, row)) for row in rows],
+        empty_title="没有区域", empty_text="行政区划随系统初始化（manage.py prepare）载入。",
     )  # fmt: skip
     return render(request, "institutions/registry.html", {
         "title": "区域与机构", "tabs": registry_tabs("registry-regions"), "table": table,
@@ -105,11 +109,14 @@ def _regions(request: PortalRequest) -> list[Region]:
     ]
 
 
-def _region(row: Region, offices: list[str], count: int, years: dict[str, set[int]]) -> Row:
+def _region(
+    row: Region, offices: list[str], count: int, years: dict[str, set[int]], *, edits: bool
+) -> Row:
     own, national = sorted(years.get(row.code, ())), sorted(years.get("", ()))
     words = f"{national[0]}–{national[-1]}" if national else "未导入"
+    url = reverse("registry-offices", args=[row.code])
     return Row(
-        key=row.code, label=row.name,
+        key=row.code, label=row.name, actions=[Action(label="机构维护", url=url)] if edits else [],
         cells=[
             Cell(text=row.name), Cell(text=row.code, code=True), Cell(text=row.get_level_display()),
             Cell(text=row.policy_region, code=bool(row.policy_region)), Cell(text="、".join(offices)),

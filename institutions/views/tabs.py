@@ -4,7 +4,7 @@ Panels of other apps load by their addresses.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -20,6 +20,7 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Row, Table
 from institutions.access import PortalRequest
 from institutions.calendar import whole_months
+from institutions.commands.records import MLPS
 from institutions.forms import OnDayAsKnown
 from institutions.law import RegistryLaw, law_for
 from institutions.models import (
@@ -30,12 +31,13 @@ from institutions.models import (
     PaymentFreeze,
     Physician,
     PhysicianAgreement,
+    PhysicianTitle,
     PlatformConnection,
+    Post,
     Qualification,
 )
-from institutions.registry_forms import LEVELS
 from institutions.views.cases import SIZE, change_table, mapping_table, page_of
-from institutions.views.file import Standpoint, overview, span
+from institutions.views.file import Standpoint, frozen_words, overview, span
 
 TABLES = "institutions/tables.html"
 
@@ -69,6 +71,7 @@ def institution(request: PortalRequest, code: str) -> HttpResponse:
     )  # fmt: skip
     return render(request, "institutions/institution.html", {
         "institution": found, "on": view.on, "known_on": view.known_on, "day_form": shown,
+        "frozen": frozen_words(found, on=view.on, known_at=view.known_at),
         "tab": tab.key, "panel": tab.template, "tabs": _tabs(request, tab.key),
         "breadcrumbs": [{"label": "政策与机构", "url": ""},
                         {"label": "医疗机构", "url": reverse("institutions")},
@@ -142,32 +145,41 @@ def qualifications(request: PortalRequest, view: Standpoint) -> dict:
     """Licences, certificates and protection evidence, as seen from the day."""
     found = _known(view.institution.qualifications, view).select_related("document")
     rows = list(found.order_by("kind", "-valid_from"))
-    return {"warning": _protection(rows, view), "tables": [Table(
+    law = law_for(view.institution, on=view.on)
+    return {"warning": _protection(rows, law, view), "tables": [Table(
         id="qualifications", caption="资质与等级保护材料",
         toolbar=view.acts("qualification"),
-        columns=[Column(label="资质"), Column(label="编号"), Column(label="有效期"),
+        columns=[Column(label="资质"), Column(label="编号"), Column(label="级别"), Column(label="有效期"),
                  Column(label="扫描件", wide=True), Column(label="核验"), Column(label="登记")],
-        rows=[_qualification(row, view) for row in rows],
+        rows=[_qualification(row, law, view) for row in rows],
         empty_title="没有登记的资质",
         empty_text="登记执业许可、互联网医院执业登记、等级保护备案证明和测评报告，到期前自动提醒。",
     )]}  # fmt: skip
 
 
-def _protection(rows: list[Qualification], view: Standpoint) -> str:
+def _protection(rows: list[Qualification], law: RegistryLaw, view: Standpoint) -> str:
     """What is missing of the protection evidence that the policy asks of institutions."""
-    law = law_for(view.institution, on=view.on)
     if law.protection_level is None or view.institution.kind != Institution.Kind.MEDICAL:
         return ""
-    held = {row.kind for row in rows if _on(row, view.on)}
+    held = {row.kind for row in rows if _on(row, view.on) and row.level not in law.too_low}
     missing = [str(kind.label) for kind in (Qualification.Kind.MLPS_RECORD, Qualification.Kind.MLPS_REPORT)
                if kind not in held]  # fmt: skip
     if not missing:
         return ""
-    level = LEVELS[law.protection_level - 1]
-    return f"须落实{level}等级保护，当日缺少有效的{'、'.join(missing)}（{law.protection_clause}）"
+    return (f"须落实{law.level_asked}等级保护，当日缺少有效且级别足够的{'、'.join(missing)}"
+            f"（{law.protection_clause}）")  # fmt: skip
 
 
-def _qualification(row: Qualification, view: Standpoint) -> Row:
+def _level(row: Qualification, law: RegistryLaw, view: Standpoint) -> Cell:
+    """The level of protection evidence; one below the law's does not count."""
+    medical = view.institution.kind == Institution.Kind.MEDICAL
+    if medical and row.kind in MLPS and row.level in law.too_low:
+        return Cell(text="级别不足", sub=f"{row.level}，须为{law.level_asked}", tone="bad",
+                    title=law.protection_clause)  # fmt: skip
+    return Cell(text=row.level or "—")
+
+
+def _qualification(row: Qualification, law: RegistryLaw, view: Standpoint) -> Row:
     acts = ["qualification-correct"]
     if row.checked_at is None and row.document_id and row.recorded_by != view.user.username:
         acts.insert(0, "qualification-check")
@@ -175,7 +187,7 @@ def _qualification(row: Qualification, view: Standpoint) -> Row:
         key=str(row.pk), label=str(row), actions=view.row_acts(row.pk, *acts),
         cells=[
             Cell(text=row.get_kind_display(), sub=row.issuer),
-            Cell(text=row.number, sub=row.level, code=True),
+            Cell(text=row.number, code=True), _level(row, law, view),
             validity(row, view.on, warn=settings.REGISTRY_WARN_DAYS), _document(row.document),
             _checked(row), _recorded(row),
         ],
@@ -192,11 +204,9 @@ def account(request: PortalRequest, view: Standpoint) -> dict:
     platforms = _known(found.platforms, view).select_related("document").order_by("-valid_from")
     accounts = _known(found.accounts, view).order_by("-valid_from")
     freezes = found.freezes.order_by("-valid_from")
-    frozen = next((row for row in freezes if _on(row, view.on)), None)
     return {
-        "warning": f"暂停拨付：{frozen.reason}，自 {frozen.valid_from} 起" if frozen else "",
         "tables": [
-            _accounts(accounts, view), _freezes(freezes), _platforms(platforms, law, view),
+            _accounts(accounts, view), _freezes(freezes, view), _platforms(platforms, law, view),
             _contacts(found.contacts.order_by("purpose", "-valid_from"), view),
         ],
     }  # fmt: skip
@@ -227,15 +237,21 @@ def _account(row: BankAccount, view: Standpoint) -> Row:
     )  # fmt: skip
 
 
-def _freezes(rows) -> Table:
+def _freezes(rows, view: Standpoint) -> Table:
     return Table(
-        id="freezes", caption="暂停拨付",
+        id="freezes", caption="暂停拨付", toolbar=view.acts("freeze"),
         columns=[Column(label="期间"), Column(label="原因", wide=True), Column(label="登记")],
-        rows=[Row(key=str(row.pk), label=row.reason, cells=[
+        rows=[Row(key=str(row.pk), label=row.reason, actions=_resume(row, view), cells=[
             Cell(text=span(row.valid_from, row.valid_until)), Cell(text=row.reason), _recorded(row),
         ]) for row in rows],
-        empty_title="没有暂停拨付", empty_text="变更结算账户期间自动暂停拨付。",
+        empty_title="没有暂停拨付", empty_text="变更结算账户期间自动暂停拨付；经办机构也可决定暂停。",
     )  # fmt: skip
+
+
+def _resume(row: PaymentFreeze, view: Standpoint) -> list[Action]:
+    """A freeze by decision is ended by hand; one of a change ends with it."""
+    over = row.valid_until is not None and row.valid_until < clock.today()
+    return [] if row.subject or over else view.row_acts(row.pk, "unfreeze")
 
 
 def _platforms(rows, law: RegistryLaw, view: Standpoint) -> Table:
@@ -298,7 +314,8 @@ def _contact(row: Contact, view: Standpoint) -> Row:
 def practitioners(request: PortalRequest, view: Standpoint) -> dict:
     """Physicians, pharmacists and nurses with the title, licence and agreements of the day."""
     rows = Physician.objects.of(view.institution, on=view.on).prefetch_related(
-        Prefetch("agreements", PhysicianAgreement.objects.in_force(on=view.on), "agreements_on")
+        Prefetch("agreements", PhysicianAgreement.objects.in_force(on=view.on), "agreements_on"),
+        Prefetch("titles", PhysicianTitle.objects.proposed().order_by("valid_from"), "proposed"),
     )
     pages = page_of(request, rows.count())
     names = law_for(view.institution, on=view.on).physician_agreements
@@ -311,7 +328,24 @@ def practitioners(request: PortalRequest, view: Standpoint) -> dict:
         rows=[_physician(row, names, view) for row in shown],
         empty_title="没有登记的医师", empty_text="医师登记后，这里显示所选时点的职称与经验。",
     )  # fmt: skip
-    return {"tables": [table], "physicians": table}
+    former = view.institution.former_posts.select_related("physician").order_by("-valid_until")
+    return {"tables": [table, *_former(former[:SIZE])], "physicians": table}
+
+
+def _former(posts: Iterable[Post]) -> list[Table]:
+    """Who left and was registered again, with the days of the post that ended."""
+    rows = [
+        Row(key=str(post.pk), label=post.physician.code, cells=[
+            Cell(text=post.physician.code, code=True),
+            Cell(text=post.physician.get_kind_display()),
+            Cell(text=span(post.valid_from, post.valid_until) if post.valid_from
+                 else f"至 {post.valid_until}"),
+        ])
+        for post in posts
+    ]  # fmt: skip
+    columns = [Column(label="国家编码"), Column(label="类别"), Column(label="在本机构期间")]
+    table = Table(id="former", caption="曾在本机构执业", columns=columns, rows=rows)
+    return [table] if rows else []
 
 
 def _physician(row, names: tuple[str, ...], view: Standpoint) -> Row:
@@ -319,14 +353,21 @@ def _physician(row, names: tuple[str, ...], view: Standpoint) -> Row:
     title = row.titles_on[0] if row.titles_on else None
     months = whole_months(row.independent_since, on)
     left = row.left_on is not None and row.left_on < on
-    acts = () if row.left_on else ("title", "licence", "physician-agreement", "leave")
+    waits = row.checked_at is None or row.proposed
+    acts: tuple[str, ...] = ("practitioner-check",) if waits else ()
+    acts += ("practitioner-correct",)
+    acts += () if row.left_on else ("title", "licence", "physician-agreement", "leave")
     return Row(
         key=row.code, label=row.name, actions=view.row_acts(row.pk, *acts),
         cells=[
-            Cell(text=row.name, sub=f"{row.left_on} 离职" if row.left_on else ""),
+            Cell(text=row.name, sub="，".join(filter(None, [
+                 f"{row.left_on} 离职" if row.left_on else "",
+                 "登记待核验" if row.checked_at is None else ""]))),
             Cell(text=row.code, code=True),
             Cell(text=title.get_title_display() if title else "当日无职称",
-                 sub=span(title.valid_from, title.valid_until) if title else ""),
+                 sub="；".join([
+                     *([span(title.valid_from, title.valid_until)] if title else []),
+                     *(f"待核验：{new} {new.valid_from} 起" for new in row.proposed)])),
             Cell(text=_experience(months), sub=f"{row.independent_since} 起"),
             _licence(row, on),
             Cell(text="已离职", tone="mute") if left else Cell(text=row.get_kind_display())

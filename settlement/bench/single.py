@@ -66,9 +66,13 @@ def prepare() -> list[str]:
             agreement=agreement, state="active", valid_from=SINCE, recorded_at=at, recorded_by=BY
         )
     doctor = Physician.objects.create(
-        code="D0000001", name="测量", institution=hospital, independent_since=dt.date(2010, 1, 1)
-    )
-    PhysicianTitle.objects.create(physician=doctor, title="attending", valid_from=SINCE)
+        code="D0000001", name="测量", institution=hospital, independent_since=dt.date(2010, 1, 1),
+        checked_at=at,
+    )  # fmt: skip
+    PhysicianTitle.objects.create(
+        physician=doctor, title="attending", valid_from=SINCE, recorded_at=at, recorded_by=BY,
+        checked_at=at, checked_by=BY,
+    )  # fmt: skip
     client = ApiClient.objects.create(
         name="bench", client_type="confidential", institution=hospital,
         authorization_grant_type="client-credentials",

@@ -19,6 +19,7 @@ from audit.words import act
 from institutions.access import PortalRequest
 from institutions.models import Institution
 from institutions.refusals import Refusal
+from institutions.views.file import frozen_words
 from settlement import words
 from settlement.batch import commands, downloads
 from settlement.batch_forms import XLSX, UploadForm, template
@@ -69,7 +70,7 @@ def batches(request: PortalRequest) -> HttpResponse:
     )
     return render(request, "settlement/batches.html", {
         "breadcrumbs": [*CRUMBS, {"label": "批量结算", "url": ""}],
-        "form": form,
+        "form": form, "frozen": _frozen(request.user.institution),
         "table": _table(list(page), faulty, total=page.paginator.count, number=page.number),
     })  # fmt: skip
 
@@ -86,6 +87,7 @@ def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
     return render(request, "settlement/batch.html", {
         "breadcrumbs": [*CRUMBS, {"label": "批量结算", "url": reverse("batches")},
                         {"label": f"第 {found.pk} 批", "url": ""}],
+        "frozen": _frozen(institution),
         "batch": found, "state": _state(found, faulty=bool(found.errors)),
         "working": found.state in (State.LOADING, State.RUNNING),
         "steps": _steps(found), "progress": _progress(found, progress),
@@ -99,6 +101,12 @@ def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
             for event in in_order(events.order_by("at", "id")[:CHUNKS_SHOWN])
         ],
     })  # fmt: skip
+
+
+def _frozen(institution: Institution | None) -> str:
+    """Why nothing is paid to an institution today; settling goes on. Empty: it is paid."""
+    words = frozen_words(institution, on=clock.today()) if institution else ""
+    return f"{words}。费用照常申报和结算，暂停期间不拨付。" if words else ""
 
 
 @requires("batches.run")

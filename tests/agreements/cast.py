@@ -174,7 +174,7 @@ class Cast:
     def qualify(self, kind: str = Qualification.Kind.INTERNET_HOSPITAL) -> None:
         Qualification.objects.create(
             institution=self.hospital, kind=kind, number="Q1", valid_from=Day(2019, 1, 1),
-            recorded_at=KEYS_FROM, recorded_by="test",
+            recorded_at=KEYS_FROM, recorded_by="test", checked_at=KEYS_FROM, checked_by="checker",
         )  # fmt: skip
 
     def scan(self, day: dt.date, role: str = "reviewer") -> Document:

@@ -79,12 +79,13 @@ def everyone() -> list[Institution]:
     return [hospital(name) for name in NAMES]
 
 
-def joined(found: Institution, *platforms: str) -> None:
-    """Connections to platforms from the year's begin on."""
+def joined(found: Institution, *platforms: str, checked: bool = True) -> None:
+    """Connections to platforms from the year's begin on, compared with their scan by another person."""
+    seen = {"checked_at": KEYS_FROM, "checked_by": "checker"} if checked else {}
     for platform in platforms:
         PlatformConnection.objects.create(
             institution=found, platform=platform, valid_from=Day(2021, 1, 1),
-            recorded_at=KEYS_FROM, recorded_by="test",
+            recorded_at=KEYS_FROM, recorded_by="test", **seen,
         )  # fmt: skip
 
 

@@ -10,9 +10,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from agreements import lifecycle, terms
+from agreements import contracts, lifecycle, terms
+from agreements.assessment import record_assessment
 from agreements.models import Agreement
+from institutions.models import Office
 from tests import factories
+from tests.agreements.cast import KEYS_FROM, KEYS_UNTIL
+from tests.agreements.test_assessment import GOOD
 from tests.agreements.test_lifecycle import AUG_2, END, at, days, decide, pair_of
 
 TODAY = dt.date(2021, 12, 20)
@@ -242,3 +246,54 @@ def test_pages_cost_the_same_for_many(pair, officer):
     many = [cost(reverse("agreements")), cost(reverse("agreement", args=[pair[0].pk]))]
     assert many == few
     assert max(many) <= LIMIT
+
+
+# --- Renewal online ---
+
+
+def test_both_sides_sign_the_renewal_on_its_page(pair, officer):
+    main, _ = pair
+    region = main.institution.region
+    Office.objects.get_or_create(region=region, kind="agency", defaults={"name": "测试经办机构"})
+    contracts.make_signing_keys(valid_from=KEYS_FROM, valid_until=KEYS_UNTIL, by="k", at=KEYS_FROM)
+    hand = client_of("hospital", main.institution)
+    sign = {side: reverse("agreement-sign", args=[main.pk, side]) for side in (
+        "institution", "agency")}  # fmt: skip
+    assert hand.post(sign["institution"]).status_code == 409
+    url = reverse("agreement-offer", args=[main.pk])
+    given = {"valid_until": "2022-12-31", "seen": lifecycle.version_of(main)}
+    assert hand.post(url, given).status_code == 403
+    assert officer.post(url, {"seen": given["seen"]}).status_code == 422
+    assert officer.post(url, given).status_code == 302
+    assert "医疗机构网上签署" not in page(officer, main)
+    assert "医疗机构网上签署" in page(hand, main)
+    assert officer.post(sign["institution"]).status_code == 403
+    assert hand.post(sign["institution"]).status_code == 302
+    assert hand.post(sign["agency"]).status_code == 403
+    assert "经办机构网上签署" in page(officer, main)
+    assert officer.post(sign["agency"]).status_code == 302
+    made = main.next.get()
+    assert "双方已电子签署" in page(hand, made)
+    paper = made.contracts.get()
+    verified = hand.get(reverse("agreement-verify", args=[made.pk, paper.pk]))
+    assert "验证通过" in verified.content.decode()
+    assert officer.post(reverse("agreement-sign", args=[main.pk, "x"])).status_code == 404
+    assert officer.post(sign["agency"]).status_code == 409
+
+
+def test_the_assessment_stands_on_the_form_and_asks_for_a_reason(pair, officer):
+    main, _ = pair
+    record_assessment(
+        institution=main.institution, year=2021, scores=dict.fromkeys(GOOD, 70), remark="", by="r",
+        at=at(TODAY),
+    )  # fmt: skip
+    assert "2021年度考核70.00分" in page(officer, main)
+    url = reverse("agreement-renew", args=[main.pk])
+    given = {"signed_on": "2021-12-20", "valid_until": "2022-12-31", "file": scan(),
+             "seen": lifecycle.version_of(main)}  # fmt: skip
+    silent = officer.post(url, given)
+    assert silent.status_code == 422
+    assert "考核结果不建议直接续签，请写明理由" in silent.content.decode()
+    told = officer.post(url, given | {"reason": "已整改", "file": scan()})
+    assert told.status_code == 302
+    assert "纸质" in page(officer, main.next.get())

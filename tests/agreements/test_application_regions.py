@@ -73,6 +73,7 @@ def join(cast: Cast, *platforms: str) -> None:
         PlatformConnection.objects.create(
             institution=cast.hospital, platform=platform, valid_from=Day(2021, 11, 18),
             recorded_at=moment(Day(2021, 11, 18)), recorded_by="x",
+            checked_at=moment(Day(2021, 11, 19)), checked_by="checker",
         )  # fmt: skip
 
 
@@ -129,6 +130,7 @@ def test_ningxia_to_the_end_with_outpatient_major_diseases(yinchuan):
 def test_a_hospital_off_the_list_comes_after_all_of_it_or_with_a_reason(yinchuan, quick):
     cast = yinchuan
     cast.next_hospital()
+    join(cast, "integrated_platform")
     answer = refused(cast.apply, Day(2021, 11, 22))
     assert answer == (409, "NOT_ADMITTED", "宁医保发〔2021〕152号 四第2款")
     case = cast.apply(Day(2021, 11, 22), override_reason="自治区统一安排")

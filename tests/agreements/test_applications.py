@@ -336,6 +336,26 @@ def test_a_conversion_not_finished_in_time_lapses_and_is_no_failure(quick):
     assert cast.apply(Day(2021, 10, 12)).previous == case
 
 
+def test_one_broken_application_stops_no_other(quick, monkeypatch, caplog):
+    cast = Cast()
+    broken = cast.rebuilding(Day(2021, 6, 28), Day(2021, 7, 1))
+    cast.next_hospital()
+    sound = cast.rebuilding(Day(2021, 6, 28), Day(2021, 7, 1))
+    whole = commands.lapse_day
+
+    def day_of(case: Application) -> dt.date:
+        if case.pk == broken.pk:
+            raise ZeroDivisionError("a row that nobody foresaw")
+        return whole(case)
+
+    monkeypatch.setattr(commands, "lapse_day", day_of)
+    assert commands.lapse_overdue(by="beat", at=moment(Day(2021, 10, 11))) == 1
+    for case, state in ((broken, "rebuilding"), (sound, "lapsed")):
+        case.refresh_from_db()
+        assert case.state == state
+    assert f"application {broken.number} could not lapse" in caplog.text
+
+
 def test_the_daily_watch_lapses_what_is_over(quick, settings):
     cast = Cast()
     case = cast.rebuilding(Day(2021, 6, 28), Day(2021, 7, 1))

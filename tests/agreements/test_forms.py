@@ -1,6 +1,5 @@
 """The official forms of 附件3: prefilled, judged, hidden values, sealed, printed, reported together."""
 
-import hashlib
 import io
 import json
 import re
@@ -403,9 +402,9 @@ PRINTED = {
 def test_the_paper_has_the_printed_words_and_the_approval(people, found, form):
     case = sealed(people, form, found if FORMS[form].serves else None)
     region = people["policy.province"]
-    paper, full = submissions.official_paper(submission=case, who=region, by=region.username, at=AT)
+    act = {"submission": case, "who": region, "by": region.username, "reason": "上报国家局"}
+    paper = submissions.official_paper(**act, at=AT)
     words = text_of(paper)
-    assert full
     assert [text for text in map(plain, PRINTED[form]) if text not in words] == []
     assert [text for text in ("电子审核章", "同意", "2021年12月20日") if text not in words] == []
     value = ACCOUNT if form == "d6" else ID_NUMBER if form == "d1" else PHONE
@@ -414,17 +413,19 @@ def test_the_paper_has_the_printed_words_and_the_approval(people, found, form):
         width, height = pdf[0].get_size()
         assert (width > height, len(pdf)) == (bool(FORMS[form].columns), 1)
     (event,) = Event.objects.filter(action="formsubmission.paper")
-    assert json.loads(bytes(event.body))["detail"] == {"in_clear": True}
+    assert json.loads(bytes(event.body))["detail"] == {"in_clear": True, "reason": "上报国家局"}
     (seal,) = Event.objects.filter(action="formsubmission.seal")
-    assert json.loads(bytes(seal.body))["detail"]["sm3"] == hashlib.new("sm3", paper).hexdigest()
+    proof = json.loads(bytes(seal.body))["detail"]
+    assert proof == {"content": submissions.proof_of(case).hex()}
+    assert submissions.official_paper(**act, at=moment(TODAY, 18)) == paper
+    masked_paper = submissions.official_paper(**act | {"reason": None}, at=AT)
+    assert value not in text_of(masked_paper)
 
 
 def test_a_draft_is_printed_masked_with_an_empty_place_for_the_seal(people):
     case = filled(people, "channel")
     who = people["policy.prefecture"]
-    paper, full = submissions.official_paper(submission=case, who=who, by=who.username, at=AT)
-    words = text_of(paper)
-    assert not full
+    words = text_of(submissions.official_paper(submission=case, who=who, by=who.username, at=AT))
     assert PHONE not in words
     assert "公章：日期：年月日" in words
     assert "电子审核章" not in words
@@ -437,8 +438,8 @@ def test_sealed_forms_are_reported_together_in_one_workbook(people, client):
     first, second = sealed(people, "third_party"), sealed(people, "third_party")
     draft = filled(people, "third_party")
     log_in(client, people["policy.province"])
-    book = client.get("/forms/collection/third_party/file/").content
-    head, *rows = rows_of(book)
+    answer = client.post("/forms/collection/third_party/file/", {"reason": "上报国家局"})
+    head, *rows = rows_of(answer.content)
     assert [row[0] for row in rows] == [first.number, second.number]
     assert rows[0][head.index("渠道名称及统一社会信用代码")] == f"测试公司{CREDIT}"
     assert rows[0][head.index("联系电话")] == "13909510002"
@@ -460,11 +461,75 @@ def test_sealed_forms_are_reported_together_in_one_workbook(people, client):
 def test_long_numbers_stay_text_in_the_workbook(people, found, client):
     sealed(people, "d1", found)
     log_in(client, people["policy.province"])
-    head, row = rows_of(client.get("/forms/collection/d1/file/").content)
+    head, row = rows_of(client.post("/forms/collection/d1/file/", {"reason": "上报"}).content)
     assert row[head.index("业务联系人身份证号码")] == ID_NUMBER
     assert row[head.index("统一信用代码")] == found.credit_code
-    (event,) = Event.objects.filter(action="formsubmission.workbook")
-    assert json.loads(bytes(event.body))["detail"]["in_clear"] is True
+
+
+def details(action: str) -> list[dict]:
+    """What the events of an action tell, masked ones first."""
+    found = [json.loads(bytes(row.body))["detail"] for row in Event.objects.filter(action=action)]
+    return sorted(found, key=lambda detail: detail["in_clear"])
+
+
+def test_the_workbook_is_in_clear_only_against_a_reason(people, found, client):
+    case = sealed(people, "d6", found)
+    address = "/forms/collection/d6/file/"
+    log_in(client, people["policy.province"])
+    assert "导出完整内容" in client.get("/forms/collection/d6/").content.decode()
+    book = client.get(address)
+    assert ACCOUNT not in str(rows_of(book.content))
+    assert "%E5%B7%B2%E9%81%AE%E7%9B%96" in book["Content-Disposition"]  # 已遮盖
+    answer = client.post(address, {"reason": " "})
+    assert answer.status_code == 422
+    assert "查看原因" in answer.content.decode()
+    assert ACCOUNT in str(rows_of(client.post(address, {"reason": "上报国家局"}).content))
+    log_in(client, people["auditor.prefecture"])
+    assert "导出完整内容" not in client.get("/forms/collection/d6/").content.decode()
+    answer = client.post(address, {"reason": "想看"})
+    assert (answer.status_code, "不能查看完整号码" in answer.content.decode()) == (403, False)
+    assert details("formsubmission.workbook") == [
+        {"in_clear": False, "numbers": [case.number]},
+        {"in_clear": True, "numbers": [case.number], "reason": "上报国家局"},
+    ]
+
+
+def test_the_official_paper_is_in_clear_only_against_a_reason(people, found, client):
+    case = sealed(people, "d6", found)
+    draft = filled(people, "d6", found)
+    address = f"/forms/{case.pk}/paper/"
+    log_in(client, people["policy.province"])
+    assert ACCOUNT not in text_of(client.get(address).content)
+    page = client.get(f"/forms/{case.pk}/reveal/").content.decode()
+    assert f'formaction="{address}"' in page
+    assert client.post(address, {"reason": ""}).status_code == 422
+    assert ACCOUNT in text_of(client.post(address, {"reason": "寄送国家局"}).content)
+    answer = client.post(f"/forms/{draft.pk}/paper/", {"reason": "寄送国家局"})
+    assert (answer.status_code, "盖章后才能出具" in answer.content.decode()) == (409, True)
+    log_in(client, people["auditor.prefecture"])
+    assert client.post(address, {"reason": "想看"}).status_code == 404
+    assert details("formsubmission.paper") == [
+        {"in_clear": False}, {"in_clear": True, "reason": "寄送国家局"},
+    ]  # fmt: skip
+
+
+def test_a_long_list_is_read_at_once_and_a_longer_one_refused(
+    people, client, monkeypatch, django_assert_max_num_queries
+):
+    for _ in range(6):
+        opened(people, "channel")
+    log_in(client, people["policy.prefecture"])
+    with django_assert_max_num_queries(18) as seen:
+        assert len(client.get("/forms/export/json/").json()["forms"]) == 6
+    few = len(seen)
+    for _ in range(6):
+        opened(people, "third_party")
+    with django_assert_max_num_queries(few):
+        assert len(client.get("/forms/export/json/").json()["forms"]) == 12
+    monkeypatch.setattr(submissions, "MOST", 11)
+    answer = client.get("/forms/export/json/?form=&q=", follow=True)
+    assert "超过 11 份，请缩小查询范围后再导出" in answer.content.decode()
+    assert len(client.get("/forms/export/json/?form=channel").json()["forms"]) == 6
 
 
 # --- Pages ---

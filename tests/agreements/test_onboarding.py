@@ -140,7 +140,6 @@ def broken(path, value):
         (("onboarding", "steps", 1, "step"), 1, Flow.read),
         (("onboarding", "steps", 6, "when"), "full_moon", Flow.read),
     ],
-    ids=str,
 )
 def test_a_document_that_contradicts_itself_is_refused(path, value, read):
     with pytest.raises(CaseError):

@@ -43,9 +43,8 @@ def law(db) -> None:
 def hospital(law) -> Institution:
     """A Wenzhou hospital with a main agreement; the supplementary one is signed on SIGNED."""
     made = factories.institution("wenzhou", agreements=False)
-    Institution.objects.filter(pk=made.pk).update(
-        internet_hospital_name="瓯江云上互联网医院", aliases=["旧名卫生院"]
-    )
+    Institution.objects.filter(pk=made.pk).update(aliases=["旧名卫生院"])
+    made.facts.update(internet_hospital_name="瓯江云上互联网医院")
     factories.agreement(made, "main")
     sign(made)
     return made

@@ -10,7 +10,7 @@ import pytest
 import python_calamine
 from django.db import transaction
 
-from agreements import commands, contracts, plans, waves
+from agreements import checks, commands, contracts, plans, waves
 from agreements.board import Board, narrow, promoted_by
 from agreements.gantt import Line, Span, gantt
 from agreements.handbook import HANDBOOK
@@ -19,8 +19,17 @@ from agreements.onboarding import SUBJECTS
 from audit.models import Event, Move
 from audit.procedure import Handbook, Refused, Step, Turn, advance
 from config.roles import ROLES
+from institutions import commands as registry
+from institutions.documents import store
 from institutions.holidays import load_calendar
-from institutions.models import Institution, Office, Qualification, Region, User
+from institutions.models import (
+    Institution,
+    Office,
+    PlatformConnection,
+    Qualification,
+    Region,
+    User,
+)
 from institutions.refusals import Refusal
 from tests.agreements import ningxia
 from tests.agreements.cast import KEYS_FROM, KEYS_UNTIL, moment
@@ -235,6 +244,7 @@ def check_admission(case, people):
         for one in listed:
             ningxia.live(one, Day(2021, 12, 15))
     found = ningxia.hospital(given["hospital"])
+    ningxia.joined(found, "integrated_platform")
     if case["expected"]["allowed"]:
         waves.admitted(turn(found))
         return
@@ -251,6 +261,7 @@ def test_the_39th_waits_for_the_last_of_the_38(people):
     for one in listed[:-1]:
         ningxia.live(one, Day(2021, 12, 15))
     other = ningxia.hospital("某县中医医院")
+    ningxia.joined(other, "integrated_platform")
     with pytest.raises(Refused, match="尚未全部完成"):
         waves.admitted(turn(other))
     half = ningxia.live(listed[-1], Day(2021, 12, 16))
@@ -259,6 +270,79 @@ def test_the_39th_waits_for_the_last_of_the_38(people):
         waves.admitted(turn(other))
     Application.objects.filter(pk=half.pk).update(state="open")
     waves.admitted(turn(other))
+
+
+@pytest.mark.parametrize("reason", ["", "自治区试点"])
+def test_whoever_is_not_listed_must_meet_the_condition_of_the_list(people, reason):
+    """The integrated platform first, whatever the reason; joined is not yet checked. (二)"""
+    other, listed = ningxia.hospital("某县中医医院"), ningxia.hospital("银川市第一人民医院")
+    waves.admitted(turn(listed))
+
+    def refusal():
+        with pytest.raises(Refused) as refused:
+            waves.admitted(turn(other, reason=reason))
+        return refused.value
+
+    found = refusal()
+    assert (found.status, found.code, found.field) == (422, "PLATFORM_MISSING", "platforms")
+    assert found.clause == "宁医保发〔2021〕152号 二"
+    assert found.detail == "尚未接入：“互联网+医疗健康”一体化平台"
+    ningxia.joined(other, "integrated_platform", checked=False)
+    assert refusal().detail == "已登记但未核验：“互联网+医疗健康”一体化平台"
+    PlatformConnection.objects.update(checked_at=AT, checked_by="checker")
+    if reason:
+        waves.admitted(turn(other, reason=reason))
+    else:
+        assert refusal().code == "NOT_ADMITTED"
+
+
+def test_step_one_rests_on_what_another_person_checked(people):
+    """Neither platforms nor the qualification are the hospital's own word. (二、附件2 一)"""
+    found = ningxia.hospital("银川市第一人民医院")
+    mine = {"by": "hospital", "at": moment(OPENED)}
+    proof = store(
+        content=b"%PDF-1.7 proof", name="proof.pdf", kind="scan", institution=found, **mine
+    )
+    ningxia.joined(found, "prescription_review_platform")
+    rows = [
+        registry.connect_platform(
+            institution=found, platform=key, valid_from=OPENED, document=proof, **mine
+        )
+        for key in ("supervision_platform", "online_offline_synced")
+    ]
+    rows.append(registry.add_qualification(
+        institution=found, kind="internet_hospital", number="PDY1", valid_from=Day(2020, 1, 1),
+        document=proof, **mine,
+    ))  # fmt: skip
+    asked = turn(found)
+    with pytest.raises(Refused) as refused:
+        waves.docking_platforms_joined(asked)
+    assert refused.value.detail == "已登记但未核验：自治区互联网医院监管平台、业务数据线上线下协同"
+    with pytest.raises(Refused, match="互联网医院执业登记（PDY1）已登记但未核验") as refused:
+        checks.qualification_held(asked)
+    assert (refused.value.status, refused.value.code) == (422, "QUALIFICATION_UNCHECKED")
+    for row in rows:
+        with pytest.raises(Refusal, match="SAME_PERSON"):
+            registry.check_record(record=row, **mine)
+        registry.check_record(record=row, by="reviewer", at=moment(OPENED))
+    waves.docking_platforms_joined(asked)
+    checks.qualification_held(asked)
+
+
+def test_the_board_marks_who_lacks_the_condition_of_the_list(people, client):
+    rows = [ningxia.hospital(name) for name in NAMES[:3]]
+    ningxia.joined(rows[0], "integrated_platform")
+    ningxia.joined(rows[1], "integrated_platform", checked=False)
+    made(people)
+    words = ("未核验“互联网+医疗健康”一体化平台", "未接入“互联网+医疗健康”一体化平台")
+    entries = Board(people["policy.province"], today=TODAY).entries
+    assert [entry.lacking for entry in entries] == [(), words[:1], words[1:]]
+    log_in(client, people["policy.province"])
+    page = client.get("/waves/").content.decode()
+    assert [page.count(text) for text in words] == [1, 1]
+    page = client.get(f"/waves/{entries[1].place.pk}/").content.decode()
+    assert words[0] in page
+    assert "未核验</span>" in page
 
 
 # --- Places ---
@@ -434,7 +518,8 @@ class Walk:
                        "online_offline_synced")  # fmt: skip
         Qualification.objects.create(
             institution=self.found, kind="internet_hospital", number="Q", recorded_by="test",
-            valid_from=Day(2020, 1, 1), recorded_at=KEYS_FROM,
+            valid_from=Day(2020, 1, 1), recorded_at=KEYS_FROM, checked_at=KEYS_FROM,
+            checked_by="checker",
         )  # fmt: skip
         who = self.people["hospital"]
         self.case = commands.apply(
@@ -610,9 +695,20 @@ def test_the_region_sees_all_the_county_its_own(
     ]  # fmt: skip
 
 
-def test_a_hospital_has_no_board(whole, client):
-    log_in(client, ningxia.person("hospital", whole["银川市第一人民医院"]))
-    assert client.get("/waves/").status_code == 403
+def test_a_hospital_sees_its_own_plan_only(whole, client):
+    mine, other = whole["银川市第一人民医院"], whole["贺兰县人民医院"]
+    log_in(client, ningxia.person("hospital", mine))
+    page = client.get("/waves/").content.decode()
+    assert [name for name in NAMES if name in page] == [mine.name]
+    data = json.loads(client.get("/waves/export/json/").content)
+    assert [row["name"] for batch in data["batches"] for row in batch["hospitals"]] == [mine.name]
+    place = WavePlace.objects.get(institution=mine)
+    page = client.get(f"/waves/{place.pk}/").content.decode()
+    assert "倒排工期使用示例参数" in page
+    assert "编制工作计划" not in page
+    assert client.post(f"/waves/{place.pk}/plan/", {}).status_code == 403
+    foreign = WavePlace.objects.get(institution=other)
+    assert client.get(f"/waves/{foreign.pk}/").status_code == 404
 
 
 def test_files_of_the_board(whole, people, client):

@@ -70,8 +70,12 @@ def with_step(**row: object) -> dict:
             with_step(source="shut", target="open", asks={"x": {"label": "x", "kind": "poem"}}),
             "没有poem这一类输入",
         ),
+        (
+            with_step(source="shut", target="open", asks={"note": {"label": "x", "personal": True}}),
+            "办理意见全程留痕",
+        ),
     ],
-    ids=["slug", "target", "source", "unreached", "stuck", "step key", "state key", "kind"],
+    ids=["slug", "target", "source", "unreached", "stuck", "step key", "state key", "kind", "note"],
 )  # fmt: skip
 def test_a_table_that_contradicts_itself_names_what_and_where(tmp_path, changes, words):
     with pytest.raises(ProcedureError, match=words):

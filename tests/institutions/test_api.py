@@ -56,8 +56,9 @@ def test_the_own_institution_as_of_a_day(hospital: System) -> None:
         changes={"hospital_grade": "三级"}, source="批复", by="x", at=AT,
     )  # fmt: skip
     commands.freeze(
-        institution=hospital.row, on=dt.date(2021, 7, 1), reason="变更账户", by="x", at=AT
-    )
+        institution=hospital.row, on=dt.date(2021, 7, 1), reason="变更账户", subject="change:1",
+        by="x", at=AT,
+    )  # fmt: skip
     before, after = hospital.get(on="2021-06-15").json(), hospital.get(on="2021-07-01").json()
     assert before["code"] == hospital.row.code
     assert before["region"] == {"code": "320600", "name": "南通市"}
@@ -88,7 +89,12 @@ def test_physicians_in_pages_with_the_title_of_the_day(hospital: System) -> None
     doctors = [factories.physician(hospital.row) for _ in range(3)]
     factories.physician(factories.institution("nantong"))
     commands.record_title(
-        physician=doctors[0], title="chief", valid_from=dt.date(2021, 6, 16), by="x", at=AT
+        physician=doctors[0],
+        title="chief",
+        valid_from=dt.date(2021, 6, 16),
+        checked=True,
+        by="x",
+        at=AT,
     )
     seen, after = [], ""
     while after is not None:
@@ -96,7 +102,7 @@ def test_physicians_in_pages_with_the_title_of_the_day(hospital: System) -> None
         seen += [(row["code"], row["title"]) for row in body["results"]]
         after = body["next"]
     assert seen == [(doctors[0].code, "chief"), *((d.code, "attending") for d in doctors[1:])]
-    assert PhysicianTitle.objects.count() == 5
+    assert PhysicianTitle.objects.counted().count() == 5
 
 
 def test_qualifications_say_whether_they_hold(hospital: System) -> None:

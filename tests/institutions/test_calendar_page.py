@@ -10,7 +10,7 @@ from audit import tasks
 from audit.models import Event, Task
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
-from institutions.models import CalendarDay
+from institutions.models import CalendarDay, Region
 from tests import factories
 
 NOTICE = "示例〔2026〕1号"
@@ -81,4 +81,36 @@ def test_only_who_may_import(db):
     client = factories.log_in(Client(), factories.user("reviewer", factories.region("wenzhou")))
     assert client.get(reverse("registry-calendars")).status_code == 200
     assert send(client, year="2021", source="package").status_code == 403
+    assert CalendarDay.objects.count() == 0
+
+
+def test_a_year_is_replaced_only_after_its_changes_were_shown(page: Client):
+    send(page, year="2021", source="package")
+    given = {"year": "2021", "source": "notice", "notice": NOTICE, "days": "2021-05-13 休"}
+    shown = send(page, **given)
+    assert shown.status_code == 422
+    assert "2021-01-01" in shown.content.decode()
+    assert 'name="confirmed" value="on"' in shown.content.decode()
+    assert NOTICE in shown.content.decode()
+    assert load_calendar("").is_working_day(dt.date(2021, 5, 13))
+    assert send(page, **given, confirmed="on").status_code == 302
+    assert not load_calendar("").is_working_day(dt.date(2021, 5, 13))
+
+
+@pytest.mark.parametrize("source", ["notice", "local"])
+def test_no_days_are_no_calendar(page: Client, source: str):
+    send(page, year="2021", source="package")
+    assert send(page, year="2021", source=source, notice=NOTICE, confirmed="on").status_code == 422
+    assert not load_calendar("").is_working_day(dt.date(2021, 10, 1))
+
+
+def test_a_county_does_not_change_the_nation(db):
+    factories.region("wenzhou")
+    county = Region.objects.create(
+        code="330381", name="瑞安市", level="county", parent_id="330300", policy_region="wenzhou"
+    )
+    client = factories.log_in(Client(), factories.user("policy_staff", county))
+    answer = send(client, year="2021", source="package")
+    assert answer.status_code == 422
+    assert "地市级以上" in answer.content.decode()
     assert CalendarDay.objects.count() == 0

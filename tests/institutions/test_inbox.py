@@ -530,3 +530,21 @@ def test_deadlines_as_a_calendar_that_a_new_password_closes(db) -> None:
     user.set_password("Xin-De-Mima-2022")
     user.save()
     assert Client().get(address).status_code == 404
+
+
+def test_an_overseer_records_and_ends_the_delegation_of_an_absent_colleague(db) -> None:
+    absent, taker = reviewer(), reviewer()
+    overseer = factories.user("signing_officer", wenzhou())
+    client = factories.log_in(Client(), overseer)
+    given = {"giver": absent.pk, "taker": taker.pk, "valid_from": TODAY, "valid_until": TODAY}
+    assert client.post(reverse("delegations"), given).status_code == 302
+    row = Delegation.objects.get()
+    assert (row.giver, row.taker, row.recorded_by) == (absent, taker, overseer.username)
+    assert str(absent) in client.get(reverse("delegations")).content.decode()
+    other = factories.log_in(Client(), reviewer())
+    assert other.post(reverse("delegation-end", args=[row.pk])).status_code == 404
+    assert other.post(reverse("delegations"), given).status_code == 302
+    assert Delegation.objects.latest("pk").giver != absent
+    assert client.post(reverse("delegation-end", args=[row.pk])).status_code == 302
+    row.refresh_from_db()
+    assert row.ended_at is not None

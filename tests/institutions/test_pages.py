@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from agreements.models import AgreementState
 from institutions.calendar import whole_months
-from institutions.models import InstitutionFacts, PhysicianTitle
+from institutions.models import InstitutionFacts
 from tests import factories
 
 NEW = dt.date(2021, 7, 1)
@@ -107,7 +107,7 @@ def test_a_corrected_fact_stays_in_the_history_only(reviewer: Client, hospitals:
 def test_physicians_have_title_and_experience_of_the_day(reviewer: Client, hospitals: list):
     doctor = factories.physician(hospitals[0], "attending", independent_since=dt.date(2018, 7, 2))
     doctor.titles.update(valid_until=NEW - dt.timedelta(days=1))
-    PhysicianTitle.objects.create(physician=doctor, title="associate_chief", valid_from=NEW)
+    factories.physician_title(doctor, "associate_chief", valid_from=NEW)
     address = reverse("institution", args=[hospitals[0].code])
     seen = []
     for day in ("2021-06-30", "2021-07-01", "2021-07-02", "2018-07-01"):

@@ -481,19 +481,24 @@ def test_contacts_that_are_refused(hospital: Institution, more: dict, code: str)
 def practitioner(hospital: Institution, **more):
     given = {"institution": hospital, "code": "D320600000001", "name": "赵医师",
              "licence_no": "110320600000001", "independent_since": Day(2015, 7, 1),
-             "title": "attending", "title_since": Day(2018, 1, 1), **FIRST}  # fmt: skip
+             "title": "attending", "title_since": Day(2018, 1, 1), "checked": True,
+             **FIRST}  # fmt: skip
     return commands.register_practitioner(**(given | more))
 
 
 def test_titles_are_dated(hospital: Institution):
     doctor = practitioner(hospital)
     assert doctor.registered_area == hospital.region_id
-    commands.record_title(physician=doctor, title="associate_chief", valid_from=MID_MAY, **FIRST)
+    commands.record_title(
+        physician=doctor, title="associate_chief", valid_from=MID_MAY, checked=True, **LATER
+    )
     days = (Day(2017, 12, 31), Day(2021, 5, 16), MID_MAY)
-    found = [doctor.titles.in_force(on=day).first() for day in days]
+    found = [doctor.titles.counted().in_force(on=day).first() for day in days]
     assert [row and row.title for row in found] == [None, "attending", "associate_chief"]
     with refusal("TITLE_LATER", status=409):
-        commands.record_title(physician=doctor, title="chief", valid_from=MID_MAY, **FIRST)
+        commands.record_title(
+            physician=doctor, title="chief", valid_from=MID_MAY, checked=True, **LATER
+        )
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_what_was_known_then(hospital, reviewer):
 def test_a_freeze_and_missing_evidence_are_announced(filled, filer, reviewer):
     commands.freeze(institution=filled, on=Day(2021, 6, 10), reason="账户变更中", **WHEN)
     address = reverse("institution", args=[filled.code])
-    assert "账户变更中" in filer.get(address, {"tab": "account"}).context["warning"]
+    assert "账户变更中" in filer.get(address, {"tab": "account"}).context["frozen"]
     factories.policies("nantong")
     warning = filer.get(address, {"tab": "qualifications"}).context["warning"]
     assert "第三级" in warning
@@ -175,8 +175,11 @@ def test_a_freeze_and_missing_evidence_are_announced(filled, filer, reviewer):
 #: role → acts of the file; typed apart from the table
 MAY = {
     "reviewer": set(ACTS) - {"mapping", "change"},
+    "signing_officer": {"freeze", "unfreeze"},
     "hospital": set(ACTS) - {"facts", "correction", "account", "qualification-check",
-                             "platform-check", "platform-end"},
+                             "platform-check", "platform-end", "identity", "freeze", "unfreeze",
+                             "practitioner-check",
+                             "practitioner-correct"},
 }  # fmt: skip
 
 
@@ -195,6 +198,11 @@ def test_who_may_open_which_form(filled, role: str):
 
 
 def _row_of(hospital: Institution, key: str):
+    if key == "unfreeze":
+        freeze = hospital.freezes.first() or commands.freeze(
+            institution=hospital, on=Day(2021, 6, 10), reason="核查", **WHEN
+        )
+        return freeze.pk
     if key.startswith("qualification"):
         return hospital.qualifications.get().pk
     if key.startswith("platform"):

@@ -1,4 +1,4 @@
-"""Make a migrated database ready to judge case files: published law and calendars."""
+"""Make a migrated database ready: regions, published law, calendars."""
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
@@ -7,17 +7,19 @@ from django.utils import timezone
 from institutions.calendar import MissingYear
 from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.models import CalendarDay
+from institutions.regions import load_regions
 
 FIRST_YEAR = 2019  #: the year before the first policy document
 
 
 class Command(BaseCommand):
-    """`prepare`: loads the shipped policies, imports calendar years that are missing."""
+    """`prepare`: loads the shipped regions and policies, imports calendar years that are missing."""
 
-    help = "载入随系统提供的政策文件、导入缺少的工作日历年份（可重复执行）"
+    help = "载入随系统提供的行政区划和政策文件、导入缺少的工作日历年份（可重复执行）"
     requires_system_checks: list[str] = []
 
     def handle(self, *args, **options):
+        load_regions(by="prepare", at=timezone.now())
         call_command("load_policies", stdout=self.stderr)
         stored = CalendarDay.objects.filter(region_code=NATIONAL)
         years = {day.year for day in stored.dates("day", "year")}
