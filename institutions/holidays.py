@@ -63,7 +63,8 @@ def notice_addresses(year: int) -> list[str]:
     return [row["address"] for row in _notices()["years"].get(year, [])]
 
 
-def national_year(year: int) -> list[DayRow]:
+@cache
+def national_year(year: int) -> tuple[DayRow, ...]:
     """All days of a year from chinesecalendar; MissingYear when the package does not cover it."""
     notice = notice_of(year)
     rows = []
@@ -74,7 +75,7 @@ def national_year(year: int) -> list[DayRow]:
         except NotImplementedError:  # how chinesecalendar says that it does not know the year
             raise MissingYear(year) from None
         rows.append(DayRow(day, working, _label(day, working=working, holiday=holiday), notice))
-    return rows
+    return tuple(rows)
 
 
 def _label(day: dt.date, *, working: bool, holiday: str | None) -> str:

@@ -6,7 +6,7 @@ The shape is pricing/schema.yaml; what a schema cannot say is a lint rule in pri
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import yaml
@@ -41,6 +41,16 @@ class Problem:
 
 def problems(text: str, *, name: str) -> list[Problem]:
     """Every fault of a policy text in order of lines; an empty list when it may be published."""
+    return list(_problems(text, name))
+
+
+@lru_cache(maxsize=32)
+def _problems(text: str, name: str) -> tuple[Problem, ...]:
+    """The same text is judged once: it is checked when drafted, and again when put in force."""
+    return tuple(_judged(text, name))
+
+
+def _judged(text: str, name: str) -> list[Problem]:
     if len(text) > MAX_CHARACTERS:
         return [Problem(name, 1, "/", f"文本不得超过 {MAX_CHARACTERS} 字")]
     try:

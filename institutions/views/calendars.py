@@ -5,7 +5,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from django import forms
 from django.contrib import messages
@@ -142,7 +142,7 @@ def _store(request: PortalRequest, form: YearForm) -> bool:
     return True
 
 
-def _asked(user: User, form: YearForm) -> tuple[str, list[DayRow]]:
+def _asked(user: User, form: YearForm) -> tuple[str, Sequence[DayRow]]:
     """The area ('' the nation) and the days of the form; PermissionDenied says who may instead."""
     given = form.cleaned_data
     if given["source"] == "local":
@@ -158,7 +158,7 @@ def _asked(user: User, form: YearForm) -> tuple[str, list[DayRow]]:
     return NATIONAL, _whole_year(given["year"], given["rows"], given["notice"])
 
 
-def _differences(region: str, year: int, rows: list[DayRow]) -> list[dt.date]:
+def _differences(region: str, year: int, rows: Sequence[DayRow]) -> list[dt.date]:
     """The days that an import would change; none where the year was not there before."""
     stored = CalendarDay.objects.filter(region_code=region, day__year=year)
     before = dict(stored.values_list("day", "working"))

@@ -188,7 +188,7 @@ def test_every_state_step_and_role(slug, role):
 
 
 #: what a case of a table is besides its place in it; an application where nothing is said
-CASES = {
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "form": (FormSubmission, {"number": "x", "form": "channel"}),
     "change": (Change, {"number": "x", "kind": "name", "effective_from": DAY}),
     "mapping": (CodeMapping, {"kind": "item", "local_code": "L", "national_code": "N",
@@ -199,7 +199,7 @@ BOOKS = {"form": submissions.HANDBOOK, "change": registry.HANDBOOK, "mapping": r
 
 def at(state: str, cast: Cast, slug: str = "wenzhou") -> Any:
     """A case that stands in a state without having gone there."""
-    model, more = CASES.get(slug, (Application, {"number": state}))
+    model, more = CASES.get(slug) or (Application, {"number": state})
     return model.objects.create(
         institution=cast.hospital, procedure=slug, state=state, entered_on=DAY,
         version=1, region_code=cast.region.pk, institution_code=cast.hospital.pk,
