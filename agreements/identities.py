@@ -176,7 +176,7 @@ def read_container(
             ),
         )
     return Identity(
-        subject=certificate.subject.rfc4514_string(), holder_code=holder_code,
+        subject=written(certificate.subject), holder_code=holder_code,
         certificate=opened.certificate, chain=opened.chain,
         sealed=seal(container, password.encode(), holder_code=holder_code),
         valid_from=certificate.not_valid_before_utc, valid_until=certificate.not_valid_after_utc,
@@ -299,7 +299,7 @@ def _identity(
         name.encode(), key, certificate, above, serialization.BestAvailableEncryption(password)
     )
     return Identity(
-        subject=certificate.subject.rfc4514_string(),
+        subject=written(certificate.subject),
         holder_code=code,
         certificate=_pem(certificate),
         chain=tuple(map(_pem, above)),
@@ -311,6 +311,11 @@ def _identity(
 
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def written(name: x509.Name) -> str:
+    """A subject as text (RFC 4514), its serial number by name instead of by object identifier."""
+    return name.rfc4514_string({NameOID.SERIAL_NUMBER: "SERIALNUMBER"})
 
 
 def names_of(name: x509.Name) -> tuple[str, str]:

@@ -114,7 +114,7 @@ def register_authority(*, certificate: bytes, by: str, at: dt.datetime) -> Signi
     if known is not None:
         return known
     made = SigningKey.objects.create(
-        side=Side.AUTHORITY, holder_code=code, subject=found.subject.rfc4514_string()[:NAME],
+        side=Side.AUTHORITY, holder_code=code, subject=identities.written(found.subject)[:NAME],
         certificate=found.public_bytes(serialization.Encoding.PEM).decode(),
         valid_from=clock.local(found.not_valid_before_utc).date(),
         valid_until=clock.local(found.not_valid_after_utc).date(),

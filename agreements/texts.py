@@ -72,6 +72,14 @@ def all_texts() -> tuple[AgreementText, ...]:
     return tuple(text for path in sorted(FOLDER.glob("*.yaml")) for text in _read(path))
 
 
+def version_label(stored: str) -> str:
+    """A version as a contract keeps it (`key version`) in words; a text no longer shipped as kept."""
+    for text in all_texts():
+        if stored == f"{text.key} {text.version}":
+            return f"{text.label} {text.version}"
+    return stored
+
+
 def _read(path: Path) -> Iterator[AgreementText]:
     whole = yaml.safe_load(path.read_text(encoding="utf-8"))
     common = {name: whole[name] for name in COMMON}

@@ -345,8 +345,7 @@ def _ring(begin: int, end: int, total: int) -> str:
     if end == begin:
         return ""
     if end - begin == total:
-        middle = total // 2
-        return f"{_arc(0, middle, total)} {_arc(middle, total, total)}"
+        return f"{_arc(0, 1, 2)} {_arc(1, 2, 2)}"  # an arc that ends where it began draws nothing
     return _arc(begin, end, total)
 
 

@@ -251,6 +251,21 @@ def role_label(permission: str) -> str:
     return "、".join(labels[:LABELS_SHOWN]) + (f"等{len(labels)}类岗位" if more else "")
 
 
+def assignees(subjects: Collection[str]) -> dict[str, str]:
+    """Who took the open task of each subject, as people know them."""
+    tasks = Task.objects.filter(subject__in=subjects, state=Task.State.OPEN).exclude(assignee="")
+    taken = dict(tasks.values_list("subject", "assignee"))
+    names = shown_names(taken.values())
+    return {subject: names[name] for subject, name in taken.items()}
+
+
+def shown_names(usernames: Iterable[str]) -> dict[str, str]:
+    """What people are called; a name that no user has stays as it is."""
+    wanted = set(usernames)
+    found = {row.username: str(row) for row in User.objects.filter(username__in=wanted)}
+    return {name: found.get(name, name) for name in wanted}
+
+
 def delegations_to(user: User, *, on: dt.date) -> QuerySet[Delegation]:
     """Whose tasks a person does on a day: delegations of colleagues in the same role and office."""
     return Delegation.objects.in_force(on=on).filter(

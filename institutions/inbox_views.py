@@ -142,7 +142,8 @@ def delegations(request: PortalRequest) -> HttpResponse:
     form = DelegationForm(
         request.POST if request.method == "POST" else None,
         people=(people if givers is None else givers).select_related("region", "institution"),
-        givers=givers, today=clock.today(),
+        givers=None if givers is None else givers.exclude(pk=user.pk),
+        today=clock.today(),
     )  # fmt: skip
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data

@@ -1,6 +1,6 @@
 """Applications of both sides: the list, and a new one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -21,11 +21,10 @@ from agreements.views.refusing import refuse, words_of
 from agreements.views.remaining import Clocks, soon
 from audit import clock
 from audit.access import requires
-from audit.models import Task
 from audit.procedure import PROCEDURES, Procedure, Refused
 from audit.tables import Action, Cell, Column, Row, Table
 from institutions.access import PortalRequest
-from institutions.inbox import role_label
+from institutions.inbox import assignees, role_label
 from institutions.models import Institution, Region, User
 
 CRUMBS = [{"label": "协议与接入", "url": ""}]
@@ -55,7 +54,7 @@ def applications(request: PortalRequest) -> HttpResponse:
     shown = list(rows[pages.first_row - 1 : pages.first_row - 1 + pages.size])
     own = request.user.institution is not None
     clocks = Clocks(shown, today=clock.today())
-    assigned = _assigned(shown)
+    assigned = assignees([row.subject for row in shown])
     hidden = {"医疗机构"} if own else set()
     hidden |= {"办理事项"} if len(tables) == 1 else set()
     return render(request, "agreements/applications.html", {
@@ -149,13 +148,6 @@ def _due(rows: ApplicationQuerySet, due: str, user: User) -> ApplicationQuerySet
         return rows.filter(due__lt=today, stopped=False)
     area = user.institution.region_id if user.institution else user.region_id
     return rows.filter(due__range=(today, soon(area or "", today)), stopped=False)
-
-
-def _assigned(shown: Iterable[Application]) -> dict[str, str]:
-    """Who took the open task of each application."""
-    subjects = [row.subject for row in shown]
-    open_ones = Task.objects.filter(subject__in=subjects, state=Task.State.OPEN)
-    return dict(open_ones.exclude(assignee="").values_list("subject", "assignee"))
 
 
 def _row(

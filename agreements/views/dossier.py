@@ -13,11 +13,12 @@ from django.urls import NoReverseMatch, reverse
 
 from agreements.handbook import HANDBOOK
 from agreements.models import Application, Contract, Notice, Requirement, Signature, SigningKey
+from agreements.texts import version_label
 from agreements.views.remaining import Clocks, waiting
 from audit import clock
 from audit.models import Move, Task
 from audit.procedure import PROCEDURES, Procedure, State, Step, offered
-from institutions.inbox import role_label
+from institutions.inbox import role_label, shown_names
 from institutions.models import Document, User
 from pricing.policy import Policy
 from pricing.releases import current
@@ -173,7 +174,8 @@ class Dossier:
         if self.state.final:
             return {"who": "", "todo": ""}
         own = " （我方）" if self.user.may(self.state.holder) else ""
-        assigned = self.task.assignee if self.task else ""
+        taken = self.task.assignee if self.task else ""
+        assigned = shown_names([taken])[taken] if taken else ""
         return {"who": f"{assigned or role_label(self.state.holder)}{own}", "todo": self.state.todo}
 
     def deadline(self, clocks: Clocks) -> dict[str, Any] | None:
@@ -327,7 +329,7 @@ class Dossier:
             "facts": [
                 {"label": "协议编号", "value": row.number, "code": True},
                 {"label": "协议期", "value": f"{row.valid_from}{until}"},
-                {"label": "文本版本", "value": row.text_version},
+                {"label": "文本版本", "value": version_label(row.text_version)},
             ],
             "signatures": [_signature(found) for found in signatures],
             "waiting": [side.label for side in sides if side not in signed],

@@ -139,14 +139,18 @@ def _checklists(dossier: Dossier, typed: Typed) -> list[dict[str, Any]]:
 
 
 def _objections(dossier: Dossier, typed: Typed) -> dict[str, Any]:
-    """Objections with their decisions; who may record and answer them does it here."""
+    """Objections with their decisions; who may record and answer them does it here.
+
+    The institution objected to reads what is objected, never who did.
+    """
     application = dossier.application
     rows = list(application.objections.order_by("pk"))
     may = dossier.published and dossier.user.may("applications.review")
     raising = typed.kept.get("objection") or ObjectionForm(initial={"on": dossier.today})
     return {
         "rows": [
-            {"row": row, "tone": {"open": "warn", "upheld": "bad", "dismissed": "ok"}[row.outcome],
+            {"row": row, "by": "异议人（身份不公开）" if dossier.user.institution_id else row.raised_by,
+             "tone": {"open": "warn", "upheld": "bad", "dismissed": "ok"}[row.outcome],
              "form": _answer_form(row, typed) if may and row.outcome == "open" else None,
              "url": reverse("application-answer", args=[application.pk, row.pk])}
             for row in rows

@@ -13,12 +13,11 @@ from agreements.views.institutions import TONES
 from agreements.views.remaining import Clocks
 from audit import clock
 from audit.access import requires
-from audit.models import Task
 from audit.procedure import PROCEDURES
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.forms import OnDayAsKnown
-from institutions.inbox import role_label
+from institutions.inbox import assignees, role_label
 from institutions.models import Institution
 from institutions.views import span
 from institutions.views.file import Standpoint
@@ -70,10 +69,7 @@ def _running(view: Standpoint) -> list[dict]:
     if not rows:
         return []
     clocks = Clocks(rows, today=clock.today())
-    open_ones = Task.objects.filter(
-        subject__in=[row.subject for row in rows], state=Task.State.OPEN
-    ).exclude(assignee="")
-    assigned = dict(open_ones.values_list("subject", "assignee"))
+    assigned = assignees([row.subject for row in rows])
     return [_application(row, clocks, assigned.get(row.subject, "")) for row in rows]
 
 

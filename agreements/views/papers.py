@@ -6,6 +6,7 @@ from django.urls import reverse
 
 from agreements import renewals
 from agreements.models import Agreement, Contract, Signature, SigningKey
+from agreements.texts import version_label
 from agreements.views.dossier import document_of
 from audit import clock
 from institutions.access import PortalRequest
@@ -49,7 +50,7 @@ def _facts(row: Contract) -> list[dict[str, Any]]:
     facts: list[dict[str, Any]] = [
         {"label": "协议编号", "value": row.number, "code": True},
         {"label": "协议期", "value": f"{row.valid_from}{until}"},
-        {"label": "文本版本", "value": row.text_version},
+        {"label": "文本版本", "value": version_label(row.text_version)},
     ]
     return [*facts, {"label": "续签理由", "value": row.reason}] if row.reason else facts
 

@@ -13,10 +13,11 @@ def words_of(refused: Refused | Refusal) -> str:
     """Why, and by which clause."""
     if isinstance(refused, Refused):
         return f"{refused.detail}（{refused.clause}）" if refused.clause else refused.detail
-    reasons = [refused.detail[0]]
+    told = [fault.detail[0] for fault in refused.faults]
+    reasons = [] if refused.detail[0] in told else [refused.detail[0]]
     reasons += [
-        fault.detail[0] + (f"（{fault.clause}）" if fault.clause else "")
-        for fault in refused.faults
+        text + (f"（{fault.clause}）" if fault.clause else "")
+        for text, fault in zip(told, refused.faults, strict=True)
     ]
     return "；".join(dict.fromkeys(reasons))
 

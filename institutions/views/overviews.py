@@ -79,12 +79,16 @@ def regions(request: PortalRequest) -> HttpResponse:
     found = CalendarDay.objects.annotate(year=ExtractYear("day")).values_list("region_code", "year")
     for code, year in found.distinct():
         years[code].add(year)
+    policies: dict[str, str] = {}
+    for row in Region.objects.exclude(policy_region="").order_by("code"):
+        policies.setdefault(row.policy_region, row.name)  # the area that the policy is made for
     table = Table(
         id="regions", caption="行政区划", show_caption=False,
         columns=[Column(label="区域"), Column(label="代码"), Column(label="层级"),
                  Column(label="统筹区政策"), Column(label="主管与经办机构", wide=True),
                  Column(label="登记机构", numeric=True), Column(label="工作日历")],
         rows=[_region(row, offices[row.code], counts.get(row.code, 0), years,
+                      policy=policies.get(row.policy_region, ""),
                       edits=keeps_offices(request.user, row)) for row in rows],
         empty_title="没有区域", empty_text="行政区划随系统初始化（manage.py prepare）载入。",
     )  # fmt: skip
@@ -110,7 +114,13 @@ def _regions(request: PortalRequest) -> list[Region]:
 
 
 def _region(
-    row: Region, offices: list[str], count: int, years: dict[str, set[int]], *, edits: bool
+    row: Region,
+    offices: list[str],
+    count: int,
+    years: dict[str, set[int]],
+    *,
+    policy: str,
+    edits: bool,
 ) -> Row:
     own, national = sorted(years.get(row.code, ())), sorted(years.get("", ()))
     words = f"{national[0]}–{national[-1]}" if national else "未导入"
@@ -119,7 +129,7 @@ def _region(
         key=row.code, label=row.name, actions=[Action(label="机构维护", url=url)] if edits else [],
         cells=[
             Cell(text=row.name), Cell(text=row.code, code=True), Cell(text=row.get_level_display()),
-            Cell(text=row.policy_region, code=bool(row.policy_region)), Cell(text="、".join(offices)),
+            Cell(text=policy or "—"), Cell(text="、".join(offices)),
             Cell(text=str(count)),
             Cell(text=f"全国 {words}", sub=f"本地调整 {'、'.join(map(str, own))}" if own else ""),
         ],

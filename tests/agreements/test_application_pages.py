@@ -330,6 +330,10 @@ def test_an_objection_is_recorded_and_answered_on_the_page(cast: Cast) -> None:
     assert reviewer.post(address, {**raised, "on": "2021-06-01"}).status_code == 422
     assert reviewer.post(address, raised).status_code == 302
     objection = case.objections.get()
+    assert "某居民" in words(reviewer.get(page(case)))
+    told = words(of(cast, "hospital").get(page(case)))
+    assert "信息不实" in told
+    assert "某居民" not in told  # the institution never learns who objected
     answered = reverse("application-answer", args=[case.pk, objection.pk])
     assert "公示至 2021-06-22" in words(reviewer.get(page(case)))
     assert reviewer.post(answered, {"upheld": "no", "answer": ""}).status_code == 422

@@ -136,3 +136,10 @@ def test_money_is_written_in_yuan(fen, written):
 )
 def test_identities_rates_and_spans(plain, hidden):
     assert plain == hidden
+
+
+def test_a_ring_of_one_part_is_drawn_whole_however_small() -> None:
+    path = charts.donut(title="t", parts=[{"label": "x", "value": 1}])["parts"][0]["path"]
+    for arc in path.split("M")[1:]:
+        start, end = arc.split(" A")[0], arc.split(" L")[0].split(" ")[-2:]
+        assert start != " ".join(end)

@@ -9,6 +9,7 @@ from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.models import CalendarDay
 from institutions.regions import load_regions
 
+BY = "系统初始化"  #: who acts in the trail
 FIRST_YEAR = 2019  #: the year before the first policy document
 
 
@@ -19,8 +20,8 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *args, **options):
-        load_regions(by="prepare", at=timezone.now())
-        call_command("load_policies", stdout=self.stderr)
+        load_regions(by=BY, at=timezone.now())
+        call_command("load_policies", by=BY, stdout=self.stderr)
         stored = CalendarDay.objects.filter(region_code=NATIONAL)
         years = {day.year for day in stored.dates("day", "year")}
         year = FIRST_YEAR
@@ -30,5 +31,5 @@ class Command(BaseCommand):
                     rows = national_year(year)
                 except MissingYear:
                     return
-                import_year(year=year, region=NATIONAL, rows=rows, by="prepare", at=timezone.now())
+                import_year(year=year, region=NATIONAL, rows=rows, by=BY, at=timezone.now())
             year += 1
