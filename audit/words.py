@@ -66,7 +66,8 @@ SUBJECTS: dict[str, str] = {
     "platformconnection": "平台接入", "bankaccount": "结算账户", "paymentfreeze": "暂停拨付",
     "application": "申请", "agreement": "协议", "assessment": "年度考核", "notice": "告知书",
     "formsubmission": "表格", "waveplace": "批次", "waves": "批次看板", "signing-keys": "签名证书",
-    "contact": "联系人", "office": "主管与经办机构", "physician": "医师药师", "practitioner": "医师登记核验", "registry": "机构登记", "import": "登记导入",
+    "contact": "联系人", "office": "主管与经办机构", "physician": "医师药师",
+    "practitioner": "医师登记核验", "registry": "机构登记", "import": "登记导入",
 }  # fmt: skip
 
 

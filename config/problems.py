@@ -117,14 +117,27 @@ def refused(error: Refused) -> JsonResponse:
     return problem(error.status, error.code, detail, (fault,))
 
 
+METHOD = 405
+NO_PAGE = "此地址只接收办理操作，没有可以打开的页面；请从相应事项的页面办理。"
+
+
 class RefusedMiddleware:
-    """A refusal that no view put on its page is an error page with the reason and the clause."""
+    """A refusal that no view put on its page is an error page with the reason and the clause.
+
+    So is an address of acts that somebody opens as a page.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+        answer = self.get_response(request)
+        if answer.status_code == METHOD and not answer.content and request.accepts("text/html"):
+            context = {"detail": NO_PAGE, "clause": "", "code": "", "status": METHOD}
+            page = render(request, "refused.html", context, status=METHOD)
+            page["Allow"] = answer["Allow"]
+            return page
+        return answer
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """The command that refused has undone its own writes."""

@@ -1,12 +1,14 @@
 """Records for tests: institutions, physicians, persons, and bodies of claims for them."""
 
 import datetime as dt
+import functools
 import itertools
 import shutil
 import tempfile
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
@@ -199,9 +201,15 @@ def user(role: str, place: Region | Institution | None = None, **more: object) -
     """A person with a role in a region or at an institution; the password is PASSWORD."""
     where = {"institution": place} if isinstance(place, Institution) else {"region": place}
     made = User(username=f"{role}-{next(_serial)}", role=role, **(where | more))
-    made.set_password(PASSWORD)
+    made.password = _hashed()
     made.save()
     return made
+
+
+@functools.cache
+def _hashed() -> str:
+    """PASSWORD as it is stored, hashed once: a strong hash takes half a second."""
+    return make_password(PASSWORD)
 
 
 def log_in(client: Client, person: User) -> Client:

@@ -95,3 +95,11 @@ def test_the_icon_is_where_browsers_look_for_it():
 @pytest.mark.parametrize("words", HOSTILE)
 def test_hostile_words_find_nothing_and_break_nothing(clerk: Client, words: str):
     assert clerk.post(FIND, {"q": words}, follow=True).status_code == 200
+
+
+def test_an_address_of_acts_opened_as_a_page_says_so(db) -> None:
+    client = factories.log_in(Client(), factories.user("reviewer", factories.region()))
+    answer = client.get("/applications/1/steps/accept/", headers={"Accept": "text/html"})
+    assert answer.status_code == 405
+    assert "只接收办理操作" in answer.content.decode()
+    assert answer["Allow"] == "POST"

@@ -490,9 +490,7 @@ class Migration(migrations.Migration):
                 ("plan_example", models.BooleanField(default=False, verbose_name="工期为示例参数")),
                 (
                     "plan_reason",
-                    models.CharField(
-                        blank=True, max_length=300, verbose_name="计划超出时限的理由"
-                    ),
+                    models.CharField(blank=True, max_length=300, verbose_name="计划超出时限的理由"),
                 ),
                 ("plan_version", models.PositiveIntegerField(default=0)),
                 ("planned_at", models.DateTimeField(blank=True, null=True)),

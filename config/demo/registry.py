@@ -67,7 +67,13 @@ def make_registry() -> str:
 def _offices() -> None:
     Office.objects.bulk_create(
         (
-            Office(region_id=code, kind=kind, name=f"{place}{name}")
+            Office(
+                region_id=code,
+                kind=kind,
+                name=f"{place}{name}",
+                phone=f"0000-{code}（示例）",
+                address=f"{place}示例路1号",
+            )
             for code, place in PLACES.items()
             for kind, name in OFFICES
         ),
@@ -201,9 +207,14 @@ def _practitioners() -> Iterator[Physician]:
         commands.renew_licence(physician=row, licence_until=until, by=ACTOR, at=SINCE)
         for name in names[: len(names) - (number == 3)]:
             commands.sign_physician_agreement(
-                physician=row, name=name, signed_on=Day(2021, 3, 15), valid_from=Day(2021, 3, 15),
-                valid_until=Day(2022, 12, 31), by=ACTOR, at=moment(Day(2021, 3, 15)),
-            )  # fmt: skip
+                physician=row,
+                name=name,
+                signed_on=Day(2021, 3, 15),
+                valid_from=Day(2021, 3, 15),
+                valid_until=Day(2022, 12, 31),
+                by=ACTOR,
+                at=moment(Day(2021, 3, 15)),
+            )
 
 
 # --- Changes and mappings in every state ---
