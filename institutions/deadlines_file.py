@@ -34,7 +34,8 @@ def user_of(text: str) -> User | None:
 
 
 def _proof(user: User) -> str:
-    return salted_hmac(SALT, user.get_session_auth_hash(), algorithm="sha256").hexdigest()
+    text = f"{user.pk}:{user.get_session_auth_hash()}"  # accounts may share one stored password
+    return salted_hmac(SALT, text, algorithm="sha256").hexdigest()
 
 
 def write(
