@@ -72,7 +72,9 @@ def national_year(year: int) -> tuple[DayRow, ...]:
         try:
             working = chinese_calendar.is_workday(day)
             _, holiday = chinese_calendar.get_holiday_detail(day)
-        except NotImplementedError:  # how chinesecalendar says that it does not know the year
+        except NotImplementedError:
+            # The package raises this for every year whose notice the State Council has not published
+            # or the release does not hold yet; here it is an answer, and the year a task to import.
             raise MissingYear(year) from None
         rows.append(DayRow(day, working, _label(day, working=working, holiday=holiday), notice))
     return tuple(rows)

@@ -186,7 +186,7 @@ def test_all_errors_of_all_rows_at_once_and_nothing_is_stored(clerk: User) -> No
     before = registered()
     bad = [
         NEW | {"机构编码": "h320", "行政区划代码": "330300", "生效日期": "去年"},
-        NEW | {"价格类别": "", "统一社会信用代码": "91320600MA1XXXXX1Z", "所有制": "国营"},
+        NEW | {"价格类别": "", "统一社会信用代码": "91320600MA1TEST01Z", "所有制": "国营"},
         NEW | {"机构编码": other.code, "机构名称": ""},
         NEW | {"机构编码": here.code, "机构类型": "零售药店"},
         NEW,
@@ -196,7 +196,7 @@ def test_all_errors_of_all_rows_at_once_and_nothing_is_stored(clerk: User) -> No
     found = check(clerk, "institutions", sheet(*bad))
     assert errors(found) == [
         (2, "生效日期", "去年"), (2, "行政区划代码", "330300"), (2, "机构编码", "h320"),
-        (3, "所有制", "国营"), (3, "统一社会信用代码", "91320600MA1XXXXX1Z"), (3, "价格类别", ""),
+        (3, "所有制", "国营"), (3, "统一社会信用代码", "91320600MA1TEST01Z"), (3, "价格类别", ""),
         (4, "机构名称", ""), (4, "机构编码", other.code),
         (5, "机构类型", "零售药店"),
         (6, "机构编码", "H32060099991"),
