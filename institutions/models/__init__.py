@@ -1,0 +1,65 @@
+"""Places, people, parties and what they file: every model of the register, by subject."""
+
+from institutions.models.dated import DatedQuerySet, DateRange, FactsQuerySet, no_overlap
+from institutions.models.filings import Change, CodeMapping, CodeMappingQuerySet, Import
+from institutions.models.messages import Dispatch, Notification, Webhook
+from institutions.models.parties import (
+    BankAccount,
+    Contact,
+    Document,
+    DocumentQuerySet,
+    Institution,
+    InstitutionFacts,
+    InstitutionQuerySet,
+    PaymentFreeze,
+    PlatformConnection,
+    Qualification,
+)
+from institutions.models.people import ApiClient, Delegation, Scope, User
+from institutions.models.places import CalendarDay, Office, Region, area_prefix
+from institutions.models.practitioners import (
+    Physician,
+    PhysicianAgreement,
+    PhysicianQuerySet,
+    PhysicianTitle,
+    Post,
+    TitleQuerySet,
+)
+
+__all__ = [
+    "ApiClient",
+    "BankAccount",
+    "CalendarDay",
+    "Change",
+    "CodeMapping",
+    "CodeMappingQuerySet",
+    "Contact",
+    "DateRange",
+    "DatedQuerySet",
+    "Delegation",
+    "Dispatch",
+    "Document",
+    "DocumentQuerySet",
+    "FactsQuerySet",
+    "Import",
+    "Institution",
+    "InstitutionFacts",
+    "InstitutionQuerySet",
+    "Notification",
+    "Office",
+    "PaymentFreeze",
+    "Physician",
+    "PhysicianAgreement",
+    "PhysicianQuerySet",
+    "PhysicianTitle",
+    "PlatformConnection",
+    "Post",
+    "Qualification",
+    "Region",
+    "Scope",
+    "TitleQuerySet",
+    "User",
+    "Webhook",
+    "area_prefix",
+    "no_overlap",
+]
