@@ -3,10 +3,11 @@
 import datetime as dt
 from itertools import count
 
+from agreements import plans
 from agreements.models import Application, WavePlace
 from agreements.onboarding import Flow
 from audit.models import Move
-from audit.procedure import PROCEDURES
+from audit.procedure import PROCEDURES, Step, Turn
 from config.demo.identity import credit_code
 from institutions.models import Institution, InstitutionFacts, PlatformConnection, Region, User
 from tests.agreements.cast import KEYS_FROM, calendar, moment
@@ -19,6 +20,7 @@ FLOW = Flow.read(LAW)
 TABLE = PROCEDURES["ningxia"]
 TODAY = Day(2021, 12, 20)
 OPENED = Day(2021, 11, 22)
+AT = moment(TODAY)
 AREAS = {
     "640000": ("宁夏回族自治区", "province", None), "640100": ("银川市", "prefecture", "640000"),
     "640122": ("贺兰县", "county", "640100"), "640500": ("中卫市", "prefecture", "640000"),
@@ -121,3 +123,20 @@ def live(found: Institution, on: dt.date) -> Application:
         for key in PATH
     )  # fmt: skip
     return case
+
+
+def made(people, on=OPENED) -> plans.Made:
+    return plans.make_places(who=people["policy.province"], on=on, by="region", at=moment(on))
+
+
+def turn(found, *, on=TODAY, reason="") -> Turn:
+    step = Step(key="open", label="申请", source=("",), target="joining", permission="")
+    case = Application(institution=found, procedure="ningxia", region_code=found.region_id)
+    return Turn(case=case, procedure=TABLE, step=step, by="x", at=moment(on), on=on,
+                facts={"override_reason": reason})  # fmt: skip
+
+
+def planned(people, name="银川市第一人民医院") -> WavePlace:
+    found = hospital(name)
+    made(people)
+    return WavePlace.objects.select_related("institution__region").get(institution=found)
