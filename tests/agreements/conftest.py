@@ -10,3 +10,11 @@ def people(db, settings) -> dict:
 
     settings.DEMO_TODAY = ningxia.TODAY
     return ningxia.country()
+
+
+@pytest.fixture
+def found(people):
+    """A hospital of the first batch."""
+    from tests.agreements import ningxia
+
+    return ningxia.hospital("银川市第一人民医院")
