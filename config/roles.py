@@ -24,17 +24,25 @@ SEE_CLAIMS = "workbench.view claims.view persons.view institutions.view prices.v
 
 SEE_AGREEMENTS = "applications.view agreements.view registry.view documents.view assessments.view"
 
+SEE_MONEY = (
+    "statements.view medicines.view reimbursements.view adjustments.view reconciliations.view "
+    "budgets.view"
+)
+SEE_JILIN = "consultations.view lines.view"
+
 ROLES: dict[str, Role] = {
     "policy_staff": _role(
         "政策管理", BUREAU,
         "workbench.view claims.view institutions.view prices.view trials.run releases.view "
         f"releases.draft releases.publish batches.view {SEE_AGREEMENTS} applications.open_payment "
-        "forms.view forms.fill forms.approve waves.view waves.plan calendar.import tasks.oversee",
+        "forms.view forms.fill forms.approve waves.view waves.plan calendar.import tasks.oversee "
+        f"{SEE_MONEY} budgets.set drugs.draft drugs.publish periods.reopen",
     ),
     "reviewer": _role(
         "经办审核", AGENCY,
         f"{SEE_CLAIMS} claims.review releases.view batches.view {SEE_AGREEMENTS} "
-        "applications.review registry.maintain registry.check assessments.score waves.view",
+        "applications.review registry.maintain registry.check assessments.score waves.view "
+        f"{SEE_MONEY} {SEE_JILIN} diseases.review statements.deduct reconciliations.handle",
     ),
     "signing_officer": _role(
         "经办签约", AGENCY,
@@ -44,7 +52,15 @@ ROLES: dict[str, Role] = {
     "settlement_clerk": _role(
         "经办结算", AGENCY,
         f"{SEE_CLAIMS} claims.reverse batches.view batches.run releases.view registry.view "
-        "agreements.view accounts.reveal",
+        f"agreements.view accounts.reveal {SEE_MONEY} {SEE_JILIN} persons.maintain diseases.file "
+        "reimbursements.handle statements.prepare payments.prepare adjustments.propose "
+        "corrections.propose reconciliations.handle",
+    ),
+    "finance_officer": _role(
+        "经办财务", AGENCY,
+        f"{SEE_CLAIMS} batches.view releases.view registry.view agreements.view accounts.reveal "
+        f"{SEE_MONEY} {SEE_JILIN} periods.close periods.reopen payments.approve "
+        "reimbursements.approve adjustments.approve corrections.approve",
     ),
     "information": _role(
         "信息部门", BUREAU,
@@ -54,27 +70,31 @@ ROLES: dict[str, Role] = {
     "supervisor": _role(
         "基金监管", BUREAU,
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
-        "tasks.oversee",
+        f"tasks.oversee {SEE_MONEY} {SEE_JILIN}",
     ),
     "auditor": _role(
         "审计人员", BUREAU,
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
-        "forms.view",
+        f"forms.view {SEE_MONEY} {SEE_JILIN}",
     ),
     "hospital": _role(
         "医院医保办", HOSPITAL,
         "workbench.view claims.view claims.reverse institutions.view prices.view trials.run "
         f"batches.view batches.run {SEE_AGREEMENTS} applications.apply agreements.countersign "
-        "registry.file accounts.reveal waves.view",
+        "registry.file accounts.reveal waves.view statements.view statements.confirm medicines.view "
+        "reconciliations.view reconciliations.upload budgets.view diseases.file "
+        f"{SEE_JILIN} consultations.record",
         scope="institution",
     ),
     "health_commission": _role(
         "卫生健康委", HEALTH,
         "workbench.view institutions.view prices.view releases.view registry.view "
-        "applications.view waves.view",
+        f"applications.view waves.view {SEE_JILIN} lines.maintain",
     ),
     "telemedicine_centre": _role(
-        "远程医疗服务中心", HEALTH, "workbench.view institutions.view prices.view trials.run"
+        "远程医疗服务中心", HEALTH,
+        f"workbench.view institutions.view prices.view trials.run {SEE_JILIN} lines.maintain "
+        "lines.collect",
     ),
     "system_admin": _role("系统管理员", ADMIN, "system.configure accounts.manage", scope="none"),
     "security_admin": _role("安全管理员", ADMIN, "grants.manage", scope="none"),

@@ -21,6 +21,7 @@ from pricing.policy import Rules
 from settlement import answer, contract, facts, ledger
 from settlement.facts import Claimant, Known
 from settlement.kernel import Results, settle
+from settlement.periods import month_of, posting_month
 from settlement.posting import Posted, post
 
 CREATED = 201
@@ -47,7 +48,8 @@ GATE = """WITH gate AS (SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock
 put AS (INSERT INTO settlement_idempotencykey (institution_code, key, body_sm3, created_at)
     SELECT %(institution)s, %(key)s, %(body)s, %(at)s FROM gate WHERE mine
     ON CONFLICT DO NOTHING RETURNING 1)
-SELECT (SELECT mine FROM gate), EXISTS (SELECT 1 FROM put)"""
+SELECT settlement_posting_month(%(region)s, %(month)s), (SELECT mine FROM gate),
+    EXISTS (SELECT 1 FROM put)"""
 REPLAY = """SELECT body_sm3, status, answer FROM settlement_idempotencykey
     WHERE institution_code = %s AND key = %s"""
 KEEP = """UPDATE settlement_idempotencykey SET status = %s, answer = %s
@@ -64,9 +66,12 @@ def receive(
     unknown person, no rules.
     """
     with transaction.atomic(savepoint=False):
-        period = ledger.open_period(at)
-        if key is not None and (replay := enter(institution, key, at)) is not None:
-            return replay
+        if key is None:
+            period = posting_month(institution.region_code, at)
+        else:
+            period, replay = gate(institution, key, at)
+            if replay is not None:
+                return replay
         claim = claim | {"lines": sorted(claim["lines"], key=lambda line: line["line_no"])}
         day = contract.local_day(claim["encounter"]["started_at"])
         catalogue = releases.current()
@@ -86,13 +91,19 @@ def receive(
 
 def enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
     """Insert the key first. In somebody else's transaction it means 409, stored a replay."""
+    return gate(institution, key, at)[1]
+
+
+def gate(institution: Claimant, key: Key, at: dt.datetime) -> tuple[dt.date, Receipt | None]:
+    """`enter`, and the month that the request posts to (settlement.periods), in one statement."""
     given: dict[str, Any] = {"lock": f"key:{institution.code}/{key.text}", "institution": institution.code,
-             "key": key.text, "body": key.body_sm3, "at": at}  # fmt: skip
+             "key": key.text, "body": key.body_sm3, "at": at,
+             "region": institution.region_code, "month": month_of(at)}  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(GATE, given)
-        mine, inserted = cursor.fetchone()
+        period, mine, inserted = cursor.fetchone()
         if inserted:
-            return None
+            return period, None
         if not mine:
             detail = (
                 "同一幂等键的请求正在处理，请稍后重试",
@@ -102,7 +113,7 @@ def enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
         cursor.execute(REPLAY, [institution.code, key.text])
         body_sm3, status, stored = cursor.fetchone()
     _refuse_other_body(key, body_sm3)
-    return Receipt(status, bytes(stored), replayed=True)
+    return period, Receipt(status, bytes(stored), replayed=True)
 
 
 def _refuse_other_body(key: Key, body_sm3: bytes) -> None:
@@ -289,7 +300,7 @@ def reverse(
     was rejected, waits for its settlement, or posted nothing.
     """
     with transaction.atomic(savepoint=False):
-        period = ledger.open_period(at)
+        period = posting_month(institution.region_code, at)
         first = answer.read(claim_id, institutions=[institution.code])
         if first is None:
             raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))

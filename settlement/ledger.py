@@ -1,16 +1,14 @@
 """Writing settled claims: results and balanced legs in one statement; does it all balance?"""
 
-import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import connection
 
 from pricing.rules import CODES
-from settlement.contract import LOCAL
 from settlement.kernel import PAYABLE, Results, State
 from settlement.posting import STATES, Posted
 
@@ -143,32 +141,6 @@ def lock_year(**given: Any) -> Locked:
             cursor.execute(PRIOR_ITEMS, given)
             prior = cursor.fetchone()[0]
         return Locked(key, deductible, in_scope, fund, account, prior)
-
-
-def month_of(at: dt.datetime) -> dt.date:
-    """The period of a moment: the first day of its month in Asia/Shanghai."""
-    return at.astimezone(LOCAL).date().replace(day=1)
-
-
-OPENED: set[tuple[str, dt.date]] = (
-    set()
-)  #: (database, month) whose partitions this process has seen
-
-
-def open_period(at: dt.datetime) -> dt.date:
-    """The month of a moment; its partitions are made when this process has not yet seen them.
-
-    To be the first statement of a transaction: making a partition waits for all readers of claims.
-    """
-    month = month_of(at)
-    seen = (connection.settings_dict["NAME"], month)
-    if seen not in OPENED:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT to_regclass(%s)", [f"settlement_leg_{month:%Y_%m}"])
-            if cursor.fetchone()[0] is None:
-                cursor.execute("SELECT settlement_open_period(%s)", [month])
-        transaction.on_commit(lambda: OPENED.add(seen))
-    return month
 
 
 def totals_of(posted: Posted, i: int = 0) -> dict[str, int]:

@@ -17,7 +17,6 @@ import numpy as np
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connections, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Func, Value
-from django.utils.timezone import localdate
 
 from audit.trail import event_row
 from institutions.models import Region
@@ -37,6 +36,7 @@ from settlement.columns import FACTS, Columns
 from settlement.copy import Column, columns, copy_bytes, copy_out, encode
 from settlement.kernel import settle
 from settlement.models import Batch, Chunk
+from settlement.periods import posting_month
 from settlement.posting import Posted, post
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,6 @@ def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
             )
             if cursor.fetchone()[0] != Batch.State.RUNNING:
                 return None
-            open_period(cursor, at)
         chunk.epoch += 1
         chunk.attempts += 1
         chunk.leased_at = at
@@ -121,19 +120,6 @@ def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
 
 
 HEAVY = ("file", "annotated", "result", "errors")
-
-
-def month_of(at: dt.datetime) -> dt.date:
-    """The period of a moment: the first day of its month in Asia/Shanghai."""
-    return localdate(at).replace(day=1)
-
-
-def open_period(cursor: Any, at: dt.datetime) -> None:
-    """Make the month's partitions; the lock of the function is not taken when they are there."""
-    month = month_of(at)
-    cursor.execute("SELECT to_regclass(%s)", [f"settlement_leg_{month:%Y_%m}"])
-    if cursor.fetchone()[0] is None:
-        cursor.execute("SELECT settlement_open_period(%s)", [month])
 
 
 def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
@@ -165,6 +151,7 @@ def _effects(
 ) -> tuple[bytes, dict]:
     """Everything a chunk writes. Encoding and hashing run aside while the database works."""
     chunk, batch = lease.chunk, lease.batch
+    period = posting_month(batch.region_code, at, cursor=cursor)
     span = (batch.period, chunk.first_claim, chunk.last_claim)
     claims = copy_out(cursor, READ_CLAIMS, CLAIMS, [*span, batch.pk])
     lines = copy_out(cursor, READ_LINES, LINES, span)
@@ -183,7 +170,7 @@ def _effects(
     every = {
         "region_code": batch.region_code.encode(),
         "institution_code": batch.institution_code.encode(),
-        "period": (month_of(at) - dt.date(1970, 1, 1)).days,
+        "period": (period - dt.date(1970, 1, 1)).days,
         "version": 1,
     }
     own = {"batch_id": batch.pk, "settled_at": _microseconds(at), "settled_by": by.encode()}

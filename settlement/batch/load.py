@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from settlement.batch.chunk import month_of, open_period
 from settlement.columns import FACTS
 from settlement.copy import Column, columns, copy_in, copy_out
 from settlement.models import Batch, Chunk
+from settlement.periods import posting_month
 
 CLAIM = columns(
     id="int8", period="date", region_code="text", institution_code="text", claim_no="text",
@@ -52,8 +52,7 @@ def write(
 
     `cursor` is the settler's, inside the load's transaction. Sets the manifest on `batch`, unsaved.
     """
-    open_period(cursor, at)
-    period = month_of(at)
+    period = posting_month(batch.region_code, at, cursor=cursor)
     numbers = chunk_numbers(claims["person_id"])
     order = np.argsort(numbers, kind="stable")
     place = np.empty(len(order), np.int64)

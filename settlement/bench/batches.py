@@ -12,8 +12,8 @@ from django.utils import timezone
 from audit.trail import event_row
 from pricing.releases import current
 from pricing.rules import CODES
-from settlement.batch.chunk import month_of, open_period, settle_chunk
-from settlement.bench.data import BY
+from settlement.batch.chunk import settle_chunk
+from settlement.bench.data import BY, REGION
 from settlement.columns import FACTS, Columns
 from settlement.kernel import State, settle
 from settlement.models import (
@@ -27,6 +27,7 @@ from settlement.models import (
     LineResult,
     Settlement,
 )
+from settlement.periods import month_of, posting_month
 from settlement.posting import STATES, post
 
 KIB = 1024
@@ -44,7 +45,7 @@ def _work(chunks: list[int], ready, go, memory) -> None:
 def open_period_now() -> None:
     """Connect, make the month and compile, so that the measured time has none of it."""
     with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
-        open_period(cursor, timezone.now())
+        posting_month(REGION, timezone.now(), cursor=cursor)
 
 
 def warm(batch: Batch) -> None:

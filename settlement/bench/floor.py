@@ -14,11 +14,12 @@ from django.db import connections, transaction
 from django.utils import timezone
 from psycopg2 import sql
 
-from settlement.batch.chunk import READ_CLAIMS, READ_LINES, open_period, settle_chunk
+from settlement.batch.chunk import READ_CLAIMS, READ_LINES, settle_chunk
 from settlement.batch.results import LEG, LINE, SETTLEMENT
-from settlement.bench.data import BY
+from settlement.bench.data import BY, REGION
 from settlement.copy import copy_bytes
 from settlement.models import Batch, Chunk
+from settlement.periods import posting_month
 
 LONGEST = 600  #: seconds to wait for the others: one that failed ends the measurement
 TARGETS = (
@@ -115,7 +116,7 @@ def _turns(rounds: Sequence[tuple[int, Share]], turns: int, meet: Any, times: An
     """One process: its chunks settled and moved in turns; the seconds of both, waiting included."""
     settled = moved = 0.0
     with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
-        open_period(cursor, timezone.now())  # connected before the first turn
+        posting_month(REGION, timezone.now(), cursor=cursor)  # connected before the first turn
     with closing(psycopg2.connect(settings.DATABASE_SETTLER_URL)) as link:
         for turn in range(turns):
             mine = rounds[turn] if turn < len(rounds) else None

@@ -36,6 +36,7 @@ from institutions.tokens import FIND
 from settlement import commands, ledger
 from settlement.bench.data import BY, INSTITUTION, REGION
 from settlement.models import InsuredPerson
+from settlement.periods import month_of
 
 PERSONS = 400
 TOKEN = "bench-" + "t" * 30
@@ -249,7 +250,8 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
             )
             own["id"] = cursor.fetchone()[1]
             cursor.execute(commands.GATE, {"lock": own["key"], "institution": INSTITUTION,
-                                           "key": own["key"], "body": b"x", "at": now})  # fmt: skip
+                                           "key": own["key"], "body": b"x", "at": now,
+                                           "region": REGION, "month": month_of(now)})  # fmt: skip
             cursor.execute(ledger.LOCK, year | {"person": person})
             own["accumulator"] = cursor.fetchone()[0]
             cursor.execute(ledger.STORE + ledger.POST, own)

@@ -5,7 +5,6 @@ import json
 from django.test import Client
 
 from pricing import releases
-from settlement import ledger
 from tests import factories
 
 URL = "/api/v1/claims"
@@ -13,7 +12,6 @@ URL = "/api/v1/claims"
 
 def forget_databases() -> None:
     """Clones follow each other under one name: what is known of it is not true of them."""
-    ledger.OPENED.clear()
     releases.catalogue_at.cache_clear()
 
 

@@ -8,6 +8,7 @@ from django.db import DatabaseError, connection, transaction
 from institutions.access import EVERYTHING, set_scope
 from settlement import ledger
 from settlement.models import Accumulator, Leg, LineResult, Settlement
+from settlement.periods import month_of
 from tests import factories
 from tests.factories import line
 from tests.settlement.hospital import Hospital, forget_databases
@@ -135,4 +136,4 @@ def test_rows_of_another_institution_do_not_exist(committed_db: str) -> None:
 
 
 def test_the_period_is_the_month_in_shanghai() -> None:
-    assert ledger.month_of(dt.datetime(2021, 12, 31, 16, tzinfo=dt.UTC)) == dt.date(2022, 1, 1)
+    assert month_of(dt.datetime(2021, 12, 31, 16, tzinfo=dt.UTC)) == dt.date(2022, 1, 1)

@@ -8,10 +8,11 @@ from django.utils import timezone
 
 from institutions.access import EVERYTHING, scoped
 from pricing.releases import catalogue_at
-from settlement.batch.chunk import open_period, settle_chunk
+from settlement.batch.chunk import settle_chunk
 from settlement.batch.lookup import CONSULT, PRIOR
 from settlement.bench import data
 from settlement.models import Batch, Chunk, Settlement
+from settlement.periods import posting_month
 from tests import factories
 
 #: The same question as one plain join over the whole ledger.
@@ -53,7 +54,7 @@ def test_following_the_rows_finds_what_a_join_finds() -> None:
         data.region()
     with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
         for at in (data.AT, timezone.now(), timezone.now() - dt.timedelta(days=40)):
-            open_period(cursor, at)
+            posting_month(data.REGION, at, cursor=cursor)
     batches = [data.loaded_batch(300, seed=1, tag=tag) for tag in "AB"]  # the same encounters
     for chunk in Chunk.objects.using("settler").values_list("pk", flat=True):
         settle_chunk(chunk, by="clerk", at=timezone.now())

@@ -17,8 +17,8 @@ from django.utils import timezone
 from institutions.access import EVERYTHING, scoped
 from pricing.commands import load_shipped
 from pricing.releases import current
-from settlement.batch.chunk import open_period
 from settlement.bench import batches, data, floor, kernel, portal, single
+from settlement.periods import posting_month
 
 USUAL_N = 100_000
 NAIVE_CLAIMS = 300
@@ -69,8 +69,8 @@ class Command(BaseCommand):
                 load_shipped(by=data.BY, at=timezone.now())
                 data.region()
             with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
-                open_period(cursor, data.AT)
-                open_period(cursor, timezone.now())
+                posting_month(data.REGION, data.AT, cursor=cursor)
+                posting_month(data.REGION, timezone.now(), cursor=cursor)
             batches.warm(data.loaded_batch(1_000, seed=9, tag="W"))
             try:
                 self.measure()

@@ -1,170 +1,15 @@
-"""Insured persons, claims, their settlements, the ledger, batches.
+"""Claims, their settlements and the legs of the ledger.
 
 Money is integer fen. Claims and lines are never updated: a claim's state is the existence of its
-`Settlement` rows. `period` is the first day of the month in which a row was made; the four big tables
+`Settlement` rows. `period` is the first day of the month to which a row is posted; the four big tables
 are partitioned by it. Every row carries region_code and institution_code for row level security.
 """
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
 
 from audit.models import ScopedQuerySet
-from institutions.models import DatedQuerySet
-
-
-class Scheme(models.TextChoices):
-    EMPLOYEE = "employee", "职工医保"
-    RESIDENT = "resident", "居民医保"
-    LIXIU = "lixiu", "离休统筹"
-
-
-class InsuredPerson(models.Model):
-    """An insured person. The ID number is kept as keyed hash, masked text and SM4-GCM ciphertext."""
-
-    id_hash = models.BinaryField(max_length=32, unique=True)
-    id_masked = models.CharField(max_length=24)
-    id_cipher = models.BinaryField()
-    name_masked = models.CharField(max_length=20)
-    name_cipher = models.BinaryField()
-    region_code = models.CharField(max_length=6, db_index=True)
-    scheme = models.CharField(max_length=8, choices=Scheme)
-    account_balance = models.BigIntegerField(default=0, help_text="fen, as last reported")
-    is_demo = models.BooleanField(default=False)
-
-    def __str__(self):
-        return f"{self.name_masked} {self.id_masked}"
-
-
-class ChronicDisease(models.Model):
-    """A chronic disease filed for a person (门诊慢特病认定), dated."""
-
-    person = models.ForeignKey(InsuredPerson, models.PROTECT, related_name="diseases")
-    code = models.CharField(max_length=20)
-    name = models.CharField(max_length=60)
-    valid_from = models.DateField()
-    valid_until = models.DateField(null=True, blank=True)
-
-    objects = DatedQuerySet.as_manager()
-
-    def __str__(self):
-        return self.name
-
-
-class OfflineVisit(models.Model):
-    """A reported visit at the physical institution: what a revisit follows (温州 第二十三条（三）)."""
-
-    person = models.ForeignKey(InsuredPerson, models.PROTECT, related_name="offline_visits")
-    institution_code = models.CharField(max_length=12)
-    day = models.DateField()
-    department_code = models.CharField(max_length=20, blank=True)
-    diagnosis_code = models.CharField(max_length=20)
-    reported_at = models.DateTimeField()
-
-    class Meta:
-        indexes = (
-            models.Index(fields=["person", "institution_code", "day"], name="offline_visit_last"),
-        )
-
-    def __str__(self):
-        return f"{self.institution_code} {self.day}"
-
-
-class Accumulator(models.Model):
-    """What a person has used of a year's deductible and limit in a scheme (fen); locked to settle."""
-
-    person = models.ForeignKey(InsuredPerson, models.PROTECT, db_constraint=False)
-    year = models.SmallIntegerField()
-    scheme = models.CharField(max_length=8, choices=Scheme)
-    deductible_used = models.BigIntegerField(default=0)
-    in_scope_used = models.BigIntegerField(default=0)
-    fund_used = models.BigIntegerField(default=0)
-    account_left = models.BigIntegerField(default=0, help_text="personal account, fen")
-    region_code = models.CharField(max_length=6)
-
-    class Meta:
-        constraints = (
-            models.UniqueConstraint(fields=["person", "year", "scheme"], name="accumulator_key"),
-            models.CheckConstraint(
-                condition=Q(deductible_used__gte=0, fund_used__gte=0, account_left__gte=0)
-                & Q(fund_used__lte=F("in_scope_used"))
-                & Q(deductible_used__lte=F("in_scope_used")),
-                name="accumulator_sane",
-            ),
-        )
-
-    def __str__(self):
-        return f"{self.person_id} {self.year} {self.scheme}"
-
-
-class Batch(models.Model):
-    """A file of claims: checked, frozen as a manifest, settled in chunks, closed when all add up."""
-
-    class State(models.TextChoices):
-        CHECKED = "checked", "已试算校验"
-        LOADING = "loading", "装载中"
-        RUNNING = "running", "结算中"
-        PAUSED = "paused", "已暂停"
-        CLOSED = "closed", "已完成"
-        FAILED = "failed", "失败"
-
-    institution_code = models.CharField(max_length=12)
-    region_code = models.CharField(max_length=6)
-    file_name = models.CharField(max_length=200)
-    file_sm3 = models.CharField(max_length=64)
-    file = models.BinaryField(null=True)
-    annotated = models.BinaryField(null=True)
-    result = models.BinaryField(null=True)
-    errors = models.JSONField(default=list)
-    state = models.CharField(max_length=8, choices=State)
-    claims = models.IntegerField(default=0)
-    lines = models.IntegerField(default=0)
-    fee_total = models.BigIntegerField(default=0)
-    period = models.DateField(null=True, help_text="of its claims; their ids are one range")
-    first_claim = models.BigIntegerField(null=True)
-    last_claim = models.BigIntegerField(null=True)
-    manifest_sm3 = models.CharField(max_length=64, blank=True)
-    result_sm3 = models.CharField(max_length=64, blank=True)
-    totals = models.JSONField(default=dict)
-    created_at = models.DateTimeField()
-    created_by = models.CharField(max_length=150)
-    started_at = models.DateTimeField(null=True)
-    closed_at = models.DateTimeField(null=True)
-
-    objects = ScopedQuerySet.as_manager()
-
-    def __str__(self):
-        return self.file_name
-
-
-class Chunk(models.Model):
-    """A share of a batch by person; one transaction settles it; `epoch` fences late workers."""
-
-    class State(models.TextChoices):
-        WAITING = "waiting", "等待"
-        DONE = "done", "完成"
-        QUARANTINED = "quarantined", "隔离"
-
-    batch = models.ForeignKey(Batch, models.PROTECT, related_name="chunks")
-    number = models.IntegerField()
-    state = models.CharField(max_length=11, choices=State, default=State.WAITING)
-    claims = models.IntegerField()
-    lines = models.IntegerField()
-    first_claim = models.BigIntegerField()
-    last_claim = models.BigIntegerField()
-    attempts = models.IntegerField(default=0)
-    epoch = models.IntegerField(default=0)
-    leased_at = models.DateTimeField(null=True)
-    digest = models.BinaryField(max_length=32, null=True)
-    totals = models.JSONField(default=dict)
-    error = models.TextField(blank=True)
-    done_at = models.DateTimeField(null=True)
-
-    class Meta:
-        constraints = (models.UniqueConstraint(fields=["batch", "number"], name="chunk_once"),)
-
-    def __str__(self):
-        return f"{self.batch_id}/{self.number}"
+from settlement.models.persons import Scheme
 
 
 class ClaimKey(models.Model):
@@ -254,9 +99,11 @@ class ClaimLine(models.Model):
 
 
 class Settlement(models.Model):
-    """The effect of a claim, version by version: 1 = settled, 2 = reversed (negative amounts).
+    """The effect of a claim, version by version: odd = settled, even = the one before reversed.
 
-    (claim, version) is the effect key: inserting it twice is impossible, so no retry pays twice.
+    The highest version is the claim's state: 1 settled, 2 reversed (negative amounts), 3 settled again
+    after a change of policy or a review. (claim, version) is the effect key: inserting it twice is
+    impossible, so no retry pays twice.
     """
 
     class State(models.TextChoices):
@@ -338,7 +185,10 @@ class LineResult(models.Model):
 
 
 class Leg(models.Model):
-    """One side of a double entry; the legs of (claim, version) sum to zero (statement trigger)."""
+    """One side of a double entry; the legs of (claim or voucher, version) sum to zero (trigger).
+
+    Claims and vouchers draw their ids from one sequence, so `claim_id` names either.
+    """
 
     class Account(models.IntegerChoices):
         POOLED_FUND = 1, "统筹基金"
@@ -348,6 +198,23 @@ class Leg(models.Model):
         OUT_OF_SCOPE = 5, "范围外自费"
         INSTITUTION_PAYABLE = 6, "应付医疗机构"
         INSTITUTION_COLLECTED = 7, "机构已向个人收取"
+        DEPOSIT = 8, "质量保证金"
+        ADVANCE = 9, "预付款"
+        BANK = 10, "基金支出户存款"
+        ASSESSMENT = 11, "考核扣减"
+        DEDUCTION = 12, "审核扣款"
+        MAJOR_ILLNESS = 13, "大病保险"
+        ASSISTANCE = 14, "医疗救助"
+        REGIONAL_CLEARING = 15, "异地清算往来"
+        PERSON_PAYABLE = 16, "应付参保人员"
+        ADJUSTMENT = 17, "特殊调整"
+        YEAR_CLEARING = 18, "年终清算"
+        CONSULTATION_COLLECTED = 19, "会诊费收款（邀请方）"
+        CONSULTATION_REVENUE = 20, "会诊医疗收入（邀请方）"
+        INVITED_PAYABLE = 21, "应付受邀方"
+        LINE_FEE_DUE = 22, "应缴专线与维保费"
+        LINE_FEE_PAYEE = 23, "应付运营商"
+        COMMISSION = 24, "省卫生健康委承担"
 
     pk = models.CompositePrimaryKey("claim_id", "version", "account")
     claim_id = models.BigIntegerField()
