@@ -153,16 +153,17 @@ def waterfall(
 ) -> dict[str, Any]:
     """The way of one fee to those who pay it.
 
-    ``steps``: ``{"label", "amount": fen, "kind": "total" | "less", "tone"?, "note"?,
+    ``steps``: ``{"label", "amount": fen, "kind": "total" | "less" | "more", "tone"?, "note"?,
     "clauses"?: [{"document", "clause", "text"}], "parts"?: [{"label", "amount", "tone"}]}``.
-    ``total`` stands on the ground and sets the level, ``less`` hangs from the level and lowers it.
+    ``total`` stands on the ground and sets the level, ``less`` hangs from the level and lowers it,
+    ``more`` stands on the level and raises it.
     ``parts`` cut a total into segments. A reversal (negative amounts) is drawn by its size.
     ``identity`` is the sentence that proves the sum.
     """
     spans, level = [], 0
     for step in steps:
         low, high = _span(step, level)
-        level = high if step["kind"] == "total" else low
+        level = low if step["kind"] == "less" else high
         spans.append((low, high, level))
     top = max((max(low, high) for low, high, _ in spans), default=0) or 1
     drawn = [_fall(i, step, spans, top) for i, step in enumerate(steps)]
@@ -291,7 +292,9 @@ def _span(step: Mapping[str, Any], level: int) -> tuple[int, int]:
         return 0, amount
     if step["kind"] == "less":
         return level - amount, level
-    raise ValueError(f"{step['label']}: kind is total or less, not {step['kind']}")
+    if step["kind"] == "more":
+        return level, level + amount
+    raise ValueError(f"{step['label']}: kind is total, less or more, not {step['kind']}")
 
 
 def _fall(
@@ -332,7 +335,7 @@ def _fall(
         "link_y": WATERFALL_HEIGHT - level * room // top,
         "link_from": share(100 * i + 83, 100 * count),
         "link_to": share(100 * i + 117, 100 * count),
-        "linked": i + 1 < count and spans[i + 1][1] == level,
+        "linked": i + 1 < count and level in spans[i + 1][:2],
         "level": share(level, top),
     }
 

@@ -147,12 +147,19 @@ def workbook(
     head: Sequence[str],
     rows: Iterable[Sequence[object]],
     guide: Guide | None = None,
+    *,
+    made_at: dt.datetime | None = None,
 ) -> bytes:
-    """A sheet, written row by row; every cell is text or a number, never a formula or a link."""
+    """A sheet, written row by row; every cell is text or a number, never a formula or a link.
+
+    With `made_at` the same rows are the same bytes.
+    """
     sink = io.BytesIO()
     safe = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
             "strings_to_numbers": False}  # fmt: skip
     with xlsxwriter.Workbook(sink, safe) as book:
+        if made_at is not None:
+            book.set_properties({"created": made_at.astimezone(dt.UTC).replace(tzinfo=None)})
         formats = {
             bool: book.add_format({"bold": True}),
             str: book.add_format({"num_format": "@"}),

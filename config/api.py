@@ -6,7 +6,7 @@ from oauth2_provider.views import TokenView
 
 from audit.access import public
 from config.problems import unknown
-from settlement.api import Claims, Evidence, OneClaim, Reversal
+from settlement.api import Claims, Evidence, OneClaim, Presettlement, Reversal
 
 description = SpectacularJSONAPIView.as_view()
 pages = SpectacularSwaggerSplitView.as_view(
@@ -16,6 +16,7 @@ pages = SpectacularSwaggerSplitView.as_view(
 urlpatterns = [
     path("oauth/token", public(TokenView.as_view()), name="api-token"),
     path("claims", Claims.as_view(), name="api-claims"),
+    path("claims/presettlement", Presettlement.as_view(), name="api-presettlement"),
     path("claims/<int:claim_id>", OneClaim.as_view(), name="api-claim"),
     path("claims/<int:claim_id>/reversal", Reversal.as_view(), name="api-reversal"),
     path("encounters/<str:encounter>/evidence", Evidence.as_view(), name="api-evidence"),

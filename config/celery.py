@@ -3,7 +3,7 @@
 import os
 
 from celery import Celery
-from celery.signals import worker_init
+from celery.signals import task_prerun, worker_init, worker_ready
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -22,3 +22,20 @@ def refuse_unsafe_databases(**kwargs: object) -> None:
         refuse_unsafe_databases()
     except ImproperlyConfigured as error:
         raise SystemExit(f"ImproperlyConfigured: {error}") from error
+
+
+@task_prerun.connect
+def leave_dead_connections(**kwargs: object) -> None:
+    """After a restart of the database a kept connection is dead: without this every task fails."""
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        connection.close_if_unusable_or_obsolete()
+
+
+@worker_ready.connect
+def sweep_at_once(**kwargs: object) -> None:
+    """A worker that came back looks at once for what stood still, whether or not beat runs."""
+    from audit.doorbell import ring
+
+    ring("settlement.sweep")

@@ -31,7 +31,33 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("申报与结算", "claims", "document-currency-yen", "claims.view"),
             Entry("批量结算", "batches", "queue-list", "batches.view"),
+            Entry("手工报销", "reimbursements", "document-arrow-up", "reimbursements.view"),
+            Entry("拨付", "payments", "banknotes", "payments.view"),
+            Entry("处方与药品", "prescriptions", "clipboard-document-list", "medicines.view"),
             Entry("试算", "trial", "calculator", "trials.run"),
+            Entry("重新结算", "resettlements", "arrow-path", "adjustments.view"),
+            Entry("特殊调整", "adjustments", "pencil-square", "adjustments.view"),
+            Entry("机构对账", "reconciliations", "scale", "reconciliations.view"),
+            Entry("断网补传", "outages", "signal-slash", "reconciliations.view"),
+            Entry("参保人查询", "persons", "user-circle", "persons.view"),
+            Entry("慢特病认定", "disease-filings", "clipboard-document-list", "diseases.view"),
+        ),
+    ),
+    (
+        "远程会诊",
+        (
+            Entry("会诊与分配", "consultations", "video-camera", "consultations.view"),
+            Entry("专线与维保", "lines", "signal", "lines.view"),
+        ),
+    ),
+    (
+        "月结与预算",
+        (
+            Entry("机构月结算单", "statements", "document-text", "statements.view"),
+            Entry("结算期", "periods", "lock-closed", "statements.view"),
+            Entry("预付款", "advances", "banknotes", "statements.view"),
+            Entry("总额预算", "budgets", "chart-pie", "budgets.view"),
+            Entry("年终清算", "clearings", "scale", "statements.view"),
         ),
     ),
     (
@@ -48,6 +74,7 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "政策与机构",
         (
             Entry("价格目录", "prices", "book-open", "prices.view"),
+            Entry("药品目录", "drug-lists", "beaker", "prices.view"),
             Entry("医疗机构", "institutions", "building-office-2", "institutions.view"),
             Entry("机构登记", "registry-changes", "identification", "registry.view"),
         ),

@@ -26,7 +26,7 @@ SEE_AGREEMENTS = "applications.view agreements.view registry.view documents.view
 
 SEE_MONEY = (
     "statements.view medicines.view reimbursements.view adjustments.view reconciliations.view "
-    "budgets.view"
+    "budgets.view payments.view"
 )
 SEE_JILIN = "consultations.view lines.view"
 
@@ -42,7 +42,8 @@ ROLES: dict[str, Role] = {
         "经办审核", AGENCY,
         f"{SEE_CLAIMS} claims.review releases.view batches.view {SEE_AGREEMENTS} "
         "applications.review registry.maintain registry.check assessments.score waves.view "
-        f"{SEE_MONEY} {SEE_JILIN} diseases.review statements.deduct reconciliations.handle",
+        f"{SEE_MONEY} {SEE_JILIN} persons.reveal diseases.view diseases.review statements.deduct "
+        "reconciliations.handle",
     ),
     "signing_officer": _role(
         "经办签约", AGENCY,
@@ -52,14 +53,15 @@ ROLES: dict[str, Role] = {
     "settlement_clerk": _role(
         "经办结算", AGENCY,
         f"{SEE_CLAIMS} claims.reverse batches.view batches.run releases.view registry.view "
-        f"agreements.view accounts.reveal {SEE_MONEY} {SEE_JILIN} persons.maintain diseases.file "
+        f"agreements.view accounts.reveal {SEE_MONEY} {SEE_JILIN} persons.maintain "
+        "persons.reveal diseases.view diseases.file "
         "reimbursements.handle statements.prepare payments.prepare adjustments.propose "
-        "corrections.propose reconciliations.handle",
+        "corrections.propose reconciliations.handle outages.accept",
     ),
     "finance_officer": _role(
         "经办财务", AGENCY,
         f"{SEE_CLAIMS} batches.view releases.view registry.view agreements.view accounts.reveal "
-        f"{SEE_MONEY} {SEE_JILIN} periods.close periods.reopen payments.approve "
+        f"persons.reveal diseases.view {SEE_MONEY} {SEE_JILIN} periods.close periods.reopen payments.approve "
         "reimbursements.approve adjustments.approve corrections.approve",
     ),
     "information": _role(
@@ -70,20 +72,21 @@ ROLES: dict[str, Role] = {
     "supervisor": _role(
         "基金监管", BUREAU,
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
-        f"tasks.oversee {SEE_MONEY} {SEE_JILIN}",
+        f"tasks.oversee diseases.view {SEE_MONEY} {SEE_JILIN}",
     ),
     "auditor": _role(
         "审计人员", BUREAU,
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
-        f"forms.view {SEE_MONEY} {SEE_JILIN}",
+        f"forms.view diseases.view {SEE_MONEY} {SEE_JILIN}",
     ),
     "hospital": _role(
         "医院医保办", HOSPITAL,
         "workbench.view claims.view claims.reverse institutions.view prices.view trials.run "
         f"batches.view batches.run {SEE_AGREEMENTS} applications.apply agreements.countersign "
         "registry.file accounts.reveal waves.view statements.view statements.confirm medicines.view "
-        "reconciliations.view reconciliations.upload budgets.view diseases.file "
-        f"{SEE_JILIN} consultations.record",
+        "reconciliations.view reconciliations.upload outages.report budgets.view diseases.view diseases.file "
+        "persons.view "
+        f"{SEE_JILIN} consultations.record lines.pay",
         scope="institution",
     ),
     "health_commission": _role(

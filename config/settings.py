@@ -74,9 +74,17 @@ FIELD_KEYS_OLD = words("FIELD_KEYS_OLD")  # still readable while fields are encr
 # May a claim be settled by example parameters (示例参数)? Never where real money is paid.
 EXAMPLE_PARAMETERS = flag("EXAMPLE_PARAMETERS", default=not PRODUCTION)
 # Commands that wait for a calendar year: called with year, by, at when one was imported.
-CALENDAR_LISTENERS = ["agreements.commands.refresh_unknown"]
+CALENDAR_LISTENERS = [
+    "agreements.commands.refresh_unknown", "settlement.statement_steps.refresh_unknown",
+    "settlement.reimbursements.refresh_unknown",
+    "settlement.filings.refresh_unknown",
+]  # fmt: skip
+# What may hinder the closing of a settlement month besides its own books: period → [(code, sentence)].
+PERIOD_CLOSE_CHECKS: list[str] = []
 ALLOWED_HOSTS = words("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+# May a test make processes die at named places (settlement.failpoints)? Never in production.
+FAIL_POINTS = flag("FAIL_POINTS", default=ENVIRONMENT == "test")
 DEMO_TODAY = day("DEMO_TODAY")  # the fixed today of demonstration data
 
 if PRODUCTION:
@@ -87,6 +95,8 @@ if PRODUCTION:
             raise ImproperlyConfigured(
                 f"Production needs its own random {name} of 50 characters or more."
             )
+    if FAIL_POINTS or "FAILPOINT" in os.environ:
+        raise ImproperlyConfigured("Production refuses FAIL_POINTS: they end processes on purpose.")
     if SECRET_KEY == FIELD_KEY:
         raise ImproperlyConfigured("Production needs a FIELD_KEY that differs from SECRET_KEY.")
     if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
@@ -196,6 +206,7 @@ CACHES = {
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300, "unacked_restore_throttle": 1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker outlives any outage of the broker
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
@@ -209,16 +220,26 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_DB_REUSE_MAX = 1000  # without it the connection is closed after every task
 CELERY_TIMEZONE = "Asia/Shanghai"
+# A batch without any sign of work for so long is rung for again.
+BATCH_STALE_SECONDS = number("BATCH_STALE_SECONDS", 20)
+# The server ends a session of the settler that stands still inside a transaction (a stopped host).
+SETTLER_IDLE_SECONDS = number("SETTLER_IDLE_SECONDS", 60)
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
-    "sweep": {"task": "settlement.sweep", "schedule": 20.0},
+    "sweep": {"task": "settlement.sweep", "schedule": float(BATCH_STALE_SECONDS)},
+    "resettlements": {"task": "settlement.sweep_resettlements", "schedule": 60.0},
+    "register": {"task": "settlement.watch_register", "schedule": crontab(hour=0, minute=20)},
+    "register_sheets": {"task": "settlement.sweep_register", "schedule": 60.0},
     "registry": {"task": "institutions.watch_registry", "schedule": crontab(hour=0, minute=40)},
     "imports": {"task": "institutions.sweep_imports", "schedule": 60.0},
     "deliver": {"task": "institutions.deliver", "schedule": 30.0},
+    "medicines": {"task": "settlement.watch_medicines", "schedule": crontab(minute="20")},
     # 00:35 in Shanghai, and every hour in case the portal stood still at that time
     "watch_overdue": {"task": "institutions.watch_overdue", "schedule": crontab(minute="35")},
     "watch_clocks": {"task": "agreements.watch_clocks", "schedule": crontab(minute="5")},
     "watch_terms": {"task": "agreements.watch_terms", "schedule": crontab(minute="10")},
+    "watch_budgets": {"task": "settlement.watch_budgets", "schedule": crontab(hour=0, minute=50)},
+    "watch_fee_bills": {"task": "settlement.watch_fee_bills", "schedule": crontab(minute="15")},
 }
 CELERY_IMPORTS = ["institutions.post"]
 
@@ -322,7 +343,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "互联网医疗医保监管与结算平台",
-    "VERSION": "1.1.0",
+    "VERSION": "1.2.0",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

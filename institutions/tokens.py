@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from audit import prepared
+
 MAX_TOKEN = 255
 
 
@@ -41,7 +43,7 @@ def client_of(token: str, *, at: dt.datetime) -> Client | None:
     if not token.isascii() or len(token) > MAX_TOKEN:
         return None
     with connection.cursor() as cursor:
-        cursor.execute(FIND, [hashlib.sha256(token.encode()).hexdigest(), at])
+        prepared.execute(cursor, FIND, [hashlib.sha256(token.encode()).hexdigest(), at])
         row = cursor.fetchone()
     if row is None:
         return None

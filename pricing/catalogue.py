@@ -45,7 +45,13 @@ PER = {"provincial_hospital": "每个省级医院每次会诊"}
 #: What the numbers of a parameter are, by the ending of its key; the parts of an assessment scheme.
 AMOUNTS = ("_price", "_deductible", "_annual_limit")
 UNITS = {"_working_days": "个工作日", "_days": "日", "_months": "个月"}
-PARTS = {"version": "版本", "full": "每项满分", "indicators": "指标", "grades": "等次"}
+PARTS = {
+    "version": "版本", "full": "每项满分", "indicators": "指标", "grades": "等次",
+    "deductible": "起付线", "annual_limit": "年度限额", "tiers": "分段", "ratio": "支付比例",
+    "basic": "基本医疗保险", "major_illness": "大病保险", "assistance": "医疗救助",
+    "extreme_poverty": "特困人员", "subsistence": "最低生活保障对象", "marginal": "低保边缘家庭成员",
+    "relapse": "防止返贫监测对象",
+}  # fmt: skip
 NOT_PRINTED = "文件未载明"
 BLANK = "—"
 
@@ -146,7 +152,7 @@ class _Writer:
             unit=item.get("unit", ""),
             aliases=tuple(item.get("aliases", ())),
             alias_note=item.get("alias_note", ""),
-            note=item.get("note", ""),
+            note="，".join(filter(None, [_category(item), item.get("note", "")])),
             gap=item.get("gap", ""),
             billable=item.get("billable", True),
             titles=self._titles(item),
@@ -167,9 +173,7 @@ class _Writer:
             name=service.get("label") or SERVICES.get(name, name),
             clause=self._cite(service["clause"]),
             unit=PER.get(charge.get("per", ""), ""),
-            note="，".join(
-                filter(None, [_category(service.get("category", "")), service.get("note", "")])
-            ),
+            note="，".join(filter(None, [_category(service), service.get("note", "")])),
             gap=service.get("gap", ""),
             **self._columns({key: self._service_price(service, key) for key in self.classes}, caps),
         )
@@ -349,8 +353,12 @@ class _Writer:
             }
 
 
-def _category(category: str) -> str:
-    return f"费用类别：{category}" if category else ""
+def _category(entry: Mapping) -> str:
+    """The category of an item or service with its first self-pay share."""
+    if "category" not in entry:
+        return ""
+    share = entry.get("first_self_pay")
+    return f"费用类别：{entry['category']}" + (f"（先行自付 {rate(share)}）" if share else "")
 
 
 def _ratio(benefit: Benefit) -> Value:
@@ -374,8 +382,10 @@ def _numbers(entry: Mapping) -> Iterator[str]:
         yield "、".join(SERVICES.get(service, service) for service in entry["services"])
 
 
-def _parameter_row(row: Mapping) -> str:
-    """A row of a list parameter: a disease, a tier, an indicator, a grade, or a locality with its dates."""
+def _parameter_row(row: Mapping | str) -> str:
+    """A row of a list parameter: a disease, a tier, an indicator, a grade, a locality, a name."""
+    if isinstance(row, str):
+        return PARTS.get(row, row)
     if "code" in row:
         return f"{row['name']}（{row['code']}）"
     if "above" in row:
@@ -396,14 +406,19 @@ def _parameter_text(key: str, value: object) -> str:
             for name, part in value.items()
         )
     if isinstance(value, list):
-        return "、".join(_parameter_row(row) for row in value)
+        return "、".join(
+            _parameter_text(key, row) if isinstance(row, int) else _parameter_row(row)
+            for row in value
+        )
     if isinstance(value, int) and not isinstance(value, bool):
         return _parameter_number(key, value)
+    if isinstance(value, bool):
+        return "是" if value else "否"
     return str(value)
 
 
 def _parameter_number(key: str, value: int) -> str:
-    if key.endswith("ratio"):
+    if key.endswith(("ratio", "ratios", "_first_self_pay")):
         return rate(value)
     if key.endswith(AMOUNTS):
         return f"{yuan(value)} 元"

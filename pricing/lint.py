@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pricing.policy import RATIO_ONE, Policy
-from pricing.rules import VOCABULARY
+from pricing.policy import ASSISTANCE, RATIO_ONE, Policy
+from pricing.rules import CATEGORIES, VOCABULARY
 
 KeyPath = tuple[str | int, ...]
 Fault = tuple[KeyPath, str]
@@ -62,16 +62,91 @@ def rows_do_not_overlap(policy: Policy) -> Iterator[Fault]:
 @lint("rows")
 def row_values_in_bounds(policy: Policy) -> Iterator[Fault]:
     for number, row in _entries(policy, "rows"):
-        path: KeyPath = ("rows", number, "value")
-        if row["key"].endswith("_tiers"):
-            yield from _tiers(row["value"], path)
-        elif row["key"].endswith("_fund_ratio"):
-            expected = f"比例应为 0 与 {RATIO_ONE} 之间的整数"
-            yield from _numbers(row["value"], RATIO_ONE, expected, path)
-        elif row["key"].endswith(("_deductible", "_annual_limit", "_price")):
-            yield from _numbers(row["value"], MOST, "金额应为不小于 0 的整数（分）", path)
-        elif row["key"].endswith("_working_days"):
-            yield from _durations(row["value"], path)
+        for ending, check in SHAPES.items():
+            if row["key"].endswith(ending):
+                yield from check(row["value"], ("rows", number, "value"))
+                break
+
+
+def _rising(value: object, path: KeyPath) -> Iterator[Fault]:
+    """Warning lines: rising shares; above the whole is allowed."""
+    rows = value if isinstance(value, list) and value else [None]
+    if not all(_whole(row) and row for row in rows) or rows != sorted(set(rows)):
+        yield path, f"应为递增的正整数（万分比），现为 {value!r}"
+
+
+def _by_score(value: object, path: KeyPath) -> Iterator[Fault]:
+    """[{from, ratio}, …] from the highest score down to 0."""
+    rows = value if isinstance(value, list) else []
+    sound = all(
+        isinstance(row, dict) and _whole(row.get("ratio"), RATIO_ONE) and _whole(row.get("from"))
+        for row in rows
+    )
+    starts = [row["from"] for row in rows] if sound else []
+    if not starts or starts[-1] != 0 or starts != sorted(set(starts), reverse=True):
+        yield path, "应为 [{from, ratio}, …]，from（万分制得分）递减到 0"
+
+
+def _sharing(value: object, path: KeyPath) -> Iterator[Fault]:
+    """How a surplus and an overrun are shared, each in tiers of the indicator from 0 on."""
+    if not isinstance(value, dict) or value.keys() != {"surplus", "overrun"}:
+        yield path, "应有 surplus 和 overrun"
+        return
+    for side, tiers in value.items():
+        faults = list(_tiers(tiers, (*path, side)))
+        yield from faults
+        if not faults and (not tiers or tiers[0]["above"]):
+            yield (*path, side), "第一档应从 0 起"
+
+
+def _ratio(value: object, path: KeyPath) -> Iterator[Fault]:
+    yield from _numbers(value, RATIO_ONE, f"比例应为 0 与 {RATIO_ONE} 之间的整数", path)
+
+
+def _amount(value: object, path: KeyPath) -> Iterator[Fault]:
+    yield from _numbers(value, MOST, "金额应为不小于 0 的整数（分）", path)
+
+
+FUNDS = ("basic", "major_illness", "assistance")  #: that a one-stop order may name
+
+
+def _order(value: object, path: KeyPath) -> Iterator[Fault]:
+    if not isinstance(value, list) or value[:1] != ["basic"] or not _once(value, FUNDS):
+        yield path, f"应为列表，以 basic 开头，只含 {'、'.join(FUNDS)}，各至多一次"
+
+
+def _major(value: object, path: KeyPath) -> Iterator[Fault]:
+    yield from _fund(value, {"deductible", "tiers"}, path)
+    if isinstance(value, dict):
+        yield from _tiers(value.get("tiers"), (*path, "tiers"))
+
+
+def _assistance(value: object, path: KeyPath) -> Iterator[Fault]:
+    if not isinstance(value, dict) or not _once(list(value), ASSISTANCE[1:]):
+        yield path, f"应为键值表，键为 {'、'.join(ASSISTANCE[1:])} 之一"
+        return
+    for name, part in value.items():
+        yield from _fund(part, {"ratio"}, (*path, name))
+
+
+def _yes_no(value: object, path: KeyPath) -> Iterator[Fault]:
+    if not isinstance(value, bool):
+        yield path, "应为 true 或 false"
+
+
+def _once(names: list, known: tuple[str, ...]) -> bool:
+    return bool(names) and len(set(names)) == len(names) and set(names) <= set(known)
+
+
+def _fund(value: Any, needed: set[str], path: KeyPath) -> Iterator[Fault]:
+    if not isinstance(value, dict) or not needed <= value.keys() <= needed | {"annual_limit"}:
+        yield path, f"应有 {'、'.join(sorted(needed))}，可另有 annual_limit"
+        return
+    for name in ("deductible", "annual_limit"):
+        if name in value and not _whole(value[name]):
+            yield (*path, name), "金额应为不小于 0 的整数（分）"
+    if "ratio" in value and not _whole(value["ratio"], RATIO_ONE):
+        yield (*path, "ratio"), f"比例应为 0 与 {RATIO_ONE} 之间的整数"
 
 
 def _numbers(value: object, most: int, expected: str, path: KeyPath) -> Iterator[Fault]:
@@ -109,6 +184,56 @@ def _tiers(tiers: object, path: KeyPath) -> Iterator[Fault]:
         before = above
 
 
+def _limits(value: object, path: KeyPath) -> Iterator[Fault]:
+    """What each level may approve, rising; null is without limit."""
+    levels = ("county", "prefecture", "province")
+    if not isinstance(value, dict) or value.keys() != set(levels):
+        yield path, "应有 county、prefecture、province"
+        return
+    amounts = [MOST if value[level] is None else value[level] for level in levels]
+    if not all(_whole(amount) for amount in amounts) or amounts != sorted(amounts):
+        yield path, "各级限额应为整数（分），由低到高不减；不限为 null"
+
+
+def _classes(value: object, path: KeyPath) -> Iterator[Fault]:
+    """Reason classes of adjustments: code, name, subjects, direction; each code once."""
+    rows = value if isinstance(value, list) and value else [None]
+    subjects, directions = {"institution", "person", "claim"}, {"pay", "take", "any"}
+    sound = all(
+        isinstance(row, dict) and row.keys() == {"code", "name", "subjects", "direction"}
+        and set(row["subjects"]) <= subjects and row["subjects"] and row["direction"] in directions
+        for row in rows
+    )  # fmt: skip
+    if not sound or len({row["code"] for row in rows if row}) != len(rows):
+        yield path, "应为 [{code, name, subjects, direction}, …]，code 不重复"
+
+
+#: How a parameter's key ends → what its value must be like.
+def _months(value: object, path: KeyPath) -> Iterator[Fault]:
+    if not _whole(value) or value == 0:
+        yield path, f"月数应为不小于 1 的整数，现为 {value!r}"
+
+
+def _materials(value: object, path: KeyPath) -> Iterator[Fault]:
+    """[{key, name}, …]: what is to be handed in, each key once."""
+    rows = value if isinstance(value, list) else []
+    keys = [row.get("key") for row in rows if isinstance(row, dict) and row.get("name")]
+    if not keys or len(keys) != len(rows) or len(set(keys)) != len(keys) or None in keys:
+        yield path, "应为 [{key, name}, …]，key 不重复"
+
+
+SHAPES: dict[str, Callable[[Any, KeyPath], Iterator[Fault]]] = {
+    "_tiers": _tiers, "_fund_ratio": _ratio, "_deposit_ratio": _ratio, "_set_off_ratio": _ratio,
+    "_deductible": _amount, "_annual_limit": _amount, "_price": _amount,
+    "_working_days": _durations, "_watch_ratios": _rising, "_by_score": _by_score,
+    "budget_sharing": _sharing,
+    "adjustment_limits": _limits, "adjustment_classes": _classes,
+    "_first_self_pay": _ratio, "one_stop_order": _order, "_major_illness": _major,
+    "medical_assistance": _assistance, "offsite_settlement": _yes_no,
+    "_filing_months": _months, "_filing_materials": _materials,
+}  # fmt: skip
+
+
 WAYS = ("per_visit_by_class", "ratio", "ratio_by_class", "tiers", "refer_to")
 
 
@@ -137,6 +262,17 @@ def codes_once(policy: Policy) -> Iterator[Fault]:
                 if code in seen:
                     yield ("items", number, key), f"编码 {code} 重复"
                 seen.add(code)
+
+
+@lint("items", "services")
+def first_self_pay_has_its_category(policy: Policy) -> Iterator[Fault]:
+    for section in ("items", "services"):
+        entries = policy.section(section, {})
+        named = entries.items() if isinstance(entries, dict) else enumerate(entries)
+        for key, entry in named:
+            if entry.get("first_self_pay") and entry.get("category") != CATEGORIES[2]:
+                message = f"只有{CATEGORIES[2]}有先行自付比例"
+                yield (section, key, "first_self_pay"), message
 
 
 @lint("items", "services")

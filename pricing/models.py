@@ -117,6 +117,10 @@ class DrugList(models.Model):
     drafted_at = models.DateTimeField()
     published_by = models.CharField(max_length=150, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
+    file_name = models.CharField("文件名", max_length=200, blank=True)
+    file = models.BinaryField(default=b"")
+    rows = models.IntegerField("数据行", default=0)
+    errors = models.JSONField(default=list, blank=True)
 
     objects = DatedQuerySet.as_manager()
 
@@ -133,6 +137,14 @@ class DrugList(models.Model):
                     & ~Q(published_by=F("drafted_by"))
                 ),
                 name="drug_list_second_person_publishes",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="draft") | (Q(errors=[], drugs_count__gt=0) & ~Q(sm3="")),
+                name="drug_list_sound_when_published",
+            ),
+            models.CheckConstraint(
+                condition=Q(valid_until__isnull=True) | Q(valid_until__gte=F("valid_from")),
+                name="drug_list_dates_in_order",
             ),
         )
 

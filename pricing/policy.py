@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import yaml
 
-from pricing.rules import CODES, GROUPS, SERVICES, VOCABULARY, Rule
+from pricing.rules import CATEGORIES, CODES, GROUPS, NUMBERED_LAST, SERVICES, VOCABULARY, Rule
 
 RATIO_ONE = 10_000  #: ratios are per ten thousand
 MAX_CLASS = 9
@@ -22,6 +22,8 @@ OWNERSHIPS = CODES["ownership"]
 SCHEMES = CODES["scheme"]
 TITLES = CODES["doctor_title"]
 AGREEMENT_STATES = CODES["agreement_state"]
+ASSISTANCE = CODES["assistance"]
+CATEGORY_B = CATEGORIES.index("乙类")
 
 #: What a person still has of a year, stated in a trial: it stands for the benefit's own number.
 REMAINING = {"deductible_remaining": "deductible", "annual_limit_remaining": "annual_limit"}
@@ -66,7 +68,10 @@ class Policy:
                 continue
             if row["from"] <= on and (row.get("until") is None or on <= row["until"]):
                 rows[row["key"]] = Parameter(
-                    row["value"], row["source_kind"] == "example", row.get("label", "")
+                    row["value"],
+                    row["source_kind"] == "example",
+                    row.get("label", ""),
+                    row.get("clause", ""),
                 )
         return rows
 
@@ -98,6 +103,7 @@ class Parameter:
     value: object
     example: bool = False
     label: str = ""
+    clause: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,9 +179,17 @@ class Rules:
     paper_states: np.ndarray
     account_rules: tuple
     known_services: np.ndarray
+    category: np.ndarray  #: by row: position in CATEGORIES
+    first_share: np.ndarray  #: by row: first self-pay share (先行自付)
+    one_stop: "OneStop"
+    offsite: bool  #: persons insured elsewhere are settled here, with the benefits of their region
+
+    @cached_property
+    def by_number(self) -> dict[int, Check]:
+        return {check.number: check for check in self.checks}
 
     def check(self, number: int) -> Check | None:
-        return self.checks[number - 1] if number > 0 else None
+        return self.by_number.get(number)
 
     def has(self, rule: str) -> bool:
         return any(check.rule.name == rule for check in self.checks)
@@ -195,6 +209,28 @@ class BenefitTables:
     above: np.ndarray
     rate: np.ndarray
     example: np.ndarray
+
+
+@dataclass(frozen=True)
+class OneStop:
+    """What pays after the basic fund: major illness by scheme, assistance by category of the person.
+
+    Amounts in fen; a ratio or limit of 0 pays nothing. Tiers lie on the year's own part above the
+    deductible and are slices of `above`/`rate`.
+    """
+
+    assistance_first: bool
+    deductible: np.ndarray
+    limit: np.ndarray
+    tier_start: np.ndarray
+    tier_count: np.ndarray
+    above: np.ndarray
+    rate: np.ndarray
+    help_ratio: np.ndarray
+    help_limit: np.ndarray
+    major_clause: dict
+    help_clause: str
+    example: bool
 
 
 def compile_rules(
@@ -230,6 +266,8 @@ def compile_rules(
         account_rules=tuple(policy.section("personal_account", ())),
         benefits=benefits,
         benefit_tables=_benefit_tables(benefits),
+        one_stop=_one_stop(parameters or {}),
+        offsite=_offsite(policy, parameters or {}),
         **builder.tables(),
     )
 
@@ -257,9 +295,12 @@ def _checks(policy: Policy) -> tuple[Check, ...]:
     entries += [
         {"rule": name, "clause": price_clause} for name in ("tariff_known", "no_overcharge")
     ]
+    entries += [{"rule": name, "clause": price_clause} for name in NUMBERED_LAST]
     order = {group: position for position, group in enumerate(GROUPS)}
     entries.sort(key=lambda entry: order[VOCABULARY[entry["rule"]].group])
-    return tuple(_check(number, entry) for number, entry in enumerate(entries, 1))
+    numbered = sorted(entries, key=lambda entry: entry["rule"] in NUMBERED_LAST)
+    numbers = {id(entry): number for number, entry in enumerate(numbered, 1)}
+    return tuple(_check(numbers[id(entry)], entry) for entry in entries)
 
 
 def _check(number: int, entry: dict) -> Check:
@@ -301,6 +342,8 @@ class _Tables:
         self.row_of_service = np.zeros(len(SERVICES), np.int64)
         self.row_code = [""] * n
         self.row_clause = [""] * n
+        self.category = np.zeros(n, np.int64)
+        self.first_share = np.zeros(n, np.int64)
         rows = self._items()
         self._services(rows)
         count_price = self._count_price()
@@ -320,7 +363,20 @@ class _Tables:
             "cap_clause": self.cap_clause,
             "count_price": count_price,
             "example_rows": self.example,
+            "category": self.category,
+            "first_share": self.first_share,
         }
+
+    def _categorise(self, row: int, entry: dict) -> None:
+        """Category and first self-pay share of an item or service, as printed or by parameter."""
+        self.category[row] = CATEGORIES.index(entry.get("category") or "")
+        share = entry.get("first_self_pay")
+        if share is None and self.category[row] == CATEGORY_B:
+            parameter = self.parameters.get("category_b_first_self_pay")
+            if parameter is not None:
+                self.example[row] |= parameter.example
+                share = int(str(parameter.value))
+        self.first_share[row] = share or 0
 
     def _items(self) -> dict[str, int]:
         self.codes: list[str] = []
@@ -339,6 +395,7 @@ class _Tables:
                 self.code_rows.append(row)
                 self.alias.append(position > 0)
             self.billable[row] = item.get("billable", True)
+            self._categorise(row, item)
             if titles := [TITLES.index(title) for title in item.get("titles", ())]:
                 self.title_min[row], self.title_max[row] = min(titles), max(titles)
             for price_class, amount in item.get("price_by_class", {}).items():
@@ -361,6 +418,7 @@ class _Tables:
                 self.row_of_service[number] = 0
                 continue
             self.row_clause[row] = service["clause"]
+            self._categorise(row, service)
             caps = [cap for cap in self.caps if name in cap.get("services", ())]
             if not caps:
                 self.cap[row] = UNLIMITED
@@ -473,3 +531,58 @@ def _benefit_tables(benefits: dict) -> BenefitTables:
         **columns, limit=limit, tier_start=start, tier_count=count, example=example,
         above=np.array([*above, 0], np.int64), rate=np.array([*rate, 0], np.int64),
     )  # fmt: skip
+
+
+def _one_stop(parameters: dict[str, Parameter]) -> OneStop:
+    """Major illness insurance and medical assistance, as far as parameters switch them on."""
+    order = parameters.get("one_stop_order")
+    funds = list(order.value) if order is not None and isinstance(order.value, list) else []
+    schemes, persons = len(SCHEMES), len(ASSISTANCE)
+    table = {
+        name: np.zeros(schemes, np.int64) for name in ("deductible", "tier_start", "tier_count")
+    }
+    limit = np.zeros(schemes, np.int64)
+    help_ratio, help_limit = np.zeros(persons, np.int64), np.zeros(persons, np.int64)
+    above: list[int] = []
+    rate: list[int] = []
+    used = [order] if funds else []
+    clauses = {}
+    for number, scheme in enumerate(SCHEMES):
+        major = parameters.get(f"{scheme}_major_illness") if scheme else None
+        if major is None or "major_illness" not in funds or not isinstance(major.value, dict):
+            continue
+        used.append(major)
+        clauses[scheme] = major.clause
+        table["deductible"][number] = major.value["deductible"]
+        limit[number] = _limit(major.value)
+        tiers = major.value["tiers"]
+        table["tier_start"][number], table["tier_count"][number] = len(above), len(tiers)
+        above += [tier["above"] for tier in tiers]
+        rate += [tier["ratio"] for tier in tiers]
+    helping = parameters.get("medical_assistance") if "assistance" in funds else None
+    if helping is not None and isinstance(helping.value, dict):
+        used.append(helping)
+        for name, part in helping.value.items():
+            help_ratio[ASSISTANCE.index(name)] = part["ratio"]
+            help_limit[ASSISTANCE.index(name)] = _limit(part)
+    both = {"major_illness", "assistance"} <= set(funds)
+    return OneStop(
+        assistance_first=both and funds.index("assistance") < funds.index("major_illness"),
+        **table, limit=limit, above=np.array([*above, 0], np.int64),
+        rate=np.array([*rate, 0], np.int64), help_ratio=help_ratio, help_limit=help_limit,
+        major_clause=clauses, help_clause=helping.clause if helping else "",
+        example=any(parameter.example for parameter in used if parameter is not None),
+    )  # fmt: skip
+
+
+def _limit(value: dict) -> int:
+    limit = value.get("annual_limit")
+    return UNLIMITED if limit is None else int(limit)
+
+
+def _offsite(policy: Policy, parameters: dict[str, Parameter]) -> bool:
+    """Whether persons insured elsewhere are settled here: the document's word, or a parameter's."""
+    parameter = parameters.get("offsite_settlement")
+    if parameter is not None:
+        return parameter.value is True
+    return bool(policy.section("offsite", {}).get("settled"))

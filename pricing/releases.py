@@ -2,13 +2,16 @@
 
 import datetime as dt
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 from django.db import connection
 
-from pricing.models import Release
-from pricing.policy import Parameter, Policy, Rules, compile_rules, parse
+from pricing.formulary import Formulary, disease_number
+from pricing.models import Drug, DrugList, Release
+from pricing.policy import NONE, Parameter, Policy, Rules, compile_rules, parse
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Published:
 class Catalogue:
     """All published releases at one moment; compiled rules are cached per span of days."""
 
-    def __init__(self, releases: list[Published]):
+    def __init__(self, releases: list[Published], lists: Sequence[DrugList] = ()):
+        self._lists = {row.pk: row for row in lists}
+        self._formularies: dict[int, Formulary] = {}
         self.policies = [r for r in releases if r.policy.kind == "policy"]
         self.parameters = [r for r in releases if r.policy.kind == "parameters"]
         self._by_id = {release.id: release for release in releases}
@@ -84,6 +89,20 @@ class Catalogue:
             )
         return self._compiled[key]
 
+    def formulary(self, region: str, day: dt.date) -> Formulary | None:
+        """The drug list in force in a region on a day; read once per process, it never changes."""
+        for row in self._lists.values():
+            last = row.valid_until
+            if row.region == region and row.valid_from <= day and (last is None or day <= last):
+                return self.formulary_of(row.pk)
+        return None
+
+    def formulary_of(self, list_id: int) -> Formulary:
+        """A published drug list by its id."""
+        if list_id not in self._formularies:
+            self._formularies[list_id] = _formulary(self._lists[list_id])
+        return self._formularies[list_id]
+
     def with_parameters(self, region: str, day: dt.date, given: dict[str, object]) -> Rules | None:
         """Rules in which stated parameters replace every parameter set (trials only)."""
         chosen = self.policy(region, day)
@@ -101,13 +120,23 @@ class Catalogue:
         return bisect_right(days, day)
 
 
+#: Changes whenever a release or a drug list is published or ended: an array, also within statements.
+VERSION = """ARRAY(SELECT unnest(ARRAY[count(*), max(id), count(valid_until)])
+        FROM pricing_release WHERE state = 'published')
+    || ARRAY(SELECT unnest(ARRAY[count(*), coalesce(max(id), 0), count(valid_until)])
+        FROM pricing_druglist WHERE state = 'published')"""
+
+
 def version() -> tuple:
-    """Changes whenever a release is published or ended; one small indexed query."""
+    """The version of what is published now; one small query."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*), max(id), count(valid_until) FROM pricing_release WHERE state='published'"
-        )
-        return (connection.settings_dict["NAME"], *cursor.fetchone())
+        cursor.execute(f"SELECT {VERSION}")
+        return stamp(cursor.fetchone()[0])
+
+
+def stamp(found: list[int]) -> tuple:
+    """The key of a catalogue: the database and the VERSION read from it."""
+    return (connection.settings_dict["NAME"], *found)
 
 
 @lru_cache(maxsize=4)
@@ -115,8 +144,37 @@ def catalogue_at(at_version: tuple) -> Catalogue:
     """The catalogue of a version (see `version`)."""
     rows = Release.objects.published().order_by("region", "valid_from", "id")
     return Catalogue(
-        [Published(r.pk, r.sm3, parse(r.text), r.valid_from, r.valid_until) for r in rows]
+        [Published(r.pk, r.sm3, parse(r.text), r.valid_from, r.valid_until) for r in rows],
+        list(DrugList.objects.filter(state=DrugList.State.PUBLISHED)),
     )
+
+
+#: PostgreSQL's own hash of a code, by which a batch compares texts; the drugs come in its order.
+DRUGS = """SELECT code, hashtextextended(code, 0), category, first_self_pay, coalesce(ceiling, %s),
+        diseases
+    FROM pricing_drug WHERE catalogue_id = %s ORDER BY 2"""
+_CATEGORY = {name: number for number, name in enumerate(Drug.Category.values, 1)}
+
+
+def _formulary(row: DrugList) -> Formulary:
+    with connection.cursor() as cursor:
+        cursor.execute(DRUGS, [NONE, row.pk])
+        drugs = cursor.fetchall()
+    codes, hashes, categories, shares, ceilings, diseases = (
+        list(column) for column in (zip(*drugs, strict=True) if drugs else [()] * 6)
+    )
+    named = np.zeros((len(drugs), max(map(len, diseases), default=0)), np.uint32)
+    for place, wanted in enumerate(diseases):
+        named[place, : len(wanted)] = [disease_number(code) for code in wanted]
+    return Formulary(
+        id=row.pk, sm3=row.sm3, version=row.version, title=row.title, clause=row.clause,
+        first=row.valid_from, last=row.valid_until,
+        example=row.source_kind == DrugList.Source.EXAMPLE,
+        codes={code: place for place, code in enumerate(codes)},
+        hashes=np.array(hashes, np.int64),
+        category=np.array([_CATEGORY[name] for name in categories], np.int64),
+        share=np.array(shares, np.int64), ceiling=np.array(ceilings, np.int64), diseases=named,
+    )  # fmt: skip
 
 
 def current() -> Catalogue:

@@ -29,7 +29,17 @@ CODES: dict[str, tuple[str, ...]] = {
         "filed", "other",
     ),
     "charged_by": ("", "inviting", "invited"),
+    #: the worst that the records say of a claim's prescriptions; a later word is worse
+    "prescription_record": (
+        "", "sound", "claimed", "elsewhere", "undispensed", "undesignated", "expired", "withdrawn",
+        "other_person",
+    ),
+    "standing": ("", "active", "arrears", "waiting", "stopped", "deceased", "absent"),
+    "assistance": ("", "extreme_poverty", "subsistence", "marginal", "relapse"),
 }  # fmt: skip
+
+#: Categories of what is paid (甲、乙、丙); the position is the number that tables and results keep.
+CATEGORIES = ("", "甲类", "乙类", "丙类")
 
 SERVICES = (
     "", "consult", "drug", "delivery", "unapproved_item", "self_defined_item", "remote_consult",
@@ -58,6 +68,10 @@ def _rules(*rules: Rule) -> dict[str, Rule]:
 
 VOCABULARY = _rules(
     Rule("in_force", "rule", "RULE_NOT_IN_FORCE", "服务日没有有效的政策文件", ("service_date",)),
+    Rule(
+        "uploaded_in_time", "rule", "UPLOAD_LATE", "断网期间的服务超过补传期限上传，需人工审核",
+        ("uploaded_in_time",), decision="review",
+    ),
     Rule("delivery_fee_excluded", "item", "DELIVERY_FEE", "药品配送费不纳入医保支付范围"),
     Rule(
         "approved_items_only", "item", "ITEM_NOT_APPROVED",
@@ -80,6 +94,9 @@ VOCABULARY = _rules(
     ),
     Rule("agreement_not_suspended", "agreement", "AGREEMENT_SUSPENDED", "服务日协议处于中止状态"),
     Rule("local_insured", "person", "NOT_LOCAL_INSURED", "不是本统筹区参保人员", ("insured_area",)),
+    Rule(
+        "entitlement_in_force", "person", "NOT_ENTITLED", "服务日没有有效的参保待遇", ("standing",)
+    ),
     Rule(
         "credential_verified", "person", "CREDENTIAL_MISSING", "未用医保电子凭证完成实名核验或人证不符",
         ("credential_verified", "person_matched"),
@@ -164,6 +181,45 @@ VOCABULARY = _rules(
         "pharmacist_review", "prescription", "PHARMACIST_REVIEW_MISSING", "处方未经药师审核",
         ("pharmacist_reviewed",),
     ),
+    Rule(
+        "prescription_of_person", "prescription", "PRESCRIPTION_PERSON",
+        "处方不是为该参保人员开具", ("prescription_record",),
+    ),
+    Rule(
+        "prescription_not_withdrawn", "prescription", "PRESCRIPTION_WITHDRAWN", "处方已撤回",
+        ("prescription_record",),
+    ),
+    Rule(
+        "prescription_in_time", "prescription", "PRESCRIPTION_EXPIRED", "处方已过有效期",
+        ("prescription_record",),
+    ),
+    Rule(
+        "prescription_not_elsewhere", "prescription", "PRESCRIPTION_ELSEWHERE",
+        "处方已流转或已由其他机构调配", ("prescription_record",),
+    ),
+    Rule(
+        "prescription_charged_once", "prescription", "PRESCRIPTION_CLAIMED",
+        "同一处方累计申报数量超过处方数量", ("prescription_record",), decision="review",
+    ),
+    Rule(
+        "pharmacy_designated", "agreement", "PHARMACY_NOT_DESIGNATED",
+        "零售药店在调配日不是定点药店", ("prescription_record",),
+    ),
+    Rule(
+        "dispensed_first", "prescription", "NOT_DISPENSED", "药店申报数量超过其按处方调配的数量",
+        ("prescription_record",),
+    ),
+    Rule(
+        "drug_listed", "prescription", "DRUG_NOT_LISTED", "药品不在服务日有效的医保药品目录内",
+        ("drug_listed",),
+    ),
+    Rule(
+        "drug_for_disease", "prescription", "DRUG_NOT_FOR_DISEASE",
+        "药品限定支付的慢性病种未为参保人认定", ("drug_for_disease",),
+    ),
+    Rule(
+        "category_covered", "prescription", "CATEGORY_SELF_PAID", "丙类项目或药品，由个人全额自费"
+    ),
     Rule("no_duplicate_charge", "duplicate", "DUPLICATE_CHARGE", "同一就诊重复收取诊察费"),
     Rule(
         "cap_known", "cap", "NO_CAP_FOR_NON_PUBLIC", "最高支付标准只对公立医疗机构规定",
@@ -186,8 +242,25 @@ IMPLICIT = (
     "class_offered",
     "tariff_known",
     "no_overcharge",
+    "category_covered",
 )
+#: Implicit checks that came later are numbered after all others: results keep the number.
+NUMBERED_LAST = ("category_covered",)
 
-REASONS = ("", *sorted({rule.code for rule in VOCABULARY.values()}))
+#: Results keep the position of a reason: a later code goes to the end, none is ever taken away.
+REASONS = (
+    "", "AGREEMENT_SUSPENDED", "BUSINESS_TYPE_MISSING", "CHARGED_BY_WRONG_PARTY",
+    "CLASS_NOT_OFFERED", "CREDENTIAL_MISSING", "DELIVERY_FEE", "DEPARTMENT_OUT_OF_SCOPE",
+    "DISEASE_NOT_LISTED", "DOCTOR_EXPERIENCE", "DOCTOR_RANK_MISMATCH", "DOCTOR_SIGNATURE_MISSING",
+    "DUPLICATE_CHARGE", "EXCLUDED_SERVICE", "FIRST_VISIT", "INSTITUTION_NOT_FILED",
+    "ITEM_NOT_APPROVED", "ITEM_NOT_BILLABLE", "ITEM_UNKNOWN", "NOT_COMMON_OR_CHRONIC",
+    "NOT_LOCAL_INSURED", "NOT_MEDICAL_STAFF", "NO_AGREEMENT", "NO_CAP_FOR_NON_PUBLIC", "NO_CONSENT",
+    "NO_PRESCRIPTION", "NO_TARIFF", "OUT_OF_PAYMENT_SCOPE", "OVERCHARGE",
+    "PHARMACIST_REVIEW_MISSING", "REVISIT_DISEASE_MISMATCH", "REVISIT_WINDOW", "RULE_NOT_IN_FORCE",
+    "UPLOAD_LATE", "NOT_ENTITLED", "PRESCRIPTION_PERSON", "PRESCRIPTION_WITHDRAWN",
+    "PRESCRIPTION_EXPIRED", "PRESCRIPTION_ELSEWHERE", "PRESCRIPTION_CLAIMED",
+    "PHARMACY_NOT_DESIGNATED", "NOT_DISPENSED", "DRUG_NOT_LISTED", "DRUG_NOT_FOR_DISEASE",
+    "CATEGORY_SELF_PAID",
+)  # fmt: skip
 REASON_NO = {code: number for number, code in enumerate(REASONS)}
 DECISIONS = ("payable", "reject", "review", "no_rule")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from pricing import public, views
+from pricing import drug_views, public, views
 
 PLACE = "public/prices/<slug:region>/"
 HOSPITAL = "public/prices/institutions/<str:code>/"
@@ -27,6 +27,14 @@ urlpatterns = [
     path("prices/prices.json", views.prices_json, name="prices-json"),
     path("prices/files/<int:pk>/", views.document_file, name="document-file"),
     path("prices/files/<slug:slug>/attach", views.attach_file, name="attach-file"),
+    path("drugs/", drug_views.versions, name="drug-lists"),
+    path("drugs/template.<str:ending>", drug_views.blank, name="drug-template"),
+    path("drugs/<int:pk>/", drug_views.version, name="drug-list"),
+    path("drugs/<int:pk>/sheet/", drug_views.replace, name="drug-list-replace"),
+    path("drugs/<int:pk>/publish/", drug_views.publish, name="drug-list-publish"),
+    path("drugs/<int:pk>/discard/", drug_views.discard, name="drug-list-discard"),
+    path("drugs/<int:pk>/annotated.xlsx", drug_views.annotated, name="drug-list-annotated"),
+    path("drugs/<int:pk>/drugs.<str:ending>", drug_views.export, name="drug-list-export"),
     path("releases/", views.release_list, name="releases"),
     path("releases/<int:pk>/", views.release_detail, name="release"),
 ]

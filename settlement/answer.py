@@ -1,6 +1,7 @@
 """What a claim answers: built from the rows of a settlement, the same at POST and every GET."""
 
 import datetime as dt
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -13,23 +14,27 @@ from pricing.policy import Rules, compile_rules
 from pricing.releases import Catalogue
 from pricing.rules import SERVICES
 from settlement import explain
-from settlement.columns import FACTS
+from settlement.columns import pool_number, records
 from settlement.contract import LOCAL
 from settlement.facts import examples_allowed, item_number
 from settlement.kernel import PAYABLE, Results
 from settlement.ledger import RESULT, TOTALS
+from settlement.models import Leg
 
 API = "/api/v1"
-#: Our totals under the names of the national interface; 先行自付 does not occur in these documents.
+#: Our totals under the names of the national interface. 符合政策范围 is what is left of the amount
+#: within price and payment limits after the first self-pay: the four parts add up to the fee.
 NATIONAL = {
     "medfee_sumamt": ("fee",),
     "fulamt_ownpay_amt": ("out_of_scope",),
     "overlmt_selfpay": ("over_cap",),
-    "preselfpay_amt": (),
-    "inscp_scp_amt": ("in_scope",),
+    "preselfpay_amt": ("first_self_pay",),
+    "inscp_scp_amt": ("in_scope", "-first_self_pay"),
     "act_pay_dedc": ("deductible",),
-    "fund_pay_sumamt": ("fund",),
+    "fund_pay_sumamt": ("fund", "major", "assistance"),
     "hifp_pay": ("fund",),
+    "hifmi_pay": ("major",),
+    "maf_pay": ("assistance",),
     "acct_pay": ("account",),
     "psn_cash_pay": ("cash",),
     "psn_part_amt": ("account", "cash"),
@@ -40,7 +45,10 @@ RELEASED = ("release_id", "parameters_id")
 
 @dataclass(frozen=True)
 class Stored:
-    """The rows of one claim: what was received, its lines, and the settlement (None: waits)."""
+    """The rows of one claim: what was received, its lines, and its settlements, version by version.
+
+    Odd versions settle, even ones reverse the one before; lines and legs are those of the highest odd.
+    """
 
     id: int
     claim_no: str
@@ -53,13 +61,23 @@ class Stored:
     fee: int
     facts: bytes
     lines: list[dict]
-    settled: dict | None
-    reversal: dict | None
     legs: list[list[int]]
+    versions: list[dict]
+
+    @property
+    def settled(self) -> dict | None:
+        """The settlement that counts, or counted last: the highest odd version."""
+        return next((row for row in reversed(self.versions) if row["version"] % 2), None)
+
+    @property
+    def reversal(self) -> dict | None:
+        """The reversal of the settlement that counted last, when nothing counts since."""
+        last = self.versions[-1] if self.versions else None
+        return last if last is not None and last["version"] % 2 == 0 else None
 
     @property
     def record(self) -> np.void:
-        return np.frombuffer(self.facts, FACTS)[0]
+        return records(self.facts)[0]
 
     @property
     def state(self) -> str:
@@ -76,13 +94,16 @@ READ = """SELECT c.id, c.claim_no, c.encounter_id, c.region_code, c.institution_
             RESULTS) ORDER BY l.line_no)
         FROM settlement_claimline l
         LEFT JOIN settlement_lineresult r
-            ON r.claim_id = l.claim_id AND r.line_no = l.line_no AND r.version = 1
+            ON r.claim_id = l.claim_id AND r.line_no = l.line_no AND r.version = v.settled
         WHERE l.claim_id = c.id AND l.period = c.period),
-    (SELECT to_json(s) FROM settlement_settlement s WHERE s.claim_id = c.id AND s.version = 1),
-    (SELECT to_json(s) FROM settlement_settlement s WHERE s.claim_id = c.id AND s.version = 2),
     (SELECT coalesce(json_agg(json_build_array(g.account, g.amount) ORDER BY g.account), '[]'::json)
-        FROM settlement_leg g WHERE g.claim_id = c.id AND g.version = 1)
+        FROM settlement_leg g WHERE g.claim_id = c.id AND g.version = v.settled),
+    v.versions
 FROM settlement_claim c
+LEFT JOIN LATERAL (
+    SELECT max(s.version) FILTER (WHERE s.version %% 2 = 1) AS settled,
+        coalesce(json_agg(s ORDER BY s.version), '[]'::json) AS versions
+    FROM settlement_settlement s WHERE s.claim_id = c.id) v ON true
 WHERE c.id = %(id)s AND (%(own)s::text[] IS NULL OR c.institution_code = ANY (%(own)s))"""
 READ = READ.replace("RESULTS", ", ".join(f"'{name}', r.{name}" for name in RESULT))
 
@@ -98,6 +119,17 @@ def read(claim_id: int, *, institutions: list[str] | None = None) -> Stored | No
         return None
     stored = Stored(*row)
     return replace(stored, facts=bytes(stored.facts), lines=stored.lines or [])
+
+
+MANY = READ.replace("c.id = %(id)s", "c.id = ANY (%(ids)s::bigint[])")
+
+
+def read_many(claim_ids: Sequence[int]) -> dict[int, Stored]:
+    """Claims in scope by id, in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, {"ids": list(claim_ids), "own": None})
+        found = [Stored(*row) for row in cursor.fetchall()]
+    return {row.id: replace(row, facts=bytes(row.facts), lines=row.lines or []) for row in found}
 
 
 def results_of(stored: Stored, rules: Rules) -> Results:
@@ -141,12 +173,26 @@ def pinned(
     )
 
 
-def represent(stored: Stored, rules: Rules | None) -> dict:
-    """The answer of the contract; `rules` are None for a claim that waits for its settlement."""
+def home_of(stored: Stored, rules: Rules, catalogue: Catalogue) -> Rules | None:
+    """The rules of the person's own region, where another region's settled the claim (异地)."""
+    pool = int(stored.record["insured_pool"])
+    if not rules.offsite or pool in (0, pool_number(rules.policy.region)):
+        return None
+    region = next((name for name in catalogue.regions() if pool_number(name) == pool), None)
+    if region is None:
+        return None
+    return catalogue.rules(region, stored.service_date, examples=examples_allowed())
+
+
+def represent(stored: Stored, rules: Rules | None, home: Rules | None = None) -> dict:
+    """The answer of the contract; `rules` are None for a claim that waits for its settlement.
+
+    `home` are the rules of the benefits of a person insured elsewhere (`home_of`).
+    """
     lines = []
     if stored.settled and rules is not None:
         results = results_of(stored, rules)
-        lines = [_line(stored, results, i, rules) for i in range(len(stored.lines))]
+        lines = [_line(stored, results, i, rules, home) for i in range(len(stored.lines))]
     return {
         **summary(stored.id, stored.claim_no, stored.encounter_id, stored.service_date,
                   stored.received_at, stored.state, stored.settled, stored.fee),
@@ -155,8 +201,23 @@ def represent(stored: Stored, rules: Rules | None) -> dict:
         "release": lines[0]["release"] | {"parameters_id": stored.lines[0]["parameters_id"]}
         if lines else None,
         "lines": lines,
-        "reversal": _reversal(stored.reversal),
+        "reversal": _reversal(stored.reversal, stored.legs),
+        "versions": [version(row) for row in stored.versions],
     }  # fmt: skip
+
+
+def version(row: dict) -> dict:
+    """One version of a claim in its history: what it is, why, in which month it was posted."""
+    return {
+        "version": row["version"],
+        "kind": "settlement" if row["version"] % 2 else "reversal",
+        "state": row["state"],
+        "at": moment_of(row["settled_at"]),
+        "reason": row["reason"] or None,
+        "posted": str(row["period"])[:7],
+        "year": row["year"],
+        "totals": {name: yuan(row[name]) for name in TOTALS},
+    }
 
 
 def summary(
@@ -184,13 +245,19 @@ def summary(
 
 def national(totals: dict) -> dict[str, str]:
     """Totals under the national field names, in yuan."""
-    return {name: yuan(sum(totals[ours] for ours in parts)) for name, parts in NATIONAL.items()}
+    return {
+        name: yuan(sum(_part(totals, part) for part in parts)) for name, parts in NATIONAL.items()
+    }
 
 
-def _line(stored: Stored, results: Results, i: int, rules: Rules) -> dict:
+def _part(totals: dict, part: str) -> int:
+    return -totals[part[1:]] if part.startswith("-") else totals[part]
+
+
+def _line(stored: Stored, results: Results, i: int, rules: Rules, home: Rules | None) -> dict:
     row = stored.lines[i]
     service = SERVICES[row["service"]]
-    line = explain.line_of(results, i, rules, stored.record, service)
+    line = explain.line_of(results, i, rules, stored.record, service, home)
     found = explain.answer(line) | {"assumed": []}
     if line.decision == PAYABLE:
         found |= explain.channel(rules, int(stored.record["online_settlement"]))
@@ -203,7 +270,25 @@ def _line(stored: Stored, results: Results, i: int, rules: Rules) -> dict:
     }
 
 
-def _reversal(reversal: dict | None) -> dict | None:
+#: Whom money goes back to: by the account that paid it (条例 第四十五条, refunds to the original fund).
+REFUNDS = {
+    Leg.Account.POOLED_FUND: "pooled_fund", Leg.Account.PERSONAL_ACCOUNT: "personal_account",
+    Leg.Account.MAJOR_ILLNESS: "major_illness", Leg.Account.ASSISTANCE: "assistance",
+    Leg.Account.PATIENT_CASH: "cash", Leg.Account.OVER_CAP: "cash",
+    Leg.Account.OUT_OF_SCOPE: "cash", Leg.Account.REGIONAL_CLEARING: "regional_clearing",
+}  # fmt: skip
+
+
+def refunds(legs: Iterable[Sequence[int]]) -> dict[str, int]:
+    """Where the money of a settlement goes back to, in fen: each part to what it was paid from."""
+    found: dict[str, int] = {}
+    for account, amount in legs:
+        if to := REFUNDS.get(Leg.Account(account)):
+            found[to] = found.get(to, 0) + amount
+    return found
+
+
+def _reversal(reversal: dict | None, legs: list[list[int]]) -> dict | None:
     if reversal is None:
         return None
     return {
@@ -211,6 +296,7 @@ def _reversal(reversal: dict | None) -> dict | None:
         "reason": reversal["reason"],
         "totals": {name: yuan(reversal[name]) for name in TOTALS},
         "national": national(reversal),
+        "refunds": {name: yuan(amount) for name, amount in refunds(legs).items()},
     }
 
 

@@ -133,6 +133,30 @@ class Claims(ClaimsView):
             return json_answer(page(self.institution.code, wanted))
 
 
+class Presettlement(ClaimsView):
+    """预结算：与结算同一事实、同一规则、同一算法，不保存、不入账、不占用单号。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="claims_presettle", summary="试结一笔申请：答复与结算相同，不保存",
+        tags=["claims"], request=openapi.CLAIM_BODY,
+        responses=answers(409, 415, 422, s200=openapi.PRESETTLED),
+    )  # fmt: skip
+    def post(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        try:
+            claim = claim_of(body_of(request), self.at)
+            with self.rows():
+                found = commands.presettle(
+                    institution=self.institution, claim=claim, by=self.by, at=self.at
+                )
+        except Refusal as refusal:
+            self.refused("claim.presettle", "claim", refusal)
+            raise
+        return json_answer(found)
+
+
 class OneClaim(ClaimsView):
     """一笔申请及其结算。"""
 
@@ -152,8 +176,11 @@ class OneClaim(ClaimsView):
 
 def answered(stored: answer.Stored) -> dict:
     """The representation of a stored claim under the rules that settled it."""
-    rules = answer.rules_of(stored, releases.current()) if stored.settled else None
-    return answer.represent(stored, rules)
+    if not stored.settled:
+        return answer.represent(stored, None)
+    catalogue = releases.current()
+    rules = answer.rules_of(stored, catalogue)
+    return answer.represent(stored, rules, answer.home_of(stored, rules, catalogue))
 
 
 class Reversal(ClaimsView):

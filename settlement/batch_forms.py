@@ -15,6 +15,15 @@ MEGABYTE = 1024 * 1024
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
+class DecisionForm(forms.Form):
+    """Why claims are left out, or a batch is stopped or given back: it stands in the trail."""
+
+    reason = forms.CharField(
+        label="理由", min_length=2, max_length=200, widget=forms.Textarea({"rows": 2}),
+        error_messages={"required": "请填写理由。"},
+    )  # fmt: skip
+
+
 class UploadForm(forms.Form):
     """A file of claims of one institution; hospital staff upload for their own."""
 

@@ -18,7 +18,7 @@ from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
 from pricing.policy import Policy
 from pricing.releases import Catalogue
-from settlement import trial
+from settlement import consultation, line_fees, trial
 from settlement.fault import FactError
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -154,6 +154,13 @@ def _onboarding(court: Courtroom, subject: str, region: str, given: dict) -> dic
     return _asked(onboarding.SUBJECTS, subject, given, policy.data, court.calendar(_area(policy)))
 
 
+def _jilin(court: Courtroom, subject: str, region: str, given: dict) -> dict:
+    """Consultations and fees of lines: the release of the latest day of the input or nearest to it."""
+    policy = court.nearest(region, max(_dates(given), default=dt.date.max))
+    known = {**consultation.SUBJECTS, **line_fees.SUBJECTS}
+    return _asked(known, subject, given, policy.data, court.calendar(_area(policy)))
+
+
 def _area(policy: Policy) -> str:
     return str(policy.data.get("area_code", ""))
 
@@ -174,6 +181,8 @@ SUBJECTS: dict[str, Subject] = {
     **dict.fromkeys(deadlines.SUBJECTS, _deadline),
     **dict.fromkeys(standing.SUBJECTS, _standing),
     **dict.fromkeys(onboarding.SUBJECTS, _onboarding),
+    **dict.fromkeys(consultation.SUBJECTS, _jilin),
+    **dict.fromkeys(line_fees.SUBJECTS, _jilin),
 }
 
 

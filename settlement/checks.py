@@ -3,19 +3,21 @@
 One function per rule of the vocabulary (`pricing.rules`), with the numbers of the document's entry.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pricing.policy import MODE_OPEN, NONE, Check, Rules
-from pricing.rules import CODES, SERVICES
+from pricing.rules import CATEGORIES, CODES, SERVICES
 from settlement.columns import NO_DAY, UNKNOWN_DAY, Columns
 
 CONSULT, REMOTE = SERVICES.index("consult"), SERVICES.index("remote_consult")
 UNAPPROVED = tuple(SERVICES.index(name) for name in ("unapproved_item", "self_defined_item"))
 PUBLIC = CODES["ownership"].index("public")
 SUSPENDED = CODES["agreement_state"].index("suspended")
+ACTIVE = CODES["standing"].index("active")
+SELF_PAID = CATEGORIES.index("丙类")
 
 #: Facts of the contract whose column has another name.
 COLUMN_OF = {"insured_area": "insured_local"}
@@ -33,6 +35,7 @@ class Lines:
     strict: bool
     row: np.ndarray
     decided: np.ndarray
+    releases: Sequence[Rules] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.facts[name]
@@ -56,9 +59,10 @@ def _not_true(name: str) -> None:
 
 
 for _name in (
-    "institution_filed", "local_insured", "department_in_scope", "disease_in_list", "same_disease",
+    "institution_filed", "department_in_scope", "disease_in_list", "same_disease",
     "included_in_pool", "inpatient_only", "patient_facing", "medical_treatment", "clinician_only",
-    "prescription_issued", "physician_signature", "pharmacist_review",
+    "prescription_issued", "physician_signature", "pharmacist_review", "uploaded_in_time",
+    "drug_listed", "drug_for_disease",
 ):  # fmt: skip
     _not_true(_name)
 
@@ -120,6 +124,26 @@ def credential_verified(lines: Lines, check: Check) -> Mask:
 
 
 @predicate
+def local_insured(lines: Lines, check: Check) -> Mask:
+    """A person insured elsewhere passes where the region settles off-site persons (异地)."""
+    local = lines["insured_local"]
+    return (local != 1) & ~((local == 0) & (lines["insured_pool"] != 0) & lines.rules.offsite)
+
+
+@predicate
+def entitlement_in_force(lines: Lines, check: Check) -> Mask:
+    standing = lines["standing"]
+    failing = (standing != 0) & (standing != ACTIVE)
+    return failing if check.when_given else failing | (standing == 0)
+
+
+@predicate
+def category_covered(lines: Lines, check: Check) -> Mask:
+    """丙类 is paid by the person wholly; it counts towards nothing."""
+    return category_of_lines(lines)[0] == SELF_PAID
+
+
+@predicate
 def consent(lines: Lines, check: Check) -> Mask:
     return (lines["consent"] != 1) | (lines["explained_item_and_price"] != 1)
 
@@ -177,6 +201,26 @@ def physician_title(lines: Lines, check: Check) -> Mask:
     return (title < lines.rules.title_min[lines.row]) | (title > lines.rules.title_max[lines.row])
 
 
+def _not_recorded_as(name: str, word: str) -> None:
+    """A requirement on what the records say of a claim's prescriptions (温州 十四、十五)."""
+    number = CODES["prescription_record"].index(word)
+
+    def failing(lines: Lines, check: Check) -> Mask:
+        return lines["prescription_record"] == number
+
+    failing.__name__ = name
+    predicate(failing)
+
+
+for _name, _word in (
+    ("prescription_of_person", "other_person"), ("prescription_not_withdrawn", "withdrawn"),
+    ("prescription_in_time", "expired"), ("prescription_not_elsewhere", "elsewhere"),
+    ("prescription_charged_once", "claimed"), ("pharmacy_designated", "undesignated"),
+    ("dispensed_first", "undispensed"),
+):  # fmt: skip
+    _not_recorded_as(_name, _word)
+
+
 @predicate
 def no_duplicate_charge(lines: Lines, check: Check) -> Mask:
     same, other = duplicates(lines)
@@ -209,7 +253,17 @@ def no_overcharge(lines: Lines, check: Check) -> Mask:
 
 
 def cap_of(lines: Lines) -> np.ndarray:
-    return lines.rules.cap[lines.row, lines["ownership"], lines["price_class"]]
+    """The highest payable amount: the document's, and no more than the drug list's ceiling."""
+    cap = lines.rules.cap[lines.row, lines["ownership"], lines["price_class"]]
+    ceiling = lines["ceiling"]
+    return np.where((ceiling != NONE) & (cap != NONE), np.minimum(cap, ceiling), cap)
+
+
+def category_of_lines(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
+    """Category and first self-pay share: the drug list's where the drug is on it, else the row's."""
+    listed = lines["drug_listed"] == 1
+    category = np.where(listed, lines["category"], lines.rules.category[lines.row])
+    return category, np.where(listed, lines["first_share"], lines.rules.first_share[lines.row])
 
 
 def overcharge_of(lines: Lines, fee: np.ndarray) -> np.ndarray:
@@ -218,8 +272,27 @@ def overcharge_of(lines: Lines, fee: np.ndarray) -> np.ndarray:
 
 
 def benefit_of(lines: Lines, column: str) -> np.ndarray:
-    table = getattr(lines.rules.benefit_tables, column)
-    return table[lines["scheme"], lines["price_class"]]
+    """A column of the benefits of each line's scheme and class; mode OPEN where none is loaded."""
+    scheme, price_class = lines["scheme"], lines["price_class"]
+    found = getattr(lines.rules.benefit_tables, column)[scheme, price_class]
+    for rules, at in homes(lines):
+        found = found.copy()
+        if rules is None:
+            found[at] = 0
+        else:
+            table = getattr(rules.benefit_tables, column)
+            found[at] = table[scheme[at], price_class[at]]
+    return found
+
+
+def homes(lines: Lines) -> Iterator[tuple[Rules | None, np.ndarray]]:
+    """Lines of persons insured elsewhere, by the release of their region (None: not loaded)."""
+    home = lines["home"]
+    if not home.any():
+        return
+    for number in np.unique(home[home != 0]):
+        rules = lines.releases[number - 1] if number > 0 else None
+        yield rules, np.flatnonzero(home == number)
 
 
 def _rows(rules: Rules, codes: list[str]) -> list[int]:
@@ -251,9 +324,12 @@ def duplicates(lines: Lines) -> tuple[Mask, Mask]:
 
 def add_months(day: np.ndarray, months: int) -> np.ndarray:
     """The corresponding day `months` later, or the month's end (民法典 202). Days since 1970."""
+    first, last = (int(day.min()), int(day.max())) if len(day) else (0, 0)
+    if len(day) > 2 * (last - first + 1):  # many lines of few days: each day is computed once
+        return add_months(np.arange(first, last + 1), months)[day - first]
     start = day.astype("datetime64[D]")
     month = start.astype("datetime64[M]")
     target = month + months
-    last = (target + 1).astype("datetime64[D]") - target.astype("datetime64[D]")
-    offset = np.minimum(start - month.astype("datetime64[D]"), last - np.timedelta64(1, "D"))
+    length = (target + 1).astype("datetime64[D]") - target.astype("datetime64[D]")
+    offset = np.minimum(start - month.astype("datetime64[D]"), length - np.timedelta64(1, "D"))
     return (target.astype("datetime64[D]") + offset).astype("int64")

@@ -5,10 +5,13 @@ recomputed from what was known. Tri-state facts are int8: -1 unknown, 0 no, 1 ye
 """
 
 import datetime as dt
+import hashlib
 
 import numpy as np
 
-from pricing.rules import CODES
+from pricing.formulary import DISEASES_KEPT, UNKNOWN_COUNT
+from pricing.policy import NONE
+from pricing.rules import CATEGORIES, CODES
 
 EPOCH = dt.date(1970, 1, 1)
 UNKNOWN_DAY = -(2**31)
@@ -20,12 +23,16 @@ TRISTATE = (
     "same_disease", "department_in_scope", "provider_is_clinician", "patient_facing",
     "is_medical_treatment", "prescription_issued", "doctor_esigned", "pharmacist_reviewed",
     "credential_verified", "person_matched", "online_settlement", "consent",
-    "explained_item_and_price", "included_in_pool", "inpatient",
+    "explained_item_and_price", "included_in_pool", "inpatient", "uploaded_in_time",
 )  # fmt: skip
 
+#: Facts that came later stand at the end of the record: an earlier, shorter one is still read.
+LATER_TRISTATE = ("uploaded_in_time",)
+LATER_CODES = ("standing", "assistance", "prescription_record")
+
 FACTS = np.dtype(
-    [(name, "i1") for name in TRISTATE]
-    + [(name, "u1") for name in CODES]
+    [(name, "i1") for name in TRISTATE if name not in LATER_TRISTATE]
+    + [(name, "u1") for name in CODES if name not in LATER_CODES]
     + [
         ("price_class", "u1"),
         ("provincial_hospitals", "u1"),
@@ -36,17 +43,46 @@ FACTS = np.dtype(
         ("last_offline_day", "<i4"),
         ("suspended_from_day", "<i4"),
     ]
+    + [(name, "u1") for name in LATER_CODES]
+    + [
+        ("manual", "u1"),  # claimed through the manual channel: the person has paid the whole fee
+        ("disease_count", "u1"),  # filed chronic diseases, UNKNOWN_COUNT: not known
+        ("diseases", "<u4", (DISEASES_KEPT,)),  # their numbers (pricing.formulary)
+        ("insured_pool", "<u4"),  # `pool_number` of the insured region; 0: not known
+    ]
+    + [(name, "i1") for name in LATER_TRISTATE]
 )
 FACT_NAMES = frozenset(FACTS.names or ())
 
-#: Line columns that the caller supplies beside the claim's facts; amounts in fen.
-LINE = ("service", "item", "service_type", "fee", "encounter", "prior_same", "prior_other")
+#: Line columns that the caller supplies beside the claim's facts, and what they are when absent.
+#: Amounts in fen. From `category` on: what a drug list says of a drug (pricing.formulary), then whose
+#: benefits the line has: 0 its own release's, k > 0 those of release k - 1, -1 of none that is loaded.
+LINE = {
+    "service": 0, "item": 0, "service_type": 0, "fee": 0, "encounter": 0, "prior_same": 0,
+    "prior_other": 0, "category": 0, "first_share": 0, "ceiling": NONE, "drug_listed": -1,
+    "drug_for_disease": -1, "drug_list": 0, "example": 0, "home": 0,
+}  # fmt: skip
 
 FLAGS = (
     "CODE_ALIAS", "OVERCHARGE", "ZERO_FEE", "PAPER_SIGNATURE_PENDING", "EXAMPLE_PARAMETER",
     "FEE_MISMATCH",
 )  # fmt: skip
 FLAG = {name: 1 << number for number, name in enumerate(FLAGS)}
+
+
+#: The flags of a result also keep what the law said of the line: category, first self-pay share.
+CATEGORY_AT, SHARE_AT = 15, 17
+CATEGORY_MASK, SHARE_MASK = 0b11, (1 << 14) - 1
+
+
+def category_bits(category: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Category (position in CATEGORIES) and first self-pay share as bits beside the flags."""
+    return (category << CATEGORY_AT) | (share << SHARE_AT)
+
+
+def category_of(bits: int) -> tuple[str, int]:
+    """The category and first self-pay share (per ten thousand) kept with the flags of a result."""
+    return CATEGORIES[bits >> CATEGORY_AT & CATEGORY_MASK], bits >> SHARE_AT & SHARE_MASK
 
 
 def flag_names(bits: int) -> list[str]:
@@ -70,7 +106,35 @@ def blank(n: int = 1) -> np.ndarray:
     facts["experience_months"] = -1
     facts["last_offline_day"] = UNKNOWN_DAY
     facts["suspended_from_day"] = NO_DAY
+    facts["disease_count"] = UNKNOWN_COUNT
     return facts
+
+
+def records(raw: bytes) -> np.ndarray:
+    """The record of a claim as stored; what an earlier, shorter one does not say is unknown."""
+    return np.frombuffer(raw + blank().tobytes()[len(raw) :], FACTS)
+
+
+def filed(claims: np.ndarray) -> np.ndarray:
+    """Per record: how many chronic diseases are filed, and their numbers (pricing.formulary)."""
+    return np.column_stack([claims["disease_count"].astype(np.uint32), claims["diseases"]])
+
+
+def spread(
+    said: dict[str, np.ndarray], at: np.ndarray, columns: dict[str, np.ndarray], n: int
+) -> None:
+    """Put line columns that are known for the lines `at` into `columns` of n lines."""
+    for name, values in said.items():
+        whole = columns.get(name)
+        if whole is None:
+            whole = columns[name] = np.full(n, LINE[name], np.int64)
+        whole[at] = values
+
+
+def pool_number(policy_region: str) -> int:
+    """A policy region (统筹区) as 32 bits, never 0."""
+    digest = hashlib.new("sm3", policy_region.encode()).digest()
+    return int.from_bytes(digest[:4], "big") or 1
 
 
 class Columns:
@@ -92,7 +156,7 @@ class Columns:
             if name in FACT_NAMES:
                 column = self.claims[name][self.claim_of_line]
             elif name in LINE:
-                column = np.zeros(self.n, np.int64)
+                column = np.full(self.n, LINE[name], np.int64)
             else:
                 raise KeyError(name)
             self._columns[name] = column
@@ -114,6 +178,8 @@ def facts_as_dict(record) -> dict:
     for name in ("price_class", "provincial_hospitals", "other_hospitals"):
         if record[name]:
             known[name] = int(record[name])
+    if record["manual"]:
+        known["manual"] = True
     if record["experience_months"] >= 0:
         known["doctor_independent_months"] = int(record["experience_months"])
     known["service_date"] = day_of(record["service_day"]).isoformat()

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from django.db import IntegrityError, connection, transaction
 
-from audit import trail
+from audit import prepared, trail
+from audit.models import Event
 from institutions import crypto
 from institutions.refusals import Fault, Refusal
 from pricing import releases
-from pricing.policy import Rules
-from settlement import answer, contract, facts, ledger
+from settlement import answer, contract, facts, invoices, ledger, prescriptions
 from settlement.facts import Claimant, Known
+from settlement.failpoints import failpoint
 from settlement.kernel import Results, settle
 from settlement.periods import month_of, posting_month
 from settlement.posting import Posted, post
@@ -48,8 +49,8 @@ GATE = """WITH gate AS (SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock
 put AS (INSERT INTO settlement_idempotencykey (institution_code, key, body_sm3, created_at)
     SELECT %(institution)s, %(key)s, %(body)s, %(at)s FROM gate WHERE mine
     ON CONFLICT DO NOTHING RETURNING 1)
-SELECT settlement_posting_month(%(region)s, %(month)s), (SELECT mine FROM gate),
-    EXISTS (SELECT 1 FROM put)"""
+SELECT settlement_posting_month(%(region)s, %(month)s), VERSION, (SELECT mine FROM gate),
+    EXISTS (SELECT 1 FROM put)""".replace("VERSION", releases.VERSION)
 REPLAY = """SELECT body_sm3, status, answer FROM settlement_idempotencykey
     WHERE institution_code = %s AND key = %s"""
 KEEP = """UPDATE settlement_idempotencykey SET status = %s, answer = %s
@@ -57,9 +58,12 @@ KEEP = """UPDATE settlement_idempotencykey SET status = %s, answer = %s
 
 
 def receive(
-    *, institution: Claimant, claim: dict, by: str, at: dt.datetime, key: Key | None = None
-) -> Receipt:
+    *, institution: Claimant, claim: dict, by: str, at: dt.datetime, key: Key | None = None,
+    request: str = "",
+) -> Receipt:  # fmt: skip
     """Store and settle a claim (checked by settlement.contract), or replay the answer of its key.
+
+    `request` is the reimbursement that a manual claim is entered for: it holds the invoice already.
 
     Order: key, rules, records, person-year lock, kernel (lines by number), ledger, trail.
     Raises Refusal: 409 for a key in flight or a known claim number; 422 for another body, an
@@ -67,14 +71,15 @@ def receive(
     """
     with transaction.atomic(savepoint=False):
         if key is None:
-            period = posting_month(institution.region_code, at)
+            period, version = posting_month(institution.region_code, at), releases.version()
         else:
-            period, replay = gate(institution, key, at)
+            period, version, replay = gate(institution, key, at)
             if replay is not None:
                 return replay
+        failpoint("receive.keyed")
         claim = claim | {"lines": sorted(claim["lines"], key=lambda line: line["line_no"])}
         day = contract.local_day(claim["encounter"]["started_at"])
-        catalogue = releases.current()
+        catalogue = releases.catalogue_at(version)
         rules = catalogue.rules(institution.policy_region, day, examples=facts.examples_allowed())
         if rules is None:
             raise Refusal(
@@ -84,26 +89,54 @@ def receive(
             )
         known = facts.read(institution, claim, rules, at=at)
         _refuse_known(claim, known)
-        lists = facts.Lists.of(catalogue, rules, day)
-        settled = _Settling(institution, claim, known, rules, lists, day)
+        if claim["channel"] == invoices.MANUAL:
+            invoices.use_for_claim(institution, claim, rules, request=request, at=at)
+        settled = _Settling(institution, claim, known, facts.Law.of(catalogue, rules, known, day))
+        if claim.get("prescriptions"):
+            prescriptions.take(institution, claim, known, settled.record, catalogue, by=by, at=at)
         return settled.store(period=period, by=by, at=at, key=key)
+
+
+class _Dry(Exception):
+    """Everything that was written on the way to an answer is undone."""
+
+
+def presettle(*, institution: Claimant, claim: dict, by: str, at: dt.datetime) -> dict:
+    """What `receive` would answer now (预结算): the same facts, kernel and locks; nothing is kept.
+
+    The way is the settlement's own, undone at its end, so that both give the same amounts. That
+    somebody's claim was looked at is an event. Raises the Refusals of `receive`.
+    """
+    try:
+        with transaction.atomic():
+            found = json.loads(receive(institution=institution, claim=claim, by=by, at=at).body)
+            raise _Dry
+    except _Dry:
+        trail.record(
+            by=by, at=at, action="claim.presettle", subject="claim",
+            region_code=institution.region_code, institution_code=institution.code,
+            person_hash=crypto.person_hash(claim["person"]["credential"]),
+            detail={"claim_no": claim["claim_no"], "state": found["state"],
+                    "totals": found["totals"]},
+        )  # fmt: skip
+    return found | {"id": None, "stored": False, "versions": [], "links": {}}
 
 
 def enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
     """Insert the key first. In somebody else's transaction it means 409, stored a replay."""
-    return gate(institution, key, at)[1]
+    return gate(institution, key, at)[-1]
 
 
-def gate(institution: Claimant, key: Key, at: dt.datetime) -> tuple[dt.date, Receipt | None]:
-    """`enter`, and the month that the request posts to (settlement.periods), in one statement."""
+def gate(institution: Claimant, key: Key, at: dt.datetime) -> tuple[dt.date, tuple, Receipt | None]:
+    """`enter` in one statement with the month to post to and the version of the law (releases)."""
     given: dict[str, Any] = {"lock": f"key:{institution.code}/{key.text}", "institution": institution.code,
              "key": key.text, "body": key.body_sm3, "at": at,
              "region": institution.region_code, "month": month_of(at)}  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute(GATE, given)
-        period, mine, inserted = cursor.fetchone()
+        prepared.execute(cursor, GATE, given)
+        period, version, mine, inserted = cursor.fetchone()
         if inserted:
-            return period, None
+            return period, releases.stamp(version), None
         if not mine:
             detail = (
                 "同一幂等键的请求正在处理，请稍后重试",
@@ -113,7 +146,7 @@ def gate(institution: Claimant, key: Key, at: dt.datetime) -> tuple[dt.date, Rec
         cursor.execute(REPLAY, [institution.code, key.text])
         body_sm3, status, stored = cursor.fetchone()
     _refuse_other_body(key, body_sm3)
-    return period, Receipt(status, bytes(stored), replayed=True)
+    return period, releases.stamp(version), Receipt(status, bytes(stored), replayed=True)
 
 
 def _refuse_other_body(key: Key, body_sm3: bytes) -> None:
@@ -160,14 +193,10 @@ def _number_used(claim_no: str, claim_id: int) -> Refusal:
 class _Settling:
     """One claim on its way from resolved facts to stored rows."""
 
-    def __init__(
-        self, institution: Claimant, claim: dict, known: Known, rules: Rules,
-        lists: facts.Lists, day: dt.date,
-    ):  # fmt: skip
-        self.institution, self.claim, self.known, self.rules, self.day = (
-            institution, claim, known, rules, day,
-        )  # fmt: skip
-        self.record = facts.pack(institution, claim, known, lists)
+    def __init__(self, institution: Claimant, claim: dict, known: Known, law: facts.Law):
+        self.institution, self.claim, self.known, self.law = institution, claim, known, law
+        self.rules, self.day = law.rules, law.day
+        self.record = facts.pack(institution, claim, known, law.lists)
         self.encounter = claim["encounter"]["id"]
         self.encounter_key = facts.encounter_key(institution.code, self.encounter)
 
@@ -177,24 +206,28 @@ class _Settling:
             balance=self.known.account_balance, region=self.institution.region_code,
             encounter_key=self.encounter_key, consult=facts.CONSULT,
         )  # fmt: skip
-        columns = facts.columns(self.claim, self.record, self.rules, year.prior_items)
+        failpoint("receive.locked")
+        columns = facts.columns(self.claim, self.record, self.law, year.prior_items)
         one = np.zeros(1, np.int64)
         which = np.zeros(columns.n, np.int64)
-        results = settle(columns, self.rules, keys=which, state=year.state(), strict=True)
+        releases = self.law.releases
+        results = settle(columns, releases, which=which, keys=which, state=year.state())
         left = np.array([year.account_left], np.int64)
-        posted = post(columns, results, [self.rules], which, 1, one, left)
+        posted = post(columns, results, releases, which, 1, one, left)
         values = self._claim_values(columns["service"], period, by, at) | ledger.money(
             posted, results, [line["line_no"] for line in self.claim["lines"]],
-            int(self.record["scheme"][0]),
+            int(self.record["scheme"][0]), self.law.home.policy.region if self.law.home else "",
         )  # fmt: skip
         body = _bytes(self._answer(values, results, at))
+        failpoint("receive.settled")
         ledger.store(
             values
             | {"accumulator": year.id, "key": key.text if key else None, "status": CREATED,
                "answer": body, "release": self.rules.release_id,
                "parameters": self.rules.parameters_id}
+            | trail.columns(self._event(values, posted, by, at))
         )  # fmt: skip
-        self._record(values, posted, by, at)
+        failpoint("receive.stored")
         return Receipt(CREATED, body)
 
     def _claim_values(
@@ -243,12 +276,12 @@ class _Settling:
             region_code=self.institution.region_code, institution_code=self.institution.code,
             person_id=values["person"], service_date=self.day, received_at=at, fee=values["fee"],
             facts=values["facts"], lines=lines,
-            settled={**values, "settled_at": at}, reversal=None, legs=[],
+            legs=[], versions=[{**values, "settled_at": at}],
         )  # fmt: skip
-        return answer.represent(stored, self.rules)
+        return answer.represent(stored, self.rules, self.law.home)
 
-    def _record(self, values: Mapping[str, Any], posted: Posted, by: str, at: dt.datetime) -> None:
-        trail.record(
+    def _event(self, values: Mapping[str, Any], posted: Posted, by: str, at: dt.datetime) -> Event:
+        return trail.event_row(
             by=by, at=at, action="claim.receive", subject=f"claim:{values['id']}",
             region_code=self.institution.region_code, institution_code=self.institution.code,
             person_hash=crypto.person_hash(self.claim["person"]["credential"]),
@@ -287,17 +320,14 @@ def claim_of_number(institution: str, claim_no: str) -> Refusal | None:
     return _number_used(claim_no, row[0]) if row else None
 
 
-LOCK_YEAR = """SELECT id FROM settlement_accumulator
-    WHERE person_id = %s AND year = %s AND scheme = %s FOR UPDATE"""
-
-
 def reverse(
     *, institution: Claimant, claim_id: int, reason: str, by: str, at: dt.datetime
 ) -> answer.Stored:
-    """Reverse a settled claim once: a new negative version; its person-year is given back (红冲).
+    """Reverse a claim's current settlement: the next, even version; the person-year is given back (红冲).
 
-    Raises Refusal: 404 for a claim of nobody or of somebody else; 409 when it was reversed before,
-    was rejected, waits for its settlement, or posted nothing.
+    The year and scheme are the settlement's own, whatever year it is now; the posting falls into the
+    open month. Raises Refusal: 404 for a claim of nobody or of somebody else; 409 when it is reversed
+    (a reversal is not reversed), was rejected, waits for its settlement, or posted nothing.
     """
     with transaction.atomic(savepoint=False):
         period = posting_month(institution.region_code, at)
@@ -309,18 +339,18 @@ def reverse(
                 409, "NOT_SETTLED", ("申请尚未结算", "the claim waits for its settlement")
             )
         settled = first.settled
-        with connection.cursor() as cursor:
-            cursor.execute(LOCK_YEAR, [settled["person_id"], settled["year"], settled["scheme"]])
-            row = cursor.fetchone()
+        ledger.lock_persons([settled["person_id"]])
         stored = answer.read(claim_id, institutions=[institution.code])
-        if stored is None or row is None:
+        if stored is None:
             raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
         _refuse_reversal(stored)
-        _store_reversal(stored, row[0], period, reason, by, at)
+        settled = stored.settled or settled
+        ledger.reverse([(claim_id, settled["version"], period)], reason=reason, by=by, at=at)
         trail.record(
             by=by, at=at, action="claim.reverse", subject=f"claim:{claim_id}",
             region_code=stored.region_code, institution_code=stored.institution_code,
-            detail={"reason": reason, **{name: -settled[name] for name in ledger.TOTALS}},
+            detail={"reason": reason, "version": settled["version"] + 1,
+                    **{name: -settled[name] for name in ledger.TOTALS}},
         )  # fmt: skip
         found = answer.read(claim_id, institutions=[institution.code])
         return found or stored
@@ -338,34 +368,16 @@ def _refuse_reversal(stored: answer.Stored) -> None:
         )
 
 
-def _store_reversal(
-    stored: answer.Stored, accumulator: int, period: dt.date, reason: str, by: str, at: dt.datetime
-) -> None:
-    settled: dict = stored.settled or {}
-    rules = answer.rules_of(stored, releases.current())
-    results = answer.results_of(stored, rules)
-    ledger.reverse(
-        {
-            "id": stored.id, "period": period, "region": stored.region_code,
-            "institution": stored.institution_code, "person": stored.person_id,
-            "scheme": settled["scheme"], "year": settled["year"], "day": stored.service_date,
-            "example": settled["example"], "at": at, "by": by, "reason": reason,
-            "accumulator": accumulator, "release": stored.lines[0]["release_id"],
-            "parameters": stored.lines[0]["parameters_id"],
-        }
-        | ledger.negated(
-            settled, results, [line["line_no"] for line in stored.lines],
-            [(account, amount) for account, amount in stored.legs],
-        )
-    )  # fmt: skip
-
-
 EVIDENCE = """WITH put AS (
     INSERT INTO settlement_evidence (region_code, institution_code, encounter_id, encounter_key,
         kind, alg, content_hash, at, reference, received_at, received_by)
     VALUES (%(region)s, %(institution)s, %(encounter)s, %(key)s, %(kind)s, %(alg)s, %(hash)s,
         %(at)s, %(reference)s, %(received)s, %(by)s)
-    ON CONFLICT DO NOTHING RETURNING id)
+    ON CONFLICT DO NOTHING RETURNING id
+), late AS (
+    UPDATE settlement_evidencegap SET state = 'late', received_at = %(received)s
+    WHERE encounter_key = %(key)s AND institution_code = %(institution)s AND kind = %(kind)s
+        AND state = 'missing' AND due_at < %(received)s)
 SELECT id FROM put"""
 KNOWN_EVIDENCE = """SELECT id, received_at FROM settlement_evidence
     WHERE encounter_key = %s AND institution_code = %s AND kind = %s AND content_hash = %s"""

@@ -109,7 +109,7 @@ CLAIM = record(
             "line_no kind item_code quantity unit_price fee",
             line_no={"type": "integer", "minimum": 1, "maximum": 9999},
             kind=choice(*KINDS),
-            item_code=code(20),
+            item_code=code(30),
             quantity=decimal(QUANTITY_DIGITS, 7),
             unit_price=decimal(PRICE_DIGITS, 9),
             fee=decimal(FEE_DIGITS, 9),
@@ -156,6 +156,7 @@ def inconsistencies(claim: dict, *, at: dt.datetime) -> Iterator[Fault]:
     for position, prescription in enumerate(claim.get("prescriptions", ())):
         if issued[prescription["no"]] > 1:
             yield _repeated(f"/prescriptions/{position}/no")
+        yield from prescribed_nothing(prescription, f"/prescriptions/{position}")
     for position, line in enumerate(claim["lines"]):
         pointer = f"/lines/{position}"
         if numbers[line["line_no"]] > 1:
@@ -165,6 +166,14 @@ def inconsistencies(claim: dict, *, at: dt.datetime) -> Iterator[Fault]:
             yield Fault(
                 "/consultation", "REQUIRED", ("远程会诊行须有此项", "remote consultations need it")
             )
+
+
+def prescribed_nothing(prescription: dict, pointer: str) -> Iterator[Fault]:
+    """A prescription of nothing of a drug."""
+    for number, line in enumerate(prescription["lines"]):
+        if quantity(line) == 0:
+            detail = ("应大于零", "expected more than zero")
+            yield Fault(f"{pointer}/lines/{number}/quantity", "RANGE", detail)
 
 
 def _repeated(pointer: str) -> Fault:

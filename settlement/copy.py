@@ -35,6 +35,9 @@ SHIFT = {"date": EPOCH_DAYS, "timestamptz": EPOCH_MICROSECONDS}
 PREFIX = {"jsonb": b"\x01"}
 
 
+BLOCK = 1_024  #: rows encoded or decoded at once: they stay in the processor's cache
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: a kind of `KINDS`, text, jsonb, array, bytea (`S`; bytea also `V`)."""
@@ -60,8 +63,8 @@ def encode(shape: Sequence[Column], values: Mapping[str, Any], n: int) -> Iterat
     """
     yield HEADER
     ready = {column.name: _prepared(column, values[column.name]) for column in shape}
-    for rows in _same_widths(shape, ready, n):
-        yield _records(shape, ready, rows, n).tobytes()
+    for rows, widths in _same_widths(shape, ready, n):
+        yield from _records(shape, ready, rows, widths)
     yield TRAILER
 
 
@@ -76,12 +79,15 @@ def decode(shape: Sequence[Column], stream: bytes | memoryview) -> np.ndarray:
     if bytes(stream[: len(HEADER)]) != HEADER or len(body) % record.itemsize:
         raise ValueError("not a binary COPY stream of fixed-size rows")
     rows = np.frombuffer(body, record)
-    _refuse_shifted(shape, widths, rows)
     plain = np.empty(len(rows), [(c.name, _native(c)) for c in shape])
+    for start in range(0, len(rows), BLOCK):
+        block, out = rows[start : start + BLOCK], plain[start : start + BLOCK]
+        _refuse_shifted(shape, widths, block)
+        for column in shape:
+            out[column.name] = block[column.name]
     for column in shape:
-        shift = SHIFT.get(column.kind, 0)
-        value = rows[column.name]
-        plain[column.name] = value.astype(value.dtype.newbyteorder("=")) + shift if shift else value
+        if shift := SHIFT.get(column.kind):
+            plain[column.name] += shift
     return plain
 
 
@@ -114,7 +120,8 @@ def _prepared(column: Column, value: Any) -> Any:
     if value is None:
         return None
     if column.kind in KINDS:
-        return np.asarray(value) - SHIFT.get(column.kind, 0)
+        shift = SHIFT.get(column.kind, 0)
+        return np.asarray(value) - shift if shift else np.asarray(value)
     prefix = PREFIX.get(column.kind, b"")
     if isinstance(value, bytes):
         return np.array(prefix + value, f"V{len(prefix + value)}") if prefix + value else b""
@@ -145,7 +152,7 @@ def _same_widths(
     if not n:
         return
     if not varying:
-        yield slice(None), tuple(lengths)
+        yield np.arange(n), tuple(lengths)
         return
     code = np.zeros(n, np.int64)
     for k in varying:
@@ -160,24 +167,30 @@ def _same_widths(
 def _records(
     shape: Sequence[Column],
     ready: Mapping[str, Any],
-    group: tuple[Any, tuple[int | None, ...]],
-    n: int,
-) -> np.ndarray:
-    rows, widths = group
+    rows: np.ndarray,
+    widths: Sequence[int | None],
+) -> Iterator[bytes]:
+    """The records of rows of one width, BLOCK by BLOCK."""
     record = _dtype(shape, widths)
-    out = np.empty(n if isinstance(rows, slice) else len(rows), record)
-    out["#"] = len(shape)
+    same = np.zeros(1, record)  # what every row has: number of fields, lengths, scalars
+    same["#"] = len(shape)
+    many = []
     for column, width in zip(shape, widths, strict=True):
-        out[f"#{column.name}"] = -1 if width is None else width
-        if not width:
-            continue
+        same[f"#{column.name}"] = -1 if width is None else width
         value = ready[column.name]
-        if value.ndim:
-            value = value[rows]
-        if column.kind not in KINDS:
-            value = _trimmed(value, width)
-        out[column.name] = value
-    return out
+        if width and value.ndim:
+            many.append((column, width, value))
+        elif width:
+            same[column.name] = value if column.kind in KINDS else _trimmed(value, width)
+    whole = f"V{record.itemsize}"
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        out = np.empty(len(block), record)
+        out.view(whole)[:] = same.view(whole)[0]
+        for column, width, value in many:
+            given = value[block]
+            out[column.name] = given if column.kind in KINDS else _trimmed(given, width)
+        yield out.tobytes()
 
 
 def _trimmed(value: np.ndarray, width: int) -> np.ndarray:
@@ -206,7 +219,12 @@ def copy_out(
     cursor: Any, query: str, shape: Sequence[Column], parameters: Sequence = ()
 ) -> np.ndarray:
     """The rows of a query as a structured array; see `decode` for what its columns must be."""
+    return decode(shape, copy_raw(cursor, query, parameters))
+
+
+def copy_raw(cursor: Any, query: str, parameters: Sequence = ()) -> memoryview:
+    """The rows of a query as a COPY stream."""
     sink = io.BytesIO()
     statement = cursor.mogrify(query, parameters).decode() if parameters else query
     cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT binary)", sink, 1 << 20)
-    return decode(shape, sink.getbuffer())
+    return sink.getbuffer()

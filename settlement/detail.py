@@ -17,7 +17,8 @@ from pricing.policy import Rules
 from pricing.releases import Catalogue
 from pricing.rules import CODES, SERVICES
 from settlement import answer, explain, picture, words
-from settlement.columns import FACTS, facts_as_dict
+from settlement.columns import facts_as_dict, records
+from settlement.ledger import TOTALS
 from settlement.models import Claim, ClaimLine, InsuredPerson, Leg, LineResult, Settlement
 
 CASH_LEGS = {
@@ -25,10 +26,8 @@ CASH_LEGS = {
     Leg.Account.OVER_CAP: "cash_over",
     Leg.Account.OUT_OF_SCOPE: "cash_out",
 }
-TOTALS = (
-    "fee", "held", "out_of_scope", "hospital", "over_cap", "in_scope", "fund", "account", "cash",
-    "deductible",
-)  # fmt: skip
+#: What the history of versions shows, in the order of words.TOTALS.
+DIFFERING = tuple(name for name in words.TOTALS if name in TOTALS)
 UNITS_QUANTITY, UNITS_PRICE = 10_000, 1_000_000
 
 
@@ -57,12 +56,14 @@ class Detail:
         )
         doctor = claim.document.get("physician", {}).get("code", "")
         mine = Q(claim_id=claim.pk)
+        versions = list(Settlement.objects.filter(mine).order_by("version"))
+        current = max((row.version for row in versions if row.version % 2), default=0)
         subjects = [f"claim:{claim.pk}"] + ([f"batch:{claim.batch_id}"] if claim.batch_id else [])
         found = cls(
             claim=claim,
             lines=lines,
-            versions=list(Settlement.objects.filter(mine).order_by("version")),
-            results=list(LineResult.objects.filter(mine, version=1).order_by("line_no")),
+            versions=versions,
+            results=list(LineResult.objects.filter(mine, version=current).order_by("line_no")),
             legs=list(Leg.objects.filter(mine).order_by("version", "account")),
             events=list(
                 Event.objects.visible_to(user).filter(subject__in=subjects).order_by("at", "id")
@@ -75,8 +76,9 @@ class Detail:
         stored = answer.read(claim.pk) if found.results else None
         if stored:
             found.rules = answer.rules_of(stored, catalogue)
-            cited = {"account_clause": account_clause(found.rules, stored.record)}
-            told = answer.represent(stored, found.rules)["lines"]
+            home = answer.home_of(stored, found.rules, catalogue)
+            cited = {"account_clause": account_clause(home or found.rules, stored.record)}
+            told = answer.represent(stored, found.rules, home)["lines"]
             found.answers = [line | cited for line in told]
         return found
 
@@ -85,8 +87,13 @@ class Detail:
         return self.versions[-1] if self.versions else None
 
     @property
+    def current(self) -> Settlement | None:
+        """The settlement that counts, or counted last: the highest odd version."""
+        return next((row for row in reversed(self.versions) if row.version % 2), None)
+
+    @property
     def reversed(self) -> bool:
-        return len(self.versions) > 1
+        return self.last is not None and self.last.version % 2 == 0
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -105,15 +112,15 @@ class Detail:
         return found
 
     def chart(self) -> dict[str, Any] | None:
-        """The waterfall of the claim as it was settled."""
-        if not self.answers:
+        """The waterfall of the claim as it is, or was last, settled."""
+        settled = self.current
+        if not self.answers or settled is None:
             return None
-        first = self.versions[0]
-        totals = {name: getattr(first, name) for name in TOTALS}
+        totals = {name: getattr(settled, name) for name in TOTALS}
         totals |= dict.fromkeys(CASH_LEGS.values(), 0)
         for leg in self.legs:
             name = CASH_LEGS.get(Leg.Account(leg.account))
-            if leg.version == 1 and name:
+            if leg.version == settled.version and name:
                 totals[name] = leg.amount
         return picture.claim_chart(totals, self.answers, title="费用分解")
 
@@ -171,7 +178,7 @@ class Detail:
             debit = sum(leg.amount for leg in legs if leg.amount > 0)
             credit = -sum(leg.amount for leg in legs if leg.amount < 0)
             books.append({
-                "title": "冲正分录" if version.version > 1 else "结算分录",
+                "title": title_of(version),
                 "at": moment(version.settled_at), "reason": version.reason,
                 "legs": [
                     {"account": leg.get_account_display(),
@@ -182,9 +189,42 @@ class Detail:
             })  # fmt: skip
         return books
 
+    def history(self) -> list[dict[str, Any]]:
+        """Every version with its amounts and, for a claim settled again, what became different."""
+        shown, before = [], None
+        for row in self.versions:
+            amounts = [
+                {"label": words.TOTALS[name], "value": yuan(getattr(row, name)),
+                 "change": _change(row, before, name)}
+                for name in DIFFERING
+            ]  # fmt: skip
+            shown.append({
+                "no": row.version, "title": title_of(row), "state": row.get_state_display(),
+                "tone": words.STATE_TONES[row.state], "at": moment(row.settled_at),
+                "by": row.settled_by, "reason": row.reason, "posted": f"{row.period:%Y年%m月}",
+                "year": row.year, "amounts": amounts, "now": row is self.last,
+            })  # fmt: skip
+            before = row if row.version % 2 else before
+        return shown
+
+    def refunds(self) -> list[dict[str, str]]:
+        """Where a reversal gives each part back to: whatever paid it (条例 第四十五条)."""
+        settled = self.current
+        if settled is None:
+            return []
+        legs = [(leg.account, leg.amount) for leg in self.legs if leg.version == settled.version]
+        return [
+            {
+                "label": words.REFUNDS[to],
+                "value": f"{yuan(amount)} 元",
+                "sub": words.REFUND_WAYS[to],
+            }
+            for to, amount in answer.refunds(legs).items()
+        ]
+
     def facts(self) -> list[dict[str, Any]]:
         """The facts that were used, in Chinese words."""
-        known = facts_as_dict(np.frombuffer(bytes(self.claim.facts), FACTS)[0])
+        known = facts_as_dict(records(bytes(self.claim.facts))[0])
         return [
             {"label": words.FACTS.get(name, name), "value": words.word(name, value)}
             for name, value in known.items()
@@ -231,7 +271,7 @@ class Detail:
 
     def _person(self, given: dict, consent: dict) -> list[dict[str, Any]]:
         person = self.person
-        scheme = self.versions[0].get_scheme_display() if self.versions else ""
+        scheme = self.current.get_scheme_display() if self.current else ""
         return [
             {"label": "参保人", "value": person.name_masked if person else "未登记",
              "sub": person.id_masked if person else ""},
@@ -271,6 +311,21 @@ class Detail:
              "reviewed": f"{p.get('reviewed_by') or '未审核'} {_iso(p.get('reviewed_at'))}"}
             for p in self.claim.document.get("prescriptions", ())
         ]  # fmt: skip
+
+
+def title_of(row: Settlement) -> str:
+    """What a version is called: settlement, reversal, settlement anew."""
+    if row.version % 2 == 0:
+        return "冲正分录"
+    return "结算分录" if row.version == 1 else f"重新结算分录（第 {(row.version + 1) // 2} 次）"
+
+
+def _change(row: Settlement, before: Settlement | None, name: str) -> str:
+    """The difference to the settlement before, where this one was made anew."""
+    if before is None or row.version % 2 == 0:
+        return ""
+    difference = getattr(row, name) - getattr(before, name)
+    return yuan(difference, sign=True) if difference else ""
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:

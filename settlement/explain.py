@@ -4,13 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audit.text import rate
 from institutions.money import yuan
 from pricing.policy import MODE_FIXED, MODE_RATIO, RATIO_ONE, Benefit, Rules
 from pricing.rules import CODES, DECISIONS, REASONS
-from settlement.columns import flag_names
+from settlement.columns import category_of, flag_names
 from settlement.kernel import NO_RULE, OPEN, PAYABLE, REJECT
 
 MANUAL_CHANNEL = "manual"
+
+STANDINGS = {
+    "arrears": "欠费暂停", "waiting": "等待期", "stopped": "终止参保", "deceased": "死亡",
+    "absent": "当日没有参保登记",
+}  # fmt: skip
 
 #: Keys of the contract that only some answers fill.
 NOT_APPLICABLE: dict[str, object] = dict.fromkeys(
@@ -39,21 +45,37 @@ class Line:
     in_scope: int
     over_cap: int
     overcharge: int
+    first_self_pay: int
     deductible: int
     fund: int
+    major: int
+    assistance: int
+    standing: str = ""
+    home: Rules | None = None
+
+    @property
+    def benefits(self) -> Rules:
+        """Whose benefits the person has: the own region's for a person insured elsewhere."""
+        return self.home or self.rules
 
     @property
     def benefit(self) -> Benefit:
-        table = self.rules.benefits
-        return table.get((self.scheme, self.price_class)) or Benefit()
+        return self.benefits.benefits.get((self.scheme, self.price_class)) or Benefit()
+
+    @property
+    def others(self) -> int:
+        """What the funds after the basic one pay."""
+        return self.major + self.assistance
 
 
-def line_of(results, i: int, rules: Rules, record, service: str) -> Line:
+def line_of(results, i: int, rules: Rules, record, service: str, home: Rules | None = None) -> Line:
     """Line `i` of kernel results, with the claim's facts record."""
     names = ("row", "decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap",
-             "overcharge", "deductible", "fund")  # fmt: skip
+             "overcharge", "first_self_pay", "deductible", "fund", "major", "assistance")  # fmt: skip
     return Line(
         rules=rules,
+        home=home,
+        standing=CODES["standing"][record["standing"]],
         service=service,
         ownership=CODES["ownership"][record["ownership"]],
         price_class=int(record["price_class"]),
@@ -72,7 +94,9 @@ def amount(fen: int) -> str | None:
 def answer(line: Line) -> dict:
     """The answer of the contract for one line (without `assumed` and channel)."""
     undecided = line.decision in (REJECT, NO_RULE)
-    self_pay = line.in_scope - line.fund if OPEN not in (line.in_scope, line.fund) else OPEN
+    self_pay = OPEN
+    if OPEN not in (line.in_scope, line.fund):
+        self_pay = line.in_scope - line.fund - line.others
     known_fund = line.fund != OPEN and line.fee != OPEN
     answer: dict = {
         "decision": DECISIONS[line.decision],
@@ -81,14 +105,20 @@ def answer(line: Line) -> dict:
         "in_scope_amount": None if undecided else amount(line.in_scope),
         "over_cap_self_pay": None if undecided else amount(line.over_cap),
         "fund_pay": amount(line.fund),
+        "major_illness_pay": amount(line.major),
+        "assistance_pay": amount(line.assistance),
+        "first_self_pay": None if undecided else amount(line.first_self_pay),
         "in_scope_self_pay": None if undecided else amount(self_pay),
-        "patient_total": amount(line.fee - line.fund) if known_fund and not undecided else None,
+        "patient_total": amount(line.fee - line.fund - line.others)
+        if known_fund and not undecided
+        else None,
         "overcharge": None if undecided else amount(line.overcharge),
         "flags": flag_names(line.flags),
         "patient_may_be_charged": may_be_charged(line),
-        "personal_account_allowed": account_allowed(line.rules, line.scheme, "in_scope"),
+        "personal_account_allowed": account_allowed(line.benefits, line.scheme, "in_scope"),
         "canonical_code": line.rules.row_code[line.row] or None,
         **NOT_APPLICABLE,
+        "category": category_of(line.flags)[0] or None,
         "clauses": clauses(line),
         "explanation": [] if undecided else waterfall(line),
         "release": {
@@ -115,7 +145,11 @@ def _remote(line: Line) -> dict:
 
 def reason_text(line: Line) -> str | None:
     check = line.rules.check(line.check_no)
-    return check.rule.message if check else None
+    if check is None:
+        return None
+    if check.rule.name == "entitlement_in_force" and line.standing in STANDINGS:
+        return f"{check.rule.message}（{STANDINGS[line.standing]}）"
+    return check.rule.message
 
 
 def may_be_charged(line: Line) -> bool | None:
@@ -158,11 +192,14 @@ def clauses(line: Line) -> list[dict]:
 
 
 def waterfall(line: Line) -> list[dict]:
-    """Ordered steps fee → 丙2 → in scope → deductible → fund → self: label, amount, clause, note."""
+    """Ordered steps fee → 丙2 → in scope → first self-pay → deductible → funds → self.
+
+    Each has label, amount, clause and note.
+    """
     rules = line.rules
     cap_clause = rules.cap_clause.get((line.row, line.ownership), "")
     over_clause = rules.policy.section("over_cap", {}).get("clause") or cap_clause
-    steps = [("fee", "实际发生费用", line.fee, rules.row_clause[line.row], "")]
+    steps: list[Step] = [("fee", "实际发生费用", line.fee, rules.row_clause[line.row], "")]
     if line.over_cap > 0:
         steps.append(("over_cap", "超标准自费（丙2类）", line.over_cap, over_clause, ""))
     if line.overcharge > 0:
@@ -171,17 +208,38 @@ def waterfall(line: Line) -> list[dict]:
             ("overcharge", "其中超标准收费", line.overcharge, rules.row_clause[line.row], note)
         )
     steps.append(("in_scope", "政策范围内", line.in_scope, cap_clause, cap_note(line)))
-    if line.deductible > 0:
-        steps.append(("deductible", "起付线", line.deductible, line.benefit.clause, ""))
-    steps.append(("fund", "统筹基金支付", line.fund, line.benefit.clause, benefit_note(line)))
-    if OPEN not in (line.in_scope, line.fund):
-        rest = line.in_scope - line.fund
-        steps.append(("self", "范围内个人负担", rest, line.benefit.clause, ""))
+    steps += _paid_steps(line)
     return [
         {"key": key, "label": label, "amount": amount(fen), "clause": clause, "note": note,
          "text": rules.policy.clause_text(clause)}
         for key, label, fen, clause, note in steps
     ]  # fmt: skip
+
+
+Step = tuple[str, str, int, str, str]
+
+
+def _paid_steps(line: Line) -> list[Step]:
+    """From the amount in scope to what the person bears of it."""
+    clause, stop = line.benefit.clause, line.benefits.one_stop
+    steps = []
+    category, share = category_of(line.flags)
+    if line.first_self_pay > 0:
+        where = line.rules.row_clause[line.row]
+        note = f"{category}，先行自付 {rate(share)}"
+        steps.append(("first_self_pay", "先行自付", line.first_self_pay, where, note))
+    if line.deductible > 0:
+        steps.append(("deductible", "起付线", line.deductible, clause, ""))
+    steps.append(("fund", "统筹基金支付", line.fund, clause, benefit_note(line)))
+    if line.major > 0:
+        own = stop.major_clause.get(line.scheme, "")
+        steps.append(("major", "大病保险支付", line.major, own, "按年度累计个人负担分段支付"))
+    if line.assistance > 0:
+        steps.append(("assistance", "医疗救助支付", line.assistance, stop.help_clause, ""))
+    if OPEN not in (line.in_scope, line.fund):
+        rest = line.in_scope - line.fund - line.others
+        steps.append(("self", "范围内个人负担", rest, clause, ""))
+    return steps
 
 
 def cap_note(line: Line) -> str:

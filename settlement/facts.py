@@ -6,24 +6,36 @@ no record says stays unknown (-1 or 0) and the kernel refuses or holds the line 
 
 import datetime as dt
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from django.conf import settings
 from django.db import connection
 
+from audit import prepared
 from institutions import crypto
 from institutions.models import area_prefix
+from pricing.formulary import DISEASES_KEPT, Formulary, disease_number
 from pricing.policy import Rules
 from pricing.releases import Catalogue
 from pricing.rules import CODES, SERVICES
-from settlement.columns import NO_DAY, UNKNOWN_DAY, Columns, blank, day_number
-from settlement.contract import fee, local_day
+from settlement.columns import (
+    FACTS,
+    NO_DAY,
+    UNKNOWN_DAY,
+    Columns,
+    blank,
+    day_number,
+    filed,
+    pool_number,
+    spread,
+)
+from settlement.contract import fee, local_day, quantity
 from settlement.trial import excluded_names
 
 ICD_CATEGORY = 3  #: characters of an ICD-10 code that name the disease
 SHARDS = 64
-CONSULT = SERVICES.index("consult")
+CONSULT, DRUG = SERVICES.index("consult"), SERVICES.index("drug")
 SUSPENDED = "suspended"
 GONE = ("terminated", "expired")
 
@@ -36,6 +48,9 @@ class Claimant:
     region_code: str
     policy_region: str
     own: tuple[str, ...]
+    #: of a retail pharmacy: the hospital whose prescription it dispensed, and is it designated
+    issuer: "Claimant | None" = None
+    designated: bool = True
 
     @classmethod
     def of(cls, institution) -> "Claimant":
@@ -77,7 +92,16 @@ class Known:
     diseases: list[str] | None
     last_visit: dt.date | None
     same_disease: bool | None
+    uploaded_in_time: bool | None  #: of a service in a confirmed outage (settlement.outages)
+    standing: str | None  #: `absent`: no entitlement covers the day though others are recorded
+    assistance: str | None
 
+
+#: What a pharmacy's claim takes from the visit at the hospital that prescribed (温州 第十五条).
+OF_THE_VISIT = (
+    "filed_on", "offline_departments", "internet_departments", "is_clinician", "independent_since",
+    "title", "last_visit", "same_disease",
+)  # fmt: skip
 
 AGREEMENT = """LEFT JOIN LATERAL (
         SELECT a.id, s.state, s.valid_from FROM agreements_agreement a
@@ -98,11 +122,19 @@ RECORDS = """SELECT nextval('settlement_claim_id_seq'),
     f.offline_departments, f.internet_departments,
     main.id, main.state, main.valid_from, supplementary.id, supplementary.state,
     doctor.is_clinician, doctor.independent_since, doctor.title,
-    p.id, p.scheme, r.policy_region, p.account_balance,
+    p.id, coalesce(e.scheme, p.scheme), r.policy_region, p.account_balance,
     ARRAY(SELECT code FROM settlement_chronicdisease WHERE person_id = p.id
-        AND valid_from <= %(day)s AND (valid_until IS NULL OR valid_until >= %(day)s)),
-    visit.day, visit.same
+        AND valid_from <= %(day)s AND (valid_until IS NULL OR valid_until >= %(day)s)
+        AND recorded_at <= %(at)s AND (superseded_at IS NULL OR superseded_at > %(at)s)),
+    visit.day, visit.same, outage.in_time,
+    coalesce(e.standing, (SELECT 'absent' FROM settlement_entitlement
+        WHERE person_id = p.id AND recorded_at <= %(at)s LIMIT 1)), e.assistance
 FROM (SELECT 1) one
+LEFT JOIN LATERAL (
+    SELECT upload_due >= %(at)s AS in_time FROM settlement_outage
+    WHERE institution_code = %(institution)s AND state = 'accepted'
+        AND began <= %(started)s::timestamptz AND ended >= %(started)s::timestamptz
+    ORDER BY upload_due DESC LIMIT 1) outage ON true
 LEFT JOIN LATERAL (
     SELECT * FROM institutions_institutionfacts
     WHERE institution_id = %(institution)s AND valid_from <= %(day)s
@@ -130,7 +162,13 @@ LEFT JOIN LATERAL (
         AND (post.until IS NULL OR post.until >= %(day)s)
     LIMIT 1) doctor ON true
 LEFT JOIN settlement_insuredperson p ON p.id_hash = %(person)s
-LEFT JOIN institutions_region r ON r.code = p.region_code
+LEFT JOIN LATERAL (
+    SELECT scheme, standing, region_code, assistance FROM settlement_entitlement
+    WHERE person_id = p.id AND valid_from <= %(day)s
+        AND (valid_until IS NULL OR valid_until >= %(day)s) AND recorded_at <= %(at)s
+        AND (superseded_at IS NULL OR superseded_at > %(at)s)
+    ORDER BY recorded_at DESC LIMIT 1) e ON true
+LEFT JOIN institutions_region r ON r.code = coalesce(e.region_code, p.region_code)
 LEFT JOIN LATERAL (
     SELECT day, left(diagnosis_code, CHARACTERS) = %(category)s AS same
     FROM settlement_offlinevisit
@@ -150,6 +188,7 @@ def read(claimant: Claimant, claim: dict, rules: Rules, *, at: dt.datetime) -> K
         "region": claimant.policy_region,
         "claim_no": claim["claim_no"],
         "day": local_day(claim["encounter"]["started_at"]),
+        "started": claim["encounter"]["started_at"],
         "at": at,
         "physician": claim["physician"]["code"],
         "person": crypto.person_hash(claim["person"]["credential"]),
@@ -157,8 +196,12 @@ def read(claimant: Claimant, claim: dict, rules: Rules, *, at: dt.datetime) -> K
         "anywhere": revisit_anywhere(rules),
     }
     with connection.cursor() as cursor:
-        cursor.execute(RECORDS, given)
-        return Known(*cursor.fetchone())
+        prepared.execute(cursor, RECORDS, given)
+        known = Known(*cursor.fetchone())
+    if claimant.issuer is None:
+        return known
+    visit = read(claimant.issuer, claim, rules, at=at)
+    return replace(known, **{name: getattr(visit, name) for name in OF_THE_VISIT})
 
 
 def main_diagnosis(claim: dict) -> str:
@@ -203,6 +246,46 @@ class Lists:
         return -1
 
 
+@dataclass(frozen=True)
+class Law:
+    """What settles a claim: the rules of its region and day with its lists, and, for a person
+    insured elsewhere, the rules of the person's own region (None: not loaded)."""
+
+    rules: Rules
+    lists: Lists
+    formulary: Formulary | None
+    away: bool
+    home: Rules | None
+    day: dt.date
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, rules: Rules, known: Known, day: dt.date) -> "Law":
+        region, insured = rules.policy.region, known.insured_region
+        away = rules.offsite and insured not in (None, region)
+        home = None
+        if away and insured:
+            home = catalogue.rules(insured, day, examples=examples_allowed())
+        return cls(
+            rules,
+            Lists.of(catalogue, rules, day),
+            catalogue.formulary(region, day),
+            away,
+            home,
+            day,
+        )
+
+    @property
+    def releases(self) -> list[Rules]:
+        return [self.rules] if self.home is None else [self.rules, self.home]
+
+
+def whole_facts(column: str) -> str:
+    """SQL of a stored record in the shape of today: an earlier, shorter one is filled up."""
+    rest = f"substr('\\x{blank().tobytes().hex()}'::bytea, octet_length({column}) + 1)"
+    size = FACTS.itemsize
+    return f"CASE octet_length({column}) WHEN {size} THEN {column} ELSE {column} || {rest} END"
+
+
 def examples_allowed() -> bool:
     """May a claim be settled by example parameters? Switched off where real money is paid."""
     return settings.EXAMPLE_PARAMETERS
@@ -219,6 +302,7 @@ def pack(claimant: Claimant, claim: dict, known: Known, lists: Lists) -> np.ndar
     _from_physician(record, known, day)
     record["service_day"] = day_number(day)
     record["included_in_pool"] = lists.includes(claimant.region_code, day)
+    record["uploaded_in_time"] = _tri(known.uploaded_in_time)
     return record
 
 
@@ -245,6 +329,7 @@ def _from_claim(record: np.ndarray, claim: dict) -> None:
         record["explained_item_and_price"] = consent["item_and_price_explained"]
         record["consent"] = bool(consent.get("given_at"))
     record["pay_from_account"] = claim.get("pay_from_account", False)
+    record["manual"] = claim["channel"] == "manual"
     # A session with the insured person and a diagnosis: the service faces a patient and treats.
     record["patient_facing"] = bool(encounter["session"]["medium"])
     record["is_medical_treatment"] = bool(encounter["diagnoses"])
@@ -306,7 +391,11 @@ def _from_agreements(record: np.ndarray, known: Known) -> None:
 def _from_person(
     record: np.ndarray, claimant: Claimant, known: Known, lists: Lists, day: dt.date
 ) -> None:
-    record["scheme"] = _code("scheme", known.scheme)
+    for name in ("scheme", "standing", "assistance"):
+        record[name] = _code(name, getattr(known, name))
+    if known.insured_region:
+        record["insured_pool"] = pool_number(known.insured_region)
+    _diseases(record, known, lists)
     record["insured_local"] = known.insured_region == claimant.policy_region
     if lists.diseases is not None:
         record["disease_in_list"] = bool(lists.diseases & set(known.diseases or ()))
@@ -317,6 +406,17 @@ def _from_person(
         return
     record["last_offline_day"] = day_number(known.last_visit)
     record["same_disease"] = _tri(known.same_disease)
+
+
+def _diseases(record: np.ndarray, known: Known, lists: Lists) -> None:
+    """The filed diseases that a drug may be limited to; those that the region pays for first."""
+    if known.diseases is None:
+        return
+    paid = lists.diseases or frozenset()
+    numbers = [disease_number(c) for c in sorted(known.diseases, key=lambda c: (c not in paid, c))]
+    kept = numbers[:DISEASES_KEPT]
+    record["disease_count"] = len(kept)
+    record["diseases"][0, : len(kept)] = kept
 
 
 def _from_physician(record: np.ndarray, known: Known, day: dt.date) -> None:
@@ -340,19 +440,30 @@ def service_of(kind: str, *, nonprofit: bool) -> int:
     return SERVICES.index(kind)
 
 
-def columns(claim: dict, record: np.ndarray, rules: Rules, prior_items: list[str]) -> Columns:
+def columns(claim: dict, record: np.ndarray, law: Law, prior_items: list[str]) -> Columns:
     """The lines of one claim as kernel columns; `prior_items` were charged before."""
-    lines = claim["lines"]
+    lines, rules = claim["lines"], law.rules
     nonprofit = record["nonprofit"][0] != 0
     excluded = excluded_names(rules)
     item = np.array([item_number(rules, line["item_code"]) for line in lines], np.int64)
     charged = {int(rules.row_of_code[item_number(rules, code)]) for code in prior_items}
     rows = [int(row) for row in rules.row_of_code[item]]
     names = [line.get("service_type") for line in lines]
+    service = np.array([service_of(line["kind"], nonprofit=nonprofit) for line in lines])
+    more: dict[str, np.ndarray] = {}
+    drugs = np.flatnonzero(service == DRUG)
+    if law.formulary is not None and drugs.size:
+        places = law.formulary.places([lines[k]["item_code"] for k in drugs])
+        amounts = np.array([quantity(lines[k]) for k in drugs], np.int64)
+        said = law.formulary.judge(places, amounts, np.repeat(filed(record), len(drugs), axis=0))
+        spread(said, drugs, more, len(lines))
+    if law.away:
+        more["home"] = np.full(len(lines), len(law.releases) if law.home else -1, np.int64)
     return Columns(
         record,
         np.zeros(len(lines), np.int64),
-        service=np.array([service_of(line["kind"], nonprofit=nonprofit) for line in lines]),
+        **more,
+        service=service,
         item=item,
         service_type=np.array([excluded.index(n) + 1 if n in excluded else 0 for n in names]),
         fee=np.array([fee(line) for line in lines], np.int64),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 
 from institutions.calendar import add_months
 from institutions.models import User
@@ -20,7 +20,10 @@ HELD = (Settlement.State.REVIEW, Settlement.State.NO_RULE)
 
 @dataclass
 class Month:
-    """One month of rows made: claims settled and amounts net of reversals (fen)."""
+    """One month of rows made: claims settled first in it, and amounts net of reversals (fen).
+
+    A claim settled again counts with its amounts only, where they are posted.
+    """
 
     first: dt.date
     claims: int = 0
@@ -54,7 +57,7 @@ def top_reasons(user: User, *, month: dt.date, most: int = 6) -> list[dict[str, 
     messages = dict(reasons())
 
     def read() -> list[dict[str, Any]]:
-        lines = LineResult.objects.visible_to(user).filter(period=month, version=1, reason__gt=0)
+        lines = LineResult.objects.visible_to(user).filter(period=month, reason__gt=0)
         return list(
             lines.values("reason").annotate(n=Count("claim_id")).order_by("-n", "reason")[:most]
         )
@@ -71,9 +74,12 @@ def top_reasons(user: User, *, month: dt.date, most: int = 6) -> list[dict[str, 
 
 def _rows(user: User, since: dt.date) -> list[dict[str, Any]]:
     rows = Settlement.objects.visible_to(user).filter(period__gte=since)
+    first = Q(version=1) | Q(state=Settlement.State.REVERSED)
     sums = {name: Sum(name) for name in ("fee", "fund", "in_scope")}
     return list(
-        rows.values("period", "state").annotate(n=Count("claim_id"), **sums).order_by("period")
+        rows.values("period", "state")
+        .annotate(n=Count("claim_id", filter=first), **sums)
+        .order_by("period")
     )
 
 

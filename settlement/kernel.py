@@ -1,10 +1,13 @@
 """PURE. The arithmetic of settlement on integer columns; one claim is a column of length one.
 
     check_lines   every requirement of a document (settlement.checks); the first that fails decides
-    fold          deductible, tiers, annual limit in the order of arrival, exact, with memory
-    settle        both; parts always add up: fee = in_scope + over_cap, in_scope = fund + self
+    fold          deductible, tiers, annual limit in the order of arrival, exact, with memory; then
+                  major illness insurance and medical assistance on what is left to the person
+    settle        both; parts always add up: fee = in_scope + over_cap,
+                  in_scope = fund + major + assistance + self
 
-Amounts are int64 fen, ratios per ten thousand, one rounding: half up on the fund's share (I-G-1).
+Of 乙类 the person bears a first share; the basic fund, its deductible, tiers and limit see the rest.
+Amounts are int64 fen, ratios per ten thousand, one rounding: half up on each share (I-G-1).
 """
 
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pricing.policy import NONE, RATIO_ONE, UNLIMITED, Check, Rules
+from pricing.policy import ASSISTANCE, NONE, RATIO_ONE, SCHEMES, UNLIMITED, Check, Rules
 from pricing.rules import DECISIONS, REASON_NO
 from settlement.checks import (
     CONSULT,
@@ -22,10 +25,11 @@ from settlement.checks import (
     Lines,
     benefit_of,
     cap_of,
+    category_of_lines,
     duplicates,
     overcharge_of,
 )
-from settlement.columns import FLAG, Columns
+from settlement.columns import FLAG, Columns, category_bits
 
 PAYABLE, REJECT, REVIEW, NO_RULE = range(4)
 DECISION_NO = {name: number for number, name in enumerate(DECISIONS)}
@@ -45,8 +49,12 @@ class Results:
     in_scope: np.ndarray
     over_cap: np.ndarray
     overcharge: np.ndarray
+    first_self_pay: np.ndarray
     deductible: np.ndarray
     fund: np.ndarray
+    major: np.ndarray
+    assistance: np.ndarray
+    drug_list: np.ndarray
 
     @classmethod
     def merged(cls, n: int, parts: list[tuple["Results", np.ndarray]]) -> "Results":
@@ -71,29 +79,35 @@ def settle(
 ) -> Results:
     """Settle lines: checks, split at the cap, benefits folded per person-year in row order.
 
-    `rules` may be several releases; `which` then gives each line's. `keys` are the lines' person-years
+    `rules` may be several releases; `which` then gives each line's, and the column `home` may name
+    the one whose benefits a person insured elsewhere has. `keys` are the lines' person-years
     in `state` (default: every line its own, nothing used yet). `strict` is a real claim: what is left
     open is not payable. Rows of one person-year come in order of arrival; persons in any order.
     """
     releases = [rules] if isinstance(rules, Rules) else list(rules)
     if which is None or len(releases) == 1:
-        parts = [(facts, releases[0], np.arange(facts.n))]
+        parts = [(facts, 0, np.arange(facts.n))]
     else:
         rows = [np.flatnonzero(which == number) for number in range(len(releases))]
-        parts = [(facts.take(at), releases[k], at) for k, at in enumerate(rows) if at.size]
-    groups = [(part, law, check_lines(part, law, strict=strict), at) for part, law, at in parts]
+        parts = [(facts.take(at), k, at) for k, at in enumerate(rows) if at.size]
+    groups = [
+        Group(part, k, check_lines(part, releases[k], strict=strict, releases=releases), at)
+        for part, k, at in parts
+    ]
     keys = np.arange(facts.n) if keys is None else keys
-    fold_lines(groups, State.blank(facts.n) if state is None else state, keys)
+    fold_lines(groups, releases, State.blank(facts.n) if state is None else state, keys)
     if len(groups) == 1:
-        return groups[0][2]
-    return Results.merged(facts.n, [(results, at) for _, _, results, at in groups])
+        return groups[0].results
+    return Results.merged(facts.n, [(group.results, group.at) for group in groups])
 
 
-def check_lines(facts: Columns, rules: Rules, *, strict: bool = True) -> Results:
+def check_lines(
+    facts: Columns, rules: Rules, *, strict: bool = True, releases: Sequence[Rules] = ()
+) -> Results:
     """Decide every line and split its fee at the cap. Benefits are folded afterwards."""
     row = rules.row_of_service[facts["service"]]
     row = np.where(row == 0, rules.row_of_code[facts["item"]], row)
-    lines = Lines(facts, rules, strict, row, np.zeros(facts.n, bool))
+    lines = Lines(facts, rules, strict, row, np.zeros(facts.n, bool), releases)
     decision = np.zeros(facts.n, np.int8)
     reason = np.zeros(facts.n, np.int16)
     check_no = np.zeros(facts.n, np.int16)
@@ -144,77 +158,141 @@ def _amounts(
     flags[(fee == 0) & ~refused] |= FLAG["ZERO_FEE"]
     paper = rules.paper_states[lines["agreement_state"]] & ~refused
     flags[paper] |= FLAG["PAPER_SIGNATURE_PENDING"]
-    flags[rules.example_rows[lines.row] & ~refused] |= FLAG["EXAMPLE_PARAMETER"]
+    example = rules.example_rows[lines.row] | (lines["example"] != 0)
+    flags[example & ~refused] |= FLAG["EXAMPLE_PARAMETER"]
+    category, share = category_of_lines(lines)
+    first = np.where(known & ~refused, rounded(in_scope * share), 0)
+    nothing = np.zeros(n, np.int64)
     return Results(
-        decision=decision, reason=reason, check_no=check_no, flags=flags, row=lines.row, fee=fee,
+        decision=decision, reason=reason, check_no=check_no,
+        flags=(flags | category_bits(category, share)).astype(np.int32), row=lines.row, fee=fee,
         in_scope=np.where(refused, 0, in_scope), over_cap=np.where(refused, 0, over_cap),
-        overcharge=np.where(refused, 0, overcharge), deductible=np.zeros(n, np.int64),
-        fund=np.where(refused, 0, OPEN).astype(np.int64),
+        overcharge=np.where(refused, 0, overcharge), first_self_pay=first, deductible=nothing,
+        fund=np.where(refused, 0, OPEN).astype(np.int64), major=nothing.copy(),
+        assistance=nothing.copy(), drug_list=lines["drug_list"],
     )  # fmt: skip
+
+
+def rounded(weighted: np.ndarray) -> np.ndarray:
+    """1/10000 fen to fen, half up."""
+    return (weighted + RATIO_ONE // 2) // RATIO_ONE
+
+
+@dataclass
+class Group:
+    """Lines under one release: `number` is its place, `at` the lines' positions in the whole."""
+
+    facts: Columns
+    number: int
+    results: Results
+    at: np.ndarray
 
 
 @dataclass
 class State:
-    """Person-years: what is used of deductible, scope and fund, and what the account still holds."""
+    """Person-years: what is used of deductible and scope (less first self-pay), what the fund paid;
+    what was left to the person, and what major illness insurance and assistance paid of that."""
 
     deductible: np.ndarray
     in_scope: np.ndarray
     fund: np.ndarray
+    own: np.ndarray
+    major: np.ndarray
+    assistance: np.ndarray
 
     @classmethod
     def blank(cls, n: int) -> "State":
-        return cls(*(np.zeros(n, np.int64) for _ in range(3)))
+        return cls(*(np.zeros(n, np.int64) for _ in cls.__dataclass_fields__))
+
+    def columns(self) -> list[np.ndarray]:
+        return [getattr(self, name) for name in self.__dataclass_fields__]
 
 
 def fold_lines(
-    groups: list[tuple[Columns, Rules, Results, np.ndarray]], state: State, keys: np.ndarray
+    groups: Sequence[Group], releases: Sequence[Rules], state: State, keys: np.ndarray
 ) -> None:
     """Fold the payable lines of all releases, in row order, through the person-years `keys`.
 
-    Each group holds the positions of its lines in the whole. Results are filled in place: fund and
-    deductible; OPEN where the benefit is open; held lines (review, no_rule) keep an open fund.
+    Results are filled in place: deductible, fund, major, assistance; OPEN where the benefit is open;
+    held lines (review, no_rule) keep an open fund.
     """
-    n = sum(len(positions) for *_, positions in groups)
+    given = fold_arguments(groups, releases, keys)
+    paid = fold(*given, *state.columns())
+    for group in groups:
+        results = group.results
+        payable = (results.decision == PAYABLE) & (paid[1][group.at] != OPEN)
+        for name, amounts in zip(("deductible", "fund", "major", "assistance"), paid, strict=True):
+            getattr(results, name)[payable] = amounts[group.at][payable]
+        _mark_one_stop(group, releases)
+
+
+def fold_arguments(
+    groups: Sequence[Group], releases: Sequence[Rules], keys: np.ndarray
+) -> list[np.ndarray]:
+    """What `fold` is called with for these lines, but for the person-years."""
+    n = sum(len(group.at) for group in groups)
     columns = {name: np.zeros(n, np.int64) for name in FOLDED}
     columns["limit"][:] = UNLIMITED
-    above, rate, base = [], [], 0
-    for facts, rules, results, at in groups:
-        lines = Lines(facts, rules, True, results.row, np.zeros(facts.n, bool))
+    tables = [rules.benefit_tables for rules in releases]
+    starts = np.cumsum([0, *(len(table.above) for table in tables)])
+    for group in groups:
+        facts, results, at = group.facts, group.results, group.at
+        lines = Lines(
+            facts, releases[group.number], True, results.row, np.zeros(facts.n, bool), releases
+        )
         for name in ("mode", "fixed", "ratio", "deductible", "limit", "tier_count"):
             columns[name][at] = benefit_of(lines, name)
-        columns["tier_start"][at] = benefit_of(lines, "tier_start") + base
+        law = np.where(facts["home"] > 0, facts["home"] - 1, group.number)
+        columns["tier_start"][at] = benefit_of(lines, "tier_start") + starts[law]
         live = (results.decision == PAYABLE) & (results.in_scope >= 0)
         columns["in_scope"][at] = np.where(live, results.in_scope, OPEN)
-        tables = rules.benefit_tables
-        above.append(tables.above)
-        rate.append(tables.rate)
-        base += len(tables.above)
-        _mark_examples(lines, results, live)
-    arguments = [
-        keys, *(columns[name] for name in FOLDED), np.concatenate(above), np.concatenate(rate),
-        state.deductible, state.in_scope, state.fund,
-    ]  # fmt: skip
-    taken, fund = fold(*arguments)
-    for _, _, results, at in groups:
-        payable = (results.decision == PAYABLE) & (fund[at] != OPEN)
-        results.deductible[payable] = taken[at][payable]
-        results.fund[payable] = fund[at][payable]
+        columns["first"][at] = results.first_self_pay
+        columns["major_at"][at] = law * len(SCHEMES) + facts["scheme"]
+        columns["help_at"][at] = law * len(ASSISTANCE) + facts["assistance"]
+        results.flags[live & benefit_of(lines, "example")] |= FLAG["EXAMPLE_PARAMETER"]
+    above = np.concatenate([table.above for table in tables])
+    rate = np.concatenate([table.rate for table in tables])
+    return [keys, *(columns[name] for name in FOLDED), above, rate, *_one_stop_tables(releases)]
 
 
 FOLDED = (
-    "in_scope", "mode", "fixed", "ratio", "deductible", "limit", "tier_start", "tier_count",
+    "in_scope", "first", "mode", "fixed", "ratio", "deductible", "limit", "tier_start",
+    "tier_count", "major_at", "help_at",
 )  # fmt: skip
 
 
-def _mark_examples(lines: Lines, results: Results, live: np.ndarray) -> None:
-    example = live & benefit_of(lines, "example")
-    results.flags[example] |= FLAG["EXAMPLE_PARAMETER"]
+def _one_stop_tables(releases: Sequence[Rules]) -> list[np.ndarray]:
+    """The tables of all releases behind each other; tiers are found where they then stand."""
+    stops = [rules.one_stop for rules in releases]
+    starts = np.cumsum([0, *(len(stop.above) for stop in stops)])
+    moved = [stop.tier_start + start for stop, start in zip(stops, starts[:-1], strict=True)]
+    first = [np.full(len(SCHEMES), stop.assistance_first, np.int64) for stop in stops]
+    parts = [
+        first, [s.deductible for s in stops], [s.limit for s in stops], moved,
+        [s.tier_count for s in stops], [s.above for s in stops], [s.rate for s in stops],
+        [s.help_ratio for s in stops], [s.help_limit for s in stops],
+    ]  # fmt: skip
+    return [np.concatenate(part).astype(np.int64) for part in parts]
+
+
+def _mark_one_stop(group: Group, releases: Sequence[Rules]) -> None:
+    """A line to which an example of a later fund paid something is stamped as one."""
+    results, home = group.results, group.facts["home"]
+    paid = (results.major > 0) | (results.assistance > 0)
+    if not paid.any():
+        return
+    examples = np.array([rules.one_stop.example for rules in releases])
+    law = np.where(home > 0, home - 1, group.number)
+    results.flags[paid & examples[law]] |= FLAG["EXAMPLE_PARAMETER"]
 
 
 #: Signatures: the folds are compiled (or read from the cache) at import, never in a request.
 COLUMN = "int64[::1]"
 TIERED = f"int64(int64, int64, int64, int64, {COLUMN}, {COLUMN})"
-FOLD = f"Tuple(({COLUMN}, {COLUMN}))({', '.join([COLUMN] * 14)})"
+SHARES = f"Tuple(({', '.join([COLUMN] * 4)}))"
+FOLD = f"{SHARES}({', '.join([COLUMN] * 29)})"
+PART = "int64(int64, int64, int64)"
+MAJOR = f"int64({', '.join(['int64'] * 7)}, {COLUMN}, {COLUMN})"
 DRAW = f"{COLUMN}({', '.join([COLUMN] * 3)})"
 
 
@@ -232,26 +310,47 @@ def _tiered(start, base, first, count, above, rate):
     return weighted
 
 
+@njit(PART, cache=True)
+def _share(weighted, limit, used):
+    """A share in 1/10000 fen, rounded half up, as far as the year's limit has room."""
+    return max(min((weighted + RATIO_ONE // 2) // RATIO_ONE, limit - used), 0)
+
+
+@njit(MAJOR, cache=True)
+def _major(before, own, deductible, limit, used, first, count, above, rate):
+    """Major illness insurance of `own` fen after `before` fen of the same year."""
+    start = max(before - deductible, 0)
+    end = max(before + own - deductible, 0)
+    return _share(_tiered(start, end - start, first, count, above, rate), limit, used)
+
+
 @njit(FOLD, cache=True)
 def fold(
-    keys, in_scope, mode, fixed, ratio, deductible, limit, tier_start, tier_count,
-    above, rate, used_deductible, used_scope, used_fund,
+    keys, in_scope, first, mode, fixed, ratio, deductible, limit, tier_start, tier_count,
+    major_at, help_at, above, rate, assistance_first, major_deductible, major_limit, major_start,
+    major_count, major_above, major_rate, help_ratio, help_limit, used_deductible, used_scope,
+    used_fund, used_own, used_major, used_help,
 ):  # fmt: skip
-    """Sequential fold in plain integers; returns (deductible taken, fund share) per line.
+    """Sequential fold in plain integers: (deductible taken, fund, major, assistance) per line.
 
-    A fixed amount is min(fixed, in scope). A ratio applies above the year's deductible; tiers are
-    marginal on the year's amount above the deductible; the fund never pays beyond the year's limit.
+    The basic fund sees the amount in scope less the first self-pay. A fixed amount is min(fixed,
+    that). A ratio applies above the year's deductible; tiers are marginal on the year's amount above
+    the deductible; the fund never pays beyond the year's limit. Of what is left to the person, first
+    self-pay included, major illness insurance pays by tiers above its own deductible of the year, and
+    assistance a ratio, in the order of the region, each within its limit.
     Lines with in_scope < 0 are passed over; mode 0 leaves the share open (-1).
     """
     n = len(in_scope)
     taken = np.zeros(n, np.int64)
     fund = np.full(n, -1, np.int64)
+    major = np.zeros(n, np.int64)
+    helped = np.zeros(n, np.int64)
     for i in range(n):
-        amount = in_scope[i]
-        if amount < 0 or mode[i] == 0:
+        if in_scope[i] < 0 or mode[i] == 0:
             continue
         k = keys[i]
-        share = min(fixed[i], amount)
+        amount = in_scope[i] - first[i]
+        share = max(min(fixed[i], amount, limit[i] - used_fund[k]), 0)
         if mode[i] == 2:
             taken[i] = min(amount, max(deductible[i] - used_deductible[k], 0))
             base = amount - taken[i]
@@ -259,13 +358,28 @@ def fold(
             if tier_count[i] > 0:
                 start = used_scope[k] - used_deductible[k]
                 weighted = _tiered(start, base, tier_start[i], tier_count[i], above, rate)
-            share = (weighted + RATIO_ONE // 2) // RATIO_ONE
-        share = max(min(share, limit[i] - used_fund[k]), 0)
+            share = _share(weighted, limit[i], used_fund[k])
+        fund[i] = share
+        own = in_scope[i] - share
+        m, h = major_at[i], help_at[i]
+        before = used_own[k]
+        if assistance_first[m] == 1:
+            before -= used_help[k]
+            helped[i] = _share(own * help_ratio[h], help_limit[h], used_help[k])
+        left = own - helped[i]
+        major[i] = _major(
+            before, left, major_deductible[m], major_limit[m], used_major[k],
+            major_start[m], major_count[m], major_above, major_rate,
+        )  # fmt: skip
+        if assistance_first[m] == 0:
+            helped[i] = _share((left - major[i]) * help_ratio[h], help_limit[h], used_help[k])
         used_deductible[k] += taken[i]
         used_scope[k] += amount
         used_fund[k] += share
-        fund[i] = share
-    return taken, fund
+        used_own[k] += own
+        used_major[k] += major[i]
+        used_help[k] += helped[i]
+    return taken, fund, major, helped
 
 
 @njit(DRAW, cache=True)

@@ -1,5 +1,6 @@
 """Writing settled claims: results and balanced legs in one statement; does it all balance?"""
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,20 +9,30 @@ from typing import Any
 import numpy as np
 from django.db import connection
 
+from audit import prepared, trail
 from pricing.rules import CODES
-from settlement.kernel import PAYABLE, Results, State
+from settlement.kernel import Results, State
 from settlement.posting import STATES, Posted
 
 TOTALS = (
     "fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
-    "deductible",
+    "deductible", "first_self_pay", "major", "assistance",
 )  # fmt: skip
 RESULT = (
     "decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap", "overcharge",
-    "deductible", "fund",
+    "first_self_pay", "deductible", "fund", "major", "assistance", "drug_list",
 )  # fmt: skip
 
-#: Claim, lines, settlement, line results, legs, accumulator and the stored answer: all or nothing.
+#: Line results that are no amounts: a reversal keeps their sign.
+CODED = ("decision", "reason", "check_no", "flags", "drug_list")
+#: What a person-year counts: its column, and the totals of a claim: the first, less the others.
+COUNTED = {
+    "deductible_used": ("deductible",), "in_scope_used": ("in_scope", "first_self_pay"),
+    "fund_used": ("fund",), "own_used": ("in_scope", "fund"), "major_used": ("major",),
+    "assistance_used": ("assistance",),
+}  # fmt: skip
+
+#: Claim, lines, settlement, line results, legs, accumulator, stored answer and event: all or nothing.
 STORE = """WITH number AS (
     INSERT INTO settlement_claimkey (institution_code, claim_no, claim_id)
     VALUES (%(institution)s, %(claim_no)s, %(id)s)
@@ -46,17 +57,18 @@ STORE = """WITH number AS (
 ), answer AS (
     UPDATE settlement_idempotencykey SET status = %(status)s, answer = %(answer)s
     WHERE institution_code = %(institution)s AND key = %(key)s
-), """
+), event AS (
+    EVENT
+), """.replace("EVENT", trail.INSERT)
 
 #: The money of one version of a claim.
 POST = """settled AS (
     INSERT INTO settlement_settlement (claim_id, version, state, period, region_code,
         institution_code, person_id, scheme, year, service_date, TOTAL_NAMES, example,
-        settled_at, settled_by,
-        reason)
+        settled_at, settled_by, reason, insured_pool)
     VALUES (%(id)s, %(version)s, %(state)s, %(period)s, %(region)s, %(institution)s,
         %(person)s, %(scheme)s, %(year)s, %(day)s,
-        TOTAL_VALUES, %(example)s, %(at)s, %(by)s, %(reason)s)
+        TOTAL_VALUES, %(example)s, %(at)s, %(by)s, %(reason)s, %(insured_pool)s)
 ), results AS (
     INSERT INTO settlement_lineresult (claim_id, version, period, region_code, institution_code,
         release_id, parameters_id, line_no, RESULT_NAMES)
@@ -69,35 +81,159 @@ POST = """settled AS (
         amount)
     SELECT %(id)s, %(version)s, %(period)s, %(region)s, %(institution)s, l.*
     FROM unnest(%(leg_account)s::smallint[], %(leg_amount)s::bigint[]) l
+), drawn AS (
+    UPDATE settlement_personalaccount SET account_left = account_left - %(account)s
+    WHERE person_id = %(person)s AND %(account)s <> 0
 )
-UPDATE settlement_accumulator SET
-    deductible_used = deductible_used + %(deductible)s,
-    in_scope_used = in_scope_used + %(in_scope)s,
-    fund_used = fund_used + %(fund)s,
-    account_left = account_left - %(account)s
+UPDATE settlement_accumulator SET YEAR_SUMS
 WHERE id = %(accumulator)s"""
 for _mark, _names in {
     "TOTAL_NAMES": TOTALS,
     "TOTAL_VALUES": [f"%({name})s" for name in TOTALS],
     "RESULT_NAMES": RESULT,
     "RESULT_VALUES": [f"%(result_{name})s::bigint[]" for name in RESULT],
+    "YEAR_SUMS": [
+        f"{to} = {to} + " + " - ".join(f"%({name})s" for name in parts)
+        for to, parts in COUNTED.items()
+    ],
 }.items():
     POST = POST.replace(_mark, ", ".join(_names))
 
+#: The next, even version of claims: every amount with the other sign, payable lines only; what the
+#: person-years of the claims (their own year and scheme, not today's) had used is given back.
+REVERSE = """WITH before AS (
+    SELECT s.*, g.posted FROM settlement_settlement s
+    JOIN unnest(%(claims)s::bigint[], %(versions)s::smallint[], %(periods)s::date[])
+        AS g (claim_id, version, posted) ON s.claim_id = g.claim_id AND s.version = g.version
+), reversed AS (
+    INSERT INTO settlement_settlement (claim_id, version, state, period, region_code,
+        institution_code, person_id, scheme, year, service_date, TOTAL_NAMES, example,
+        settled_at, settled_by, reason, insured_pool)
+    SELECT claim_id, version + 1, 'reversed', posted, region_code, institution_code, person_id,
+        scheme, year, service_date, MINUS_TOTALS, example, %(at)s, %(by)s, %(reason)s, insured_pool
+    FROM before
+), results AS (
+    INSERT INTO settlement_lineresult (claim_id, version, period, region_code, institution_code,
+        release_id, parameters_id, line_no, RESULT_NAMES)
+    SELECT r.claim_id, r.version + 1, b.posted, r.region_code, r.institution_code, r.release_id,
+        r.parameters_id, r.line_no, MINUS_RESULTS
+    FROM before b JOIN settlement_lineresult r
+        ON r.claim_id = b.claim_id AND r.version = b.version AND r.period = b.period
+    WHERE r.decision = 0
+), legs AS (
+    INSERT INTO settlement_leg (claim_id, version, period, region_code, institution_code, account,
+        amount)
+    SELECT g.claim_id, g.version + 1, b.posted, g.region_code, g.institution_code, g.account,
+        -g.amount
+    FROM before b JOIN settlement_leg g
+        ON g.claim_id = b.claim_id AND g.version = b.version AND g.period = b.period
+), years AS (
+    SELECT person_id, year, scheme, YEAR_TOTALS FROM before GROUP BY 1, 2, 3
+), drawn AS (
+    SELECT person_id, sum(account)::bigint AS back FROM before GROUP BY 1 HAVING sum(account) <> 0
+), refilled AS (
+    UPDATE settlement_personalaccount p SET account_left = p.account_left + d.back
+    FROM drawn d WHERE p.person_id = d.person_id
+)
+UPDATE settlement_accumulator a SET YEAR_BACK
+FROM years y WHERE a.person_id = y.person_id AND a.year = y.year AND a.scheme = y.scheme"""
+for _mark, _names in {
+    "TOTAL_NAMES": TOTALS,
+    "MINUS_TOTALS": [f"-{name}" for name in TOTALS],
+    "RESULT_NAMES": RESULT,
+    "MINUS_RESULTS": [f"r.{name}" if name in CODED else f"-r.{name}" for name in RESULT],
+    "YEAR_TOTALS": [f"sum({' - '.join(parts)})::bigint AS {to}" for to, parts in COUNTED.items()],
+    "YEAR_BACK": [f"{to} = a.{to} - y.{to}" for to in COUNTED],
+}.items():
+    REVERSE = REVERSE.replace(_mark, ", ".join(_names))
 
-#: Inserted when absent, locked, then read, by statements of their own: the last sees what was
-#: committed while this one waited for the lock.
-LOCK = """INSERT INTO settlement_accumulator (person_id, year, scheme, deductible_used,
-        in_scope_used, fund_used, account_left, region_code)
-    VALUES (%(person)s, %(year)s, %(scheme)s, 0, 0, 0, %(balance)s, %(region)s)
+#: The version after a reversal: same claim, person-year and day; state, totals, lines, legs are new.
+AGAIN = """WITH given AS (
+    SELECT * FROM unnest(%(claims)s::bigint[], %(versions)s::smallint[], %(periods)s::date[],
+        %(state)s::text[], %(example)s::boolean[], TOTAL_ARRAYS)
+        AS g (claim_id, version, posted, new_state, new_example, NEW_TOTALS)
+), settled AS (
+    INSERT INTO settlement_settlement (claim_id, version, state, period, region_code,
+        institution_code, person_id, scheme, year, service_date, TOTAL_NAMES, example,
+        settled_at, settled_by, reason, insured_pool)
+    SELECT claim_id, s.version + 2, new_state, posted, region_code, institution_code, person_id,
+        scheme, year, service_date, NEW_TOTALS, new_example, %(at)s, %(by)s, %(reason)s,
+        insured_pool
+    FROM given JOIN settlement_settlement s USING (claim_id, version)
+    RETURNING claim_id, version, period, region_code, institution_code, person_id, year, scheme,
+        account, COUNTED_TOTALS
+), results AS (
+    INSERT INTO settlement_lineresult (claim_id, version, period, region_code, institution_code,
+        line_no, release_id, parameters_id, RESULT_NAMES)
+    SELECT s.claim_id, s.version, s.period, s.region_code, s.institution_code, r.line_no,
+        r.release_id, r.parameters_id, GIVEN_RESULTS
+    FROM unnest(%(line_claim)s::bigint[], %(line_no)s::smallint[], %(release)s::integer[],
+        %(parameters)s::integer[], RESULT_ARRAYS)
+        AS r (claim_id, line_no, release_id, parameters_id, RESULT_NAMES)
+    JOIN settled s ON s.claim_id = r.claim_id
+), legs AS (
+    INSERT INTO settlement_leg (claim_id, version, period, region_code, institution_code, account,
+        amount)
+    SELECT s.claim_id, s.version, s.period, s.region_code, s.institution_code, l.account, l.amount
+    FROM unnest(%(leg_claim)s::bigint[], %(leg_account)s::smallint[], %(leg_amount)s::bigint[])
+        AS l (claim_id, account, amount) JOIN settled s ON s.claim_id = l.claim_id
+), years AS (
+    SELECT person_id, year, scheme, YEAR_TOTALS FROM settled GROUP BY 1, 2, 3
+), drawn AS (
+    SELECT person_id, sum(account)::bigint AS taken FROM settled
+    GROUP BY 1 HAVING sum(account) <> 0
+), taken AS (
+    UPDATE settlement_personalaccount p SET account_left = p.account_left - d.taken
+    FROM drawn d WHERE p.person_id = d.person_id
+)
+UPDATE settlement_accumulator a SET YEAR_USED
+FROM years y WHERE a.person_id = y.person_id AND a.year = y.year AND a.scheme = y.scheme"""
+for _mark, _names in {
+    "TOTAL_ARRAYS": [f"%({name})s::bigint[]" for name in TOTALS],
+    "NEW_TOTALS": [f"new_{name}" for name in TOTALS],
+    "COUNTED_TOTALS": list(dict.fromkeys(name for parts in COUNTED.values() for name in parts)),
+    "TOTAL_NAMES": TOTALS,
+    "RESULT_ARRAYS": [f"%(result_{name})s::bigint[]" for name in RESULT],
+    "GIVEN_RESULTS": [f"r.{name}" for name in RESULT],
+    "RESULT_NAMES": RESULT,
+    "YEAR_TOTALS": [f"sum({' - '.join(parts)})::bigint AS {to}" for to, parts in COUNTED.items()],
+    "YEAR_USED": [f"{to} = a.{to} + y.{to}" for to in COUNTED],
+}.items():
+    AGAIN = AGAIN.replace(_mark, ", ".join(_names))
+
+
+#: The person's account is the lock of the person: opened when absent, locked in any case (an ON
+#: CONFLICT whose WHERE is false locks and writes nothing). Then the year is opened, then all is read,
+#: by a statement of its own: it sees what was committed while the first waited.
+LOCK = """INSERT INTO settlement_personalaccount (person_id, account_left, region_code)
+    VALUES (%(person)s, %(balance)s, %(region)s)
+    ON CONFLICT (person_id) DO UPDATE SET account_left = 0 WHERE false;
+INSERT INTO settlement_accumulator (person_id, year, scheme, USED, region_code)
+    VALUES (%(person)s, %(year)s, %(scheme)s, ZEROS, %(region)s)
     ON CONFLICT (person_id, year, scheme) DO NOTHING;
-SELECT 1 FROM settlement_accumulator
-    WHERE person_id = %(person)s AND year = %(year)s AND scheme = %(scheme)s FOR UPDATE;
-SELECT a.id, a.deductible_used, a.in_scope_used, a.fund_used, a.account_left,
+SELECT a.id, a.USED, p.account_left,
     EXISTS (SELECT FROM settlement_claim
         WHERE encounter_key = %(encounter_key)s AND person_id = %(person)s)
-FROM settlement_accumulator a
-WHERE a.person_id = %(person)s AND a.year = %(year)s AND a.scheme = %(scheme)s"""
+FROM settlement_accumulator a JOIN settlement_personalaccount p USING (person_id)
+WHERE a.person_id = %(person)s AND a.year = %(year)s AND a.scheme = %(scheme)s
+FOR NO KEY UPDATE OF a"""
+for _mark, _text in {
+    "a.USED": ", ".join(f"a.{name}" for name in COUNTED),
+    "USED": ", ".join(COUNTED),
+    "ZEROS": ", ".join("0" for _ in COUNTED),
+}.items():
+    LOCK = LOCK.replace(_mark, _text)
+
+#: The lock of persons whose settled claims change: the same lock, in the order of batches.
+LOCK_PERSONS = """SELECT person_id FROM settlement_personalaccount
+    WHERE person_id = ANY (%s::bigint[]) ORDER BY person_id FOR UPDATE"""
+
+
+def lock_persons(persons: Sequence[int]) -> None:
+    """Lock persons until the transaction ends, before anything of their years is read or locked."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_PERSONS, [list(persons)])
+
 
 #: Asked only where the encounter has earlier claims: planning it touches every partition.
 PRIOR_ITEMS = """WITH earlier AS MATERIALIZED (
@@ -107,11 +243,10 @@ SELECT coalesce(array_agg(l.item_code), '{}')
 FROM earlier c CROSS JOIN LATERAL (
     SELECT line_no, item_code FROM settlement_claimline
     WHERE claim_id = c.id AND period = c.period AND service = %(consult)s OFFSET 0) l
-WHERE EXISTS (SELECT FROM settlement_lineresult
-        WHERE claim_id = c.id AND version = 1 AND line_no = l.line_no AND decision IN (0, 2)
-        OFFSET 0)
-    AND NOT EXISTS (SELECT FROM settlement_settlement
-        WHERE claim_id = c.id AND version = 2 OFFSET 0)"""
+WHERE EXISTS (SELECT FROM settlement_lineresult r
+        WHERE r.claim_id = c.id AND r.line_no = l.line_no AND r.decision IN (0, 2)
+            AND r.version = (SELECT max(version) FROM settlement_settlement
+                WHERE claim_id = c.id HAVING max(version) %% 2 = 1) OFFSET 0)"""
 
 
 @dataclass
@@ -119,28 +254,25 @@ class Locked:
     """A locked person-year (fen) and the consultation items charged before in the encounter."""
 
     id: int
-    deductible_used: int
-    in_scope_used: int
-    fund_used: int
+    used: tuple[int, ...]  #: in the order of COUNTED, which is that of the kernel's state
     account_left: int
     prior_items: list[str]
 
     def state(self) -> State:
         """The person-year as the kernel folds it."""
-        used = (self.deductible_used, self.in_scope_used, self.fund_used)
-        return State(*(np.array([amount], np.int64) for amount in used))
+        return State(*(np.array([amount], np.int64) for amount in self.used))
 
 
 def lock_year(**given: Any) -> Locked:
-    """Lock a person-year until the transaction ends; a new one starts with the person's balance."""
+    """Lock a person and the person-year; a new account starts with the balance last reported."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK, given)
-        key, deductible, in_scope, fund, account, earlier = cursor.fetchone()
+        key, *used, account, earlier = cursor.fetchone()
         prior: list[str] = []
         if earlier:
             cursor.execute(PRIOR_ITEMS, given)
             prior = cursor.fetchone()[0]
-        return Locked(key, deductible, in_scope, fund, account, prior)
+        return Locked(key, tuple(used), account, prior)
 
 
 def totals_of(posted: Posted, i: int = 0) -> dict[str, int]:
@@ -148,9 +280,12 @@ def totals_of(posted: Posted, i: int = 0) -> dict[str, int]:
     return {name: int(getattr(posted, name)[i]) for name in TOTALS}
 
 
-def money(posted: Posted, results: Results, line_numbers: Sequence[int], scheme: int) -> dict:
-    """What POST needs of the first version of one claim."""
+def money(
+    posted: Posted, results: Results, line_numbers: Sequence[int], scheme: int, pool: str = ""
+) -> dict:
+    """What POST needs of the first version of one claim; `pool` pays for a person insured elsewhere."""
     return {
+        "insured_pool": pool if posted.offsite[0] else "",
         "version": 1,
         "state": STATES[posted.state[0]],
         "scheme": CODES["scheme"][scheme],
@@ -167,35 +302,26 @@ def money(posted: Posted, results: Results, line_numbers: Sequence[int], scheme:
 def store(values: Mapping[str, Any]) -> None:
     """Insert a received claim with its first settlement; `values` fill STORE and POST."""
     with connection.cursor() as cursor:
-        cursor.execute(STORE + POST, {**values, "document": json.dumps(values["document"])})
+        prepared.execute(
+            cursor, STORE + POST, {**values, "document": json.dumps(values["document"])}
+        )
 
 
-def reverse(values: Mapping[str, Any]) -> None:
-    """Insert the negative second version of a claim and restore its person-year."""
+def reverse(
+    claims: Sequence[tuple[int, int, dt.date]], *, reason: str, by: str, at: dt.datetime
+) -> None:
+    """Reverse settled versions: (claim, version, month posted to); their person-years are locked."""
+    numbers, versions, periods = (list(column) for column in zip(*claims, strict=True))
+    given: dict[str, Any] = {"claims": numbers, "versions": versions, "periods": periods, "reason": reason,
+             "by": by, "at": at}  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute("WITH " + POST, dict(values))
+        cursor.execute(REVERSE, given)
 
 
-def negated(settled: Mapping[str, Any], results: Results, line_numbers: Sequence[int],
-            legs: Sequence[tuple[int, int]]) -> dict:  # fmt: skip
-    """What POST needs of the reversal: all amounts with the other sign, payable lines only."""
-    paid = np.flatnonzero(results.decision == PAYABLE)
-    amounts = ("fee", "in_scope", "over_cap", "overcharge", "deductible", "fund")
-    return {
-        "version": 2,
-        "state": STATES[-1],
-        **{name: -settled[name] for name in TOTALS},
-        "result_line": [line_numbers[int(i)] for i in paid],
-        "leg_account": [account for account, _ in legs],
-        "leg_amount": [-amount for _, amount in legs],
-        **{
-            f"result_{name}": [
-                int(value) * (-1 if name in amounts else 1)
-                for value in getattr(results, name)[paid]
-            ]
-            for name in RESULT
-        },
-    }
+def settle_again(values: Mapping[str, Any]) -> None:
+    """Post the versions after reversals; `values` fill AGAIN, the person-years are locked."""
+    with connection.cursor() as cursor:
+        cursor.execute(AGAIN, dict(values))
 
 
 @dataclass(frozen=True)
@@ -215,19 +341,23 @@ class Balance:
 
 
 BALANCE = """WITH legs AS (
-    SELECT claim_id, version, sum(amount) AS rest,
-        sum(amount) FILTER (WHERE account = 1) AS fund FROM settlement_leg GROUP BY 1, 2
+    SELECT claim_id, version, sum(amount) AS rest, sum(amount) FILTER (WHERE account = 1) AS fund,
+        sum(amount) FILTER (WHERE account = 15) AS regional FROM settlement_leg GROUP BY 1, 2
 ), years AS (
-    SELECT person_id, year, scheme, sum(fund) AS fund, sum(in_scope) AS in_scope,
-        sum(deductible) AS deductible FROM settlement_settlement GROUP BY 1, 2, 3
+    SELECT person_id, year, scheme, SUMS FROM settlement_settlement GROUP BY 1, 2, 3
 )
 SELECT (SELECT count(*) FROM legs WHERE rest <> 0),
     (SELECT count(*) FROM settlement_settlement s LEFT JOIN legs USING (claim_id, version)
-        WHERE s.fund <> coalesce(legs.fund, 0)),
+        WHERE CASE WHEN s.insured_pool = '' THEN s.fund <> coalesce(legs.fund, 0)
+            ELSE s.fund + s.major + s.assistance + s.account <> coalesce(legs.regional, 0) END),
     (SELECT count(*) FROM years FULL JOIN settlement_accumulator a USING (person_id, year, scheme)
-        WHERE coalesce(a.fund_used, 0) <> coalesce(years.fund, 0)
-            OR coalesce(a.in_scope_used, 0) <> coalesce(years.in_scope, 0)
-            OR coalesce(a.deductible_used, 0) <> coalesce(years.deductible, 0))"""
+        WHERE DIFFERENT)"""
+BALANCE = BALANCE.replace(
+    "SUMS", ", ".join(f"sum({' - '.join(parts)}) AS {to}" for to, parts in COUNTED.items())
+).replace(
+    "DIFFERENT",
+    " OR ".join(f"coalesce(a.{name}, 0) <> coalesce(years.{name}, 0)" for name in COUNTED),
+)
 
 
 def balance() -> Balance:

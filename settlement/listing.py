@@ -18,7 +18,7 @@ from settlement.contract import STATES
 from settlement.ledger import TOTALS
 
 USUAL, MOST = 50, 200
-ITEM = re.compile(r"[0-9A-Za-z._-]{1,20}")
+ITEM = re.compile(r"[0-9A-Za-z._-]{1,30}")
 NUMBER = re.compile(r"[0-9A-Za-z._-]{1,40}")
 WHOLE = re.compile(r"[0-9]{1,4}")
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -136,8 +136,9 @@ PAGE = """SELECT c.id, c.claim_no, c.encounter_id, c.service_date, c.received_at
     CASE WHEN r.claim_id IS NOT NULL THEN 'reversed' ELSE coalesce(s.state, 'received') END AS now,
     s.claim_id IS NOT NULL, TOTAL_NAMES
 FROM settlement_claim c
-LEFT JOIN settlement_settlement s ON s.claim_id = c.id AND s.version = 1
-LEFT JOIN settlement_settlement r ON r.claim_id = c.id AND r.version = 2
+LEFT JOIN LATERAL (SELECT * FROM settlement_settlement
+    WHERE claim_id = c.id AND version %% 2 = 1 ORDER BY version DESC LIMIT 1) s ON true
+LEFT JOIN settlement_settlement r ON r.claim_id = c.id AND r.version = s.version + 1
 WHERE c.institution_code = %(institution)s"""
 PAGE = PAGE.replace("TOTAL_NAMES", ", ".join(f"s.{name}" for name in TOTALS))
 

@@ -24,14 +24,25 @@ LINE = record(
     line_no=WHOLE, service=TEXT, item_code=TEXT, fee=YUAN, decision={"enum": list(DECISIONS)},
     reason=or_null(TEXT), in_scope_amount=MAYBE_YUAN, over_cap_self_pay=MAYBE_YUAN,
     fund_pay=MAYBE_YUAN, in_scope_self_pay=MAYBE_YUAN, patient_total=MAYBE_YUAN,
-    overcharge=MAYBE_YUAN, flags=listed(TEXT), patient_may_be_charged=or_null(BOOL),
+    overcharge=MAYBE_YUAN, first_self_pay=MAYBE_YUAN, major_illness_pay=MAYBE_YUAN,
+    assistance_pay=MAYBE_YUAN, flags=listed(TEXT), patient_may_be_charged=or_null(BOOL),
     personal_account_allowed=or_null(BOOL), clauses=listed(CLAUSE),
     explanation=listed(STEP), release={"type": "object"},
+)  # fmt: skip
+VERSION = record(
+    version=WHOLE, kind={"enum": ["settlement", "reversal"]}, state=TEXT, at=MOMENT,
+    reason=or_null(TEXT), posted=TEXT, year=WHOLE, totals=MONEY,
 )  # fmt: skip
 ANSWER = record(
     **SUMMARY, settled_at=or_null(MOMENT), flags=listed(TEXT),
     release=or_null({"type": "object"}), lines=listed(LINE),
-    reversal=or_null(record(at=MOMENT, reason=TEXT, totals=MONEY, national=NATIONAL_MONEY)),
+    reversal=or_null(record(at=MOMENT, reason=TEXT, totals=MONEY, national=NATIONAL_MONEY,
+                            refunds={"type": "object", "additionalProperties": YUAN})),
+    versions=listed(VERSION),
+)  # fmt: skip
+PRESETTLED = record(
+    **{**ANSWER["properties"], "id": {"type": "null"}, "stored": {"const": False},
+       "links": {"type": "object"}}
 )  # fmt: skip
 LIST = record(results=listed(record(**SUMMARY)), next=or_null(TEXT))
 EVIDENCE_ANSWER = record(
@@ -53,7 +64,7 @@ LIST_PARAMETERS = [
         "state", {"type": "string", "enum": list(STATES)}, description="结算状态"
     ),
     OpenApiParameter(
-        "item", {"type": "string", "pattern": "^[0-9A-Za-z._-]{1,20}$"},
+        "item", {"type": "string", "pattern": "^[0-9A-Za-z._-]{1,30}$"},
         description="项目编码；别名与本码视为同一项目",
     ),
     OpenApiParameter(

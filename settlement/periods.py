@@ -1,16 +1,24 @@
-"""Settlement periods: which month a posting falls into, and the lock that it shares.
+"""Settlement periods: which month a posting falls into, the lock that it shares, and the closing.
 
 A posting at a moment goes to that moment's month in Asia/Shanghai, or to the first open month after
 it when that one is closing or closed. The month stays share-locked until the transaction ends, so a
 close waits for the postings under way and no posting slips in behind it.
+
+`settlement.closing` moves a month: open → closing (statements are made and confirmed) → closed.
 """
 
 import datetime as dt
+import json
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet, Sum
 
+from audit import trail
+from institutions.models import Region
+from institutions.refusals import Refusal
 from settlement.contract import LOCAL
+from settlement.models import Period, Settlement, Statement
 
 
 def month_of(at: dt.datetime) -> dt.date:
@@ -28,3 +36,143 @@ def posting_month(region_code: str, at: dt.datetime, *, cursor: Any = None) -> d
             return posting_month(region_code, at, cursor=own)
     cursor.execute("SELECT settlement_posting_month(%s, %s)", [region_code, month_of(at)])
     return cursor.fetchone()[0]
+
+
+# --- Proof ---
+
+#: What the funds owe the institutions, the accounts, what the funds owe persons (手工报销), the cash.
+SETTLED = """SELECT s.institution_code, s.scheme,
+    coalesce(sum(s.fund + s.major + s.assistance) FILTER (WHERE p.claim_id IS NULL), 0)::bigint,
+    sum(s.account)::bigint,
+    coalesce(sum(s.fund + s.major + s.assistance) FILTER (WHERE p.claim_id IS NOT NULL), 0)::bigint,
+    sum(s.cash)::bigint
+FROM settlement_settlement s JOIN institutions_region r ON r.code = s.region_code
+LEFT JOIN settlement_leg p ON p.claim_id = s.claim_id AND p.version = s.version
+    AND p.period = s.period AND p.account = 16
+WHERE r.policy_region = %(pool)s AND s.period = %(month)s GROUP BY 1, 2"""
+#: Legs of claims only: the vouchers of a month are counted by their own proof.
+CLAIM_LEGS = """SELECT l.account, sum(l.amount)::bigint FROM settlement_leg l
+JOIN institutions_region r ON r.code = l.region_code
+WHERE r.policy_region = %(pool)s AND l.period = %(month)s AND NOT EXISTS (
+    SELECT FROM settlement_voucher v WHERE v.id = l.claim_id)
+GROUP BY 1 ORDER BY 1"""
+#: What the statements' vouchers posted on the institutions' account, against their columns.
+VOUCHERS = """SELECT count(*) FROM settlement_statement t LEFT JOIN LATERAL (
+    SELECT coalesce(sum(l.amount), 0) AS posted FROM settlement_voucher v
+    JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 6
+    WHERE v.subject = 'statement:' || t.id
+        AND v.kind IN ('deduction', 'deposit', 'set_off', 'assessment')) v ON true
+WHERE t.pool = %(pool)s AND t.period = %(month)s AND t.finalised_at IS NOT NULL
+    AND v.posted <> t.deducted + t.deposit + t.set_off + t.assessment"""
+LOOSE = """SELECT count(*) FROM settlement_voucher v
+JOIN institutions_region r ON r.code = v.region_code
+JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 6
+WHERE r.policy_region = %(pool)s AND v.period = %(month)s
+    AND (v.scheme = '' OR v.institution_code = '')"""
+
+
+#: The accounts that pay claims: 统筹、个人账户、大病、救助、异地清算.
+PAYERS = (1, 2, 13, 14, 15)
+
+
+def differences(period: Period) -> list[str]:
+    """Where settlements, ledger and statements of a month do not agree; must be empty.
+
+    Σ settlements = Σ legs by account = Σ statements, institution by institution and scheme by scheme.
+    """
+    given: dict[str, Any] = {"pool": period.pool, "month": period.month}
+    found = []
+    with connection.cursor() as cursor:
+        cursor.execute(SETTLED, given)
+        settled = {row[:2]: row[2:] for row in cursor.fetchall()}
+        cursor.execute(CLAIM_LEGS, given)
+        legs = dict(cursor.fetchall())
+        cursor.execute(VOUCHERS, given)
+        wrong = cursor.fetchone()[0]
+        cursor.execute(LOOSE, given)
+        loose = cursor.fetchone()[0]
+    statements = {
+        (row.institution_code, row.scheme): (row.fund, row.account)
+        for row in Statement.objects.filter(pool=period.pool, period=period.month)
+    }
+    for key in sorted(settled.keys() | statements.keys()):
+        due, have = settled.get(key, (0, 0))[:2], statements.get(key, (0, 0))
+        if due != have:
+            found.append(f"机构{key[0]}（{key[1]}）结算明细与结算单不符：{due}，{have}")
+    sums = [sum(column) for column in zip(*settled.values(), strict=True)] or [0] * 4
+    owed, account, persons, cash = sums
+    payers = sum(legs.get(number, 0) for number in PAYERS)
+    book = (payers, -legs.get(6, 0), -legs.get(16, 0), -legs.get(7, 0))
+    want = (owed + account + persons, owed + account, persons, cash)
+    if book != want:
+        found.append(f"结算明细与总账不符：{want}，{book}")
+    if wrong:
+        found.append(f"{wrong}张结算单的凭证与其金额不符")
+    if loose:
+        found.append(f"{loose}张凭证记入应付医疗机构，却没有机构或险种")
+    return found
+
+
+def totals_of(period: Period) -> dict[str, Any]:
+    """The canonical totals of a month: claims by account, statements by step, what stays held (fen)."""
+    rows = Statement.objects.filter(pool=period.pool, period=period.month)
+    names = ("claims", "reversals", "held_claims", "fee", "held", "fund", "account", "declared",
+             "deducted", "deposit", "set_off", "assessment", "adjustments", "carried", "payable")  # fmt: skip
+    sums = rows.aggregate(**{name: Sum(name) for name in names})
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM_LEGS, {"pool": period.pool, "month": period.month})
+        legs = {str(account): amount for account, amount in cursor.fetchall()}
+    return {
+        "pool": period.pool, "month": f"{period.month:%Y-%m}", "statements": rows.count(),
+        "legs": legs, **{name: int(sums[name] or 0) for name in names},
+    }  # fmt: skip
+
+
+def held_claims(period: Period) -> QuerySet[Settlement]:
+    """The claims of the month that still wait for a person: they stay held and are listed."""
+    reversed_later = Settlement.objects.filter(version__gt=1).values("claim_id")
+    return Settlement.objects.filter(
+        region_code__in=region_codes(period.pool), period=period.month, version=1, held__gt=0
+    ).exclude(claim_id__in=reversed_later)
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+# --- Names ---
+
+
+def subject_of(period: Period) -> str:
+    """What the trail calls a month."""
+    return f"period:{period.pool}:{period.month:%Y-%m}"
+
+
+def region_codes(pool: str) -> list[str]:
+    """The area codes of a pooling region."""
+    return list(Region.objects.filter(policy_region=pool).values_list("code", flat=True))
+
+
+def region_code_of(pool: str) -> str:
+    """The code under which acts on the whole pool are recorded: its highest area."""
+    return min(region_codes(pool), default="")
+
+
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('period ' || %s), %s - date '2000-01-01')"
+
+
+def locked(pool: str, month: dt.date) -> Period:
+    """The month's row, made if absent, locked with the key that postings share. Lock before row."""
+    if not Region.objects.filter(policy_region=pool).exists():
+        raise Refusal(404, "NOT_FOUND", ("没有此统筹区", "no such pooling region"))
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [pool, month])
+    Period.objects.bulk_create([Period(pool=pool, month=month)], ignore_conflicts=True)
+    return Period.objects.select_for_update().get(pool=pool, month=month)
+
+
+def record(period: Period, action: str, *, by: str, at: dt.datetime, detail: dict) -> None:
+    """The event of an act on a month."""
+    trail.record(by=by, at=at, action=action, subject=subject_of(period),
+                 region_code=region_code_of(period.pool), detail=detail)  # fmt: skip

@@ -11,12 +11,18 @@ from audit.text import yuan
 from institutions.money import fen
 
 Clauses = list[dict[str, str]]
-TONES = {"fee": "total", "over_cap": "over", "in_scope": "scope", "deductible": "f", "fund": "fund"}
+TONES = {
+    "fee": "total", "over_cap": "over", "in_scope": "scope", "first_self_pay": "e",
+    "deductible": "f", "fund": "fund", "major": "account", "assistance": "account",
+}  # fmt: skip
+OPEN_LATER = frozenset(
+    {"deductible", "first_self_pay"}
+)  #: shown only where the fund's part is known
 TOTALS = frozenset({"fee", "in_scope"})
 
 
 def line_chart(answer: Mapping[str, Any], *, fee: int | None, title: str) -> dict[str, Any] | None:
-    """The waterfall of one line: fee → 丙2 → in scope → deductible → fund → patient.
+    """The waterfall of one line: fee → 丙2 → in scope → first self-pay → deductible → funds → patient.
 
     None where the fee itself or everything after it is open. A refused line has one bar that takes
     the whole fee.
@@ -31,10 +37,11 @@ def line_chart(answer: Mapping[str, Any], *, fee: int | None, title: str) -> dic
     bars = [
         _bar(entry, _clauses([entry], document, answer["clauses"]))
         for key, entry in entries.items()
-        if key in TONES and entry["amount"] is not None and (known or key != "deductible")
+        if key in TONES and entry["amount"] is not None and (known or key not in OPEN_LATER)
     ]
     if known and answer["in_scope_amount"] is not None:
-        bars.append(_own_share(entries, fee - fen(answer["fund_pay"]), document, answer["clauses"]))
+        paid = sum(_amount(entries, key) for key in ("fund", "major", "assistance"))
+        bars.append(_own_share(entries, fee - paid, document, answer["clauses"]))
     if not bars:
         return None
     return charts.waterfall(title=title, steps=bars, identity=_line_identity(answer, fee))
@@ -45,8 +52,8 @@ def claim_chart(
 ) -> dict[str, Any]:
     """The waterfall of a whole claim from its posted totals and the answers of its lines.
 
-    `totals`: fee, held, out_of_scope, hospital, over_cap, in_scope, fund, account, cash, deductible
-    and the cash legs cash_scope, cash_over, cash_out, by size (a reversal is drawn as it was).
+    `totals`: those of settlement.ledger.TOTALS, and the cash legs cash_scope, cash_over, cash_out, by
+    size (a reversal is drawn as it was).
     """
     cited = _cited(answers)
     steps = [
@@ -58,6 +65,8 @@ def claim_chart(
         _step("超标准自费（丙2类）", totals["over_cap"], "less", "over", cited["over_cap"]),
         _step("政策范围内", totals["in_scope"], "total", "scope", cited["in_scope"]),
         _step("统筹基金", totals["fund"], "less", "fund", cited["fund"]),
+        _step("大病保险", totals["major"], "less", "account", cited["major"]),
+        _step("医疗救助", totals["assistance"], "less", "account", cited["assistance"]),
     ]  # fmt: skip
     shown = [s for s in steps if s["amount"] or s["label"] in ("费用", "政策范围内", "统筹基金")]
     shown.append(_patient(totals, cited))
@@ -87,12 +96,14 @@ def _own_share(
     entries: Mapping[str, Any], amount: int, document: str, fallback: Clauses
 ) -> dict[str, Any]:
     """The last bar: what the patient bears, cut into deductible, share in scope and 丙2."""
-    deductible, rest, over = (_amount(entries, key) for key in ("deductible", "self", "over_cap"))
-    parts = [
-        ("起付线", deductible, "f"),
-        ("范围内", rest - deductible, "cash"),
-        ("丙2类", over, "over"),
-    ]
+    first, deductible, rest, over = (
+        _amount(entries, key) for key in ("first_self_pay", "deductible", "self", "over_cap")
+    )
+    parts = [("丙2类", over, "over")]
+    if rest >= first + deductible:  # else a later fund has paid some of them
+        parts = [("先行自付", first, "e"), ("起付线", deductible, "f"), *parts]
+        rest -= first + deductible
+    parts.insert(-1, ("范围内", rest, "cash"))
     chosen = [entries[key] for key in ("self", "over_cap") if _amount(entries, key)]
     note = (
         f"其中应退还患者 {yuan(_amount(entries, 'overcharge'))}" if "overcharge" in entries else ""
@@ -108,8 +119,9 @@ def _patient(totals: Mapping[str, int], cited: Mapping[str, Clauses]) -> dict[st
     ]  # fmt: skip
     paid = [label for label, size, _ in parts if size]
     notes = paid if len(paid) == 1 else []
-    if totals["deductible"]:
-        notes.append(f"其中起付线 {yuan(totals['deductible'])}")
+    for name, label in (("first_self_pay", "先行自付"), ("deductible", "起付线")):
+        if totals[name] and totals[name] <= totals["account"] + totals["cash_scope"]:
+            notes.append(f"其中{label} {yuan(totals[name])}")
     note = "，".join(notes)
     amount = totals["account"] + totals["cash"]
     clauses = [
@@ -125,7 +137,18 @@ def _patient(totals: Mapping[str, int], cited: Mapping[str, Clauses]) -> dict[st
 def _cited(answers: Iterable[Mapping[str, Any]]) -> dict[str, Clauses]:
     """Which clauses stand behind each bar of a claim, gathered from its lines, each once."""
     found: dict[str, Clauses] = {
-        key: [] for key in ("fee", "held", "refused", "over_cap", "in_scope", "fund", "account")
+        key: []
+        for key in (
+            "fee",
+            "held",
+            "refused",
+            "over_cap",
+            "in_scope",
+            "fund",
+            "major",
+            "assistance",
+            "account",
+        )
     }
     everything: Clauses = []
     for answer in answers:
@@ -181,14 +204,21 @@ def _line_identity(answer: Mapping[str, Any], fee: int) -> str:
     if answer["fund_pay"] is None or answer["patient_total"] is None:
         return ""
     fund, patient = fen(answer["fund_pay"]), fen(answer["patient_total"])
+    later = [
+        f"{label} {yuan(fen(answer[key]))} ＋ "
+        for key, label in (("major_illness_pay", "大病保险"), ("assistance_pay", "医疗救助"))
+        if fen(answer[key] or "0")
+    ]
     return (
-        f"统筹基金 {yuan(fund)} ＋ 个人负担 {yuan(patient)} ＝ 费用 {yuan(fee)}，分项相加等于总额"
+        f"统筹基金 {yuan(fund)} ＋ {''.join(later)}个人负担 {yuan(patient)} ＝ 费用 {yuan(fee)}，"
+        "分项相加等于总额"
     )
 
 
 def _claim_identity(totals: Mapping[str, int]) -> str:
     parts = [
-        ("统筹基金", totals["fund"]), ("个人账户", totals["account"]), ("个人现金", totals["cash"]),
+        ("统筹基金", totals["fund"]), ("大病保险", totals["major"]),
+        ("医疗救助", totals["assistance"]), ("个人账户", totals["account"]), ("个人现金", totals["cash"]),
         ("机构承担", totals["hospital"]), ("暂不支付", totals["held"]),
     ]  # fmt: skip
     shown = [f"{label} {yuan(amount)}" for label, amount in parts if amount or label == "统筹基金"]

@@ -20,14 +20,17 @@ MIXED, REVERSED = STATES.index("partial"), STATES.index("reversed")
 #: Ledger accounts (settlement.models.Leg.Account).
 (POOLED_FUND, PERSONAL_ACCOUNT, PATIENT_CASH, OVER_CAP, OUT_OF_SCOPE, INSTITUTION_PAYABLE,
  INSTITUTION_COLLECTED) = range(1, 8)  # fmt: skip
+MAJOR_ILLNESS, ASSISTANCE, REGIONAL_CLEARING, PERSON_PAYABLE = range(13, 17)
 
 
 @dataclass
 class Posted:
     """Totals per claim (length n) and its legs: `leg_claim`, `leg_account`, `leg_amount` (debit > 0).
 
-    fee = in_scope + over_cap + out_of_scope + held = fund + account + cash + hospital + held.
-    `fund` of lines that pay nothing is 0; `in_scope_used` is what the accumulator counts.
+    fee = in_scope + over_cap + out_of_scope + held
+        = fund + major + assistance + account + cash + hospital + held.
+    `first_self_pay` and `deductible` are parts of what the person bears of in_scope. `fund` of lines
+    that pay nothing is 0. `offsite`: other regions' funds pay.
     """
 
     state: np.ndarray
@@ -41,7 +44,11 @@ class Posted:
     cash: np.ndarray
     hospital: np.ndarray
     deductible: np.ndarray
+    first_self_pay: np.ndarray
+    major: np.ndarray
+    assistance: np.ndarray
     example: np.ndarray
+    offsite: np.ndarray
     leg_claim: np.ndarray
     leg_account: np.ndarray
     leg_amount: np.ndarray
@@ -66,20 +73,28 @@ def post(
     held = (results.decision == REVIEW) | (results.decision == NO_RULE)
     fee = results.fee
 
+    order = np.argsort(at, kind="stable") if (np.diff(at) < 0).any() else slice(None)
+    starts = np.flatnonzero(np.diff(at[order], prepend=-1))
+
     def total(amounts: np.ndarray, lines: np.ndarray) -> np.ndarray:
         sums = np.zeros(n_claims, np.int64)
-        np.add.at(sums, at[lines], amounts[lines])
+        given = np.where(lines, amounts, 0)[order]
+        sums[at[order][starts]] = np.add.reduceat(given, starts) if len(starts) else 0
         return sums
 
-    own = results.in_scope - results.fund
+    own = results.in_scope - results.fund - results.major - results.assistance
     in_scope_self, over_cap = total(own, paid), total(results.over_cap, paid)
     out_of_scope = total(fee, refused)
     hospital = total(fee, refused & ~_chargeable(facts, results, releases, which))
     fund, deductible = total(results.fund, paid), total(results.deductible, paid)
+    major, assistance = total(results.major, paid), total(results.assistance, paid)
+    manual = _manual(facts, releases, which, n_claims)
     use_scope, use_over = _account_rules(facts, releases, which, n_claims)
+    use_scope, use_over = use_scope & ~manual, use_over & ~manual
     from_scope = draw(account_key, np.where(use_scope, in_scope_self, 0), account_left)
     from_over = draw(account_key, np.where(use_over, over_cap, 0), account_left)
     account = from_scope + from_over
+    offsite = _offsite(facts, releases, which, n_claims)
     sides = {
         POOLED_FUND: fund,
         PERSONAL_ACCOUNT: account,
@@ -88,7 +103,9 @@ def post(
         OUT_OF_SCOPE: out_of_scope - hospital,
     }
     cash = sides[PATIENT_CASH] + sides[OVER_CAP] + sides[OUT_OF_SCOPE]
-    sides |= {INSTITUTION_PAYABLE: -(fund + account), INSTITUTION_COLLECTED: -cash}
+    sides |= {INSTITUTION_PAYABLE: -(fund + account + major + assistance)}
+    sides |= {INSTITUTION_COLLECTED: -cash, MAJOR_ILLNESS: major, ASSISTANCE: assistance}
+    _others_pay(sides, offsite, manual)
     leg_claim, leg_account, leg_amount = _legs(sides)
     return Posted(
         state=_states(at, results.decision, n_claims),
@@ -102,11 +119,40 @@ def post(
         cash=cash,
         hospital=hospital,
         deductible=deductible,
+        first_self_pay=total(results.first_self_pay, paid),
+        major=major,
+        assistance=assistance,
+        offsite=offsite,
         example=total(results.flags & FLAG["EXAMPLE_PARAMETER"], paid) > 0,
         leg_claim=leg_claim,
         leg_account=leg_account,
         leg_amount=leg_amount,
     )
+
+
+def _others_pay(sides: dict[int, np.ndarray], offsite: np.ndarray, manual: np.ndarray) -> None:
+    """Where the person's own region pays (异地), its parts are a claim on that region; where the
+    person has paid the whole fee (手工报销), the funds' parts are owed to the person."""
+    if offsite.any():
+        paying = (POOLED_FUND, PERSONAL_ACCOUNT, MAJOR_ILLNESS, ASSISTANCE)
+        sides[REGIONAL_CLEARING] = np.where(offsite, sum(sides[name] for name in paying), 0)
+        for name in paying:
+            sides[name] = np.where(offsite, 0, sides[name])
+    if manual.any():
+        owed = sides[INSTITUTION_PAYABLE]
+        sides[PERSON_PAYABLE] = np.where(manual, owed, 0)
+        sides[INSTITUTION_PAYABLE] = np.where(manual, 0, owed)
+
+
+def _offsite(facts: Columns, releases: Sequence[Rules], which: np.ndarray, n: int) -> np.ndarray:
+    """Claims of persons insured elsewhere in a region that settles them."""
+    away = facts.claims["insured_local"] == 0
+    if not any(rules.offsite for rules in releases) or not away.any():
+        return np.zeros(n, bool)
+    settles = np.array([rules.offsite for rules in releases])
+    found = np.zeros(n, bool)
+    found[facts.claim_of_line] = settles[which]
+    return found & away & (facts.claims["insured_pool"] != 0)
 
 
 def _states(at: np.ndarray, decision: np.ndarray, n: int) -> np.ndarray:
@@ -143,10 +189,15 @@ def _chargeable(
 def _account_rules(
     facts: Columns, releases: Sequence[Rules], which: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per claim: may the personal account pay the in-scope part, and the 丙2 part?"""
+    """Per claim: may the personal account pay the in-scope part, and the 丙2 part?
+
+    The person's own region says so.
+    """
     release_of = np.zeros(n, np.int64)
-    release_of[facts.claim_of_line] = which
-    scheme, wanted = facts.claims["scheme"], facts.claims["pay_from_account"] != 0
+    home = facts["home"]
+    release_of[facts.claim_of_line] = np.where(home > 0, home - 1, which)
+    scheme = facts.claims["scheme"]
+    wanted = facts.claims["pay_from_account"] != 0
     scope, over = np.zeros(n, bool), np.zeros(n, bool)
     for number, rules in enumerate(releases):
         for rule in rules.account_rules:
@@ -157,9 +208,22 @@ def _account_rules(
     return scope, over
 
 
+def _manual(facts: Columns, releases: Sequence[Rules], which: np.ndarray, n: int) -> np.ndarray:
+    """Per claim: paid in full by the person, who is owed the funds' part (南通 三（三）第2款).
+
+    Claimed through the manual channel, or by an institution that cannot settle where there is one.
+    """
+    manual = np.zeros(n, bool)
+    for number, rules in enumerate(releases):
+        if rules.policy.section("manual_channel", {}):
+            manual[facts.claim_of_line[which == number]] = True
+    unable = facts.claims["online_settlement"] == 0
+    return (facts.claims["manual"] != 0) | (manual & unable)
+
+
 def _legs(sides: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Non-zero legs ordered by claim, then account."""
-    accounts = np.array(list(sides), np.int16)
-    amounts = np.stack(list(sides.values()), axis=1)
+    accounts = np.array(sorted(sides), np.int16)
+    amounts = np.stack([sides[account] for account in sorted(sides)], axis=1)
     claim, column = np.nonzero(amounts)
     return claim, accounts[column], amounts[claim, column]

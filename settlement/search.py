@@ -27,7 +27,8 @@ SECONDS_MOST = 8
 RECEIVED = "received"  #: a claim without settlement
 SIZES = (20, 50, 100)
 AMOUNTS = (
-    "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
+    "in_scope", "over_cap", "out_of_scope", "held", "first_self_pay", "fund", "major", "assistance",
+    "account", "cash", "hospital",
 )  # fmt: skip
 DAY = forms.DateInput({"type": "date"}, format="%Y-%m-%d")
 
@@ -60,7 +61,7 @@ class ClaimFilter(django_filters.FilterSet):
     until = django_filters.DateFilter(
         label="服务日期止", field_name="service_date", lookup_expr="lte", widget=DAY
     )
-    item = django_filters.CharFilter(label="项目编码", method="by_item", max_length=20)
+    item = django_filters.CharFilter(label="项目编码", method="by_item", max_length=30)
     reason = django_filters.ChoiceFilter(
         label="不予支付或待审原因", choices=reasons(), method="by_reason", empty_label="全部"
     )
@@ -86,10 +87,7 @@ class ClaimFilter(django_filters.FilterSet):
         versions = Settlement.objects.filter(claim_id=OuterRef("pk"))
         if value == RECEIVED:
             return claims.filter(~Exists(versions))
-        reversed_ = Exists(versions.filter(version=2))
-        if value == Settlement.State.REVERSED:
-            return claims.filter(reversed_)
-        return claims.filter(Exists(versions.filter(version=1, state=value)), ~reversed_)
+        return claims.filter(Exists(versions.filter(~_later("version"), state=value)))
 
     def by_first_day(self, claims: QuerySet, name: str, value: dt.date) -> QuerySet:
         """A claim is never older than its service: older partitions are left out."""
@@ -104,7 +102,7 @@ class ClaimFilter(django_filters.FilterSet):
 
     def by_reason(self, claims: QuerySet, name: str, value: str) -> QuerySet:
         lines = LineResult.objects.filter(
-            claim_id=OuterRef("pk"), version=1, reason=REASON_NO[value]
+            ~_later("version", by=1), claim_id=OuterRef("pk"), reason=REASON_NO[value]
         )
         return claims.filter(Exists(lines))
 
@@ -117,6 +115,13 @@ class ClaimFilter(django_filters.FilterSet):
     def found(self) -> QuerySet:
         """The claims of a valid query; a query with an error finds nothing."""
         return self.qs if self.form.is_valid() else Claim.objects.none()
+
+
+def _later(version: str, by: int = 0) -> Exists:
+    """A claim has a version more than `by` above a row's: 0 the row is past, 1 its reversal is, too."""
+    return Exists(
+        Settlement.objects.filter(claim_id=OuterRef("claim_id"), version__gt=OuterRef(version) + by)
+    )
 
 
 def hash_bytes(text: str) -> bytes:

@@ -24,6 +24,10 @@ ASSUMED_TRUE = (
     "agreement_in_force", "online_settlement", "prescription_issued", "credential_verified",
     "person_matched", "included_in_pool", "inpatient",
 )  # fmt: skip
+#: Facts that only records know: a trial may state them and is never asked for them.
+RECORDED = frozenset({
+    "standing", "assistance", "prescription_record", "drug_listed", "drug_for_disease",
+})  # fmt: skip
 LINE_KEYS = ("encounter_id", "line_no", "institution")
 OTHER = "other"
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -278,7 +282,7 @@ def needed_facts(rules: Rules, service: str) -> set[str]:
     number, needed = SERVICES.index(service), set()
     for check in rules.checks:
         if check.services[number] and not check.when_given:
-            needed |= set(check.rule.facts)
+            needed |= set(check.rule.facts) - RECORDED
         if check.services[number] and _refuses(check, service):
             return needed
     if service in ("consult", "drug") and rules.benefits:

@@ -62,7 +62,8 @@ ANSWER = {
         "reason": {"type": ["string", "null"]},
         **dict.fromkeys(
             ("in_scope_amount", "over_cap_self_pay", "fund_pay", "in_scope_self_pay",
-             "patient_total", "overcharge", "charge_total"), OPEN_AMOUNT
+             "patient_total", "overcharge", "charge_total", "first_self_pay", "major_illness_pay",
+             "assistance_pay"), OPEN_AMOUNT
         ),
         "flags": {"type": "array", "items": TEXT},
         "clauses": {"type": "array", "items": {"type": "object"}},

@@ -1,6 +1,6 @@
 """Addresses of claims and money."""
 
-from django.urls import path
+from django.urls import include, path
 
 from settlement import interface
 from settlement.views import batches, claims, trial, workbench
@@ -16,6 +16,12 @@ urlpatterns = [
     path("claims/export.xlsx", claims.export_xlsx, name="claims-xlsx"),
     path("claims/<int:claim_id>/", claims.claim, name="claim"),
     path("claims/<int:claim_id>/reverse/", claims.reverse_claim, name="claim-reverse"),
+    path("", include("settlement.correction_urls")),
+    path("", include("settlement.person_urls")),
+    path("", include("settlement.statement_urls")),
+    path("", include("settlement.jilin_urls")),
+    path("", include("settlement.payment_urls")),
+    path("", include("settlement.medicine_urls")),
     path("batches/", batches.batches, name="batches"),
     path("batches/template.<str:ending>", batches.blank, name="batch-template"),
     path("batches/<int:batch_id>/", batches.batch, name="batch"),

@@ -19,7 +19,11 @@ FACTS: dict[str, str] = {
     "online_settlement": "可联网结算", "consent": "知情同意",
     "explained_item_and_price": "已说明项目与收费", "charged_by": "收费方",
     "provincial_hospitals": "受邀省级医院", "other_hospitals": "其他受邀医院",
+    "prescription_record": "处方记录",
     "included_in_pool": "当地已纳入支付", "inpatient": "住院期间", "pay_from_account": "用个人账户支付",
+    "uploaded_in_time": "断网补传及时",
+    "standing": "参保状态", "assistance": "医疗救助对象", "manual": "手工报销",
+    "drug_listed": "药品在目录内", "drug_for_disease": "限定病种已认定",
 }  # fmt: skip
 
 #: Values of coded facts.
@@ -44,6 +48,19 @@ VALUES: dict[str, dict[str, str]] = {
         "other": "其他",
     },
     "charged_by": {"inviting": "邀请方", "invited": "受邀方"},
+    "prescription_record": {
+        "sound": "相符", "claimed": "已申报", "elsewhere": "已流转或由他处调配",
+        "undispensed": "未按数量调配", "undesignated": "药店非定点", "expired": "已过期",
+        "withdrawn": "已撤回", "other_person": "患者不符",
+    },
+    "standing": {
+        "active": "正常参保", "arrears": "欠费暂停", "waiting": "等待期", "stopped": "终止参保",
+        "deceased": "死亡", "absent": "当日没有参保登记",
+    },
+    "assistance": {
+        "extreme_poverty": "特困人员", "subsistence": "低保对象", "marginal": "低保边缘家庭成员",
+        "relapse": "防止返贫监测对象",
+    },
     "price_class": {"3": "三类", "2": "二类", "1": "一类"},
     "nonprofit": {"True": "非营利性", "False": "营利性"},
 }  # fmt: skip
@@ -61,7 +78,11 @@ STATE_TONES = {
 }  # fmt: skip
 BATCH_TONES = {
     "checked": "info", "loading": "wait", "running": "info", "paused": "warn", "closed": "ok",
-    "failed": "bad",
+    "failed": "bad", "cancelled": "mute", "reversing": "wait", "reversed": "mute",
+}  # fmt: skip
+PRESCRIPTION_TONES = {
+    "unsigned": "bad", "signed": "wait", "returned": "bad", "reviewed": "ok", "released": "info",
+    "partly": "info", "dispensed": "ok", "expired": "mute", "withdrawn": "mute",
 }  # fmt: skip
 FLAGS = {
     "CODE_ALIAS": "项目编码为旧编码，已换成正式编码", "OVERCHARGE": "收费高于公布价格，多收部分应退还患者",
@@ -71,7 +92,21 @@ FLAGS = {
 TOTALS = {
     "fee": "费用", "in_scope": "政策范围内", "over_cap": "超标准自费", "out_of_scope": "范围外",
     "held": "暂不支付", "fund": "统筹基金", "account": "个人账户", "cash": "个人现金",
-    "hospital": "机构承担", "deductible": "起付线",
+    "hospital": "机构承担", "deductible": "起付线", "first_self_pay": "先行自付",
+    "major": "大病保险", "assistance": "医疗救助",
+}  # fmt: skip
+#: Where the parts of a reversed settlement go back to, and how.
+REFUNDS = {
+    "pooled_fund": "退回统筹基金",
+    "personal_account": "退回个人账户",
+    "major_illness": "退回大病保险",
+    "assistance": "退回医疗救助",
+    "cash": "退还患者现金",
+}
+REFUND_WAYS = {
+    "pooled_fund": "冲减应付医疗机构", "personal_account": "恢复账户余额",
+    "major_illness": "冲减应付医疗机构",
+    "assistance": "冲减应付医疗机构", "cash": "由医疗机构按原支付方式退回",
 }  # fmt: skip
 REGIONS = {"nantong": "南通市", "wenzhou": "温州市", "jilin": "吉林省", "ningxia": "宁夏回族自治区"}
 MEDIA = {"video": "视频", "text": "图文", "voice": "语音"}

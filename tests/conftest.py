@@ -153,3 +153,32 @@ def var_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty VAR_DIR for processes that the test starts."""
     monkeypatch.setenv("VAR_DIR", str(tmp_path / "var"))
     return tmp_path / "var"
+
+
+@pytest.fixture
+def broker(worker_id: str) -> Iterator[str]:
+    """A broker address that no other test worker listens to; it is emptied afterwards."""
+    import redis
+    from django.conf import settings
+
+    from config.celery import app
+
+    number = 1 + int(worker_id.removeprefix("gw") or 0) % 15 if worker_id != "master" else 15
+    address = settings.CELERY_BROKER_URL
+    client = redis.Redis.from_url(settings.REDIS_URL, db=number)
+    before = app.conf.broker_url, app.conf.broker_write_url
+    mark = "&" if "?" in address else "?"
+    url = (
+        f"{address}{mark}virtual_host={number}"
+        if address.startswith("redis+socket")
+        else f"{address.rstrip('/').rsplit('/', 1)[0]}/{number}"
+    )
+    app.conf.broker_url = app.conf.broker_write_url = url
+    app.pool.force_close_all()
+    app._pool = None
+    client.flushdb()
+    yield url
+    client.flushdb()
+    client.close()
+    app.conf.broker_url, app.conf.broker_write_url = before
+    app._pool = None

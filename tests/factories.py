@@ -116,13 +116,17 @@ def id_number(serial: int | None = None) -> str:
 def person(name: str = "nantong", scheme: str = "resident", **more: object) -> InsuredPerson:
     """An insured person with hypertension filed; `credential` is set on the instance for claims."""
     number = id_number()
+    digest = crypto.person_hash(number)
+    row = digest.hex()
     made = InsuredPerson.objects.create(
-        id_hash=crypto.person_hash(number), id_masked=crypto.mask_id(number),
-        id_cipher=crypto.encrypt(number, bound_to="test"), name_masked="测*",
-        name_cipher=crypto.encrypt("测试", bound_to="test"), region_code=region(name).code,
-        scheme=scheme, **more,
+        id_hash=digest, id_masked=crypto.mask_id(number),
+        id_cipher=crypto.encrypt(number, bound_to=f"person:{row}:id"), name_masked="测*",
+        name_cipher=crypto.encrypt("测试", bound_to=f"person:{row}:name"),
+        region_code=region(name).code, scheme=scheme, **more,
     )  # fmt: skip
-    ChronicDisease.objects.create(person=made, code="M03900", name="高血压病", valid_from=LONG_AGO)
+    ChronicDisease.objects.create(
+        person=made, code="M03900", name="高血压病", valid_from=LONG_AGO, recorded_at=RECORDED
+    )
     made.credential = number
     return made
 

@@ -39,9 +39,14 @@ PURE = {
     "agreements/deadlines.py",
     "agreements/onboarding.py",
     "agreements/standing.py",
+    "settlement/capitals.py",
     "settlement/checks.py",
+    "settlement/consultation.py",
     "settlement/kernel.py",
+    "settlement/line_fees.py",
     "settlement/posting.py",
+    "settlement/register/timeline.py",
+    "settlement/why.py",
 }
 PURE_IMPORTS = {"numpy", "numba", "yaml"}
 IMPURE_STANDARD = {

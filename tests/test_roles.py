@@ -15,8 +15,18 @@ from config.menu import MENU
 from config.roles import PERMISSIONS, ROLES
 from institutions import documents
 from institutions.models import Document, Institution, Region
-from pricing.models import Release
+from pricing.models import DrugList, Release
+from settlement.models import (
+    Consultation,
+    DiseaseFiling,
+    FeeBill,
+    HospitalLedger,
+    Outage,
+    Prescription,
+    Statement,
+)
 from tests import factories
+from tests.settlement import agency
 
 AT = dt.datetime(2021, 12, 1, 9, tzinfo=dt.UTC)
 ADMINISTRATORS = ("system_admin", "security_admin", "audit_admin")
@@ -71,9 +81,78 @@ MATRIX = {
     "foreign offices":         "l nnnnnnnnnnnnnn",
     "registry-imports":        "l yyyyyyyyyynnnn",
     "registry-register":       "l nynnnnnnnnnnnn",
+    "statements":              "l yynyynyyynnnnn",
+    "periods":                 "l yynyynyyynnnnn",
+    "advances":                "l yynyynyyynnnnn",
+    "budgets":                 "l yynyynyyynnnnn",
+    "clearings":               "l yynyynyyynnnnn",
+    "statement":               "l yynyynyyynnnnn",
+    "foreign statement":       "l xxnxxnxxxnnnnn",
+    "period":                  "l yynyynyyynnnnn",
+    "foreign period":          "l xxnxxnxxxnnnnn",
+    "budget":                  "l yynyynyyynnnnn",
+    "foreign budget":          "l xxnxxnxxxnnnnn",
+    "drug-lists":              "l yyyyyyyyyyynnn",
+    "drug-list":               "l yyyyyyyyyyynnn",
+    "drug-template":           "l ynnnnnnnnnnnnn",
+    "prescriptions":           "l yynyynyyynnnnn",
+    "prescription":            "l yynyynyyynnnnn",
+    "foreign prescription":    "l xxnxxnxxxnnnnn",
+    "evidence-gaps":           "l yynyynyyynnnnn",
     "webhooks":                "l nnnnnnnnynnnnn",
+    "resettlements":           "l yynyynyynnnnnn",
+    "adjustments":             "l yynyynyynnnnnn",
+    "adjustment-new":          "l nnnynnnnnnnnnn",
+    "adjustments-csv":         "l yynyynyynnnnnn",
+    "reconciliations":         "l yynyynyyynnnnn",
+    "reconciliation-template": "l yynyynyyynnnnn",
+    "reconciliation":          "l yynyynyyynnnnn",
+    "foreign reconciliation":  "l xxnxxnxxxnnnnn",
+    "outages":                 "l yynyynyyynnnnn",
+    "foreign outage":          "l xxnxxnxxxnnnnn",
     "document":                "l yyynnyyyynnnnn",
     "foreign document":        "l xxxnnxxxxnnnnn",
+    "reimbursements":          "l yynyynyynnnnnn",
+    "reimbursement-new":       "l nnnynnnnnnnnnn",
+    "reimbursement-slots":     "l yynyynyynnnnnn",
+    "reimbursement":           "l yynyynyynnnnnn",
+    "foreign reimbursement":   "l xxnxxnxxnnnnnn",
+    "reimbursement-reveal":    "l nnnynnnnnnnnnn",
+    "payments":                "l yynyynyynnnnnn",
+    "payments-due":            "l yynyynyynnnnnn",
+    "payment":                 "l yynyynyynnnnnn",
+    "foreign payment":         "l xxnxxnxxnnnnnn",
+    "payment-order":           "l yynyynyynnnnnn",
+    "refund-new":              "l nnnynnnnnnnnnn",
+    "refunds":                 "l yynyynyynnnnnn",
+    "vouchers":                "l yynyynyynnnnnn",
+    "vouchers-csv":            "l yynyynyynnnnnn",
+    "voucher":                 "l yynyynyynnnnnn",
+    "foreign voucher":         "l xxnxxnxxnnnnnn",
+    "consultations":           "l nynyynyyyyynnn",
+    "consultation-new":        "l nnnnnnnnynnnnn",
+    "split-agreements":        "l nynyynyyyyynnn",
+    "split-agreement-new":     "l nnnnnnnnynnnnn",
+    "consultation-statements": "l nynyynyyyyynnn",
+    "consultation":            "l nynyynyyyyynnn",
+    "foreign consultation":    "l nxnxxnxxxxxnnn",
+    "lines":                   "l nynyynyyyyynnn",
+    "line-new":                "l nnnnnnnnnyynnn",
+    "line-contracts":          "l nynyynyyyyynnn",
+    "line-contract-new":       "l nnnnnnnnnyynnn",
+    "fee-bills":               "l nynyynyyyyynnn",
+    "fee-bill":                "l nynyynyyyyynnn",
+    "foreign fee-bill":        "l nxnxxnxxxxxnnn",
+    "persons":                 "l nynyynyyynnnnn",
+    "person":                  "l nynyynyyxnnnnn",
+    "foreign person":          "l nxnxxnxxxnnnnn",
+    "person-reveal":           "l nynyynnnnnnnnn",
+    "person-new":              "l nnnynnnnnnnnnn",
+    "register":                "l nnnynnnnnnnnnn",
+    "disease-filings":         "l nynyynyyynnnnn",
+    "disease-filing":          "l nynyynyyynnnnn",
+    "foreign filing":          "l nxnxxnxxxnnnnn",
+    "disease-filing-new":      "l nnnynnnnynnnnn",
     "public-prices":           "y yyyyyyyyyyyyyy",
     "public-institutions":     "y yyyyyyyyyyyyyy",
     "public-notices":          "y yyyyyyyyyyyyyy",
@@ -96,15 +175,40 @@ def addresses(db) -> dict[str, str]:
     )  # fmt: skip
     applied, foreign = (_application(place) for place in (ours, theirs))
     scan, hidden = (_document(place) for place in (ours, theirs))
+    due, undue = (_statement(place) for place in (ours, theirs))
     return {
         **{name: reverse(name) for name in (
             "prices", "prices-csv", "prices-json", "releases", "institutions", "trail",
             "account_change_password", "mfa_index", "healthz", "inbox", "notifications",
             "delegations", "applications", "application-new", "agreements", "assessments", "waves",
-            "forms-list", "registry-changes", "registry-mappings", "registry-expiries",
+            "consultations", "consultation-new", "split-agreements", "split-agreement-new",
+            "consultation-statements", "lines", "line-new", "line-contracts", "line-contract-new",
+            "fee-bills", "forms-list", "registry-changes", "registry-mappings", "registry-expiries",
             "registry-regions", "registry-calendars", "registry-imports", "registry-register",
-            "webhooks", "signing-keys", "public-prices", "public-institutions", "public-notices",
-            "public-interface")},
+            "webhooks", "signing-keys", "reimbursements", "reimbursement-new",
+            "reimbursement-slots", "payments", "payments-due", "refunds", "vouchers",
+            "vouchers-csv", "public-prices", "public-institutions", "public-notices",
+            "public-interface", "persons", "person-new", "register", "disease-filings",
+            "disease-filing-new")},
+        **_insured(ours, theirs),
+        **{name: reverse(name) for name in (
+            "statements", "periods", "advances", "budgets", "clearings")},
+        "statement": reverse("statement", args=[due.pk]),
+        "foreign statement": reverse("statement", args=[undue.pk]),
+        "period": reverse("period", args=["nantong", "2021-11"]),
+        "foreign period": reverse("period", args=["wenzhou", "2021-11"]),
+        "budget": reverse("budget", args=[ours.code, 2021]),
+        "foreign budget": reverse("budget", args=[theirs.code, 2021]),
+        "consultation": reverse("consultation", args=[_consultation(ours).pk]),
+        "foreign consultation": reverse("consultation", args=[_consultation(theirs).pk]),
+        "fee-bill": reverse("fee-bill", args=[_fee_bill(ours).pk]),
+        "foreign fee-bill": reverse("fee-bill", args=[_fee_bill(theirs).pk]),
+        **{name: reverse(name) for name in (
+            "resettlements", "adjustments", "adjustment-new", "adjustments-csv", "reconciliations",
+            "reconciliation-template", "outages")},
+        "reconciliation": reverse("reconciliation", args=[_ledger(ours).pk]),
+        "foreign reconciliation": reverse("reconciliation", args=[_ledger(theirs).pk]),
+        "foreign outage": reverse("outage", args=[_outage(theirs).pk]),
         "registry-offices": reverse("registry-offices", args=[ours.region_id]),
         "registry-office": reverse("registry-office", args=[ours.region_id, "agency"]),
         "foreign offices": reverse("registry-offices", args=[theirs.region_id]),
@@ -122,7 +226,36 @@ def addresses(db) -> dict[str, str]:
         "trail-event": reverse("trail-event", args=[seen.pk]),
         "foreign event": reverse("trail-event", args=[unseen.pk]),
         "trail-export": reverse("trail-export", args=["csv"]),
+        **_money(ours, theirs),
+        **_medicines(ours, theirs),
     }  # fmt: skip
+
+
+def _medicines(ours: Institution, theirs: Institution) -> dict[str, str]:
+    """A draft of a drug catalogue, and a prescription of both places."""
+    drugs = DrugList.objects.create(
+        region="nantong", version="1", title="示例", source_kind="example", source_ref="示例",
+        valid_from=AT.date(), drafted_by="someone", drafted_at=AT,
+    )  # fmt: skip
+    mine, hidden = (_prescription(place) for place in (ours, theirs))
+    return {
+        **{name: reverse(name) for name in ("drug-lists", "prescriptions", "evidence-gaps")},
+        "drug-list": reverse("drug-list", args=[drugs.pk]),
+        "drug-template": reverse("drug-template", args=["csv"]),
+        "prescription": reverse("prescription", args=[mine.pk]),
+        "foreign prescription": reverse("prescription", args=[hidden.pk]),
+    }  # fmt: skip
+
+
+def _prescription(place: Institution) -> Prescription:
+    visit = {"visit_type": "revisit", "started_at": AT.isoformat(), "ended_at": AT.isoformat(),
+             "department_code": "A03", "session": {"medium": "video"}, "diagnoses": []}  # fmt: skip
+    return Prescription.objects.create(
+        region_code=place.region_id, institution_code=place.code, number="CF1",
+        person=factories.person(place.region.policy_region), encounter_id="E1", encounter_key=1,
+        issued_on=AT.date(), visit=visit, physician_code="D1", source="upload", uploaded_at=AT,
+        uploaded_by="someone", state="unsigned", content_sm3="0" * 64,
+    )  # fmt: skip
 
 
 def _application(place: Institution) -> Application:
@@ -130,6 +263,83 @@ def _application(place: Institution) -> Application:
         number=f"A-{place.code}", institution=place, procedure=place.region.policy_region,
         state="draft", entered_on=AT.date(), region_code=place.region_id,
         institution_code=place.code, opened_at=AT, opened_by="someone",
+    )  # fmt: skip
+
+
+def _statement(place: Institution) -> Statement:
+    return Statement.objects.create(
+        institution_code=place.code, region_code=place.region_id, scheme="resident",
+        pool=place.region.policy_region, period=dt.date(2021, 11, 1), procedure="statement",
+        state="sent", entered_on=AT.date(), opened_at=AT, opened_by="someone",
+    )  # fmt: skip
+
+
+def _money(ours: Institution, theirs: Institution) -> dict[str, str]:
+    """Requests, payments and vouchers of both places."""
+    found = {}
+    for prefix, place in (("", ours), ("foreign ", theirs)):
+        case, order, voucher = agency.records(place, at=AT)
+        found |= {
+            f"{prefix}reimbursement": reverse("reimbursement", args=[case.pk]),
+            f"{prefix}payment": reverse("payment", args=[order.list_id]),
+            f"{prefix}voucher": reverse("voucher", args=[voucher.pk]),
+        }
+        if not prefix:
+            found |= {
+                "reimbursement-reveal": reverse("reimbursement-reveal", args=[case.pk]),
+                "payment-order": reverse("payment-order", args=[order.pk]),
+                "refund-new": reverse("refund-new", args=[order.pk]),
+            }
+    return found
+
+
+def _consultation(place: Institution) -> Consultation:
+    return Consultation.objects.create(
+        number=f"C-{place.code}", inviting=place, parties=[place.code], patient_hash=bytes(32),
+        patient_masked="330***", inpatient_no="1", department="内科", purpose="示例",
+        wanted_on=AT.date(), procedure="consultation", state="draft", entered_on=AT.date(),
+        region_code=place.region_id, institution_code=place.code, opened_at=AT, opened_by="someone",
+    )  # fmt: skip
+
+
+def _fee_bill(place: Institution) -> FeeBill:
+    return FeeBill.objects.create(
+        institution=place, year=2021, number=f"B-{place.code}", due_on=AT.date(), release_id=1,
+        region_code=place.region_id, institution_code=place.code, made_at=AT, made_by="someone",
+    )  # fmt: skip
+
+
+def _insured(ours: Institution, theirs: Institution) -> dict[str, str]:
+    """A person of Nantong and one of Wenzhou, each with an application that their hospital filed."""
+    found = {}
+    for place, region, lead in ((ours, "nantong", ""), (theirs, "wenzhou", "foreign ")):
+        person = factories.person(region)
+        filing = DiseaseFiling.objects.create(
+            number=f"MB-{place.code}", person=person, code="M01600", name="糖尿病",
+            procedure="diseasefiling", state="submitted", entered_on=AT.date(),
+            region_code=place.region_id, institution_code=place.code, opened_at=AT,
+            opened_by="someone",
+        )  # fmt: skip
+        found[f"{lead}person"] = reverse("person", args=[person.pk])
+        found[f"{lead}filing" if lead else "disease-filing"] = reverse(
+            "disease-filing", args=[filing.pk]
+        )
+        if not lead:
+            found["person-reveal"] = reverse("person-reveal", args=[person.pk])
+    return found
+
+
+def _ledger(place: Institution) -> HospitalLedger:
+    return HospitalLedger.objects.create(
+        region_code=place.region_id, institution_code=place.code, period=AT.date().replace(day=1),
+        file_name="a.csv", file_sm3="0" * 64, uploaded_at=AT, uploaded_by="someone",
+    )  # fmt: skip
+
+
+def _outage(place: Institution) -> Outage:
+    return Outage.objects.create(
+        region_code=place.region_id, institution_code=place.code, began=AT - dt.timedelta(hours=9),
+        ended=AT, reason="x", reported_at=AT, reported_by="someone",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from itertools import accumulate
 
 from config.demo import FIRST_DAY, TODAY, moment
 from config.demo.chance import Chance
+from config.demo.drugs import DRUGS
 from config.demo.hospitals import HOSPITALS, Hospital
 from config.demo.people import ORDINARY, Person, population
 from config.demo.physicians import PROMOTED, Doctor, roster
@@ -22,7 +23,6 @@ STARTS = {"nantong": FIRST_DAY, "wenzhou": Day(2021, 3, 16), "jilin": Day(2021, 
 WEEKDAY_SHARES = (11, 10, 10, 10, 10, 6, 3)
 POSTS = ("resident", "attending", "attending2", "associate", "chief", "expert", PROMOTED)
 POST_SHARES = (10, 28, 22, 20, 12, 3, 5)
-DRUG_PRICES = (1850, 2360, 3120, 4575, 5290, 890, 12800, 2745)
 CONSULT_ITEM = "110200001"  #: 普通门诊诊查费; the Wenzhou measures print no item of their own
 REMOTE_ITEM = "SL-MDT-001"
 PROVINCIAL = ("jl3", "jl4")
@@ -201,7 +201,7 @@ class Maker:
             "no": number,
             "signed_by": visit.doctor.code,
             "signed_at": (start + dt.timedelta(minutes=4)).isoformat(),
-            "reviewed_by": f"YS{visit.hospital.serial:04d}01",
+            "reviewed_by": f"Y{visit.hospital.area}99{visit.hospital.serial:04d}",
             "reviewed_at": (start + dt.timedelta(minutes=5)).isoformat(),
             "lines": [
                 {"drug_code": drug["item_code"], "quantity": drug["quantity"],
@@ -213,8 +213,8 @@ class Maker:
         return self.draft(visit, lines, prescriptions=[prescription])
 
     def _drug(self, prescription: str) -> dict:
-        number, boxes = self.chance.below(len(DRUG_PRICES)), 1 + self.chance.below(3)
-        drug = line("drug", f"SL-YP-{number + 1:03d}", DRUG_PRICES[number], boxes)
+        sold, boxes = DRUGS[self.chance.below(len(DRUGS))], 1 + self.chance.below(3)
+        drug = line("drug", sold.code, sold.price, boxes)
         trace = f"81{self.chance.below(10**9):09d}{self.chance.below(10**9):09d}"
         return drug | {"prescription_no": prescription, "trace_codes": [trace]}
 

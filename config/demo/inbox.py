@@ -9,7 +9,6 @@ from audit.models import Task
 from config.demo import ACTOR, TODAY, moment
 from config.demo.hospitals import HOSPITALS, TERM_END, listed
 from institutions import duties, overdue
-from institutions.calendar import add_months
 from institutions.models import Delegation, Notification, User
 from pricing.commands import draft
 from pricing.models import Release
@@ -18,7 +17,7 @@ from settlement.models import Settlement
 
 Day = dt.date
 WENZHOU, NANTONG = "温医保办〔2021〕6号", "通医保发〔2020〕25号"
-JILIN, NINGXIA = "吉卫便函〔2021〕3号", "宁医保发〔2021〕152号"
+NINGXIA = "宁医保发〔2021〕152号"
 REVIEWS_SHOWN = 6
 READ_UNTIL = dt.timedelta(days=7)
 DRAFTED_BY = "policy.nantong"
@@ -35,7 +34,6 @@ def make_tasks(catalogue: Catalogue) -> int:
     """Store the open tasks that no procedure makes, and share the work; again adds none."""
     tasks = [
         *_nantong(),
-        *_jilin(catalogue),
         *_ningxia(_section(catalogue, "ningxia", "waves")),
         *_reviews(),
         *_draft(),
@@ -94,28 +92,6 @@ def _nantong() -> Iterator[Task]:
         f"institution:{refused.code}:filing", f"{refused.name}：已上报费用但未备案，待核实",
         "claims.review", refused.area, institution_code=refused.code, clause=f"{NANTONG} 一",
     )  # fmt: skip
-
-
-def _jilin(catalogue: Catalogue) -> Iterator[Task]:
-    tariffs = _section(catalogue, "jilin", "tariffs")["payment"]
-    within = _section(catalogue, "jilin", "distribution")["settle_within"]
-    due = Day(TODAY.year, tariffs["due_month"], tariffs["due_day"])
-    for key in ("jl1", "jl2"):
-        hospital = HOSPITALS[key]
-        yield _task(
-            f"institution:{hospital.code}:line-fee:{TODAY.year}",
-            f"{hospital.name}：{TODAY.year}年度专线与维护费待缴清",
-            "institutions.view", hospital.area, institution_code=hospital.code, due=due,
-            clause=f"{JILIN} {tariffs['clause']}",
-        )  # fmt: skip
-        consulted = Day(2021, 9, 24)
-        yield _task(
-            f"institution:{hospital.code}:share:{consulted:%Y%m}",
-            f"{hospital.name}：{consulted:%Y年%m月}会诊费用待与受邀方结算",
-            "claims.reverse", hospital.area, institution_code=hospital.code,
-            due=add_months(consulted, within["months"]),
-            clause=f"{JILIN} {within['clause']}",
-        )  # fmt: skip
 
 
 def _ningxia(waves: Mapping[str, Any]) -> Iterator[Task]:

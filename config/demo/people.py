@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from config.demo import FIRST_DAY, TODAY, identity, moment
+from config.demo import ACTOR, FIRST_DAY, TODAY, identity, moment
 from config.demo.chance import Chance
 from config.demo.hospitals import HOSPITALS, Hospital
 from institutions import crypto
@@ -120,7 +120,7 @@ def make_people() -> tuple[int, int]:
         (
             ChronicDisease(
                 person=row, code=person.disease.listed, name=person.disease.name,
-                valid_from=Day(2019, 1, 1),
+                valid_from=Day(2019, 1, 1), recorded_at=moment(Day(2019, 1, 1)), recorded_by=ACTOR,
             )
             for person, row in zip(people, rows, strict=True)
         ),

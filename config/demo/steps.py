@@ -9,14 +9,20 @@ from config.demo.agreements import make_agreements
 from config.demo.applicants import make_applicants
 from config.demo.applications import make_applications
 from config.demo.claims import Maker
+from config.demo.corrections import make_corrections
+from config.demo.entitlements import make_entitlements
 from config.demo.hospitals import make_hospitals
 from config.demo.inbox import make_tasks
+from config.demo.jilin import make_jilin
 from config.demo.marks import LAST, mark, marked
+from config.demo.medicines import make_medicines, make_prescriptions
 from config.demo.parameters import include_jilin
 from config.demo.people import make_people
 from config.demo.physicians import make_physicians
 from config.demo.registry import make_registry
+from config.demo.reimbursements import make_reimbursements
 from config.demo.sending import doorbells_unplugged, send, send_paused, send_reversals
+from config.demo.statements import make_statements
 from config.demo.waves import make_waves
 from institutions.access import EVERYTHING, scoped
 from institutions.holidays import NATIONAL, import_year, national_year
@@ -87,9 +93,29 @@ def _paused(maker: Maker, size: Size) -> str:
     return f"批次 {batch.pk}：{size.paused} 张待结算，可在页面继续"
 
 
+def _reimbursements(maker: Maker, size: Size) -> str:
+    with scoped(EVERYTHING):
+        return make_reimbursements(maker)
+
+
+def _statements(maker: Maker, size: Size) -> str:
+    with scoped(EVERYTHING):
+        return make_statements()
+
+
+def _corrections(maker: Maker, size: Size) -> str:
+    with scoped(EVERYTHING):
+        return make_corrections()
+
+
 def _tasks(maker: Maker, size: Size) -> str:
     with scoped(EVERYTHING):
         return f"{make_tasks(current())} 项"
+
+
+def _prescriptions(maker: Maker, size: Size) -> str:
+    with scoped(EVERYTHING):
+        return make_prescriptions(maker)
 
 
 def _regions() -> str:
@@ -112,13 +138,20 @@ RECORDS: tuple[tuple[str, str, Step], ...] = (
         lambda: f"{make_users()} 个登录账号，{make_api_clients()} 个接口客户端",
     ),
     ("registry", "机构档案", make_registry),
+    ("medicines", "药品目录与药店", make_medicines),
+    ("entitlements", "参保登记", make_entitlements),
     ("applications", "协议申请", lambda: f"{make_applications()} 项，从草稿到签约"),
     ("agreements", "协议与考核", make_agreements),
     ("waves", "宁夏批次与申请表", make_waves),
+    ("jilin", "远程会诊与专线", make_jilin),
 )
 CLAIMS: tuple[tuple[str, str, Callable[[Maker, Size], str]], ...] = (
     ("claims", "费用申报", _send),
     ("reversals", "冲正", lambda maker, size: f"{send_reversals(size.claims)} 笔"),
     ("paused", "暂停的批次", _paused),
+    ("reimbursements", "手工报销与拨付", _reimbursements),
+    ("prescriptions", "处方流转与就诊材料", _prescriptions),
+    ("statements", "月结与预算", _statements),
+    ("corrections", "特殊调整与机构对账", _corrections),
     (LAST, "待办", _tasks),
 )

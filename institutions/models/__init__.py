@@ -4,6 +4,7 @@ from institutions.models.dated import DatedQuerySet, DateRange, FactsQuerySet, n
 from institutions.models.filings import Change, CodeMapping, CodeMappingQuerySet, Import
 from institutions.models.messages import Dispatch, Notification, Webhook
 from institutions.models.parties import (
+    PERSONAL,
     BankAccount,
     Contact,
     Document,
@@ -27,6 +28,7 @@ from institutions.models.practitioners import (
 )
 
 __all__ = [
+    "PERSONAL",
     "ApiClient",
     "BankAccount",
     "CalendarDay",

@@ -124,16 +124,22 @@ class InstitutionFacts(models.Model):
         return f"{self.institution_id} {self.valid_from}"
 
 
+PERSONAL = "personal:"  #: kinds of files that hold papers of an insured person
+
+
 class DocumentQuerySet(models.QuerySet):
     def visible_to(self, user):
-        """Files of institutions and regions inside the reader's scope."""
+        """Files of institutions and regions inside the reader's scope.
+
+        Papers of insured persons (kinds that begin with PERSONAL) are only read on their own pages.
+        """
         scope = user.scope_codes()
         if scope.everything:
             return self
         inside = Q(institution__in=scope.institutions) if scope.institutions else Q(pk__in=[])
         for prefix in scope.regions:
             inside |= Q(region_code__startswith=prefix)
-        return self.filter(inside)
+        return self.filter(inside).exclude(kind__startswith=PERSONAL)
 
 
 class Document(models.Model):

@@ -1,8 +1,9 @@
-"""The person-years of a chunk: locked in sorted order, handed to the kernel, stored back.
+"""The persons of a chunk and their years: locked in sorted order, handed to the kernel, stored back.
 
-Rows that exist are locked by SELECT … ORDER BY id FOR UPDATE. A missing person-year starts from
-zero and is inserted with its final values: when somebody else inserts it first the unique key
-refuses, the chunk's transaction is undone and runs again from the values then stored.
+The person's account is the lock of the person (settlement.ledger.LOCK): accounts that exist are
+locked in the order of persons, then the years are read. A missing account or year starts from the
+balance last reported, or from zero, and is inserted with its final values: when somebody else inserts
+it first the unique key refuses, the chunk's transaction is undone and runs again from what is stored.
 """
 
 from dataclasses import dataclass
@@ -15,28 +16,74 @@ from settlement.batch.results import SCHEME_TEXT, years
 from settlement.columns import FACTS
 from settlement.copy import columns, copy_in, copy_out
 from settlement.kernel import State
+from settlement.ledger import COUNTED
 
-STORED = columns(
-    id="int8", person_id="int8", year="int2", scheme="int4", deductible_used="int8",
-    in_scope_used="int8", fund_used="int8", account_left="int8",
-)  # fmt: skip
-NEW = columns(
-    person_id="int8", year="int2", scheme="text", deductible_used="int8", in_scope_used="int8",
-    fund_used="int8", account_left="int8", region_code="text",
-)  # fmt: skip
-LOCK = """SELECT a.id, a.person_id, a.year,
-        array_position(%s::varchar[], a.scheme) - 1, a.deductible_used, a.in_scope_used,
-        a.fund_used, a.account_left
+USED = dict.fromkeys(COUNTED, "int8")  #: in the order of the kernel's state
+STORED = columns(id="int8", person_id="int8", year="int2", scheme="int4", **USED)
+NEW = columns(person_id="int8", year="int2", scheme="text", **USED, region_code="text")
+ACCOUNT = columns(person_id="int8", account_left="int8")
+NEW_ACCOUNT = columns(person_id="int8", account_left="int8", region_code="text")
+LOCK = """SELECT person_id, account_left FROM settlement_personalaccount
+    WHERE person_id = ANY (%s::bigint[]) ORDER BY person_id FOR UPDATE"""
+READ = """SELECT a.id, a.person_id, a.year, array_position(%s::varchar[], a.scheme) - 1, COUNTED
     FROM settlement_accumulator a
     WHERE a.person_id = ANY (%s::bigint[]) AND a.year BETWEEN %s AND %s
-    ORDER BY a.id FOR UPDATE"""
+    ORDER BY a.id FOR NO KEY UPDATE""".replace(
+    "COUNTED", ", ".join(f"a.{name}" for name in COUNTED)
+)
 BALANCES = """SELECT id, account_balance FROM settlement_insuredperson
     WHERE id = ANY (%s::bigint[]) ORDER BY id"""
-STORE = """UPDATE settlement_accumulator a SET deductible_used = v.deductible,
-        in_scope_used = v.scope, fund_used = v.fund, account_left = v.account
-    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-        AS v (id, deductible, scope, fund, account)
+STORE = """UPDATE settlement_accumulator a SET SUMS FROM unnest(ARRAYS) AS v (id, NAMES)
     WHERE a.id = v.id"""
+for _mark, _names in {
+    "SUMS": [f"{name} = v.{name}" for name in COUNTED],
+    "ARRAYS": ["%s::bigint[]"] * (1 + len(COUNTED)),
+    "NAMES": COUNTED,
+}.items():
+    STORE = STORE.replace(_mark, ", ".join(_names))
+DRAW = """UPDATE settlement_personalaccount p SET account_left = v.account_left
+    FROM unnest(%s::bigint[], %s::bigint[]) AS v (person_id, account_left)
+    WHERE p.person_id = v.person_id"""
+
+
+@dataclass
+class Accounts:
+    """What is left on the personal accounts of a chunk's persons; locked where they exist."""
+
+    of_claim: np.ndarray
+    person: np.ndarray
+    left: np.ndarray
+    before: np.ndarray  #: as stored, -1 for an account that is new
+
+    @classmethod
+    def locked(cls, cursor: Any, persons: np.ndarray) -> "Accounts":
+        """Lock the persons of claims; every one of them must be registered."""
+        person, of_claim = np.unique(persons, return_inverse=True)
+        stored = copy_out(cursor, LOCK, ACCOUNT, [array_text(person)])
+        before = np.full(len(person), -1, np.int64)
+        before[np.searchsorted(person, stored["person_id"])] = stored["account_left"]
+        left = before.copy()
+        new = np.flatnonzero(before < 0)
+        if new.size:
+            shape = columns(id="int8", balance="int8")
+            found = copy_out(cursor, BALANCES, shape, [array_text(person[new])])
+            if len(found) != new.size:
+                raise LookupError("a claim names a person who is not registered")
+            left[new] = found["balance"]
+        return cls(of_claim, person, left, before)
+
+    def store(self, cursor: Any, region_code: str) -> None:
+        new = np.flatnonzero(self.before < 0)
+        if new.size:
+            rows = {
+                "person_id": self.person[new],
+                "account_left": self.left[new],
+                "region_code": region_code.encode(),
+            }
+            copy_in(cursor, "settlement_personalaccount", NEW_ACCOUNT, rows, new.size)
+        drawn = np.flatnonzero((self.before >= 0) & (self.left != self.before))
+        if drawn.size:
+            cursor.execute(DRAW, [array_text(self.person[drawn]), array_text(self.left[drawn])])
 
 
 @dataclass
@@ -45,7 +92,7 @@ class PersonYears:
 
     of_claim: np.ndarray
     state: State
-    account_left: np.ndarray
+    accounts: Accounts
     ids: np.ndarray  #: accumulator ids, 0 for one that is new
     person: np.ndarray
     year: np.ndarray
@@ -55,42 +102,28 @@ class PersonYears:
     @classmethod
     def locked(cls, cursor: Any, claims: np.ndarray, region_code: str) -> "PersonYears":
         """Lock what the claims need and read it."""
+        accounts = Accounts.locked(cursor, claims["person_id"])
         scheme = np.ascontiguousarray(claims["facts"]).view(FACTS)["scheme"].astype(np.int64)
         key = _key(claims["person_id"], years(claims["service_date"]), scheme)
         wanted, of_claim = np.unique(key, return_inverse=True)
         person, year, kind = wanted >> 16, (wanted >> 4) & 0xFFF, wanted & 0xF
-        persons = np.unique(person)
         words = list(CODES["scheme"])
         between = (int(year.min()), int(year.max())) if len(year) else (0, 0)
-        stored = copy_out(cursor, LOCK, STORED, [words, array_text(persons), *between])
+        given = [words, array_text(accounts.person), *between]
+        stored = copy_out(cursor, READ, STORED, given)
         known = _key(stored["person_id"], stored["year"].astype(np.int64), stored["scheme"])
         at = np.searchsorted(wanted, known)
         ours = (at < len(wanted)) & (wanted[np.minimum(at, len(wanted) - 1)] == known)
         at, stored = at[ours], stored[ours]
         n = len(wanted)
         whole = cls(
-            of_claim, State.blank(n), np.zeros(n, np.int64), np.zeros(n, np.int64), person, year,
-            kind, region_code,
+            of_claim, State.blank(n), accounts, np.zeros(n, np.int64), person, year, kind,
+            region_code,
         )  # fmt: skip
         whole.ids[at] = stored["id"]
-        whole.state.deductible[at] = stored["deductible_used"]
-        whole.state.in_scope[at] = stored["in_scope_used"]
-        whole.state.fund[at] = stored["fund_used"]
-        whole.account_left[at] = stored["account_left"]
-        whole._open_accounts(cursor)
+        for name, column in zip(COUNTED, whole.state.columns(), strict=True):
+            column[at] = stored[name]
         return whole
-
-    def _open_accounts(self, cursor: Any) -> None:
-        """A new person-year begins with the balance last reported for the person."""
-        new = np.flatnonzero(self.ids == 0)
-        if not new.size:
-            return
-        shape = columns(id="int8", balance="int8")
-        persons = np.unique(self.person[new])
-        found = copy_out(cursor, BALANCES, shape, [array_text(persons)])
-        if len(found) != len(persons):
-            raise LookupError("a claim names a person who is not registered")
-        self.account_left[new] = found["balance"][np.searchsorted(found["id"], self.person[new])]
 
     @property
     def fresh(self) -> np.ndarray:
@@ -99,23 +132,20 @@ class PersonYears:
 
     def store(self, cursor: Any) -> None:
         """Write the state back: new rows by COPY, known ones by one UPDATE."""
-        state = self.state
+        used = dict(zip(COUNTED, self.state.columns(), strict=True))
         old, new = np.flatnonzero(self.ids), np.flatnonzero(self.ids == 0)
         if new.size:
-            rows = {
+            rows = {name: column[new] for name, column in used.items()} | {
                 "person_id": self.person[new],
                 "year": self.year[new],
                 "scheme": SCHEME_TEXT[self.scheme[new]],
-                "deductible_used": state.deductible[new],
-                "in_scope_used": state.in_scope[new],
-                "fund_used": state.fund[new],
-                "account_left": self.account_left[new],
                 "region_code": self.region_code.encode(),
             }
             copy_in(cursor, "settlement_accumulator", NEW, rows, new.size)
         if old.size:
-            values = (self.ids, state.deductible, state.in_scope, state.fund, self.account_left)
+            values = (self.ids, *used.values())
             cursor.execute(STORE, [array_text(value[old]) for value in values])
+        self.accounts.store(cursor, self.region_code)
 
 
 def _key(person: np.ndarray, year: np.ndarray, scheme: np.ndarray) -> np.ndarray:

@@ -1,28 +1,40 @@
 """One chunk of a batch: lease, read columns, settle, write results, close. Two transactions.
 
 The lease counts the attempt and raises the fencing epoch; it is committed first, so that a chunk
-which kills its worker is counted. The second holds everything the chunk does, or nothing.
+which kills its worker is counted. The second holds everything the chunk does, or nothing. A session
+that stands still in it (a stopped host) is ended by the server, so that another worker may go on.
 """
 
 import datetime as dt
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connections, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Func, Value
+from django.db.models import DateTimeField, ExpressionWrapper, Func, Sum, Value
 
 from audit.trail import event_row
 from institutions.models import Region
 from pricing.releases import current
 from settlement.batch.accumulators import PersonYears
+from settlement.batch.layout import LAYOUT, SCHEMA_VERSION
 from settlement.batch.lookup import Law, prior_charges
+from settlement.batch.parts import (
+    HEAVY,
+    MAX_ATTEMPTS,
+    SETTLER,
+    Span,
+    give_up,
+    ring_later,
+    waits_its_turn,
+)
 from settlement.batch.results import (
     LEG,
     LINE,
@@ -33,16 +45,15 @@ from settlement.batch.results import (
     settlement_rows,
 )
 from settlement.columns import FACTS, Columns
-from settlement.copy import Column, columns, copy_bytes, copy_out, encode
+from settlement.copy import Column, columns, copy_bytes, copy_out, copy_raw, decode, encode
+from settlement.facts import whole_facts
+from settlement.failpoints import failpoint
 from settlement.kernel import settle
 from settlement.models import Batch, Chunk
 from settlement.periods import posting_month
 from settlement.posting import Posted, post
 
 log = logging.getLogger(__name__)
-SETTLER = "settler"
-SCHEMA_VERSION = 1  #: of the canonical bytes that are digested
-MAX_ATTEMPTS = 5
 WHEN = DateTimeField()
 #: How long the transaction took, by the database's clock: progress is told from it.
 SPENT = Func(function="clock_timestamp", output_field=WHEN) - TransactionNow()
@@ -52,17 +63,25 @@ CLAIMS = columns(
     facts=f"bytea:{FACTS.itemsize}",
 )  # fmt: skip
 LINES = columns(
-    claim_id="int8", line_no="int2", service="int2", fee="int8", item="int8", service_type="int8"
+    claim_id="int8", line_no="int2", service="int2", fee="int8", quantity="int8", item="int8",
+    service_type="int8",
+)  # fmt: skip
+READ_CLAIMS = """SELECT id, person_id, service_date, fee, encounter_key, FACTS
+    FROM settlement_claim
+    WHERE period = %s AND id BETWEEN %s AND %s AND batch_id = %s ORDER BY id""".replace(
+    "FACTS", whole_facts("facts")
 )
-READ_CLAIMS = """SELECT id, person_id, service_date, fee, encounter_key, facts FROM settlement_claim
-    WHERE period = %s AND id BETWEEN %s AND %s AND batch_id = %s ORDER BY id"""
-READ_LINES = """SELECT claim_id, line_no, service, fee, hashtextextended(item_code, 0),
+READ_PART = READ_CLAIMS.replace("ORDER", "AND person_id BETWEEN %s AND %s ORDER")
+READ_LINES = """SELECT claim_id, line_no, service, fee, quantity, hashtextextended(item_code, 0),
     hashtextextended(service_type, 0) FROM settlement_claimline
     WHERE period = %s AND claim_id BETWEEN %s AND %s ORDER BY claim_id, line_no"""
 MONEY = (
     "fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
-    "deductible",
+    "deductible", "first_self_pay", "major", "assistance",
 )  # fmt: skip
+
+
+ENDED_WHEN_IDLE = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
 
 
 class InconsistentError(Exception):
@@ -85,14 +104,19 @@ def settle_chunk(chunk_id: int, *, by: str, at: dt.datetime) -> bool:
     lease = take_lease(chunk_id, at=at)
     if lease is None:
         return False
+    failpoint("lease.taken")
     try:
         with transaction.atomic(using=SETTLER):
-            return _settle(lease, by=by, at=at)
+            settled = _settle(lease, by=by, at=at)
     except Exception as error:
         Chunk.objects.using(SETTLER).filter(pk=chunk_id, state=Chunk.State.WAITING).update(
             error=f"{type(error).__name__}: {error}"[:2000]
         )
+        if lease.chunk.attempts >= MAX_ATTEMPTS:
+            give_up(chunk_id, by=by, at=at)
         raise
+    failpoint("chunk.committed")
+    return settled
 
 
 def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
@@ -104,7 +128,12 @@ def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
             .filter(pk=chunk_id, state=Chunk.State.WAITING)
             .first()
         )
-        if chunk is None:
+        if chunk is None or waits_its_turn(chunk):
+            return None
+        if (
+            chunk.layout != LAYOUT
+        ):  # the bell is rung again until a worker of the right code hears it
+            log.warning("chunk %s has layout %s, not %s", chunk.pk, chunk.layout, LAYOUT)
             return None
         with connections[SETTLER].cursor() as cursor:  # a pause waits for this, then nothing starts
             cursor.execute(
@@ -116,10 +145,8 @@ def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
         chunk.attempts += 1
         chunk.leased_at = at
         chunk.save(using=SETTLER, update_fields=["epoch", "attempts", "leased_at"])
+        failpoint("lease.counted")
         return Lease(chunk, Batch.objects.using(SETTLER).defer(*HEAVY).get(pk=chunk.batch_id))
-
-
-HEAVY = ("file", "annotated", "result", "errors")
 
 
 def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
@@ -130,19 +157,24 @@ def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
     if not mine.select_for_update(skip_locked=True).exists():
         return False
     with connections[SETTLER].cursor() as cursor, ThreadPoolExecutor(1) as aside:
+        cursor.execute(ENDED_WHEN_IDLE, [f"{settings.SETTLER_IDLE_SECONDS}s"])
+        failpoint("chunk.begun")
         digest, totals = _effects(cursor, aside, lease, by=by, at=at)
     event_row(
         by=by, at=at, action="batch.chunk", subject=f"batch:{batch.pk}/{chunk.number}",
         region_code=batch.region_code, institution_code=batch.institution_code,
         detail={"digest": digest, "epoch": chunk.epoch, "totals": totals},
     ).save(using=SETTLER, force_insert=True)  # fmt: skip
+    failpoint("chunk.event")
     ended = ExpressionWrapper(Value(at, WHEN) + SPENT, output_field=WHEN)
     done = mine.update(
         state=Chunk.State.DONE, digest=digest, totals=totals, done_at=ended, error=""
     )
     if done != 1:
         raise InconsistentError(f"chunk {chunk.pk} was taken over by a later worker")
+    failpoint("chunk.done")
     close_if_done(batch.pk, by=by, at=at)
+    ring_later(chunk)
     return True
 
 
@@ -152,21 +184,21 @@ def _effects(
     """Everything a chunk writes. Encoding and hashing run aside while the database works."""
     chunk, batch = lease.chunk, lease.batch
     period = posting_month(batch.region_code, at, cursor=cursor)
-    span = (batch.period, chunk.first_claim, chunk.last_claim)
-    claims = copy_out(cursor, READ_CLAIMS, CLAIMS, [*span, batch.pk])
-    lines = copy_out(cursor, READ_LINES, LINES, span)
-    lines = lines[np.isin(lines["claim_id"], claims["id"])]
-    if len(claims) != chunk.claims or len(lines) != chunk.lines:
-        raise InconsistentError(f"chunk {chunk.pk}: {len(claims)} claims, {len(lines)} lines read")
-    law = Law.of(cursor, current(), _policy_region(batch), claims["service_date"])
+    claims, decoding = read(cursor, aside, batch, chunk)
+    failpoint("chunk.read")
+    law = Law.of(cursor, current(), _policy_region(batch), claims)
     years = PersonYears.locked(cursor, claims, batch.region_code)
-    facts, which = _facts(cursor, claims, lines, law, years, batch.pk)
+    failpoint("chunk.locked")
+    lines = _own(decoding.result(), claims, chunk)
+    facts, which = _facts(cursor, claims, lines, law, years, chunk)
     at_claim = facts.claim_of_line
     results = settle(
         facts, law.rules, which=which, keys=years.of_claim[at_claim], state=years.state
     )
-    posted = post(facts, results, law.rules, which, len(claims), years.of_claim, years.account_left)
+    held = years.accounts
+    posted = post(facts, results, law.rules, which, len(claims), held.of_claim, held.left)
     totals = _totals(posted, results.fee, claims, len(lines))
+    failpoint("chunk.settled")
     every = {
         "region_code": batch.region_code.encode(),
         "institution_code": batch.institution_code.encode(),
@@ -177,17 +209,41 @@ def _effects(
     legs = leg_rows(claims, posted) | every
     written = (
         ("settlement_settlement", SETTLEMENT, len(claims),
-         partial(settlement_rows, claims, posted, every | own)),
+         partial(settlement_rows, claims, posted, law.pools(posted.offsite), every | own)),
         ("settlement_lineresult", LINE, len(lines),
          lambda: line_rows(lines, results, law, which) | every),
         ("settlement_leg", LEG, len(posted.leg_claim), lambda: legs),
     )  # fmt: skip
     streams = [aside.submit(_stream, shape, make, n) for _, shape, n, make in written]
     digest = aside.submit(_digest, claims, lines, results, posted, law)
+    years.store(cursor)  # first: the rows are encoded meanwhile, and who lost a race knows it soon
+    failpoint("chunk.years")
     for (table, shape, _, _), stream in zip(written, streams, strict=True):
         copy_bytes(cursor, table, shape, stream.result())
-    years.store(cursor)
+        failpoint(f"chunk.copied.{table.removeprefix('settlement_')}")
     return digest.result(), totals
+
+
+def read(
+    cursor: Any, aside: ThreadPoolExecutor, batch: Batch, chunk: Chunk
+) -> tuple[np.ndarray, "Future[np.ndarray]"]:
+    """The claims of a chunk by the primary keys; its lines are decoded aside."""
+    part = Span.of(chunk)
+    span = (batch.period, part.first, part.last)
+    if part.persons is None:
+        claims = copy_out(cursor, READ_CLAIMS, CLAIMS, [*span, batch.pk])
+    else:
+        claims = copy_out(cursor, READ_PART, CLAIMS, [*span, batch.pk, *part.persons])
+    return claims, aside.submit(decode, LINES, copy_raw(cursor, READ_LINES, span))
+
+
+def _own(lines: np.ndarray, claims: np.ndarray, chunk: Chunk) -> np.ndarray:
+    """The lines of these claims; as many of both as were frozen, or InconsistentError."""
+    if len(lines) != chunk.lines:  # other claims lie between
+        lines = lines[np.isin(lines["claim_id"], claims["id"])]
+    if len(claims) != chunk.claims or len(lines) != chunk.lines:
+        raise InconsistentError(f"chunk {chunk.pk}: {len(claims)} claims, {len(lines)} lines read")
+    return lines
 
 
 def _stream(shape: Sequence[Column], make: Callable[[], dict[str, Any]], n: int) -> bytes:
@@ -195,13 +251,13 @@ def _stream(shape: Sequence[Column], make: Callable[[], dict[str, Any]], n: int)
 
 
 def _facts(
-    cursor: Any, claims: np.ndarray, lines: np.ndarray, law: Law, years: PersonYears, batch: int
+    cursor: Any, claims: np.ndarray, lines: np.ndarray, law: Law, years: PersonYears, chunk: Chunk
 ) -> tuple[Columns, np.ndarray]:
     """The kernel's columns of a chunk's lines, and which release settles each line."""
     at_claim = np.searchsorted(claims["id"], lines["claim_id"])
     which = law.which[at_claim]
     item, service_type = law.numbers(lines, which)
-    same, other = prior_charges(cursor, claims, lines, at_claim, years, law, batch)
+    same, other = prior_charges(cursor, claims, lines, at_claim, years, law, chunk)
     facts = Columns(
         np.ascontiguousarray(claims["facts"]).view(FACTS),
         at_claim,
@@ -212,6 +268,7 @@ def _facts(
         encounter=claims["encounter_key"][at_claim],
         prior_same=same,
         prior_other=other,
+        **law.line_columns(claims, lines, at_claim),
     )
     return facts, which
 
@@ -243,6 +300,9 @@ def _microseconds(at: dt.datetime) -> int:
     return (at - epoch) // dt.timedelta(microseconds=1)
 
 
+UNENDED = (Chunk.State.WAITING, Chunk.State.QUARANTINED)
+
+
 def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
     """Close the batch when no chunk is left; loudly failed when its results are not its manifest.
 
@@ -252,20 +312,25 @@ def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
     if batch.state not in (Batch.State.RUNNING, Batch.State.PAUSED):
         return
     chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id).order_by("number")
-    if chunks.exclude(state=Chunk.State.DONE).exists():
+    if chunks.filter(state__in=UNENDED).exists():
         return
     digest, totals = hashlib.new("sm3"), dict.fromkeys((*MONEY, "claims", "lines", "legs"), 0)
-    for part, sums in chunks.values_list("digest", "totals"):
+    for part, sums in chunks.filter(state=Chunk.State.DONE).values_list("digest", "totals"):
         digest.update(bytes(part or b""))
         for name in totals:
             totals[name] += sums[name]
-    manifest = (batch.claims, batch.lines, batch.fee_total)
-    adds_up = (totals["claims"], totals["lines"], totals["fee"]) == manifest
+    aside = chunks.filter(state=Chunk.State.SET_ASIDE).aggregate(
+        claims=Sum("claims", default=0), lines=Sum("lines", default=0), fee=Sum("fee", default=0)
+    )
+    failpoint("close.summed")
+    manifest = {"claims": batch.claims, "lines": batch.lines, "fee": batch.fee_total}
+    adds_up = manifest == {name: totals[name] + aside[name] for name in manifest}
     batch.state = (
         Batch.State.CLOSED if adds_up and stored_sums(batch, totals) else Batch.State.FAILED
     )
     batch.result_sm3, batch.totals, batch.closed_at = digest.hexdigest(), totals, at
     batch.save(using=SETTLER, update_fields=["state", "result_sm3", "totals", "closed_at"])
+    failpoint("close.saved")
     if batch.state == Batch.State.FAILED:
         log.critical("batch %s: results do not add up to the manifest", batch_id)
     event_row(
@@ -273,7 +338,7 @@ def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
         outcome="ok" if batch.state == Batch.State.CLOSED else "failed",
         region_code=batch.region_code, institution_code=batch.institution_code,
         detail={"result_sm3": batch.result_sm3, "manifest_sm3": batch.manifest_sm3,
-                "totals": totals},
+                "totals": totals, "set_aside": aside},
     ).save(using=SETTLER, force_insert=True)  # fmt: skip
 
 
@@ -281,10 +346,12 @@ def stored_sums(batch: Batch, totals: dict[str, int]) -> bool:
     """Whether the rows in the database sum to the totals: read back, not remembered."""
     with connections[SETTLER].cursor() as cursor:
         cursor.execute(
-            """SELECT count(*), sum(fee), sum(fund), sum(account), sum(cash)
+            """SELECT count(*), sum(fee), sum(fund), sum(major + assistance), sum(account), sum(cash)
             FROM settlement_settlement
             WHERE claim_id BETWEEN %s AND %s AND version = 1 AND batch_id = %s""",
             [batch.first_claim, batch.last_claim, batch.pk],
         )
         found = [int(value or 0) for value in cursor.fetchone()]
-    return found == [totals[name] for name in ("claims", "fee", "fund", "account", "cash")]
+    others = totals["major"] + totals["assistance"]
+    own = [totals[name] for name in ("account", "cash")]
+    return found == [totals["claims"], totals["fee"], totals["fund"], others, *own]

@@ -1,4 +1,6 @@
-"""What people and the clock do to a batch: check, confirm, load, pause, resume, release, sweep."""
+"""What people and the clock do to a batch: check, confirm, load, pause, resume, release, set aside,
+cancel, sweep. What was settled is given back by settlement.batch.undo.
+"""
 
 import datetime as dt
 import hashlib
@@ -7,17 +9,17 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from django.conf import settings
 from django.db import connections, transaction
-from django.db.models import Max
+from django.db.models import F, Sum
 
 from audit.doorbell import ring
-from audit.trail import event_row
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Institution
 from institutions.refusals import Refusal
 from pricing.releases import current
 from settlement import sheets
-from settlement.batch.chunk import HEAVY, MAX_ATTEMPTS, SETTLER, close_if_done
+from settlement.batch.chunk import close_if_done
 from settlement.batch.intake import (
     Laws,
     dry_run,
@@ -26,15 +28,29 @@ from settlement.batch.intake import (
     read_all,
     record_errors,
 )
+from settlement.batch.parts import (
+    CHUNK_TASK,
+    HEAVY,
+    MAX_ATTEMPTS,
+    SETTLER,
+    give_up,
+    last_sign,
+    record,
+    ring_waiting,
+)
 from settlement.facts import Claimant
+from settlement.failpoints import failpoint
 from settlement.models import Batch, Chunk
 
 log = logging.getLogger(__name__)
-STALE = dt.timedelta(seconds=20)  #: without any sign of work after this the bell is rung again
+#: Without any sign of work after this the bell is rung again.
+STALE = dt.timedelta(seconds=settings.BATCH_STALE_SECONDS)
 ERRORS_KEPT = 5_000
-CHUNK_TASK, LOAD_TASK = "settlement.settle_chunk", "settlement.load_batch"
+LOAD_TASK, UNDO_TASK = "settlement.load_batch", "settlement.undo_batch"
 State = Batch.State
 FILE_CHANGED = sheets.RowError(1, "", "FILE_CHANGED", "存下的文件与校验时的文件不同")
+LOAD_FAILED = sheets.RowError(1, "", "LOAD_FAILED", "多次装载未成功，已停止；请联系经办机构")
+__all__ = ["CHUNK_TASK", "SETTLER", "ring_waiting"]
 
 
 def check(
@@ -56,7 +72,7 @@ def check(
     )  # fmt: skip
     with _transaction():
         batch.save(using=SETTLER)
-        _record(batch, "checked", by=by, at=at, errors=len(errors))
+        record(batch, "checked", by=by, at=at, errors=len(errors))
     return batch
 
 
@@ -70,7 +86,7 @@ def safe_name(name: str) -> str:
 def confirm(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
     """Start a checked batch without errors: it is loaded, frozen and settled by workers."""
     with _transaction():
-        batch = _locked(batch_id, State.CHECKED)
+        batch = locked(batch_id, State.CHECKED)
         if batch.errors:
             raise Refusal(
                 409, "BATCH_HAS_ERRORS",
@@ -78,22 +94,23 @@ def confirm(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
             )  # fmt: skip
         batch.state, batch.started_at = State.LOADING, at
         batch.save(using=SETTLER, update_fields=["state", "started_at"])
-        _record(batch, "confirmed", by=by, at=at)
+        record(batch, "confirmed", by=by, at=at)
         transaction.on_commit(lambda: ring(LOAD_TASK, [batch.pk]), using=SETTLER)
     return batch
 
 
 def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
-    """Load and freeze a confirmed batch; False when another worker does or did. One transaction."""
+    """Load and freeze a confirmed batch; False when another worker does or did. One transaction.
+
+    The attempt is counted before: a file that ends its workers is not loaded for ever.
+    """
+    if not _count_load(batch_id, by=by, at=at):
+        return False
     with _transaction():
-        batch = (
-            Batch.objects.using(SETTLER)
-            .select_for_update(skip_locked=True)
-            .filter(pk=batch_id, state=State.LOADING)
-            .first()
-        )
+        batch = _loading(batch_id)
         if batch is None:
             return False
+        failpoint("load.begun")
         institution = Institution.objects.using(SETTLER).get(pk=batch.institution_code)
         _one_load_at_a_time(institution.code)
         entries = _checked_entries(batch)
@@ -103,12 +120,37 @@ def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
         if errors:  # the records changed since the dry run
             batch.errors, batch.state = [e.as_dict() for e in errors[:ERRORS_KEPT]], State.FAILED
             batch.save(using=SETTLER, update_fields=["errors", "state"])
-            _record(batch, "failed", by=by, at=at, outcome="failed", errors=len(errors))
+            record(batch, "failed", by=by, at=at, outcome="failed", errors=len(errors))
             return False
+        failpoint("load.read")
         with connections[SETTLER].cursor() as cursor:
             load_entries(cursor, batch, entries, known, laws, by=by, at=at)
-        _run(batch, by=by, at=at)
+        run(batch, by=by, at=at)
+        failpoint("load.stored")
     return True
+
+
+def _loading(batch_id: int) -> Batch | None:
+    rows = Batch.objects.using(SETTLER).select_for_update(skip_locked=True)
+    return rows.filter(pk=batch_id, state=State.LOADING).first()
+
+
+def _count_load(batch_id: int, *, by: str, at: dt.datetime) -> bool:
+    """Count an attempt to load; the sixth is not made, and the batch has failed."""
+    with _transaction():
+        batch = _loading(batch_id)
+        if batch is None:
+            return False
+        batch.attempts = F("attempts") + 1
+        batch.save(using=SETTLER, update_fields=["attempts"])
+        batch.refresh_from_db(using=SETTLER, fields=["attempts"])
+        if batch.attempts <= MAX_ATTEMPTS:
+            return True
+        batch.errors, batch.state = [LOAD_FAILED.as_dict()], State.FAILED
+        batch.save(using=SETTLER, update_fields=["errors", "state"])
+        record(batch, "failed", by=by, at=at, outcome="failed", attempts=batch.attempts - 1)
+        log.error("batch %s is not loaded after %s attempts", batch_id, MAX_ATTEMPTS)
+    return False
 
 
 def _checked_entries(batch: Batch) -> list[sheets.Entry]:
@@ -121,14 +163,16 @@ def _checked_entries(batch: Batch) -> list[sheets.Entry]:
     return entries
 
 
-def _run(batch: Batch, *, by: str, at: dt.datetime) -> None:
+def run(batch: Batch, *, by: str, at: dt.datetime) -> None:
+    """A loaded batch begins to be settled; in the transaction that loaded it."""
     batch.state = State.RUNNING
     batch.save(using=SETTLER)
-    _record(
+    record(
         batch, "frozen", by=by, at=at, manifest_sm3=batch.manifest_sm3, claims=batch.claims,
         lines=batch.lines, fee_total=batch.fee_total,
     )  # fmt: skip
-    ring_waiting(batch.pk)
+    if not ring_waiting(batch.pk):
+        close_if_done(batch.pk, by=by, at=at)  # a batch without claims has nothing to wait for
 
 
 def pause(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
@@ -152,13 +196,75 @@ def _go_on(batch_id: int, *, by: str, at: dt.datetime) -> None:
 def release(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
     """A person lets the quarantined chunks of a batch be tried again."""
     with _transaction():
-        batch = _locked(batch_id, State.RUNNING, State.PAUSED)
+        batch = locked(batch_id, State.RUNNING, State.PAUSED)
         freed = Chunk.objects.using(SETTLER).filter(
             batch_id=batch_id, state=Chunk.State.QUARANTINED
         ).update(state=Chunk.State.WAITING, attempts=0)  # fmt: skip
-        _record(batch, "released", by=by, at=at, chunks=freed)
+        record(batch, "released", by=by, at=at, chunks=freed)
         ring_waiting(batch_id)
     return batch
+
+
+def set_aside(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
+    """A person leaves the quarantined claims out, for a reason; the batch closes without them.
+
+    They stay as received and unsettled; the manifest is met by what was settled and what was left out.
+    """
+    with _transaction():
+        aside = _locked_chunks(batch_id, Chunk.State.QUARANTINED)
+        batch = locked(batch_id, State.RUNNING, State.PAUSED)
+        need_reason(reason)
+        if not aside:
+            raise Refusal(
+                409, "NOTHING_QUARANTINED", ("没有隔离的申请单", "no claim is quarantined")
+            )
+        rows = Chunk.objects.using(SETTLER).filter(pk__in=[chunk.pk for chunk in aside])
+        rows.update(state=Chunk.State.SET_ASIDE)
+        batch.set_aside_claims += sum(chunk.claims for chunk in aside)
+        batch.set_aside_fee += sum(chunk.fee for chunk in aside)
+        batch.reason = reason
+        fields = ["set_aside_claims", "set_aside_fee", "reason"]
+        batch.save(using=SETTLER, update_fields=fields)
+        record(
+            batch, "set_aside", by=by, at=at, reason=reason,
+            claims=[[chunk.first_claim, chunk.last_claim] for chunk in aside],
+            errors=[chunk.error[:200] for chunk in aside],
+        )  # fmt: skip
+        close_if_done(batch_id, by=by, at=at)
+    return Batch.objects.using(SETTLER).defer(*HEAVY).get(pk=batch_id)
+
+
+def cancel(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
+    """Stop a batch for good. Chunks at work end first; what is settled stays and may be given back.
+
+    Chunks are locked before the batch, as workers do; those of a load that just ended are passed over
+    where a worker has them: it reads the batch's state next and leaves them.
+    """
+    with _transaction():
+        unended = (Chunk.State.WAITING, Chunk.State.QUARANTINED)
+        _locked_chunks(batch_id, *unended)
+        batch = locked(batch_id, State.CHECKED, State.LOADING, State.RUNNING, State.PAUSED)
+        need_reason(reason)
+        chunks = Chunk.objects.using(SETTLER)
+        waiting = _locked_chunks(batch_id, *unended, skip_locked=True)
+        chunks.filter(pk__in=[chunk.pk for chunk in waiting]).update(state=Chunk.State.CANCELLED)
+        settled = chunks.filter(batch_id=batch_id, state=Chunk.State.DONE).aggregate(
+            claims=Sum("claims", default=0), fee=Sum("fee", default=0)
+        )
+        batch.state, batch.reason, batch.closed_at = State.CANCELLED, reason, at
+        batch.save(using=SETTLER, update_fields=["state", "reason", "closed_at"])
+        record(batch, "cancelled", by=by, at=at, reason=reason, settled=settled)
+    return batch
+
+
+def _locked_chunks(batch_id: int, *states: str, skip_locked: bool = False) -> list[Chunk]:
+    rows = Chunk.objects.using(SETTLER).select_for_update(skip_locked=skip_locked)
+    return list(rows.filter(batch_id=batch_id, state__in=states).order_by("pk"))
+
+
+def need_reason(reason: str) -> None:
+    if not reason.strip():
+        raise Refusal(422, "REASON_MISSING", ("请填写理由", "a reason is needed"))
 
 
 def _move(
@@ -166,10 +272,10 @@ def _move(
     then: Callable[[], object] = lambda: None,
 ) -> Batch:  # fmt: skip
     with _transaction():
-        batch = _locked(batch_id, source)
+        batch = locked(batch_id, source)
         batch.state = target
         batch.save(using=SETTLER, update_fields=["state"])
-        _record(batch, word, by=by, at=at)
+        record(batch, word, by=by, at=at)
         then()
     return batch
 
@@ -179,52 +285,39 @@ def sweep(*, by: str, at: dt.datetime) -> int:
 
     Heals lost messages, a flushed broker and dead workers. Harmless to run twice: the row decides.
     """
+    failpoint("sweep.begun")
+    tired = Chunk.objects.using(SETTLER).filter(
+        state=Chunk.State.WAITING, attempts__gte=MAX_ATTEMPTS, batch__state=State.RUNNING
+    )
+    for chunk_id in list(tired.values_list("pk", flat=True)):
+        give_up(chunk_id, by=by, at=at)
     rung = 0
     with _transaction():
-        chunks = Chunk.objects.using(SETTLER)
-        stuck = chunks.select_for_update(skip_locked=True).filter(
-            state=Chunk.State.WAITING, attempts__gte=MAX_ATTEMPTS, batch__state=State.RUNNING
-        )
-        for chunk in stuck.select_related("batch").defer(*(f"batch__{name}" for name in HEAVY)):
-            chunk.state = Chunk.State.QUARANTINED
-            chunk.save(using=SETTLER, update_fields=["state"])
-            log.error("chunk %s is quarantined after %s attempts", chunk.pk, chunk.attempts)
-            _record(
-                chunk.batch, "quarantined", by=by, at=at, outcome="failed", chunk=chunk.number,
-                error=chunk.error,
-            )  # fmt: skip
         for batch in (
             Batch.objects.using(SETTLER)
             .defer(*HEAVY)
-            .filter(state__in=(State.LOADING, State.RUNNING), started_at__lt=at - STALE)
+            .filter(state__in=WORKED_ON, started_at__lt=at - STALE)
         ):
-            rung += _ring_if_still(batch, at)
+            rung += ring_if_still(batch, at=at)
+    failpoint("sweep.rung")
     return rung
 
 
-def _ring_if_still(batch: Batch, at: dt.datetime) -> int:
-    if batch.state == State.LOADING:
-        transaction.on_commit(lambda: ring(LOAD_TASK, [batch.pk]), using=SETTLER)
+WORKED_ON = (State.LOADING, State.RUNNING, State.REVERSING)
+
+
+def ring_if_still(batch: Batch, *, at: dt.datetime) -> int:
+    """Ring for a batch in which nothing moves; how often. A page that shows it may do so as well."""
+    if batch.state not in WORKED_ON:
+        return 0
+    if batch.state != State.RUNNING:
+        task = LOAD_TASK if batch.state == State.LOADING else UNDO_TASK
+        transaction.on_commit(lambda: ring(task, [batch.pk]), using=SETTLER)
         return 1
-    seen = Chunk.objects.using(SETTLER).filter(batch=batch).aggregate(
-        leased=Max("leased_at"), done=Max("done_at")
-    )  # fmt: skip
-    if any(moment and moment > at - STALE for moment in seen.values()):
+    moved = last_sign(batch.pk)
+    if moved and moved > at - STALE:
         return 0
     return ring_waiting(batch.pk)
-
-
-def ring_waiting(batch_id: int) -> int:
-    """After the commit, ring for every chunk of a batch that nobody works on; how many."""
-    waiting = list(
-        Chunk.objects.using(SETTLER)
-        .select_for_update(skip_locked=True)
-        .filter(batch_id=batch_id, state=Chunk.State.WAITING)
-        .order_by("number")
-        .values_list("pk", flat=True)
-    )
-    transaction.on_commit(lambda: ring(CHUNK_TASK, waiting), using=SETTLER)
-    return len(waiting)
 
 
 def progress(batch: Batch, *, at: dt.datetime) -> dict:
@@ -262,7 +355,7 @@ class _Scoped(transaction.Atomic):
         set_scope(EVERYTHING, using=SETTLER)
 
 
-def _locked(batch_id: int, *states: str) -> Batch:
+def locked(batch_id: int, *states: str) -> Batch:
     rows = Batch.objects.using(SETTLER).select_for_update().defer("file", "annotated", "result")
     batch = rows.get(pk=batch_id)
     if batch.state not in states:
@@ -278,13 +371,3 @@ def _one_load_at_a_time(institution_code: str) -> None:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtext('batch load'), hashtext(%s))", [institution_code]
         )
-
-
-def _record(
-    batch: Batch, word: str, *, by: str, at: dt.datetime, outcome: str = "ok", **detail: object
-) -> None:
-    event_row(
-        by=by, at=at, action=f"batch.{word}", subject=f"batch:{batch.pk}", outcome=outcome,
-        region_code=batch.region_code, institution_code=batch.institution_code,
-        detail={"file_sm3": batch.file_sm3} | detail,
-    ).save(using=SETTLER, force_insert=True)  # fmt: skip

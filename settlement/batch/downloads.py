@@ -7,31 +7,62 @@ from django.db import connections
 
 from audit.sheets import csv_lines, workbook
 from institutions.money import yuan
+from settlement.batch.parts import ANYBODY, Span
 from settlement.models import Batch, Chunk, Settlement
 
 HEAD = (
     "申请单号", "结算状态", "服务日期", "实际发生费用", "政策范围内", "超标准自费", "范围外自费",
-    "暂扣待审", "统筹基金", "个人账户", "个人现金", "机构承担", "示例参数",
+    "暂扣待审", "先行自付", "统筹基金", "大病保险", "医疗救助", "个人账户", "个人现金", "机构承担",
+    "示例参数", "现状",
 )  # fmt: skip
 ROWS = """SELECT c.claim_no, s.state, s.service_date, s.fee, s.in_scope, s.over_cap, s.out_of_scope,
-        s.held, s.fund, s.account, s.cash, s.hospital, s.example
+        s.held, s.first_self_pay, s.fund, s.major, s.assistance, s.account, s.cash, s.hospital,
+        s.example, n.version, n.state
     FROM settlement_settlement s JOIN settlement_claim c ON c.id = s.claim_id AND c.period = %s
-    WHERE s.claim_id BETWEEN %s AND %s AND s.batch_id = %s AND s.version = 1 ORDER BY s.claim_id"""
+    CROSS JOIN LATERAL (SELECT version, state FROM settlement_settlement
+        WHERE claim_id = s.claim_id ORDER BY version DESC LIMIT 1) n
+    WHERE s.claim_id BETWEEN %s AND %s AND s.batch_id = %s AND s.person_id BETWEEN %s AND %s
+        AND s.version = 1 ORDER BY s.claim_id"""
+LEFT_OUT = """SELECT c.claim_no, c.service_date, c.fee FROM settlement_claim c
+    WHERE c.period = %s AND c.id BETWEEN %s AND %s AND c.batch_id = %s
+        AND c.person_id BETWEEN %s AND %s ORDER BY c.id"""
 LABELS = dict(Settlement.State.choices)
 
 
 def result_rows(batch: Batch) -> Iterator[list[str]]:
-    """One row per settled claim; amounts in yuan. Holds one chunk in memory at a time."""
-    for chunk in Chunk.objects.using("settler").filter(batch=batch).order_by("number").iterator():
-        span = [batch.period, chunk.first_claim, chunk.last_claim, batch.pk]
-        with connections["settler"].cursor() as cursor:
-            cursor.execute(ROWS, span)
-            rows = cursor.fetchall()
-        for number, state, day, *amounts, example in rows:
+    """One row per settled claim; amounts in yuan. Holds one chunk in memory at a time.
+
+    Amounts are those that the batch settled; the last column says what became of the claim since.
+    What a person left out follows, with the reason.
+    """
+    chunks = Chunk.objects.using("settler").filter(batch=batch).order_by("number")
+    for chunk in chunks.filter(state=Chunk.State.DONE).iterator():
+        rows = _of_chunk(ROWS, batch, chunk)
+        for number, state, day, *amounts, example, version, now in rows:
+            since = (
+                ""
+                if version == 1
+                else LABELS[now]
+                if version % 2 == 0
+                else f"已重新结算：{LABELS[now]}"
+            )
             yield [
                 number, LABELS[state], day.isoformat(), *map(yuan, amounts),
-                "示例参数" if example else "",
+                "示例参数" if example else "", since,
             ]  # fmt: skip
+    for chunk in chunks.filter(state=Chunk.State.SET_ASIDE):
+        for number, day, fee in _of_chunk(LEFT_OUT, batch, chunk):
+            why = [number, "未结算", day.isoformat(), yuan(fee), *[""] * (len(HEAD) - 5)]
+            yield [*why, f"已剔除：{batch.reason}"]
+
+
+def _of_chunk(statement: str, batch: Batch, chunk: Chunk) -> list[tuple]:
+    """Parts of a split chunk may lie in one range of ids: their persons tell them apart."""
+    span = Span.of(chunk)
+    given = [batch.period, span.first, span.last, batch.pk, *(span.persons or ANYBODY)]
+    with connections["settler"].cursor() as cursor:
+        cursor.execute(statement, given)
+        return cursor.fetchall()
 
 
 def result_csv(batch: Batch) -> Iterator[bytes]:

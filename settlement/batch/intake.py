@@ -19,7 +19,7 @@ from institutions.models import Institution
 from institutions.refusals import Fault
 from pricing.policy import Rules
 from pricing.releases import Catalogue, current
-from settlement import contract
+from settlement import contract, invoices, prescriptions
 from settlement.batch import load
 from settlement.columns import FACTS
 from settlement.commands import document
@@ -45,15 +45,16 @@ SET_WISE = (
     RECORDS.replace("nextval('settlement_claim_id_seq')", "given.n").replace(
         "FROM (SELECT 1) one",
         """FROM unnest(%(ns)s::int[], %(claim_nos)s::text[], %(days)s::date[],
-            %(physicians)s::text[], %(persons)s::bytea[],
+            %(starteds)s::timestamptz[], %(physicians)s::text[], %(persons)s::bytea[],
             %(categories)s::text[], %(anywheres)s::boolean[])
-        AS given (n, claim_no, day, physician, person, category, anywhere)""",
+        AS given (n, claim_no, day, started, physician, person, category, anywhere)""",
     )
     % {
-        "claim_no": "given.claim_no", "day": "given.day", "physician": "given.physician",
+        "claim_no": "given.claim_no", "day": "given.day", "started": "given.started",
+        "physician": "given.physician",
         "person": "given.person", "category": "given.category", "anywhere": "given.anywhere",
         **{name: f"%({name})s" for name in (
-            "institution", "own", "region", "at", "ns", "claim_nos", "days", "physicians",
+            "institution", "own", "region", "at", "ns", "claim_nos", "days", "starteds", "physicians",
             "persons", "categories", "anywheres")},
     }
 )  # fmt: skip
@@ -96,12 +97,14 @@ class Laws:
 
 
 def record_errors(
-    entries: Iterable[Entry], known: Iterable[Known], laws: Laws
+    entries: Sequence[Entry], known: Iterable[Known], laws: Laws
 ) -> Iterator[RowError]:
     """What records and law say against claims that are sound in themselves."""
     for entry, records in zip(entries, known, strict=True):
         for fault in _record_faults(entry.claim, records, laws):
             yield _row_error(entry, fault)
+    for place, fault in invoices.repeated([entry.claim for entry in entries]):
+        yield _row_error(entries[place], fault)
 
 
 def _number(entry: Entry) -> str:
@@ -143,7 +146,10 @@ def _record_faults(claim: dict, known: Known, laws: Laws) -> Iterator[Fault]:
             ("没有此参保人员的登记信息", "no such insured person is registered"),
         )  # fmt: skip
     day = contract.local_day(claim["encounter"]["started_at"])
-    if laws.on(day)[0] is None:
+    rules = laws.on(day)[0]
+    if fault := invoices.missing(claim, rules):
+        yield fault
+    if rules is None:
         yield Fault(
             "/encounter/started_at", "NO_POLICY",
             ("本地区没有已发布的政策文件", "no policy document is published for the region"),
@@ -165,6 +171,7 @@ def read_all(laws: Laws, entries: Sequence[Entry], *, at: dt.datetime) -> Iterat
             "ns": list(range(len(claims))),
             "claim_nos": [claim["claim_no"] for claim in claims],
             "days": days,
+            "starteds": [claim["encounter"]["started_at"] for claim in claims],
             "physicians": [claim["physician"]["code"] for claim in claims],
             "persons": [crypto.person_hash(claim["person"]["credential"]) for claim in claims],
             "categories": [main_diagnosis(claim)[:ICD_CATEGORY] for claim in claims],
@@ -197,6 +204,7 @@ def load_entries(
     claimant = laws.claimant
     claims = [entry.claim for entry in entries]
     records = [_record(laws, claim, k) for claim, k in zip(claims, known, strict=True)]
+    prescriptions.take_many(cursor, claimant, claims, known, records, laws.catalogue, by=by, at=at)
     facts = np.frombuffer(b"".join(record.tobytes() for record in records), FACTS)
     days = facts["service_day"].astype(np.int64)
     fees = [sum(contract.fee(line) for line in claim["lines"]) for claim in claims]
@@ -216,6 +224,8 @@ def load_entries(
         },
         _lines(claims, facts), by=by, at=at,
     )  # fmt: skip
+    prescriptions.charge_many(cursor, claimant, claims)
+    invoices.use_many(cursor, claimant, claims, at=at)
 
 
 def _record(laws: Laws, claim: dict, known: Known) -> np.ndarray:

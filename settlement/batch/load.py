@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from settlement.batch.layout import LAYOUT
 from settlement.columns import FACTS
 from settlement.copy import Column, columns, copy_in, copy_out
+from settlement.failpoints import failpoint
 from settlement.models import Batch, Chunk
 from settlement.periods import posting_month
 
@@ -32,6 +34,7 @@ PIECE = 20_000  #: rows encoded at once
 SHARDS = 64
 MOST_CLAIMS, LEAST_CLAIMS, USUAL_CHUNKS = 50_000, 500, 20
 EMPTY_ARRAY = b"\0\0\0\0\0\0\0\0\0\0\x04\x13"  #: varchar[] without elements, binary
+POINTS = {"settlement_claim": "load.claims", "settlement_claimline": "load.lines"}
 Arrays = Mapping[str, Any]
 
 
@@ -91,7 +94,10 @@ def write(
         ("settlement_claimline", LINE, line_rows, len(line_order)),
     ):
         _in_pieces(cursor, table, shape, rows, n)
+        if table in POINTS:
+            failpoint(POINTS[table])
     freeze(batch, period, stored, at_claim)
+    failpoint("load.frozen")
 
 
 def freeze(batch: Batch, period: dt.date, claims: Arrays, at_claim: np.ndarray) -> None:
@@ -106,11 +112,12 @@ def freeze(batch: Batch, period: dt.date, claims: Arrays, at_claim: np.ndarray) 
     batch.manifest_sm3 = digest.hexdigest()
     lines_of = np.bincount(numbers[at_claim], minlength=int(numbers.max(initial=0)) + 1)
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    ends = np.append(starts[1:], len(ids))
+    ends = np.append(starts[1:], len(ids))[: len(starts)]
     Chunk.objects.using("settler").bulk_create(
         Chunk(
             batch=batch, number=k, claims=int(end - start), lines=int(lines_of[numbers[start]]),
-            first_claim=int(ids[start]), last_claim=int(ids[end - 1]),
+            fee=int(claims["fee"][start:end].sum()), first_claim=int(ids[start]),
+            last_claim=int(ids[end - 1]), layout=LAYOUT,
         )
         for k, (start, end) in enumerate(zip(starts, ends, strict=True))
     )  # fmt: skip

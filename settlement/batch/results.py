@@ -17,12 +17,14 @@ SETTLEMENT = columns(
     fee="int8", in_scope="int8", over_cap="int8", out_of_scope="int8", held="int8", fund="int8",
     account="int8", cash="int8", hospital="int8", deductible="int8", example="bool",
     batch_id="int8", settled_at="timestamptz", settled_by="text", reason="text",
+    first_self_pay="int8", major="int8", assistance="int8", insured_pool="text",
 )  # fmt: skip
 LINE = columns(
     claim_id="int8", version="int2", line_no="int2", period="date", region_code="text",
     institution_code="text", decision="int2", reason="int2", check_no="int2", flags="int4",
     release_id="int4", parameters_id="int4", fee="int8", in_scope="int8", over_cap="int8",
-    overcharge="int8", deductible="int8", fund="int8",
+    overcharge="int8", deductible="int8", fund="int8", first_self_pay="int8", major="int8",
+    assistance="int8", drug_list="int4",
 )  # fmt: skip
 LEG = columns(
     claim_id="int8", version="int2", account="int2", amount="int8", period="date",
@@ -31,10 +33,10 @@ LEG = columns(
 
 POSTED = (
     "fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
-    "deductible", "example",
+    "deductible", "first_self_pay", "major", "assistance", "example",
 )  # fmt: skip
 DECIDED = ("decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap", "overcharge",
-           "deductible", "fund")  # fmt: skip
+           "first_self_pay", "deductible", "fund", "major", "assistance")  # fmt: skip
 STATE_TEXT = np.array([name.encode() for name in STATES])
 SCHEME_TEXT = np.array([name.encode() for name in CODES["scheme"]])
 
@@ -44,8 +46,10 @@ def years(days: np.ndarray) -> np.ndarray:
     return days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
 
 
-def settlement_rows(claims: np.ndarray, posted: Posted, every: dict[str, Any]) -> dict[str, Any]:
-    """One row per claim: its totals as version 1."""
+def settlement_rows(
+    claims: np.ndarray, posted: Posted, pools: Any, every: dict[str, Any]
+) -> dict[str, Any]:
+    """One row per claim: its totals as version 1; `pools` pay for persons insured elsewhere."""
     scheme = np.ascontiguousarray(claims["facts"]).view(FACTS)["scheme"]
     return every | {
         "claim_id": claims["id"],
@@ -55,6 +59,7 @@ def settlement_rows(claims: np.ndarray, posted: Posted, every: dict[str, Any]) -
         "year": years(claims["service_date"]),
         "service_date": claims["service_date"],
         "reason": b"",
+        "insured_pool": pools,
         **{name: getattr(posted, name) for name in POSTED},
     }
 
@@ -66,6 +71,7 @@ def line_rows(lines: np.ndarray, results: Results, law: Any, which: np.ndarray) 
         "line_no": lines["line_no"],
         "release_id": law.release_ids[which],
         "parameters_id": law.parameters_ids[which],
+        "drug_list": results.drug_list,
         **{name: getattr(results, name) for name in DECIDED},
     }
 
@@ -84,17 +90,22 @@ def canonical(
 ) -> Iterator[np.ndarray]:
     """What is digested: counts, then the columns in the order of claims, lines and legs.
 
-    Claims are named by their place, so that the same file has the same digest in every database.
+    Claims are named by their place, so that the same file has the same digest in every database. A
+    column is written in the narrowest integers that hold it, after their width in bytes.
     """
     yield np.array([len(claims), len(lines), len(posted.leg_claim)], "<i8")
     place = np.searchsorted(claims["id"], lines["claim_id"])
-    for column in (place, lines["line_no"]):
-        yield np.ascontiguousarray(column, "<i4")
-    for name in DECIDED:
-        small = name in ("decision", "reason", "check_no")
-        yield np.ascontiguousarray(getattr(results, name), "<i2" if small else "<i8")
-    for name in ("state", *POSTED):
-        yield np.ascontiguousarray(getattr(posted, name), "<i8")
-    yield np.ascontiguousarray(posted.leg_claim, "<i4")
-    yield np.ascontiguousarray(posted.leg_account, "<i2")
-    yield np.ascontiguousarray(posted.leg_amount, "<i8")
+    for column in (
+        place, lines["line_no"], *(getattr(results, name) for name in DECIDED),
+        *(getattr(posted, name) for name in ("state", *POSTED)), posted.leg_claim,
+        posted.leg_account, posted.leg_amount,
+    ):  # fmt: skip
+        yield from narrowed(column)
+
+
+def narrowed(column: np.ndarray) -> Iterator[np.ndarray]:
+    """The width in bytes, then the whole numbers in that width, least significant byte first."""
+    low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
+    width = next(w for w in (1, 2, 4, 8) if -(1 << 8 * w - 1) <= low and high < 1 << 8 * w - 1)
+    yield np.array([width], "u1")
+    yield np.ascontiguousarray(column, f"<i{width}")

@@ -14,8 +14,9 @@ from pricing.releases import current
 from pricing.rules import CODES
 from settlement.batch.chunk import settle_chunk
 from settlement.bench.data import BY, REGION
-from settlement.columns import FACTS, Columns
+from settlement.columns import Columns, records
 from settlement.kernel import State, settle
+from settlement.ledger import COUNTED, RESULT, TOTALS
 from settlement.models import (
     Accumulator,
     Batch,
@@ -25,6 +26,7 @@ from settlement.models import (
     InsuredPerson,
     Leg,
     LineResult,
+    PersonalAccount,
     Settlement,
 )
 from settlement.periods import month_of, posting_month
@@ -112,14 +114,18 @@ def naive_claim(key: int, *, at) -> None:
     claim = Claim.objects.using("settler").get(pk=key)
     lines = list(ClaimLine.objects.using("settler").filter(claim_id=key).order_by("line_no"))
     person = InsuredPerson.objects.using("settler").get(pk=claim.person_id)
-    facts = np.frombuffer(bytes(claim.facts), FACTS)
+    facts = records(bytes(claim.facts))
     scheme = CODES["scheme"][facts["scheme"][0]]
     rules = current().rules("wenzhou", claim.service_date)
     if rules is None:
         raise LookupError("no policy is published")
+    account, _ = PersonalAccount.objects.using("settler").select_for_update().get_or_create(
+        person=person,
+        defaults={"account_left": person.account_balance, "region_code": claim.region_code},
+    )  # fmt: skip
     used, _ = Accumulator.objects.using("settler").select_for_update().get_or_create(
         person=person, year=claim.service_date.year, scheme=scheme,
-        defaults={"account_left": person.account_balance, "region_code": claim.region_code},
+        defaults={"region_code": claim.region_code},
     )  # fmt: skip
     columns = Columns(
         facts,
@@ -131,17 +137,17 @@ def naive_claim(key: int, *, at) -> None:
         fee=np.array([line.fee for line in lines], np.int64),
         encounter=np.full(len(lines), claim.encounter_key),
     )
-    state = State(
-        *(np.array([v]) for v in (used.deductible_used, used.in_scope_used, used.fund_used))
-    )
+    state = State(*(np.array([getattr(used, name)]) for name in COUNTED))
     which = np.zeros(len(lines), np.int64)
     results = settle(columns, rules, keys=which, state=state)
-    left = np.array([used.account_left])
+    left = np.array([account.account_left])
     posted = post(columns, results, [rules], which, 1, np.zeros(1, np.int64), left)
     _naive_rows(claim, scheme, lines, rules, results, posted, at)
-    used.deductible_used, used.in_scope_used = int(state.deductible[0]), int(state.in_scope[0])
-    used.fund_used, used.account_left = int(state.fund[0]), int(left[0])
+    for name, column in zip(COUNTED, state.columns(), strict=True):
+        setattr(used, name, int(column[0]))
     used.save(using="settler")
+    account.account_left = int(left[0])
+    account.save(using="settler")
     event_row(by=BY, at=at, action="claim.settled", subject=f"claim:{key}").save(using="settler")
 
 
@@ -150,20 +156,16 @@ def _naive_rows(claim, scheme, lines, rules, results, posted, at) -> None:
         "claim_id": claim.pk, "version": 1, "period": month_of(at),
         "region_code": claim.region_code, "institution_code": claim.institution_code,
     }  # fmt: skip
-    money = ("fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash",
-             "hospital", "deductible")  # fmt: skip
     Settlement.objects.using("settler").create(
         **own, state=STATES[posted.state[0]], person_id=claim.person_id, scheme=scheme,
         year=claim.service_date.year, service_date=claim.service_date,
-        **{name: int(getattr(posted, name)[0]) for name in money}, example=bool(posted.example[0]),
+        **{name: int(getattr(posted, name)[0]) for name in TOTALS}, example=bool(posted.example[0]),
         settled_at=at, settled_by=BY, reason="",
     )  # fmt: skip
-    names = ("decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap", "overcharge",
-             "deductible", "fund")  # fmt: skip
     for k, line in enumerate(lines):
         LineResult.objects.using("settler").create(
             **own, line_no=line.line_no, release_id=rules.release_id,
-            parameters_id=rules.parameters_id, **{n: int(getattr(results, n)[k]) for n in names},
+            parameters_id=rules.parameters_id, **{n: int(getattr(results, n)[k]) for n in RESULT},
         )  # fmt: skip
     Leg.objects.using("settler").bulk_create(  # one statement: a leg alone does not balance
         Leg(**own, account=int(account), amount=int(amount))

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from types import FunctionType
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def compare(claims: dict, lines: dict, rules: Rules) -> Compared:
     folded = columns.n / (time.perf_counter() - began)
     plain_given = [part.tolist() for part in given]
     began = time.perf_counter()
-    slow = kernel.fold.py_func(*plain_given)
+    slow = plain_fold()(*plain_given)
     plain = columns.n / (time.perf_counter() - began)
     difference = sum(int(np.abs(a - np.asarray(b)).sum()) for a, b in zip(fast, slow, strict=True))
     payable = warm.decision == kernel.PAYABLE
@@ -55,16 +56,17 @@ def compare(claims: dict, lines: dict, rules: Rules) -> Compared:
 def arguments(columns: Columns, rules: Rules, keys: np.ndarray) -> list[np.ndarray]:
     """What `kernel.fold` is called with for these lines."""
     results = kernel.check_lines(columns, rules)
-    tables = rules.benefit_tables
-    at = (columns["scheme"], columns["price_class"])
-    live = (results.decision == kernel.PAYABLE) & (results.in_scope >= 0)
-    named = {name: getattr(tables, name)[at].astype(np.int64) for name in kernel.FOLDED[1:]}
-    named["in_scope"] = np.where(live, results.in_scope, kernel.OPEN)
+    group = kernel.Group(columns, 0, results, np.arange(columns.n))
     state = kernel.State.blank(int(keys.max()) + 1)
-    return [
-        keys, *(named[name] for name in kernel.FOLDED), tables.above, tables.rate,
-        state.deductible, state.in_scope, state.fund,
-    ]  # fmt: skip
+    return [*kernel.fold_arguments([group], [rules], keys), *state.columns()]
+
+
+def plain_fold() -> FunctionType:
+    """The same fold and what it calls, as written: nothing of it is compiled."""
+    world = dict(vars(kernel))
+    for name in ("_tiered", "_share", "_major", "fold"):
+        world[name] = FunctionType(getattr(kernel, name).py_func.__code__, world)
+    return world["fold"]
 
 
 def _copies(given: list[np.ndarray]) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -26,7 +27,7 @@ FIRST_PAGES = (
 
 
 @contextmanager
-def own_servers(var: str) -> Iterator[None]:
+def own_servers(var: str) -> Iterator[Any]:
     """PostgreSQL with the shipped settings in a directory of its own; both aliases point at it."""
     servers_of = import_string("config.embedded.Servers")  # wiring is read by name
     before = {alias: dict(connections[alias].settings_dict) for alias in connections}
@@ -38,7 +39,7 @@ def own_servers(var: str) -> Iterator[None]:
         call_command("migrate", verbosity=0)
         point(urls["DATABASE_URL"], urls["DATABASE_SETTLER_URL"])
         try:
-            yield
+            yield servers
         finally:
             connections.close_all()
             for alias, values in before.items():

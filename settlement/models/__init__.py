@@ -1,6 +1,7 @@
 """Insured persons, claims, their settlements, the ledger, periods: one module per subject."""
 
 from settlement.models.batches import Batch, Chunk
+from settlement.models.budgets import BudgetEntry, Clearing
 from settlement.models.claims import (
     Claim,
     ClaimKey,
@@ -11,33 +12,128 @@ from settlement.models.claims import (
     LineResult,
     Settlement,
 )
+from settlement.models.consultations import (
+    AccountReport,
+    Consultation,
+    Participant,
+    Receipt,
+    SplitAgreement,
+)
+from settlement.models.corrections import (
+    Adjustment,
+    Discrepancy,
+    HospitalLedger,
+    LedgerRow,
+    Outage,
+    Resettlement,
+    ResettlementItem,
+)
+from settlement.models.filings import ChronicDisease, DiseaseFiling
+from settlement.models.lines import FeeBill, FeeItem, MaintenanceContract, NetworkLine
+from settlement.models.medicines import (
+    Delivery,
+    DeliveryEvent,
+    Dispensing,
+    DispensingLine,
+    EvidenceFile,
+    EvidenceGap,
+    Prescription,
+    PrescriptionCharge,
+    PrescriptionLine,
+    PrescriptionRelease,
+    TraceCode,
+)
+from settlement.models.payments import (
+    Payee,
+    PaymentList,
+    PaymentOrder,
+    Refund,
+    SealedAccount,
+    Way,
+)
 from settlement.models.periods import Period, Voucher
 from settlement.models.persons import (
     Accumulator,
-    ChronicDisease,
     Entitlement,
     InsuredPerson,
     OfflineVisit,
+    PersonalAccount,
     Scheme,
+)
+from settlement.models.register import RegisterDifference, RegisterSheet
+from settlement.models.reimbursements import AppointmentSlot, EInvoice, Reimbursement
+from settlement.models.statements import (
+    Advance,
+    Deduction,
+    Objection,
+    Reopening,
+    Statement,
 )
 
 __all__ = (
+    "AccountReport",
     "Accumulator",
+    "Adjustment",
+    "Advance",
+    "AppointmentSlot",
     "Batch",
+    "BudgetEntry",
     "ChronicDisease",
     "Chunk",
     "Claim",
     "ClaimKey",
     "ClaimLine",
+    "Clearing",
+    "Consultation",
+    "Deduction",
+    "Delivery",
+    "DeliveryEvent",
+    "Discrepancy",
+    "DiseaseFiling",
+    "Dispensing",
+    "DispensingLine",
+    "EInvoice",
     "Entitlement",
     "Evidence",
+    "EvidenceFile",
+    "EvidenceGap",
+    "FeeBill",
+    "FeeItem",
+    "HospitalLedger",
     "IdempotencyKey",
     "InsuredPerson",
+    "LedgerRow",
     "Leg",
     "LineResult",
+    "MaintenanceContract",
+    "NetworkLine",
+    "Objection",
     "OfflineVisit",
+    "Outage",
+    "Participant",
+    "Payee",
+    "PaymentList",
+    "PaymentOrder",
     "Period",
+    "PersonalAccount",
+    "Prescription",
+    "PrescriptionCharge",
+    "PrescriptionLine",
+    "PrescriptionRelease",
+    "Receipt",
+    "Refund",
+    "RegisterDifference",
+    "RegisterSheet",
+    "Reimbursement",
+    "Reopening",
+    "Resettlement",
+    "ResettlementItem",
     "Scheme",
+    "SealedAccount",
     "Settlement",
+    "SplitAgreement",
+    "Statement",
+    "TraceCode",
     "Voucher",
+    "Way",
 )

@@ -15,6 +15,9 @@ class Batch(models.Model):
         PAUSED = "paused", "已暂停"
         CLOSED = "closed", "已完成"
         FAILED = "failed", "失败"
+        CANCELLED = "cancelled", "已取消"
+        REVERSING = "reversing", "冲正中"
+        REVERSED = "reversed", "已冲正"
 
     institution_code = models.CharField(max_length=12)
     region_code = models.CharField(max_length=6)
@@ -24,7 +27,11 @@ class Batch(models.Model):
     annotated = models.BinaryField(null=True)
     result = models.BinaryField(null=True)
     errors = models.JSONField(default=list)
-    state = models.CharField(max_length=8, choices=State)
+    state = models.CharField(max_length=9, choices=State)
+    attempts = models.IntegerField(default=0, help_text="of loading it")
+    set_aside_claims = models.IntegerField(default=0, help_text="left out by a person's decision")
+    set_aside_fee = models.BigIntegerField(default=0)
+    reason = models.CharField(max_length=200, blank=True, help_text="of leaving out or cancelling")
     claims = models.IntegerField(default=0)
     lines = models.IntegerField(default=0)
     fee_total = models.BigIntegerField(default=0)
@@ -41,17 +48,33 @@ class Batch(models.Model):
 
     objects = ScopedQuerySet.as_manager()
 
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                name="batch_cancelled_with_reason",
+                condition=~models.Q(state__in=("cancelled", "reversing", "reversed"))
+                | ~models.Q(reason=""),
+            ),
+        )
+
     def __str__(self):
         return self.file_name
 
 
 class Chunk(models.Model):
-    """A share of a batch by person; one transaction settles it; `epoch` fences late workers."""
+    """A share of a batch by person; one transaction settles it; `epoch` fences late workers.
+
+    A chunk that keeps failing is split, by person, then by claim, until what fails stands alone. Its
+    parts are settled in the order of their numbers; person bounds are empty in a whole chunk.
+    """
 
     class State(models.TextChoices):
         WAITING = "waiting", "等待"
         DONE = "done", "完成"
         QUARANTINED = "quarantined", "隔离"
+        SPLIT = "split", "已拆分"
+        SET_ASIDE = "set_aside", "已剔除"
+        CANCELLED = "cancelled", "已取消"
 
     batch = models.ForeignKey(Batch, models.PROTECT, related_name="chunks")
     number = models.IntegerField()
@@ -60,6 +83,11 @@ class Chunk(models.Model):
     lines = models.IntegerField()
     first_claim = models.BigIntegerField()
     last_claim = models.BigIntegerField()
+    first_person = models.BigIntegerField(null=True)
+    last_person = models.BigIntegerField(null=True)
+    fee = models.BigIntegerField(default=0)
+    part_of = models.IntegerField(null=True, help_text="number of the chunk that was split")
+    layout = models.CharField(max_length=8, help_text="of the records (settlement.batch.layout)")
     attempts = models.IntegerField(default=0)
     epoch = models.IntegerField(default=0)
     leased_at = models.DateTimeField(null=True)
@@ -69,7 +97,18 @@ class Chunk(models.Model):
     done_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=["batch", "number"], name="chunk_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=["batch", "number"], name="chunk_once"),
+            models.CheckConstraint(
+                name="chunk_done_with_digest",
+                condition=models.Q(state="done", digest__isnull=False, done_at__isnull=False)
+                | (~models.Q(state="done") & models.Q(digest__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="chunk_has_claims",
+                condition=models.Q(claims__gt=0, first_claim__lte=models.F("last_claim")),
+            ),
+        )
 
     def __str__(self):
         return f"{self.batch_id}/{self.number}"

@@ -82,7 +82,7 @@ class ClaimLine(models.Model):
     region_code = models.CharField(max_length=6)
     institution_code = models.CharField(max_length=12)
     service = models.SmallIntegerField(help_text="settlement.columns.SERVICES")
-    item_code = models.CharField(max_length=20)
+    item_code = models.CharField(max_length=30)
     service_type = models.CharField(max_length=40, blank=True)
     quantity = models.BigIntegerField(help_text="1/10000")
     unit_price = models.BigIntegerField(help_text="1/1000000 yuan")
@@ -135,6 +135,12 @@ class Settlement(models.Model):
     cash = models.BigIntegerField()
     hospital = models.BigIntegerField(help_text="rejected and not chargeable to the patient")
     deductible = models.BigIntegerField()
+    first_self_pay = models.BigIntegerField(default=0, help_text="先行自付, part of in_scope")
+    major = models.BigIntegerField(default=0, help_text="大病保险")
+    assistance = models.BigIntegerField(default=0, help_text="医疗救助")
+    insured_pool = models.CharField(
+        max_length=30, blank=True, default="", help_text="the region that pays; '': this one"
+    )
     example = models.BooleanField()
     batch_id = models.BigIntegerField(null=True)
     settled_at = models.DateTimeField()
@@ -171,8 +177,12 @@ class LineResult(models.Model):
     in_scope = models.BigIntegerField()
     over_cap = models.BigIntegerField()
     overcharge = models.BigIntegerField()
+    first_self_pay = models.BigIntegerField(default=0)
     deductible = models.BigIntegerField()
     fund = models.BigIntegerField()
+    major = models.BigIntegerField(default=0)
+    assistance = models.BigIntegerField(default=0)
+    drug_list = models.IntegerField(default=0, help_text="pricing.DrugList; 0: none was in force")
 
     objects = ScopedQuerySet.as_manager()
 

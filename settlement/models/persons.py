@@ -1,9 +1,10 @@
 """Insured persons: who they are, what they are entitled to, what they have used."""
 
+from django.apps import apps
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
-from institutions.models import DatedQuerySet, FactsQuerySet, no_overlap
+from institutions.models import FactsQuerySet, no_overlap
 
 
 class Scheme(models.TextChoices):
@@ -12,36 +13,51 @@ class Scheme(models.TextChoices):
     LIXIU = "lixiu", "离休统筹"
 
 
+class PersonQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """Persons insured inside a user's area; at an institution those with a claim of its own."""
+        scope = user.scope_codes()
+        if scope.everything:
+            return self
+        inside = Q(pk__in=())
+        for prefix in scope.regions:
+            inside |= Q(region_code__startswith=prefix)
+        if scope.institutions:
+            claims = apps.get_model("settlement", "Claim").objects
+            treated = claims.filter(
+                person_id=OuterRef("pk"), institution_code__in=scope.institutions
+            )
+            inside |= Q(Exists(treated))
+        return self.filter(inside)
+
+
 class InsuredPerson(models.Model):
-    """An insured person. The ID number is kept as keyed hash, masked text and SM4-GCM ciphertext."""
+    """An insured person. ID number, name and telephone are kept masked and as SM4-GCM ciphertext.
+
+    `scheme` and `region_code` are those of today; every other day is asked of `Entitlement`.
+    """
 
     id_hash = models.BinaryField(max_length=32, unique=True)
     id_masked = models.CharField(max_length=24)
     id_cipher = models.BinaryField()
     name_masked = models.CharField(max_length=20)
     name_cipher = models.BinaryField()
+    phone_masked = models.CharField("电话", max_length=20, blank=True, default="", db_default="")
+    phone_cipher = models.BinaryField(null=True, blank=True)
     region_code = models.CharField(max_length=6, db_index=True)
     scheme = models.CharField(max_length=8, choices=Scheme)
     account_balance = models.BigIntegerField(default=0, help_text="fen, as last reported")
     is_demo = models.BooleanField(default=False)
 
+    objects = PersonQuerySet.as_manager()
+
     def __str__(self):
         return f"{self.name_masked} {self.id_masked}"
 
-
-class ChronicDisease(models.Model):
-    """A chronic disease filed for a person (门诊慢特病认定), dated."""
-
-    person = models.ForeignKey(InsuredPerson, models.PROTECT, related_name="diseases")
-    code = models.CharField(max_length=20)
-    name = models.CharField(max_length=60)
-    valid_from = models.DateField()
-    valid_until = models.DateField(null=True, blank=True)
-
-    objects = DatedQuerySet.as_manager()
-
-    def __str__(self):
-        return self.name
+    @property
+    def subject(self) -> str:
+        """What events and tasks call a person: never by number or name."""
+        return f"person:{self.pk}"
 
 
 class OfflineVisit(models.Model):
@@ -63,8 +79,34 @@ class OfflineVisit(models.Model):
         return f"{self.institution_code} {self.day}"
 
 
+class PersonalAccount(models.Model):
+    """What is left on a person's personal account: one row for all years, and the lock of the person.
+
+    Opened with the balance last reported; a newly reported balance replaces it (trigger).
+    """
+
+    person = models.OneToOneField(
+        InsuredPerson, models.PROTECT, primary_key=True, db_constraint=False,
+        related_name="personal_account",
+    )  # fmt: skip
+    account_left = models.BigIntegerField(help_text="fen")
+    region_code = models.CharField(max_length=6)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(account_left__gte=0), name="account_not_overdrawn"),
+        )
+
+    def __str__(self):
+        return f"{self.person_id} {self.account_left}"
+
+
 class Accumulator(models.Model):
-    """What a person has used of a year's deductible and limit in a scheme (fen); locked to settle."""
+    """What a person has used of a year in a scheme (fen): settlement.ledger.COUNTED says of what.
+
+    `in_scope_used` is what the basic fund saw (in scope less first self-pay), `own_used` what it left
+    to the person; major illness insurance and assistance have paid of that.
+    """
 
     person = models.ForeignKey(InsuredPerson, models.PROTECT, db_constraint=False)
     year = models.SmallIntegerField()
@@ -72,16 +114,25 @@ class Accumulator(models.Model):
     deductible_used = models.BigIntegerField(default=0)
     in_scope_used = models.BigIntegerField(default=0)
     fund_used = models.BigIntegerField(default=0)
-    account_left = models.BigIntegerField(default=0, help_text="personal account, fen")
+    own_used = models.BigIntegerField(default=0)
+    major_used = models.BigIntegerField(default=0)
+    assistance_used = models.BigIntegerField(default=0)
     region_code = models.CharField(max_length=6)
 
     class Meta:
         constraints = (
             models.UniqueConstraint(fields=["person", "year", "scheme"], name="accumulator_key"),
             models.CheckConstraint(
-                condition=Q(deductible_used__gte=0, fund_used__gte=0, account_left__gte=0)
+                condition=Q(
+                    deductible_used__gte=0,
+                    fund_used__gte=0,
+                    own_used__gte=0,
+                    major_used__gte=0,
+                    assistance_used__gte=0,
+                )
                 & Q(fund_used__lte=F("in_scope_used"))
-                & Q(deductible_used__lte=F("in_scope_used")),
+                & Q(deductible_used__lte=F("in_scope_used"))
+                & Q(own_used__gte=F("major_used") + F("assistance_used")),
                 name="accumulator_sane",
             ),
         )
@@ -104,9 +155,18 @@ class Entitlement(models.Model):
         STOPPED = "stopped", "终止参保"
         DECEASED = "deceased", "死亡"
 
+    class Assistance(models.TextChoices):
+        EXTREME_POVERTY = "extreme_poverty", "特困人员"
+        SUBSISTENCE = "subsistence", "最低生活保障对象"
+        MARGINAL = "marginal", "低保边缘家庭成员"
+        RELAPSE = "relapse", "防止返贫监测对象"
+
     person = models.ForeignKey(InsuredPerson, models.PROTECT, related_name="entitlements")
     scheme = models.CharField(max_length=8, choices=Scheme)
     standing = models.CharField(max_length=8, choices=Standing)
+    assistance = models.CharField(
+        "医疗救助对象", max_length=15, choices=Assistance, blank=True, default=""
+    )
     region_code = models.CharField(max_length=6)
     valid_from = models.DateField()
     valid_until = models.DateField(null=True, blank=True)

@@ -21,8 +21,8 @@ from institutions.models import Institution
 from institutions.refusals import Refusal
 from institutions.views.file import frozen_words
 from settlement import words
-from settlement.batch import commands, downloads
-from settlement.batch_forms import XLSX, UploadForm, template
+from settlement.batch import commands, downloads, undo
+from settlement.batch_forms import XLSX, DecisionForm, UploadForm, template
 from settlement.commands import refused
 from settlement.detail import in_order, moment
 from settlement.facts import Claimant
@@ -40,13 +40,36 @@ MOVES: dict[str, tuple[Callable[..., Batch], str]] = {
     "release": (commands.release, "隔离的分片已放行，将再次尝试。"),
 }
 State = Batch.State
+#: Decisions with a reason: command, what was done, label, what it means.
+DECISIONS: dict[str, tuple[Callable[..., Batch], str, str, str]] = {
+    "set-aside": (
+        commands.set_aside, "已剔除隔离的申请单。", "剔除隔离的申请单并完成批次",
+        "隔离的申请单不结算，其余照常完成；剔除的申请单连同原因列入结果，可改正后以新单号重新申报。",
+    ),
+    "cancel": (
+        commands.cancel, "已取消：不再开始新的分片，已结算的保留。", "取消批次",
+        "未结算的分片不再结算；已结算的分片保持完整，取消后可整批冲正。取消后不能恢复。",
+    ),
+    "undo": (
+        undo.undo, "已开始冲正本批次已结算的申请单。", "冲正本批次已结算的申请单",
+        "逐张产生金额相反的分录并恢复累计额，原记录保留；已单独冲正的不再重复。冲正不能撤销。",
+    ),
+}  # fmt: skip
 BAR = {
     State.LOADING: "waiting", State.RUNNING: "running", State.PAUSED: "paused",
     State.CLOSED: "done", State.FAILED: "failed", State.CHECKED: "waiting",
+    State.CANCELLED: "paused", State.REVERSING: "waiting", State.REVERSED: "paused",
 }  # fmt: skip
 STEPS = ("校验文件", "装载并冻结清单", "分片结算", "核对总额、关闭")
-REACHED = {State.CHECKED: 0, State.LOADING: 1, State.RUNNING: 2, State.PAUSED: 2, State.CLOSED: 4}
-CHUNK_TONES = {"waiting": "wait", "done": "ok", "quarantined": "bad"}
+REACHED = {
+    State.CHECKED: 0, State.LOADING: 1, State.RUNNING: 2, State.PAUSED: 2, State.CLOSED: 4,
+    State.CANCELLED: 2, State.REVERSING: 2, State.REVERSED: 2,
+}  # fmt: skip
+STOPPED = (State.CANCELLED, State.REVERSING, State.REVERSED)
+CHUNK_TONES = {
+    "waiting": "wait", "done": "ok", "quarantined": "bad", "split": "mute", "set_aside": "warn",
+    "cancelled": "mute",
+}  # fmt: skip
 
 
 @requires("batches.view")
@@ -80,6 +103,12 @@ def batches(request: PortalRequest) -> HttpResponse:
 def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
     """One batch; its live part is asked for again every two seconds while it works."""
     found = _visible(request, batch_id)
+    return _page(request, found)
+
+
+def _page(
+    request: PortalRequest, found: Batch, given: dict[str, DecisionForm] | None = None
+) -> HttpResponse:
     progress = commands.progress(found, at=clock.now())
     chunks = list(Chunk.objects.filter(batch=found).order_by("number")[:CHUNKS_SHOWN])
     events = Event.objects.visible_to(request.user).filter(subject=f"batch:{found.pk}")
@@ -89,7 +118,7 @@ def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
                         {"label": f"第 {found.pk} 批", "url": ""}],
         "frozen": _frozen(institution),
         "batch": found, "state": _state(found, faulty=bool(found.errors)),
-        "working": found.state in (State.LOADING, State.RUNNING),
+        "working": found.state in commands.WORKED_ON, "acts": _acts(request, found, progress, given or {}),
         "steps": _steps(found), "progress": _progress(found, progress),
         "moves": _moves(request, found, progress), "info": _info(found, institution),
         "totals": _totals(found), "chunks": _chunks(chunks) if chunks else None,
@@ -112,14 +141,25 @@ def _frozen(institution: Institution | None) -> str:
 @requires("batches.run")
 @require_POST
 def move(request: PortalRequest, batch_id: int, action: str) -> HttpResponse:
-    """Confirm, pause, resume or release; a refusal becomes a message and an event."""
+    """Confirm, pause, resume, release; with a reason: set aside, cancel, undo.
+
+    A refusal becomes a message and an event.
+    """
     found = _visible(request, batch_id)
-    if action not in MOVES:
-        raise Http404
-    command, done = MOVES[action]
     by, at = request.user.username, clock.now()
+    reasoned: dict[str, str] = {}
+    if action in DECISIONS:
+        form = DecisionForm(request.POST)
+        if not form.is_valid():
+            return _page(request, found, {action: form})
+        command, done = DECISIONS[action][:2]
+        reasoned = {"reason": form.cleaned_data["reason"]}
+    elif action in MOVES:
+        command, done = MOVES[action]
+    else:
+        raise Http404
     try:
-        command(batch_id=found.pk, by=by, at=at)
+        command(batch_id=found.pk, by=by, at=at, **reasoned)
     except Refusal as refusal:
         row = Institution.objects.select_related("region").get(pk=found.institution_code)
         refused(
@@ -241,7 +281,7 @@ def _steps(found: Batch) -> list[dict[str, str]]:
     states = ["done" if n < at else "now" if n == at else "next" for n in range(len(STEPS))]
     if found.state == State.PAUSED:
         states[at] = "paused"
-    if found.errors or found.state == State.FAILED:
+    if found.errors or found.state == State.FAILED or found.state in STOPPED:
         states[at] = "failed"
     elif found.state == State.CHECKED:
         states[0] = "done"
@@ -291,6 +331,29 @@ def _moves(request: PortalRequest, found: Batch, progress: dict[str, Any]) -> li
     ]
 
 
+def _acts(
+    request: PortalRequest, found: Batch, progress: dict[str, Any], given: dict[str, DecisionForm]
+) -> list[dict[str, Any]]:
+    """The decisions that this person can take now, each with its form."""
+    if not request.user.may("batches.run"):
+        return []
+    under_way = found.state in (State.RUNNING, State.PAUSED)
+    can = {
+        "set-aside": progress["quarantined"] > 0 and under_way,
+        "cancel": under_way or found.state in (State.CHECKED, State.LOADING),
+        "undo": found.state in (State.CANCELLED, State.FAILED) and progress["done"] > 0,
+    }
+    return [
+        {
+            "key": name, "title": title, "hint": hint, "danger": name != "set-aside",
+            "url": reverse("batch-move", args=[found.pk, name]), "version": None,
+            "form": given.get(name) or DecisionForm(auto_id=f"{name}-%s"), "open": name in given,
+        }
+        for name, (_, _, title, hint) in DECISIONS.items()
+        if can[name]
+    ]  # fmt: skip
+
+
 def _info(found: Batch, institution: Institution | None) -> list[dict[str, Any]]:
     return [
         {"label": "申报机构", "value": str(institution or found.institution_code),
@@ -298,6 +361,9 @@ def _info(found: Batch, institution: Institution | None) -> list[dict[str, Any]]
         {"label": "申请单", "value": f"{found.claims:,} 张", "sub": f"{found.lines:,} 项明细"},
         {"label": "费用合计", "value": f"{yuan(found.fee_total)} 元" if found.fee_total else ""},
         {"label": "创建", "value": moment(found.created_at), "sub": found.created_by},
+        {"label": "剔除", "value": f"{found.set_aside_claims:,} 张" if found.set_aside_claims else "",
+         "sub": f"{yuan(found.set_aside_fee)} 元" if found.set_aside_claims else ""},
+        {"label": "决定理由", "value": found.reason},
         {"label": "文件 SM3", "value": found.file_sm3, "code": True, "wide": True},
         {"label": "清单 SM3（冻结）", "value": found.manifest_sm3, "code": bool(found.manifest_sm3),
          "wide": True},

@@ -115,8 +115,11 @@ def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
         "sections": detail.sections(), "prescriptions": detail.prescriptions(),
         "lines": lines, "verdicts": detail.verdicts(lines), "facts": detail.facts(),
         "ledger": detail.ledger(), "releases": detail.releases(), "timeline": detail.timeline(),
+        "may_flow": request.user.may("medicines.view"),
         "reversed": detail.reversed, "may_reverse": may_reverse, "institution": detail.institution,
-        "reversal": detail.versions[1] if detail.reversed else None,
+        "reversal": detail.last if detail.reversed else None,
+        "history": detail.history() if len(detail.versions) > 1 else [],
+        "refunds": detail.refunds() if detail.reversed else [],
     })  # fmt: skip
 
 
@@ -126,24 +129,24 @@ def reverse_claim(request: PortalRequest, claim_id: int) -> HttpResponse:
     """Asks for the reason, then reverses once; the negative entry restores the accumulators."""
     found = _visible(request, claim_id)
     versions = list(Settlement.objects.filter(claim_id=found.pk).order_by("version"))
-    if len(versions) != 1:
+    if not versions or versions[-1].version % 2 == 0:
         messages.warning(request, "该单据没有可冲正的结算，或已经冲正。")
         return redirect("claim", claim_id=found.pk)
     form = ReversalForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         _reverse(request, found, form.cleaned_data["reason"])
         return redirect("claim", claim_id=found.pk)
-    first = versions[0]
+    last = versions[-1]
     return render(request, "settlement/reverse.html", {
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": reverse("claims")},
                         {"label": found.claim_no, "url": reverse("claim", args=[found.pk])},
                         {"label": "冲正", "url": ""}],
         "claim": found, "form": form,
         "effects": [
-            {"label": "冲回统筹基金", "value": f"{yuan(-first.fund)} 元"},
-            {"label": "冲回个人账户", "value": f"{yuan(-first.account)} 元"},
-            {"label": "冲回个人现金", "value": f"{yuan(-first.cash)} 元"},
-            {"label": "恢复起付线累计", "value": f"{yuan(first.deductible)} 元"},
+            {"label": "冲回统筹基金", "value": f"{yuan(-last.fund)} 元"},
+            {"label": "冲回个人账户", "value": f"{yuan(-last.account)} 元"},
+            {"label": "冲回个人现金", "value": f"{yuan(-last.cash)} 元"},
+            {"label": "恢复起付线累计", "value": f"{yuan(last.deductible)} 元"},
         ],
     })  # fmt: skip
 

@@ -57,8 +57,8 @@ def test_waterfall_of_nothing_and_of_a_reversal():
 
 
 def test_an_unknown_kind_of_step_is_refused():
-    with pytest.raises(ValueError, match="total or less"):
-        charts.waterfall(title="x", steps=[{"label": "费用", "amount": 1, "kind": "more"}])
+    with pytest.raises(ValueError, match="total, less or more"):
+        charts.waterfall(title="x", steps=[{"label": "费用", "amount": 1, "kind": "sideways"}])
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=40))

@@ -27,7 +27,7 @@ from institutions.models import Dispatch, Institution, Notification, Region, Use
 from institutions.refusals import Refusal
 from tests import factories
 from tests.factories import ZONE
-from tests.settlement.test_batch import broker, until, worker
+from tests.settlement.test_batch import until, worker
 
 AT = dt.datetime(2021, 12, 20, 9, tzinfo=ZONE)
 TOLD = {
@@ -36,7 +36,6 @@ TOLD = {
     "subject": "application:7",
     "at": AT,
 }
-__all__ = ["broker"]
 
 
 def tell(permission: str = "applications.review", **place: str) -> int:

@@ -134,6 +134,11 @@ def test_a_text_that_is_no_document(text, message):
         (PARAMETERS.replace("employee_deductible, value: 100", "employee_fund_ratio, value: 10001"), "rows/0/value", "比例应为 0 与 10000 之间的整数，现为 10001"),
         (PARAMETERS.replace("employee_deductible, value: 100", "employee_tiers, value: [{above: 5, ratio: 1}, {above: 5, ratio: 1}]"), "rows/0/value/1/above", "分段起点应递增，5 不大于 5"),
         (PARAMETERS.replace("employee_deductible, value: 100", "step_working_days, value: {test: 0}"), "rows/0/value", "工作日数应为不小于 1 的整数，现为 0"),
+        (PARAMETERS.replace("employee_deductible, value: 100", "quality_deposit_ratio, value: 10001"), "rows/0/value", "比例应为 0 与 10000 之间的整数，现为 10001"),
+        (PARAMETERS.replace("employee_deductible, value: 100", "budget_watch_ratios, value: [9000, 8000]"), "rows/0/value", "应为递增的正整数（万分比），现为 [9000, 8000]"),
+        (PARAMETERS.replace("employee_deductible, value: 100", "deposit_return_by_score, value: [{from: 10, ratio: 1}]"), "rows/0/value", "应为 [{from, ratio}, …]，from（万分制得分）递减到 0"),
+        (PARAMETERS.replace("employee_deductible, value: 100", "budget_sharing, value: {surplus: [{above: 1, ratio: 5}], overrun: [{above: 0, ratio: 5}]}"), "rows/0/value/surplus", "第一档应从 0 起"),
+        (PARAMETERS.replace("employee_deductible, value: 100", "budget_sharing, value: {surplus: []}"), "rows/0/value", "应有 surplus 和 overrun"),
         (PARAMETERS.replace(", clause: 第4条", ""), "rows/0", "缺少 clause"),
     ],
 )  # fmt: skip

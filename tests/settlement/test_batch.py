@@ -23,6 +23,7 @@ from audit.models import Event
 from config.celery import app
 from institutions.refusals import Refusal
 from pricing.releases import catalogue_at
+from settlement import ledger
 from settlement.batch import commands, downloads
 from settlement.batch.chunk import settle_chunk
 from settlement.bench import data
@@ -34,30 +35,6 @@ BY = "clerk"
 CLAIMS = 6_000
 Q = Settlement.objects.using
 SECONDS = 60
-
-
-@pytest.fixture
-def broker(worker_id: str) -> Iterator[str]:
-    """A broker address that no other test worker listens to; it is emptied afterwards."""
-    number = 1 + int(worker_id.removeprefix("gw") or 0) % 15 if worker_id != "master" else 15
-    address = settings.CELERY_BROKER_URL
-    client = redis.Redis.from_url(settings.REDIS_URL, db=number)
-    before = app.conf.broker_url, app.conf.broker_write_url
-    mark = "&" if "?" in address else "?"
-    url = (
-        f"{address}{mark}virtual_host={number}"
-        if address.startswith("redis+socket")
-        else f"{address.rstrip('/').rsplit('/', 1)[0]}/{number}"
-    )
-    app.conf.broker_url = app.conf.broker_write_url = url
-    app.pool.force_close_all()
-    app._pool = None
-    client.flushdb()
-    yield url
-    client.flushdb()
-    client.close()
-    app.conf.broker_url, app.conf.broker_write_url = before
-    app._pool = None
 
 
 @contextlib.contextmanager
@@ -141,7 +118,8 @@ def assert_adds_up(batch: Batch) -> None:
     assert (posted, balance, used) == (totals["fund"], 0, totals["fund"])
     assert (totals["claims"], totals["fee"]) == (batch.claims, batch.fee_total)
     assert totals["fee"] == sum(
-        totals[name] for name in ("fund", "account", "cash", "hospital", "held")
+        totals[name]
+        for name in ("fund", "major", "assistance", "account", "cash", "hospital", "held")
     )
 
 
@@ -247,6 +225,8 @@ def claims_of(hospital: Hospital, patients: list) -> list[dict]:
             factories.line(2, item="999", fee="3.33"),
         )  # fmt: skip
         made += [first, again, fresh_visit, two, factories.body(patient, hospital.doctor)]
+    for claim in made:  # a prescription belongs to one person
+        claim["prescriptions"][0]["no"] = claim["claim_no"]
     return made
 
 
@@ -279,7 +259,8 @@ def used(patients: list) -> list[tuple]:
         .filter(person__in=patients)
         .order_by("person_id", "year")
     )
-    return list(rows.values_list("deductible_used", "in_scope_used", "fund_used", "account_left"))
+    names = (*ledger.COUNTED, "person__personal_account__account_left")
+    return list(rows.values_list(*names))
 
 
 def test_a_file_settles_like_single_claims(committed_db: str, broker: str) -> None:

@@ -23,13 +23,13 @@ def test_the_figures_of_a_small_run(tmp_path: Path) -> None:
         page,
     ]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ.copy(), capture_output=True, text=True, timeout=120
+        command, cwd=ROOT, env=os.environ.copy(), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     figures = {figure["name"]: figure for figure in map(json.loads, lines)}
     assert set(figures) == {
-        "batch.1worker", "batch.2workers", "batch.rss_mb", "batch.updates", "batch.vs_orm",
+        "batch.1worker", "batch.2workers", "batch.4workers", "batch.rss_mb", "batch.updates", "batch.vs_orm",
         "kernel.vs_python", "kernel.share", "kernel.difference",
     }  # fmt: skip
     assert set(figures["batch.1worker"]) == {"name", "value", "unit", "floor", "ratio", "n"}

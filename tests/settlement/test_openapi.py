@@ -15,7 +15,9 @@ from tests.settlement.hospital import URL, Hospital, forget_databases
 
 PROBLEM = "application/problem+json"
 MADE_UP = 15  #: calls per operation
-OURS = re.compile(r"/api/v1/(claims|encounters|batches|trials|institution|agreements|applications)")
+OURS = re.compile(
+    r"/api/v1/(claims|encounters|batches|trials|prescriptions|dispensings|deliveries|institution|agreements|applications)"
+)
 CLAIMS = re.compile(r"/api/v1/(claims|encounters)")
 
 
@@ -36,9 +38,11 @@ def test_the_description_is_complete(db) -> None:
     }
     assert paths == {
         "/api/v1/claims": ["get", "post"],
+        "/api/v1/claims/presettlement": ["post"],
         "/api/v1/claims/{claim_id}": ["get"],
         "/api/v1/claims/{claim_id}/reversal": ["post"],
         "/api/v1/encounters/{encounter}/evidence": ["post"],
+        "/api/v1/encounters/{encounter}/evidence/files": ["post"],
     }
     post = described["paths"]["/api/v1/claims"]["post"]
     body = post["requestBody"]["content"]["application/json"]["schema"]
@@ -100,6 +104,6 @@ def test_calls_made_up_from_the_description_never_fail(hospital: Hospital) -> No
         operation = result.ok()
         if OURS.match(operation.path):
             seen[operation.label] = made_up(operation, claim["id"], bearer)
-    assert len(seen) == 26
+    assert len(seen) == 39
     assert 201 in seen["POST /api/v1/claims/{claim_id}/reversal"]
     assert hospital.get(URL).status_code == 200

@@ -29,9 +29,9 @@ KEYS = "SELECT encounter_key FROM settlement_claim WHERE batch_id = %s ORDER BY 
 REVERSED = 7  #: claims of the first batch that are taken back
 
 
-def asked(statement: str, keys: list[int], batch: int) -> list[tuple]:
+def asked(statement: str, keys: list[int], *own: int) -> list[tuple]:
     with connections["settler"].cursor() as cursor:
-        cursor.execute(statement, [keys, batch, CONSULT])
+        cursor.execute(statement, [keys, *own, CONSULT])
         return sorted(cursor.fetchall())
 
 
@@ -62,7 +62,9 @@ def test_following_the_rows_finds_what_a_join_finds() -> None:
     with connections["settler"].cursor() as cursor:
         cursor.execute(KEYS, [batches[0].pk])
         keys = [row[0] for row in cursor.fetchall()]
-    found = {batch: asked(PRIOR, keys, batch) for batch in (batches[0].pk, batches[1].pk, 0)}
+    found = {
+        batch: asked(PRIOR, keys, batch, 0, 2**62) for batch in (batches[0].pk, batches[1].pk, 0)
+    }
     assert found == {batch: asked(JOIN, keys, batch) for batch in found}
     assert 0 < len(found[batches[1].pk]) <= len(keys) - REVERSED + 1
     assert len(found[0]) == len(found[batches[0].pk]) + len(found[batches[1].pk])

@@ -6,7 +6,7 @@ import pytest
 
 from institutions.access import EVERYTHING, set_scope
 from settlement import ledger
-from settlement.models import Accumulator, Leg, LineResult, Settlement
+from settlement.models import Accumulator, Leg, LineResult, PersonalAccount, Settlement
 from tests import factories
 from tests.factories import line
 from tests.settlement.hospital import Hospital
@@ -23,7 +23,8 @@ def hospital(db) -> Hospital:
 def year() -> tuple[int, int, int, int]:
     set_scope(EVERYTHING)
     row = Accumulator.objects.get()
-    return row.deductible_used, row.in_scope_used, row.fund_used, row.account_left
+    left = PersonalAccount.objects.get().account_left
+    return row.deductible_used, row.in_scope_used, row.fund_used, left
 
 
 def test_a_reversal_is_the_settlement_with_the_other_sign(hospital: Hospital) -> None:

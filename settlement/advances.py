@@ -1,0 +1,104 @@
+"""预付款: proposed by one person, paid on the approval of another, set off against later statements.
+
+The balance is the ledger's: what ADVANCE vouchers paid less what SET_OFF vouchers took back.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+
+from django.db import connection, transaction
+from django.urls import reverse
+
+from audit import clock, tasks, trail
+from institutions.models import Institution
+from institutions.refusals import refused
+from settlement.models import Advance, Leg, Scheme, Voucher
+from settlement.vouchers import post_voucher
+
+Account = Leg.Account
+
+
+@transaction.atomic
+def propose(
+    *, institution: Institution, scheme: str, amount: int, reason: str, document: str = "",
+    by: str, at: dt.datetime,
+) -> Advance:  # fmt: skip
+    """Ask for an advance (fen) to an institution in a scheme; finance decides."""
+    if scheme not in Scheme.values:
+        raise refused("scheme", "SCHEME_UNKNOWN", "没有此险种", "no such scheme")
+    if amount <= 0:
+        raise refused("amount", "AMOUNT_INVALID", "预付金额应大于0", "the amount must be positive")
+    if not reason.strip():
+        raise refused("reason", "REASON_MISSING", "请填写预付事由", "a reason is needed")
+    row = Advance.objects.create(
+        region_code=institution.region_id, institution_code=institution.pk, scheme=scheme,
+        amount=amount, reason=reason.strip()[:200], document=document.strip()[:120],
+        proposed_at=at, proposed_by=by,
+    )  # fmt: skip
+    tasks.open_task(
+        subject=f"advance:{row.pk}", permission="payments.approve", at=at,
+        title=f"{institution.name}{row.get_scheme_display()}预付款待复核",
+        region_code=row.region_code, institution_code=row.institution_code,
+        url=reverse("advances"), status=row.get_state_display(),
+    )  # fmt: skip
+    _record(row, "advance.propose", by=by, at=at)
+    return row
+
+
+@transaction.atomic
+def decide(*, advance: Advance, agree: bool, decision: str, by: str, at: dt.datetime) -> Advance:
+    """Another person pays the advance (ADVANCE voucher) or refuses it.
+
+    Refused: 403 the proposer, 409 decided before or payments to the institution are suspended.
+    """
+    row = Advance.objects.select_for_update().get(pk=advance.pk)
+    if row.proposed_by == by:
+        raise refused("by", "SAME_PERSON", "提出人不能复核自己的预付款", "another person decides",
+                      status=403)  # fmt: skip
+    if row.state != Advance.State.PROPOSED:
+        raise refused("state", "ALREADY_DECIDED", "该预付款已办结", "decided before", status=409)
+    if not agree and not decision.strip():
+        raise refused("decision", "REASON_MISSING", "请填写不予拨付的理由", "a reason is needed")
+    if agree:
+        _not_frozen(row, at)
+        row.voucher_id = post_voucher(
+            kind=Voucher.Kind.ADVANCE, effect=f"advance:{row.pk}", subject=f"advance:{row.pk}",
+            region_code=row.region_code, institution_code=row.institution_code, scheme=row.scheme,
+            legs={Account.ADVANCE: row.amount, Account.BANK: -row.amount}, reason=row.reason,
+            clause=row.document, by=row.proposed_by, approved_by=by, at=at,
+        ).pk  # fmt: skip
+    row.state = Advance.State.PAID if agree else Advance.State.REFUSED
+    row.decided_at, row.decided_by, row.decision = at, by, decision.strip()[:200]
+    row.save()
+    tasks.close(subject=f"advance:{row.pk}", by=by, at=at)
+    _record(row, "advance.pay" if agree else "advance.refuse", by=by, at=at)
+    return row
+
+
+BALANCE = """SELECT v.institution_code, v.scheme, sum(l.amount)::bigint FROM settlement_voucher v
+JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 9
+WHERE v.institution_code = ANY(%s) GROUP BY 1, 2 HAVING sum(l.amount) <> 0"""
+
+
+def balances(codes: Iterable[str]) -> dict[tuple[str, str], int]:
+    """(Institution, scheme) → what was advanced and not set off yet (fen)."""
+    with connection.cursor() as cursor:
+        cursor.execute(BALANCE, [list(codes)])
+        return {(code, scheme): amount for code, scheme, amount in cursor.fetchall()}
+
+
+def _not_frozen(row: Advance, at: dt.datetime) -> None:
+    institution = Institution.objects.get(pk=row.institution_code)
+    freeze = institution.freezes.in_force(on=clock.local(at).date()).first()
+    if freeze is not None:
+        raise refused("institution", "PAYMENT_FROZEN", f"该机构暂停拨付：{freeze.reason}",
+                      "payments to the institution are suspended", status=409)  # fmt: skip
+
+
+def _record(row: Advance, action: str, *, by: str, at: dt.datetime) -> None:
+    trail.record(
+        by=by, at=at, action=action, subject=f"advance:{row.pk}", region_code=row.region_code,
+        institution_code=row.institution_code,
+        detail={"scheme": row.scheme, "amount": row.amount, "reason": row.reason,
+                "voucher": row.voucher_id, "decision": row.decision},
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Giving back what a cancelled or failed batch had settled: a reversal of every claim (红冲).
+
+Chunk by chunk, one transaction each: persons locked in their order, the reversals
+and one event. Nothing is remembered but the ledger itself: what is not reversed yet is still to do.
+"""
+
+import datetime as dt
+
+from django.db import connections, transaction
+
+from audit import trail
+from audit.doorbell import ring
+from institutions.access import EVERYTHING, scoped
+from institutions.refusals import Refusal
+from settlement import ledger
+from settlement.batch.commands import UNDO_TASK, locked, need_reason
+from settlement.batch.parts import HEAVY, SETTLER, record
+from settlement.failpoints import failpoint
+from settlement.models import Batch, Chunk
+from settlement.periods import posting_month
+
+State = Batch.State
+#: Settled claims of a chunk that nobody reversed and that posted something.
+TO_REVERSE = """SELECT s.claim_id, s.version FROM settlement_settlement s
+    WHERE s.claim_id BETWEEN %s AND %s AND s.batch_id = %s AND s.version = 1
+        AND NOT EXISTS (SELECT FROM settlement_settlement r
+            WHERE r.claim_id = s.claim_id AND r.version > 1)
+        AND EXISTS (SELECT FROM settlement_leg g
+            WHERE g.claim_id = s.claim_id AND g.version = 1 AND g.period = s.period)
+    ORDER BY s.claim_id"""
+#: The lock of a person is the account (settlement.ledger.LOCK): taken in the order of batches.
+LOCK_PERSONS = """SELECT person_id FROM settlement_personalaccount
+    WHERE person_id IN (SELECT person_id FROM settlement_settlement
+        WHERE claim_id BETWEEN %s AND %s AND batch_id = %s AND version = 1)
+    ORDER BY person_id FOR UPDATE"""
+
+
+def undo(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
+    """Begin to give back what a cancelled or failed batch had settled. Raises Refusal."""
+    with transaction.atomic(using=SETTLER):
+        batch = locked(batch_id, State.CANCELLED, State.FAILED)
+        need_reason(reason)
+        chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id, state=Chunk.State.DONE)
+        if not chunks.exists():
+            detail = ("此批次没有已结算的申请单", "nothing of the batch was settled")
+            raise Refusal(409, "NOTHING_SETTLED", detail)
+        batch.state, batch.reason = State.REVERSING, reason
+        batch.save(using=SETTLER, update_fields=["state", "reason"])
+        record(batch, "reversing", by=by, at=at, reason=reason)
+        transaction.on_commit(lambda: ring(UNDO_TASK, [batch_id]), using=SETTLER)
+    return batch
+
+
+def go_on(*, batch_id: int, by: str, at: dt.datetime) -> int:
+    """Reverse what is left, chunk by chunk; how many claims. The batch ends reversed."""
+    batch = Batch.objects.using(SETTLER).defer(*HEAVY).filter(pk=batch_id).first()
+    if batch is None or batch.state != State.REVERSING:
+        return 0
+    chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id, state=Chunk.State.DONE)
+    reversed_ones = 0
+    for chunk in chunks.order_by("number"):
+        with scoped(EVERYTHING):
+            reversed_ones += _reverse(batch, chunk, by=by, at=at)
+        failpoint("undo.reversed")
+    with transaction.atomic(using=SETTLER):
+        batch = locked(batch_id, State.REVERSING)
+        batch.state = State.REVERSED
+        batch.save(using=SETTLER, update_fields=["state"])
+        record(batch, "reversed", by=by, at=at, claims=reversed_ones)
+    return reversed_ones
+
+
+def _reverse(batch: Batch, chunk: Chunk, *, by: str, at: dt.datetime) -> int:
+    """Reverse the claims of a chunk that are still settled; called twice it does nothing more."""
+    failpoint("undo.begun")
+    span = [chunk.first_claim, chunk.last_claim, batch.pk]
+    month = posting_month(batch.region_code, at)
+    with connections["default"].cursor() as cursor:
+        cursor.execute(LOCK_PERSONS, span)
+        cursor.execute(TO_REVERSE, span)
+        claims = [(claim, version, month) for claim, version in cursor.fetchall()]
+    if claims:
+        ledger.reverse(claims, reason=batch.reason, by=by, at=at)
+        trail.record(
+            by=by, at=at, action="batch.chunk_reversed", subject=f"batch:{batch.pk}/{chunk.number}",
+            region_code=batch.region_code, institution_code=batch.institution_code,
+            detail={"reason": batch.reason, "claims": [claim for claim, _, _ in claims]},
+        )  # fmt: skip
+    return len(claims)

@@ -1,0 +1,201 @@
+"""Where faults happen: databases cloned from a template, a broker, and real worker processes."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg2
+from django.conf import settings
+from psycopg2 import sql
+
+from settlement import dump
+
+STALE, IDLE = 2, 6  #: seconds of a sweep and of a stopped session here; 20 and 60 as shipped
+URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SETTLER_URL")
+
+
+def renamed(url: str, database: str) -> str:
+    """The same address with another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Any]:
+    """A connection of psycopg2 that commits every statement."""
+    link = psycopg2.connect(url)
+    link.autocommit = True
+    with contextlib.closing(link), link.cursor() as cursor:
+        yield cursor
+
+
+@dataclass
+class Place:
+    """The addresses of one cluster and broker; `folder` takes logs and marks."""
+
+    urls: Mapping[str, str]
+    broker: str
+    folder: Path
+    made: int = 0
+
+    @contextlib.contextmanager
+    def clone(self, template: str) -> Iterator["Clone"]:
+        """A copy of a database for one run."""
+        self.made += 1
+        name = f"fault_{os.getpid()}_{self.made}"
+        with self.maintenance() as cursor:
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        clone = Clone(self, name, {key: renamed(self.urls[key], name) for key in URLS})
+        try:
+            yield clone
+        finally:
+            with self.maintenance() as cursor:
+                cursor.execute(
+                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+                )
+
+    def maintenance(self) -> contextlib.AbstractContextManager[Any]:
+        """The owner's cursor outside the databases that are copied."""
+        return opened(renamed(self.urls["DATABASE_OWNER_URL"], "postgres"))
+
+
+@dataclass
+class Clone:
+    """One run's database and what is asked of it."""
+
+    place: Place
+    name: str
+    urls: dict[str, str]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Of the processes that work on it."""
+        own = {
+            "DJANGO_ENV": "test", "BATCH_STALE_SECONDS": str(STALE), "LOG_LEVEL": "INFO",
+            "SETTLER_IDLE_SECONDS": str(IDLE), "VAR_DIR": str(self.place.folder / "var"),
+            "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", ""),
+        }  # fmt: skip
+        return {**os.environ, **self.urls, "REDIS_URL": settings.REDIS_URL, **own, **more}
+
+    def ask(self, query: str) -> Any:
+        """The first value of a query; None while the server is away."""
+        try:
+            with opened(self.urls["DATABASE_SETTLER_URL"]) as cursor:
+                cursor.execute(query)
+                row = cursor.fetchone()
+                return row and row[0]
+        except psycopg2.OperationalError:
+            return None
+
+    def state(self) -> str | None:
+        """Of the batch."""
+        return self.ask("SELECT state FROM settlement_batch ORDER BY id DESC LIMIT 1")
+
+    def end_sessions(self) -> None:
+        """Of everybody who is connected, as a restart of the server does."""
+        with self.place.maintenance() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [self.name],
+            )
+
+    def sm3(self) -> str:
+        """Of the canonical dump."""
+        with opened(self.urls["DATABASE_SETTLER_URL"]) as cursor:
+            return dump.write(len, cursor)
+
+    def keep(self, name: str) -> Path:
+        """The canonical dump as a file of the place."""
+        path = self.place.folder / f"{name}.dump"
+        with opened(self.urls["DATABASE_SETTLER_URL"]) as cursor, path.open("wb") as file:
+            dump.write(file.write, cursor)
+        return path
+
+
+def first_difference(one: Path, other: Path) -> str:
+    """The first lines in which two dumps differ."""
+    with one.open() as left, other.open() as right:
+        for pair in zip_longest(left, right, fillvalue="(nothing)"):
+            if pair[0] != pair[1]:
+                return f"{pair[0].strip()[:200]} ≠ {pair[1].strip()[:200]}"
+    return ""
+
+
+@dataclass
+class Worker:
+    """A Celery worker with its beat, in a process group of its own, as `make run` starts them."""
+
+    clone: Clone
+    name: str
+    processes: int = 1
+    failpoint: str = ""
+    spent: Path | None = None
+    seconds: float = 5.0
+    starts: int = 0
+    began: float = 0.0
+    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    @property
+    def log(self) -> Path:
+        return self.clone.place.folder / f"{self.name}.log"
+
+    def start(self) -> "Worker":
+        """Start it, or start it again as a supervisor does."""
+        armed = {"FAILPOINT": self.failpoint} if self.failpoint else {}
+        if self.spent is not None:
+            armed |= {"FAILPOINT_SPENT": str(self.spent), "FAILPOINT_SECONDS": str(self.seconds)}
+        schedule = self.clone.place.folder / f"beat-{self.name}-{self.starts}"
+        command = [
+            sys.executable, "-m", "celery", "-b", self.clone.place.broker, "-A", "config.celery",
+            "worker", "--beat", "--schedule", str(schedule), "--concurrency", str(self.processes),
+            "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", self.name,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, env=self.clone.environment(**armed),
+            )  # fmt: skip
+        self.starts += 1
+        self.began = time.time()
+        return self
+
+    def watch(self) -> None:
+        """Start it again when it ended."""
+        if self.process is not None and self.process.poll() is not None:
+            self.signal(signal.SIGKILL)  # its children must not outlive it
+            self.start()
+
+    def signal(self, how: signal.Signals) -> None:
+        """To the whole group, if anything of it is left."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, how)
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def end(self) -> None:
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait(20)
+
+
+@contextlib.contextmanager
+def working(worker: Worker) -> Iterator[Worker]:
+    """A worker that is ended whatever happens."""
+    try:
+        yield worker.start()
+    finally:
+        worker.end()

@@ -1,0 +1,262 @@
+"""One fault, one run: break something, let the supervisor start what ended, wait, compare."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from celery import current_app
+from kombu import Connection, Producer
+
+from settlement.batch.parts import CHUNK_TASK
+from settlement.faults.place import Clone, Place, Worker, first_difference, working
+
+LONGEST = 120.0  #: seconds until a run counts as stuck
+SLEEP = 3.0  #: less than a session may stand still
+TICK = 0.05
+#: Points that a batch passes once per chunk, and those that it passes once.
+PER_CHUNK = (
+    "lease.counted", "lease.taken", "chunk.begun", "chunk.read", "chunk.locked", "chunk.settled",
+    "chunk.copied.settlement", "chunk.copied.lineresult", "chunk.copied.leg", "chunk.years",
+    "chunk.event", "chunk.done", "chunk.committed",
+)  # fmt: skip
+ONCE = ("load.begun", "load.read", "load.claims", "load.lines", "load.frozen", "load.stored",
+        "close.summed", "close.saved", "sweep.begun", "sweep.rung")  # fmt: skip
+RECEIVE = ("receive.keyed", "receive.locked", "receive.settled", "receive.stored")
+#: A stopped host: between lease and work (fenced by the epoch) and inside the transaction.
+STOPPED = ("lease.taken", "chunk.begun", "chunk.locked", "chunk.copied.leg", "chunk.done")
+OUTAGES = ("flushall", "broker", "postgres", "sessions", "disk")
+ENDED = ("closed", "failed")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is broken where: a fail point and its action, and what happens outside meanwhile."""
+
+    point: str
+    action: str
+    nth: int = 1
+    processes: int = 1
+    outside: str = ""
+
+    @property
+    def name(self) -> str:
+        word = self.outside or self.action or "nothing"
+        return f"{word} at {self.point}" if self.point else word
+
+
+CALM = Fault("", "")
+
+
+@dataclass
+class Outcome:
+    """How a run ended; `seconds` of work from the strike, or the last start of a worker, to the close."""
+
+    seed: int
+    fault: str
+    nth: int
+    struck: bool = False
+    state: str = ""
+    sm3: str = ""
+    equal: bool = False
+    restarts: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        return self.state == "closed" and self.equal and not self.notes
+
+
+def planned(seed: int) -> list[Fault]:
+    """The faults of a seed: every point killed or crashed, each kind of outage at points by chance."""
+    chance = np.random.default_rng(seed)
+
+    def one(words: Sequence[str]) -> str:
+        return words[int(chance.integers(len(words)))]
+
+    def nth(most: int) -> int:
+        return int(chance.integers(1, most + 1))
+
+    faults = []
+    for point in PER_CHUNK + ONCE:
+        processes = 1 if point in ONCE else int(chance.choice([1, 1, 2]))
+        most = 1 if point in ONCE else 4 // processes
+        faults.append(Fault(point, one(("kill", "crash")), nth(most), processes))
+    faults += [Fault(one(points), "raise") for points in (PER_CHUNK, ONCE[:6])]
+    faults += [Fault(one(PER_CHUNK), "sleep", nth(4), outside=word) for word in OUTAGES]
+    faults += [Fault(one(STOPPED[1:]), "stop"), Fault("lease.taken", "stop", nth(3))]
+    faults.append(Fault("", "", outside="messages", processes=4))
+    return faults + [Fault(point, "kill", nth(8)) for point in RECEIVE]
+
+
+@dataclass
+class Outside:
+    """What can be done to the servers: empty the broker, stop it, kill PostgreSQL, fill the disk."""
+
+    flush: Callable[[], None]
+    acts: dict[str, Callable[[], None]] = field(default_factory=dict)
+
+
+def settled(place: Place, template: str, fault: Fault, outside: Outside, *, seed: int,
+            calm: str) -> Outcome:  # fmt: skip
+    """Run one fault on a batch that waits to be settled; `calm` is the SM3 without any fault."""
+    outcome = Outcome(seed, fault.name, fault.nth)
+    outside.flush()
+    spent = place.folder / f"struck-{seed}-{place.made + 1}"
+    with place.clone(template) as clone:
+        plan = f"{fault.point}:{fault.nth}:{fault.action}" if fault.point else ""
+        worker = Worker(clone, f"w{place.made}", fault.processes, plan, spent, seconds=SLEEP)
+        began = time.time()
+        if fault.outside and not fault.point:
+            spent.touch()  # nothing strikes: what is done outside is done at once
+        with working(worker), _second(fault, clone, spent) as second:
+            _until_ended(clone, worker, second, outcome, spent, _act_of(fault, outside, clone))
+            _awakened(worker, second, clone, outcome)
+        outcome.struck = spent.exists()
+        outcome.restarts = worker.starts - 1
+        if outcome.restarts and fault.outside == "messages":
+            outcome.notes.append("a message ended the worker")
+        began = max(began, worker.began, spent.stat().st_mtime if outcome.struck else 0)
+        outcome.seconds = round(max(_closed_at(clone) - began, 0.0), 2)
+        _compare(clone, outcome, calm, "batch")
+    if fault.point and not outcome.struck:
+        outcome.notes.append("the point was not reached")
+    return outcome
+
+
+def _compare(clone: Clone, outcome: Outcome, calm: str, kind: str) -> None:
+    """With the calm run, whose dump is kept; a difference is told by its first line."""
+    outcome.sm3 = clone.sm3()
+    outcome.equal = outcome.sm3 == calm
+    if not calm:
+        clone.keep(f"calm-{kind}")
+    elif not outcome.equal and outcome.state == "closed":
+        kept = clone.place.folder / f"calm-{kind}.dump"
+        outcome.notes.append(first_difference(kept, clone.keep("other")))
+
+
+def _act_of(fault: Fault, outside: Outside, clone: Clone) -> Callable[[], None] | None:
+    if fault.outside == "messages":
+        return lambda: send_messages(clone, times=50)
+    if fault.outside == "sessions":
+        return clone.end_sessions
+    return outside.acts.get(fault.outside)
+
+
+def _until_ended(clone: Clone, worker: Worker, second: Worker | None, outcome: Outcome, spent: Any,
+                 act: Callable[[], None] | None) -> None:  # fmt: skip
+    """Watch the batch and the workers; do once, when the point is struck, what is done outside."""
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        if act is not None and spent.exists():
+            act()
+            act = None
+        outcome.state = clone.state() or outcome.state
+        if outcome.state in ENDED:
+            return
+        if second is None:
+            worker.watch()
+        elif spent.exists() and not second.starts:
+            worker.signal(signal.SIGSTOP)
+            second.start()
+        time.sleep(TICK)
+    outcome.notes.append(f"stuck after {LONGEST:.0f} s")
+
+
+@contextlib.contextmanager
+def _second(fault: Fault, clone: Clone, spent: Any) -> Iterator[Worker | None]:
+    """For a worker that is stopped: another that takes over."""
+    if fault.action != "stop":
+        yield None
+        return
+    other = Worker(clone, f"v{clone.place.made}")
+    try:
+        yield other
+    finally:
+        other.end()
+
+
+def _awakened(worker: Worker, second: Worker | None, clone: Clone, outcome: Outcome) -> None:
+    """Continue the stopped worker after somebody else did its chunk: it must change nothing."""
+    if second is None:
+        return
+    before = clone.sm3()
+    worker.signal(signal.SIGCONT)
+    time.sleep(2)
+    if clone.sm3() != before:
+        outcome.notes.append("the worker that came back changed the ledger")
+
+
+def _closed_at(clone: Clone) -> float:
+    moment = clone.ask(
+        "SELECT extract(epoch FROM max(done_at))::float8 FROM settlement_chunk WHERE state = 'done'"
+    )
+    return float(moment or 0)
+
+
+def send_messages(clone: Clone, *, times: int) -> None:
+    """Strange ones at once; then, as soon as there are chunks, many for each of them."""
+    send_strange(clone)
+    ids: Sequence[int] = []
+    end = time.monotonic() + LONGEST / 2
+    while not ids and time.monotonic() < end:
+        ids = clone.ask("SELECT coalesce(array_agg(id), '{}') FROM settlement_chunk") or []
+        time.sleep(TICK)
+    with Connection(clone.place.broker) as connection:
+        for chunk in list(ids) * times:
+            current_app.send_task(CHUNK_TASK, args=[chunk], connection=connection)
+
+
+def send_strange(clone: Clone) -> None:
+    """Messages that no bell of ours rings: the worker notes and drops them, and goes on."""
+    pickled, cut_off = "application/x-python-serialize", "application/json"
+    with Connection(clone.place.broker) as connection:
+        for args in ([2**40], [2**80], ["x"], [None], [True], [-1], [], [1, 2], ["y" * 5_000_000]):
+            current_app.send_task(CHUNK_TASK, args=args, connection=connection)
+        current_app.send_task("settlement.no_such_task", connection=connection)
+        producer = Producer(connection)
+        for kind, body in ((pickled, b"\x80\x04N."), (cut_off, b'{"args": ['), ("text/x", b"\xff")):
+            producer.publish(
+                body, routing_key="celery", exchange="", content_type=kind,
+                content_encoding="binary", headers={"task": CHUNK_TASK, "id": "strange"},
+            )  # fmt: skip
+
+
+def received(place: Place, template: str, fault: Fault, *, seed: int, calm: str) -> Outcome:
+    """Kill a process that takes single claims; whoever comes next sends the same keys again."""
+    outcome = Outcome(seed, fault.name, fault.nth)
+    spent = place.folder / f"struck-{seed}-{place.made + 1}"
+    with place.clone(template) as clone:
+        plan = f"{fault.point}:{fault.nth}:{fault.action}" if fault.point else ""
+        status = -1
+        while status and outcome.restarts < 5:
+            status = _post(clone, plan, str(spent))
+            outcome.restarts += bool(status)
+        outcome.struck = spent.exists()
+        outcome.state = "failed" if status else "closed"
+        _compare(clone, outcome, calm, "posts")
+    if fault.point and not outcome.struck:
+        outcome.notes.append("the point was not reached")
+    return outcome
+
+
+def _post(clone: Clone, plan: str, spent: str) -> int:
+    armed = {"FAILPOINT": plan, "FAILPOINT_SPENT": spent} if plan else {}
+    log = clone.place.folder / "posts.log"
+    with log.open("ab") as sink:
+        return subprocess.run(
+            [sys.executable, "manage.py", "faults", "--post", str(clone.place.folder / "posts.json")],
+            env=clone.environment(**armed), stdout=sink, stderr=sink, check=False,
+        ).returncode  # fmt: skip
+
+
+def kill_server(pid_file: Any) -> None:
+    """SIGKILL to the process that a pid file names."""
+    os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)

@@ -1,0 +1,464 @@
+"""Commands of lines and maintenance: register, yearly bills, decisions, payments, overdue bills.
+
+Accrued from 2019-10-01 on, collected under this notice only after confirmation (I-JL-4); whole service
+years by default, the figure by calendar month beside them. (吉卫便函〔2021〕3号 二、三)
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+from django.urls import reverse
+
+from audit import clock, tasks, trail
+from institutions.models import Document, Institution
+from institutions.money import yuan
+from institutions.refusals import Refusal, refused
+from pricing.releases import Published, current
+from settlement import consultation, line_fees
+from settlement.models import FeeBill, FeeItem, Leg, MaintenanceContract, NetworkLine, Voucher
+from settlement.vouchers import post_voucher
+
+PAY, COLLECT = "lines.pay", "lines.collect"
+State = FeeBill.State
+Law = Mapping[str, Any]
+
+
+@dataclass
+class Draft:
+    """A bill as it is being drawn: its items and the figure of the other reading."""
+
+    items: list[FeeItem] = field(default_factory=list)
+    by_month: int = 0
+
+    @property
+    def amount(self) -> int:
+        return sum(item.amount or 0 for item in self.items)
+
+    @property
+    def commission(self) -> int:
+        return sum(item.commission or 0 for item in self.items)
+
+    @property
+    def open_items(self) -> int:
+        return sum(item.amount is None for item in self.items)
+
+
+def law_of(policy_region: str, day: dt.date) -> Published:
+    """The document on lines of a region on a day or nearest to it; Refusal where there is none."""
+    release = current().policy(policy_region, day)
+    if release is None or "tariffs" not in release.policy.data:
+        raise refused("", "RULE_NOT_IN_FORCE", "本统筹地区没有专线与维保费的政策文件",
+                      "no document about fees of lines here")  # fmt: skip
+    return release
+
+
+def fact_of(row: NetworkLine) -> line_fees.Line:
+    """A registered line as the arithmetic takes it."""
+    return line_fees.Line(
+        row.service, row.bandwidth_mb, row.opened_on, row.tier, row.count, row.closed_on
+    )
+
+
+# --- Register ---
+
+
+@transaction.atomic
+def open_line(
+    *, institution: Institution, number: str, service: str, bandwidth_mb: int, count: int, tier: str,
+    opened_on: dt.date, construction_note: str = "", construction_fee: int | None = None,
+    construction_payer: str = "", by: str, at: dt.datetime,
+) -> NetworkLine:  # fmt: skip
+    """Register lines that an institution opened. The cost of building them is a local arrangement."""
+    law_of(institution.region.policy_region, opened_on)
+    if opened_on > clock.local(at).date():
+        raise refused("opened_on", "DAY_IN_FUTURE", "开通日不能晚于今天", "not in the future")
+    if NetworkLine.objects.filter(number=number).exists():
+        raise refused("number", "LINE_KNOWN", "该线路编号已登记", "known already", status=409)
+    row = NetworkLine.objects.create(
+        institution=institution, number=number, service=service, bandwidth_mb=bandwidth_mb,
+        count=count, tier=tier, opened_on=opened_on, construction_note=construction_note,
+        construction_fee=construction_fee, construction_payer=construction_payer,
+        region_code=institution.region_id, institution_code=institution.pk, recorded_at=at,
+        recorded_by=by,
+    )  # fmt: skip
+    _noted(row, "networkline.open", by=by, at=at, number=number, opened_on=opened_on)
+    return row
+
+
+@transaction.atomic
+def close_line(*, line: NetworkLine, closed_on: dt.date, by: str, at: dt.datetime) -> None:
+    """The last day of a line; service years that have begun stay owed whole."""
+    row = NetworkLine.objects.select_for_update().get(pk=line.pk)
+    if row.closed_on:
+        raise _conflict("LINE_CLOSED", "该线路已停用", "closed already")
+    if not row.opened_on <= closed_on <= clock.local(at).date():
+        raise refused("closed_on", "DAY_NOT_POSSIBLE", "停用日应在开通日与今天之间",
+                      "between the opening and today")  # fmt: skip
+    row.closed_on = closed_on
+    row.save(update_fields=["closed_on"])
+    _noted(row, "networkline.close", by=by, at=at, closed_on=closed_on)
+
+
+@transaction.atomic
+def record_contract(
+    *, institution: Institution, number: str, base: int, rate: int,
+    accepted_on: dt.date | None = None, ends_on: dt.date | None = None,
+    document: Document | None = None, by: str, at: dt.datetime,
+) -> MaintenanceContract:  # fmt: skip
+    """Register what was agreed for maintenance; `rate` per ten thousand lies within the printed bounds."""
+    release = law_of(institution.region.policy_region, clock.local(at).date())
+    law = release.policy.data
+    if not line_fees.rate_fits(rate * consultation.TEN_THOUSANDTH, law):
+        bounds = law["maintenance"]["rate"]
+        raise refused(
+            "rate", line_fees.RATE_OUT_OF_RANGE,
+            f"维保费率应在{bounds['min'] // 100}%至{bounds['max'] // 100}%之间", "out of range",
+            clause=bounds["clause"],
+        )  # fmt: skip
+    starts = line_fees.maintenance_start(accepted_on, law)
+    if ends_on and ends_on < starts:
+        raise refused("ends_on", line_fees.UNDER_WARRANTY,
+                      f"维保自{starts}起，此前在质保期内", "it ends before it begins",
+                      clause=law["maintenance"]["clause"])  # fmt: skip
+    if MaintenanceContract.objects.filter(number=number).exists():
+        raise refused("number", "CONTRACT_KNOWN", "该合同编号已登记", "known already", status=409)
+    row = MaintenanceContract.objects.create(
+        institution=institution, number=number, base=base, rate=rate, accepted_on=accepted_on,
+        starts_on=starts, ends_on=ends_on, document=document, region_code=institution.region_id,
+        institution_code=institution.pk, recorded_at=at, recorded_by=by,
+    )  # fmt: skip
+    _noted(row, "maintenancecontract.record", by=by, at=at, number=number, rate=rate)
+    return row
+
+
+# --- Yearly bills ---
+
+
+@transaction.atomic
+def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
+    """Draw the bill of a year for every institution of an area that has none; how many were made.
+
+    A second run makes none, and two runs at once wait for each other.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"fee bills {year}"])
+    if year > clock.local(at).year:
+        raise refused("year", "YEAR_IN_FUTURE", "不能生成以后年度的账单", "not a future year")
+    billed = FeeBill.objects.filter(year=year).values("institution")
+    inside = Q(region_code__startswith=prefix) & ~Q(institution__in=billed)
+    rows = NetworkLine.objects.filter(inside).select_related("institution__region")
+    contracts = MaintenanceContract.objects.filter(inside).select_related("institution__region")
+    places = {row.institution_id: row.institution for row in rows}
+    places |= {row.institution_id: row.institution for row in contracts}
+    drafts = {code: Draft() for code in places}
+    releases = {
+        region: law_of(region, dt.date(year, 12, 31))
+        for region in {place.region.policy_region for place in places.values()}
+    }
+    for line in rows:
+        law = releases[line.institution.region.policy_region].policy.data
+        _draw_line(drafts[line.institution_id], line, year, law)
+    for contract in contracts:
+        law = releases[contract.institution.region.policy_region].policy.data
+        _draw_contract(drafts[contract.institution_id], contract, year, law)
+    return _store(
+        {places[code]: draft for code, draft in drafts.items() if draft.items}, year=year,
+        releases=releases, by=by, at=at,
+    )  # fmt: skip
+
+
+def _draw_line(draft: Draft, row: NetworkLine, year: int, law: Law) -> None:
+    """Every service year of a line that begins in the year, with who bears it."""
+    line = fact_of(row)
+    first, last = dt.date(year, 1, 1), dt.date(year, 12, 31)
+    before = line_fees.years_begun(line, first - line_fees.ONE, law)
+    tariff = line_fees.tariff_of(line, law)
+    for number in range(before + 1, line_fees.years_begun(line, last, law) + 1):
+        due = line_fees.fee_of_year(line, number, law)
+        begin, end = line_fees.service_year(line, number, law)
+        draft.items.append(_item(
+            row, line=row, number=number, first=begin, last=end, decision=tariff.decision,
+            amount=due.institution if due else None, commission=due.commission if due else None,
+            reason=tariff.reason or "", clause=tariff.clause,
+        ))  # fmt: skip
+    months = line_fees.by_calendar_month(line, first, last, law)
+    draft.by_month += months.institution if months else 0
+
+
+def _draw_contract(draft: Draft, row: MaintenanceContract, year: int, law: Law) -> None:
+    """The maintenance year that begins in the year."""
+    fee = yearly_fee(row)
+    for number in line_fees.maintenance_years_in(row.starts_on, year, row.ends_on):
+        begin, end = line_fees.maintenance_year(row.starts_on, number)
+        draft.items.append(_item(
+            row, contract=row, number=number, first=begin, last=end, amount=fee, commission=0,
+            decision=consultation.PAYABLE, clause=law["maintenance"]["clause"],
+        ))  # fmt: skip
+    months = line_fees.maintenance_months(row.starts_on, year, row.ends_on)
+    draft.by_month += consultation.half_up(fee, months, line_fees.MONTHS_PER_YEAR)
+
+
+def yearly_fee(row: MaintenanceContract) -> int:
+    """A year's maintenance: base × rate, half up."""
+    part = row.rate * consultation.TEN_THOUSANDTH
+    return consultation.half_up(row.base, part, consultation.WHOLE)
+
+
+def _item(row: NetworkLine | MaintenanceContract, **values: Any) -> FeeItem:
+    return FeeItem(
+        region_code=row.region_code, institution_code=row.institution_code, **values
+    )  # fmt: skip
+
+
+def _store(
+    drafts: Mapping[Institution, Draft], *, year: int, releases: Mapping[str, Published], by: str,
+    at: dt.datetime,
+) -> int:  # fmt: skip
+    """Bills and items, each in one statement, and one event."""
+    bills = FeeBill.objects.bulk_create(
+        FeeBill(
+            institution=place, year=year, number=f"网费{year}-{place.pk}", amount=draft.amount,
+            commission=draft.commission, by_month=draft.by_month, open_items=draft.open_items,
+            due_on=_due(year, releases[place.region.policy_region]),
+            release_id=releases[place.region.policy_region].id, region_code=place.region_id,
+            institution_code=place.pk, made_at=at, made_by=by,
+        )
+        for place, draft in drafts.items()
+    )  # fmt: skip
+    items = []
+    for bill, draft in zip(bills, drafts.values(), strict=True):
+        for item in draft.items:
+            item.bill = bill
+            items.append(item)
+    FeeItem.objects.bulk_create(items)
+    if bills:
+        trail.record(
+            by=by, at=at, action="feebill.make", subject=f"feebills:{year}",
+            region_code=bills[0].region_code, detail={"bills": len(bills), "items": len(items)},
+        )  # fmt: skip
+    return len(bills)
+
+
+def _due(year: int, release: Published) -> dt.date:
+    rules = release.policy.data["tariffs"]
+    return line_fees.due_day(year, rules["payment"], collect_from=rules["collect_from"])
+
+
+@transaction.atomic
+def redraw(*, bill: FeeBill, by: str, at: dt.datetime) -> None:
+    """Draw a draft anew from what is registered now; decisions of persons on it are made again."""
+    row = _draft(bill)
+    place = Institution.objects.select_related("region").get(pk=row.institution_id)
+    release, draft = law_of(place.region.policy_region, dt.date(row.year, 12, 31)), Draft()
+    row.items.all().delete()
+    for line in NetworkLine.objects.filter(institution=place):
+        _draw_line(draft, line, row.year, release.policy.data)
+    for contract in MaintenanceContract.objects.filter(institution=place):
+        _draw_contract(draft, contract, row.year, release.policy.data)
+    for item in draft.items:
+        item.bill = row
+    FeeItem.objects.bulk_create(draft.items)
+    row.by_month, row.release_id = draft.by_month, release.id
+    _total(row)
+    _noted(row, "feebill.redraw", by=by, at=at, amount=row.amount)
+
+
+@transaction.atomic
+def decide_item(
+    *, item: FeeItem, amount: int, commission: int, note: str, by: str, at: dt.datetime
+) -> None:
+    """A person decides what the tariff leaves open (NO_TARIFF, TARIFF_AMBIGUOUS), with the ground."""
+    bill = _draft(item.bill)
+    row = bill.items.select_for_update().get(pk=item.pk)
+    if row.decision == consultation.PAYABLE and not row.decided_by:
+        raise _conflict("ITEM_CLEAR", "该项由收费标准确定，不能改", "the tariff answers it")
+    if not note:
+        raise refused("note", "NOTE_MISSING", "请说明认定依据", "say on which ground")
+    row.amount, row.commission, row.decision = amount, commission, consultation.PAYABLE
+    row.decided_note, row.decided_by = note, by
+    row.save(update_fields=["amount", "commission", "decision", "decided_note", "decided_by"])
+    _total(bill)
+    _noted(bill, "feebill.decide", by=by, at=at, item=row.pk, amount=amount,
+           commission=commission, note=note)  # fmt: skip
+
+
+def _total(bill: FeeBill) -> None:
+    draft = Draft(list(bill.items.all()))
+    bill.amount, bill.commission = draft.amount, draft.commission
+    bill.open_items = draft.open_items
+    bill.save(update_fields=["amount", "commission", "open_items", "by_month", "release_id"])
+
+
+def _draft(bill: FeeBill) -> FeeBill:
+    row = FeeBill.objects.select_for_update().get(pk=bill.pk)
+    if row.state != State.DRAFT:
+        raise _conflict("BILL_CONFIRMED", "账单已确认，不能再改", "the bill is confirmed")
+    return row
+
+
+@transaction.atomic
+def confirm_bill(*, bill: FeeBill, by: str, at: dt.datetime) -> FeeBill:
+    """Confirm a bill: it is owed from now on. Nothing is collected before the notice is in force."""
+    row = _draft(bill)
+    place = Institution.objects.select_related("region").get(pk=row.institution_id)
+    release = law_of(place.region.policy_region, clock.local(at).date())
+    rules = release.policy.data["tariffs"]
+    if clock.local(at).date() < rules["collect_from"]:
+        raise _conflict("NOT_COLLECTABLE", f"自{rules['collect_from']}起方可收缴",
+                        "collection has not begun", clause=rules["collect_clause"])  # fmt: skip
+    if row.open_items:
+        raise _conflict("ITEM_OPEN", f"账单有 {row.open_items} 项待认定，认定后才能确认",
+                        "an item waits for a decision", clause=rules["unlisted"]["clause"])  # fmt: skip
+    account = Leg.Account
+    if row.amount + row.commission:
+        post_voucher(
+            kind=Voucher.Kind.LINE_FEE, effect=f"feebill:{row.pk}/due", subject=f"feebill:{row.pk}",
+            legs={account.LINE_FEE_DUE: row.amount, account.COMMISSION: row.commission,
+                  account.LINE_FEE_PAYEE: -row.amount - row.commission},
+            region_code=row.region_code, institution_code=row.institution_code, by=by, at=at,
+            clause=f"{release.policy.document} {rules['clause']}", detail={"year": row.year},
+        )  # fmt: skip
+    row.state = State.CONFIRMED if row.amount else State.NOTHING
+    row.confirmed_at, row.confirmed_by = at, by
+    row.save(update_fields=["state", "confirmed_at", "confirmed_by"])
+    if row.amount:
+        clause = f"{release.policy.document} {rules['payment']['clause']}"
+        _ask(
+            row,
+            f"{place.name}：{row.year}年度专线与维保费 {yuan(row.amount)} 元待缴",
+            clause,
+            at=at,
+        )
+    _noted(row, "feebill.confirm", by=by, at=at, amount=row.amount, commission=row.commission)
+    return row
+
+
+def _ask(row: FeeBill, title: str, clause: str, *, at: dt.datetime) -> None:
+    tasks.open_task(
+        subject=f"feebill:{row.pk}", permission=PAY, at=at, title=title, status="待缴",
+        region_code=row.region_code, institution_code=row.institution_code, due=row.due_on,
+        url=reverse("fee-bill", args=[row.pk]), clause=clause,
+    )  # fmt: skip
+
+
+def confirm_all(*, bills: QuerySet[FeeBill], by: str, at: dt.datetime) -> tuple[int, list[FeeBill]]:
+    """Confirm the drafts of a query one by one; how many, and those that wait for a decision."""
+    waiting, done = [], 0
+    for bill in bills.filter(state=State.DRAFT).order_by("pk"):
+        if bill.open_items:
+            waiting.append(bill)
+            continue
+        confirm_bill(bill=bill, by=by, at=at)
+        done += 1
+    return done, waiting
+
+
+# --- Payments ---
+
+
+@transaction.atomic
+def pay_bill(
+    *, bill: FeeBill, amount: int, paid_on: dt.date, payment_no: str, by: str, at: dt.datetime
+) -> Voucher:
+    """Paid once and in full at year end (年底一次性缴齐): no part, no more, no second time."""
+    row = FeeBill.objects.select_for_update().get(pk=bill.pk)
+    if row.state != State.CONFIRMED:
+        text = "该账单已缴清" if row.state == State.PAID else "该账单没有待缴金额"
+        raise _conflict("ALREADY_PAID", text, "nothing is owed on it")
+    if amount != row.amount:
+        raise refused("amount", "AMOUNT_DIFFERS", f"应一次性缴齐 {yuan(row.amount)} 元",
+                      "pay all of it at once, not more", clause="三第1款")  # fmt: skip
+    _payable(row, paid_on, payment_no, at=at)
+    account = Leg.Account
+    voucher = post_voucher(
+        kind=Voucher.Kind.LINE_PAYMENT, effect=f"feebill:{row.pk}/paid", subject=f"feebill:{row.pk}",
+        legs={account.LINE_FEE_PAYEE: amount, account.LINE_FEE_DUE: -amount},
+        region_code=row.region_code, institution_code=row.institution_code, by=by, at=at,
+        detail={"payment_no": payment_no, "paid_on": paid_on.isoformat()},
+    )  # fmt: skip
+    row.state, row.paid_on, row.paid_by, row.payment_no = State.PAID, paid_on, by, payment_no
+    row.save(update_fields=["state", "paid_on", "paid_by", "payment_no"])
+    tasks.close(subject=f"feebill:{row.pk}", by=by, at=at)
+    _noted(row, "feebill.pay", by=by, at=at, amount=amount, paid_on=paid_on,
+           on_time=paid_on <= row.due_on)  # fmt: skip
+    return voucher
+
+
+@transaction.atomic
+def pay_commission(
+    *, bill: FeeBill, paid_on: dt.date, payment_no: str, by: str, at: dt.datetime
+) -> Voucher:
+    """The commission's part of a bill (开通日期开始一年内的费用由省卫健委承担), paid once."""
+    row = FeeBill.objects.select_for_update().get(pk=bill.pk)
+    if row.state == State.DRAFT or not row.commission:
+        raise _conflict("NOTHING_OWED", "该账单没有省卫健委承担的金额", "nothing is owed")
+    if row.commission_paid_on:
+        raise _conflict("ALREADY_PAID", "省卫健委承担部分已支付", "it is paid already")
+    _payable(row, paid_on, payment_no, at=at)
+    account = Leg.Account
+    voucher = post_voucher(
+        kind=Voucher.Kind.LINE_PAYMENT, effect=f"feebill:{row.pk}/commission",
+        subject=f"feebill:{row.pk}", region_code=row.region_code,
+        legs={account.LINE_FEE_PAYEE: row.commission, account.COMMISSION: -row.commission},
+        institution_code=row.institution_code, by=by, at=at, detail={"payment_no": payment_no},
+    )  # fmt: skip
+    row.commission_paid_on, row.commission_payment_no = paid_on, payment_no
+    row.save(update_fields=["commission_paid_on", "commission_payment_no"])
+    _noted(row, "feebill.commission", by=by, at=at, amount=row.commission, paid_on=paid_on)
+    return voucher
+
+
+def _payable(row: FeeBill, paid_on: dt.date, payment_no: str, *, at: dt.datetime) -> None:
+    if row.confirmed_at is None or paid_on > clock.local(at).date():
+        raise refused("paid_on", "DAY_NOT_POSSIBLE", "缴费日不能晚于今天", "not in the future")
+    if paid_on < clock.local(row.confirmed_at).date():
+        raise refused("paid_on", "DAY_NOT_POSSIBLE", "缴费日不能早于账单确认日",
+                      "not before the confirmation")  # fmt: skip
+    if FeeBill.objects.filter(payment_no=payment_no).exists():
+        raise refused("payment_no", "PAYMENT_TAKEN", "该缴费凭据已用于另一账单",
+                      "used for another bill", status=409)  # fmt: skip
+
+
+@transaction.atomic
+def handle_overdue(*, bill: FeeBill, note: str, by: str, at: dt.datetime) -> None:
+    """What the telemedicine centre did about an overdue bill; how is not printed. The bill stays owed."""
+    today = clock.local(at).date()
+    row = FeeBill.objects.select_for_update().get(pk=bill.pk)
+    if row.state != State.CONFIRMED or row.due_on >= today:
+        raise _conflict("NOT_OVERDUE", "该账单没有逾期", "it is not overdue", clause="三第1款")
+    if not note:
+        raise refused("note", "NOTE_MISSING", "请写明处理情况", "say what was done")
+    row.handled_on, row.handled_note, row.handled_by = today, note, by
+    row.save(update_fields=["handled_on", "handled_note", "handled_by"])
+    tasks.close(subject=f"feebill:{row.pk}", by=by, at=at, permission=COLLECT)
+    _noted(row, "feebill.handle", by=by, at=at, note=note)
+
+
+def watch(*, on: dt.date, by: str, at: dt.datetime) -> int:
+    """Put bills that became overdue before the telemedicine centre; how many."""
+    late: Iterable[FeeBill] = FeeBill.objects.overdue(on=on).filter(handled_on=None)
+    number = 0
+    for bill in late:
+        tasks.open_task(
+            subject=f"feebill:{bill.pk}", permission=COLLECT, at=at, status="逾期",
+            title=f"{bill.institution.name}：{bill.year}年度专线与维保费逾期未缴，视情况处理",
+            region_code=bill.region_code, institution_code=bill.institution_code, due=bill.due_on,
+            url=reverse("fee-bill", args=[bill.pk]),
+        )  # fmt: skip
+        number += 1
+    return number
+
+
+def _conflict(code: str, chinese: str, english: str, *, clause: str = "") -> Refusal:
+    return refused("", code, chinese, english, status=409, clause=clause)
+
+
+def _noted(row: Any, action: str, *, by: str, at: dt.datetime, **detail: Any) -> None:
+    trail.record(
+        by=by, at=at, action=action, subject=f"{row._meta.model_name}:{row.pk}",
+        region_code=row.region_code, institution_code=row.institution_code, detail=detail,
+    )  # fmt: skip

@@ -1,0 +1,12 @@
+"""Addresses of prescriptions, goods and evidence."""
+
+from django.urls import path
+
+from settlement.views import medicines
+
+urlpatterns = [
+    path("medicines/", medicines.prescriptions, name="prescriptions"),
+    path("medicines/evidence/", medicines.gaps, name="evidence-gaps"),
+    path("medicines/<int:pk>/", medicines.prescription, name="prescription"),
+    path("claims/<int:claim_id>/flow/", medicines.claim_flow, name="claim-flow"),
+]

@@ -1,0 +1,264 @@
+"""REST: an institution's own statements: list, read with the chain, confirm, object."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.http import HttpResponse
+from django.urls import path
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+
+from audit.procedure import Refused
+from institutions import openapi, shape
+from institutions.models import Scope
+from institutions.money import yuan
+from institutions.refusals import Fault, Refusal
+from institutions.rest import (
+    BIGGEST_ID,
+    InstitutionView,
+    after_asked,
+    body_of,
+    iso,
+    json_answer,
+    limit_asked,
+    refuse_unknown,
+    wrong_parameter,
+)
+from institutions.tokens import Client
+from settlement import statement_page, statement_steps, statements
+from settlement.commands import refused
+from settlement.facts import Claimant
+from settlement.models import Statement
+
+TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
+AMOUNT = {"type": "string", "pattern": r"^-?\d+\.\d{2}$"}
+AMOUNTS = (
+    "fee", "held", "fund", "account", "declared", "deducted", "deposit", "set_off", "assessment",
+    "adjustments", "carried", "payable",
+)  # fmt: skip
+SUMMARY: dict[str, dict] = {
+    "id": WHOLE, "number": TEXT, "period": TEXT, "scheme": TEXT, "state": TEXT, "label": TEXT,
+    "round": WHOLE, "confirm_by": openapi.or_null(DAY), "version": WHOLE, "claims": WHOLE,
+    "reversals": WHOLE, "held_claims": WHOLE, **dict.fromkeys(AMOUNTS, AMOUNT), "paid": AMOUNT,
+    "example_parameters": openapi.BOOL,
+}  # fmt: skip
+STEP = openapi.record(key=TEXT, label=TEXT, amount=AMOUNT, note=TEXT, document=TEXT, clause=TEXT)
+DEDUCTION = openapi.record(
+    claim_no=TEXT, line_no=openapi.or_null(WHOLE), amount=AMOUNT, reason=TEXT, note=TEXT,
+    clause=TEXT, state=TEXT, answer=TEXT,
+)  # fmt: skip
+OBJECTION = openapi.record(round=WHOLE, reason=TEXT, claims=openapi.listed(TEXT), answer=TEXT)
+STATEMENT = openapi.record(
+    **SUMMARY, steps=openapi.listed(STEP), deductions=openapi.listed(DEDUCTION),
+    objections=openapi.listed(OBJECTION), signed_name=TEXT, digest_sm3=TEXT,
+)  # fmt: skip
+STATEMENTS = openapi.record(
+    results=openapi.listed(openapi.record(**SUMMARY)), next=openapi.or_null(TEXT)
+)
+PERIOD = OpenApiParameter("period", str, description="只列这一结算期（YYYY-MM）")
+
+
+SIGNED: dict[str, dict] = {
+    "signed_name": shape.text(60),
+    "version": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+}
+CONFIRMATION = shape.record("signed_name version", **SIGNED)
+OBJECTING = shape.record(
+    "signed_name version reason", **SIGNED, reason=shape.text(500),
+    claims=shape.many(shape.text(40), 500),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class System:
+    """An institution's own system as a person of the institution: it confirms and objects."""
+
+    client: Client
+
+    region_id = None
+
+    @property
+    def username(self) -> str:
+        return self.client.name
+
+    @property
+    def institution_id(self) -> str:
+        return self.client.institution
+
+    def may(self, permission: str) -> bool:
+        return permission in ("statements.view", "statements.confirm")
+
+    def scope_codes(self) -> Scope:
+        return Scope(institutions=(self.client.institution,))
+
+
+class StatementsView(InstitutionView):
+    """What the addresses of statements share."""
+
+    required_scopes: ClassVar[list[str]] = ["claims:read", "claims:write"]
+
+    def one(self, number: int) -> Statement:
+        """A statement of this institution that was sent to it; Refusal (404) without it."""
+        found = None
+        if number <= BIGGEST_ID:
+            found = statements.seen_by(System(self.client)).filter(pk=number).first()
+        if found is None:
+            raise Refusal(404, "NOT_FOUND", ("没有此结算单", "no such statement"))
+        return found
+
+    def take(self, request: Request, number: int, step: str, contract: dict) -> HttpResponse:
+        """Take a step as the institution; the signer's name is in the body, the version as read."""
+        self.begin(request)
+        given = shape.checked(shape.read_json(body_of(request)), contract)
+        try:
+            with self.rows():
+                row = self.one(number)
+                facts = {name: value for name, value in given.items() if name != "version"}
+                statement_steps.take(
+                    statement=row, step=step, who=System(self.client), by=self.by, at=self.at,
+                    facts=facts, version=given["version"],
+                )  # fmt: skip
+                return json_answer(represent(self.one(number)))
+        except Refused as error:
+            client = self.client
+            with self.rows():
+                refused(
+                    institution=Claimant(client.institution, client.region_code, client.policy_region,
+                                         (client.institution,)),
+                    action=f"statement.{step}", subject=f"statement:{number}", code=error.code,
+                    by=self.by, at=self.at,
+                )  # fmt: skip
+            detail = (error.detail, f"{step}: {error.code.lower().replace('_', ' ')}")
+            faults = (Fault(f"/{error.field}", error.code, detail),) if error.field else ()
+            raise Refusal(error.status, error.code, detail, faults) from error
+
+
+class Statements(StatementsView):
+    """本机构的月结算单。"""
+
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="statements_list", summary="列出已送达本机构的月结算单", tags=["statements"],
+        parameters=[PERIOD, openapi.AFTER, openapi.LIMIT],
+        responses=openapi.answers(s200=STATEMENTS),
+    )  # fmt: skip
+    def get(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        refuse_unknown(request, "period", "after", "limit")
+        limit, after = limit_asked(request), after_asked(request, whole=True)
+        month = _month(request.query_params.get("period"))
+        with self.rows():
+            rows = statements.seen_by(System(self.client)).order_by("-pk")
+            if month is not None:
+                rows = rows.filter(period=month)
+            if after:
+                rows = rows.filter(pk__lt=int(after))
+            part = list(rows[: limit + 1])
+            paid = statements.paid_of(part)
+            shown = [summary(row, paid.get(row.pk, 0)) for row in part[:limit]]
+        more = len(part) > limit
+        return json_answer({"results": shown, "next": str(part[limit - 1].pk) if more else None})
+
+
+class OneStatement(StatementsView):
+    """一张月结算单：金额、各项计算与条款、扣款、异议。"""
+
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="statements_read", summary="读取一张月结算单", tags=["statements"],
+        responses=openapi.answers(404, s200=STATEMENT),
+    )  # fmt: skip
+    def get(self, request: Request, number: int) -> HttpResponse:
+        self.begin(request)
+        with self.rows():
+            return json_answer(represent(self.one(number)))
+
+
+class Confirmation(StatementsView):
+    """确认月结算单。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="statements_confirm", summary="确认月结算单：签字人和读到的版本",
+        tags=["statements"], request=openapi.body(CONFIRMATION),
+        responses=openapi.answers(404, 409, 415, 422, s200=STATEMENT),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "confirm", CONFIRMATION)
+
+
+class Objecting(StatementsView):
+    """对月结算单提出异议。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="statements_object", summary="对月结算单提出异议：理由和涉及单据号",
+        tags=["statements"], request=openapi.body(OBJECTING),
+        responses=openapi.answers(404, 409, 415, 422, s200=STATEMENT),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "object", OBJECTING)
+
+
+def summary(row: Statement, paid: int) -> dict[str, Any]:
+    """A statement as a list shows it."""
+    return {
+        "id": row.pk, "number": row.number, "period": f"{row.period:%Y-%m}", "scheme": row.scheme,
+        "state": row.state, "label": statement_steps.PROCEDURE.states[row.state].label,
+        "round": row.round, "confirm_by": iso(row.due), "version": row.version,
+        "claims": row.claims, "reversals": row.reversals, "held_claims": row.held_claims,
+        **{name: yuan(getattr(row, name)) for name in AMOUNTS}, "paid": yuan(paid),
+        "example_parameters": row.example,
+    }  # fmt: skip
+
+
+def represent(row: Statement) -> dict[str, Any]:
+    """A statement with everything behind it."""
+    paid = statements.paid_of([row]).get(row.pk, 0)
+    deductions = list(row.deductions.all())
+    numbers = statement_page.claim_numbers([found.claim_id for found in deductions])
+    return {
+        **summary(row, paid),
+        "steps": [
+            {"key": step.key, "label": step.label, "amount": yuan(step.amount), "note": step.note,
+             "document": step.clause["document"] if step.clause else "",
+             "clause": step.clause["clause"] if step.clause else ""}
+            for step in statement_page.steps_of(row, paid)
+        ],
+        "deductions": [
+            {"claim_no": numbers.get(found.claim_id, ""), "line_no": found.line_no,
+             "amount": yuan(found.amount), "reason": found.reason, "note": found.note,
+             "clause": found.clause, "state": found.state, "answer": found.answer}
+            for found in deductions
+        ],
+        "objections": [
+            {"round": found.round, "reason": found.reason, "claims": found.claims,
+             "answer": found.answer}
+            for found in row.objections.all()
+        ],
+        "signed_name": row.signed_name, "digest_sm3": row.digest,
+    }  # fmt: skip
+
+
+def _month(text: str | None) -> dt.date | None:
+    if text is None:
+        return None
+    try:
+        return dt.date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise wrong_parameter("period", "应为 YYYY-MM", "expected YYYY-MM") from None
+
+
+urlpatterns = [
+    path("statements", Statements.as_view(), name="api-statements"),
+    path("statements/<int:number>", OneStatement.as_view(), name="api-statement"),
+    path(
+        "statements/<int:number>/confirmation", Confirmation.as_view(), name="api-statement-confirm"
+    ),
+    path("statements/<int:number>/objection", Objecting.as_view(), name="api-statement-object"),
+]

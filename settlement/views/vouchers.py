@@ -1,0 +1,217 @@
+"""记账凭证: list, one voucher with its legs and 大写金额, its paper, export."""
+
+from typing import Any
+from urllib.parse import quote
+
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from audit import pdf, sheets
+from audit.access import requires
+from audit.tables import Action, Cell, Column, Pages, Row, Table
+from audit.text import yuan
+from audit.words import subject as subject_words
+from institutions.access import PortalRequest
+from institutions.models import Institution, Office, Region
+from settlement import bank_files, payments
+from settlement.capitals import capitals
+from settlement.detail import moment
+from settlement.models import Leg, Voucher
+from settlement.payment_forms import VoucherFilter
+from settlement.views.payments import CRUMBS, tabs
+
+SIZES = (20, 50, 100)
+MOST_EXPORTED = 50_000
+#: kinds whose paper is a 支付凭证: money leaves or comes back to the bank
+PAID = (Voucher.Kind.PAYMENT, Voucher.Kind.REIMBURSEMENT, Voucher.Kind.BANK_RETURN,
+        Voucher.Kind.REFUND, Voucher.Kind.ADVANCE)  # fmt: skip
+HEAD = ("凭证号", "会计期间", "类别", "所属事项", "机构编码", "险种", "借方科目", "贷方科目", "金额（元）",
+        "大写金额", "摘要", "依据", "制单", "复核", "入账时间", "冲销的凭证")  # fmt: skip
+Sides = dict[int, list[tuple[str, int]]]
+
+
+@requires("payments.view")
+@require_GET
+def listed(request: PortalRequest) -> HttpResponse:
+    """Vouchers of the reader's scope, newest first; by month, kind, institution, matter."""
+    found = VoucherFilter(request.GET, queryset=_rows(request), request=request)
+    asked = request.GET.get("size", "")
+    size = int(asked) if asked in map(str, SIZES) else SIZES[0]
+    page = Paginator(found.qs, size).get_page(request.GET.get("page"))
+    rows = list(page)
+    names = dict(
+        Institution.objects.filter(pk__in={row.institution_code for row in rows})
+        .values_list("pk", "name")
+    )  # fmt: skip
+    query = request.GET.urlencode()
+    return render(request, "settlement/payments.html", {
+        "breadcrumbs": [*CRUMBS, {"label": "记账凭证", "url": ""}], "tabs": tabs("vouchers"),
+        "title": "记账凭证", "form": found.form, "target": "vouchers",
+        "table": Table(
+            id="vouchers", caption="记账凭证",
+            columns=[Column(label="凭证号"), Column(label="类别"), Column(label="所属事项"),
+                     Column(label="医疗机构", wide=True), Column(label="金额（元）", numeric=True),
+                     Column(label="摘要", wide=True), Column(label="制单 / 复核")],
+            rows=[_row(row, names) for row in rows],
+            pages=Pages(total=page.paginator.count, size=size, page=page.number, sizes=SIZES),
+            toolbar=[Action(label="导出 CSV", icon="arrow-down-tray",
+                            url=f"{reverse('vouchers-csv')}?{query}")],
+            empty_title="没有记账凭证",
+        ),
+    })  # fmt: skip
+
+
+def _rows(request: PortalRequest) -> QuerySet[Voucher]:
+    return Voucher.objects.visible_to(request.user).order_by("-pk")
+
+
+def _row(row: Voucher, names: dict[str, str]) -> Row:
+    address = reverse("voucher", args=[row.pk])
+    return Row(
+        key=str(row.pk), label=row.number,
+        cells=[
+            Cell(text=row.number, url=address, code=True, sub=moment(row.posted_at)[:16]),
+            Cell(text=row.get_kind_display(), sub="红字" if row.reverses_id else ""),
+            Cell(text=subject_words(row.subject)),
+            Cell(text=names.get(row.institution_code, "—"), sub=row.institution_code),
+            Cell(text=yuan(-row.amount if row.reverses_id else row.amount)),
+            Cell(text=row.reason or "—", sub=row.clause),
+            Cell(text=row.posted_by, sub=row.approved_by),
+        ],
+        actions=[Action(label="查看", url=address)],
+    )  # fmt: skip
+
+
+@requires("payments.view")
+@require_GET
+def one(request: PortalRequest, pk: int) -> HttpResponse:
+    """A voucher: legs with account names, 大写金额, who made and who checked it, its reversal."""
+    row = _visible(request, pk)
+    return render(request, "settlement/voucher.html", {
+        "breadcrumbs": [*CRUMBS, {"label": "记账凭证", "url": reverse("vouchers")},
+                        {"label": row.number, "url": ""}],
+        "voucher": row, "legs": _legs(row), "capitals": _capitals(row), "facts": _facts(row),
+        "amount": yuan(row.amount), "reversal": _linked(row),
+        "detail": [{"label": DETAILS.get(key, key), "value": str(value)}
+                   for key, value in row.detail.items() if value not in ("", None, [], {})],
+    })  # fmt: skip
+
+
+DETAILS = {"order": "支付指令", "list": "拨付清单", "serial": "银行流水号", "account": "收款账户",
+           "bank": "开户行", "refund": "退款单", "way": "途径"}  # fmt: skip
+
+
+def _visible(request: PortalRequest, pk: int) -> Voucher:
+    """A voucher inside the user's scope; any other does not exist."""
+    rows = Voucher.objects.visible_to(request.user).select_related("reverses", "reversed_by")
+    return get_object_or_404(rows, pk=pk if pk < 2**63 else 0)
+
+
+def _capitals(row: Voucher) -> str:
+    return capitals(-row.amount if row.reverses_id else row.amount)
+
+
+def _legs(row: Voucher) -> list[dict[str, str]]:
+    """Debits first. A reversal (红字) is the legs of the voucher before with the other sign."""
+    legs = Leg.objects.filter(claim_id=row.pk, period=row.period).order_by("account")
+    return [
+        {"account": leg.get_account_display(), "no": f"{leg.account:02d}",
+         "debit": yuan(leg.amount) if leg.amount > 0 else "",
+         "credit": yuan(-leg.amount) if leg.amount < 0 else ""}
+        for leg in sorted(legs, key=lambda leg: (leg.amount < 0, leg.account))
+    ]  # fmt: skip
+
+
+def _facts(row: Voucher) -> list[dict[str, Any]]:
+    institution = Institution.objects.filter(pk=row.institution_code).first()
+    return [
+        {"label": "凭证号", "value": row.number, "code": True},
+        {"label": "会计期间", "value": f"{row.period:%Y年%m月}"},
+        {"label": "类别", "value": row.get_kind_display()},
+        {"label": "所属事项", "value": subject_words(row.subject), "url": payments.place_of(row.subject)},
+        {"label": "医疗机构", "value": str(institution or ""), "sub": row.institution_code},
+        {"label": "险种", "value": row.get_scheme_display()},
+        {"label": "摘要", "value": row.reason}, {"label": "依据", "value": row.clause},
+        {"label": "制单", "value": row.posted_by, "sub": moment(row.posted_at)},
+        {"label": "复核", "value": row.approved_by},
+    ]  # fmt: skip
+
+
+def _linked(row: Voucher) -> dict[str, str] | None:
+    """The voucher that this one reverses, or that reverses it."""
+    if row.reverses is not None:
+        return {"label": "本凭证冲销", "number": row.reverses.number,
+                "url": reverse("voucher", args=[row.reverses.pk])}  # fmt: skip
+    back = Voucher.objects.filter(reverses=row).first()
+    if back is None:
+        return None
+    return {"label": "已被冲销", "number": back.number, "url": reverse("voucher", args=[back.pk])}
+
+
+@requires("payments.view")
+@require_GET
+def paper(request: PortalRequest, pk: int) -> HttpResponse:
+    """A voucher in the shape of a 记账凭证 or 支付凭证."""
+    row = _visible(request, pk)
+    office = Office.objects.filter(region=row.region_code, kind=Office.Kind.AGENCY).first()
+    region = Region.objects.get(pk=row.region_code)
+    institution = Institution.objects.filter(pk=row.institution_code).first()
+    title = "支付凭证" if row.kind in PAID else "记账凭证"
+    linked = _linked(row)
+    content = pdf.render("reports/voucher.html", {
+        "title": title, "voucher": row, "legs": _legs(row), "capitals": _capitals(row),
+        "amount": yuan(row.amount), "issuer": office.name if office else f"{region.name}医疗保险服务经办机构",
+        "institution": institution, "kind": row.get_kind_display(), "scheme": row.get_scheme_display(),
+        "subject": subject_words(row.subject), "linked": linked, "red": bool(row.reverses_id),
+        "posted": moment(row.posted_at)[:16], "period": f"{row.period:%Y年%m月}",
+        "payee": row.detail.get("account", ""), "bank": row.detail.get("bank", ""),
+        "serial": row.detail.get("serial", ""),
+        "demo": bool(institution and institution.is_demo),
+    }, identifier=pdf.identifier_of("voucher", row.number), at=row.posted_at, attachments=[
+        pdf.json_attachment("voucher.json", {
+            "number": row.number, "kind": row.kind, "effect": row.effect, "subject": row.subject,
+            "legs": _legs(row), "amount_fen": row.amount, "reason": row.reason, "clause": row.clause,
+            "posted_by": row.posted_by, "approved_by": row.approved_by,
+        }, f"{row.number} 的数据")])  # fmt: skip
+    answer = HttpResponse(content, content_type="application/pdf")
+    answer["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(row.number)}.pdf"
+    return answer
+
+
+@requires("payments.view")
+@require_GET
+def export_csv(request: PortalRequest) -> StreamingHttpResponse:
+    """The present query as CSV with accounts and 大写金额."""
+    found = VoucherFilter(request.GET, queryset=_rows(request), request=request)
+    rows = list(found.qs.select_related("reverses")[:MOST_EXPORTED])
+    sides = _sides(rows)
+    lines = [_line(row, sides.get(row.pk, [])) for row in rows]
+    return StreamingHttpResponse(
+        sheets.csv_lines(HEAD, lines), content_type=sheets.CSV,
+        headers={"Content-Disposition": 'attachment; filename="vouchers.csv"'},
+    )  # fmt: skip
+
+
+def _sides(rows: list[Voucher]) -> Sides:
+    """Voucher → (account, fen) of its legs."""
+    found: Sides = {}
+    periods = {row.period for row in rows}
+    legs = Leg.objects.filter(claim_id__in=[row.pk for row in rows], period__in=periods)
+    for leg in legs.order_by("account"):
+        found.setdefault(leg.claim_id, []).append((leg.get_account_display(), leg.amount))
+    return found
+
+
+def _line(row: Voucher, sides: list[tuple[str, int]]) -> tuple[str, ...]:
+    debit = "、".join(f"{name} {bank_files.yuan(fen)}" for name, fen in sides if fen > 0)
+    credit = "、".join(f"{name} {bank_files.yuan(-fen)}" for name, fen in sides if fen < 0)
+    return (
+        row.number, f"{row.period:%Y-%m}", row.get_kind_display(), row.subject, row.institution_code,
+        row.get_scheme_display(), debit, credit, bank_files.yuan(row.amount), _capitals(row),
+        row.reason, row.clause, row.posted_by, row.approved_by, moment(row.posted_at),
+        row.reverses.number if row.reverses else "",
+    )  # fmt: skip

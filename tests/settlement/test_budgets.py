@@ -1,0 +1,262 @@
+"""Advances, the global budget, the yearly clearing with the return of deposits."""
+
+import datetime as dt
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agreements.models import Assessment
+from audit.models import Task
+from institutions.access import EVERYTHING, scoped, set_scope
+from institutions.models import Institution, PaymentFreeze, Scope
+from institutions.refusals import Refusal
+from settlement import advances, budgets, clearing, closing, ledger
+from settlement.budgets import Budget
+from settlement.models import BudgetEntry, Clearing, Period, Statement, Voucher
+from tests import factories
+from tests.settlement import money
+from tests.settlement.money import NOVEMBER, at
+
+TIERS = [
+    {"above": 0, "ratio": 3000},
+    {"above": 500, "ratio": 6000},
+    {"above": 1000, "ratio": 10_000},
+]
+
+
+@pytest.fixture
+def place(db) -> money.Place:
+    set_scope(EVERYTHING)
+    return money.Place("wenzhou")
+
+
+def indicator(place: money.Place, amount: int, year: int = 2021, **more: str) -> BudgetEntry:
+    given = {"scheme": "resident", "reason": "年初下达", "document": "示例〔2021〕1号"} | more
+    row = budgets.propose(institution=place.hospital, year=year, amount=amount, by="one",
+                          at=at(1, 10), **given)  # fmt: skip
+    return budgets.decide(entry=row, agree=True, decision="", by="two", at=at(1, 11))
+
+
+# --- Advances ---
+
+
+def propose(place: money.Place, amount: int = 5000) -> advances.Advance:
+    return advances.propose(institution=place.hospital, scheme="resident", amount=amount,
+                            reason="周转", by="clerk", at=at(11, 1))  # fmt: skip
+
+
+def test_an_advance_needs_two_and_is_set_off_month_by_month(place) -> None:
+    row = propose(place)
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        advances.decide(advance=row, agree=True, decision="", by="clerk", at=at(11, 2))
+    assert Task.objects.filter(subject=f"advance:{row.pk}", state="open").count() == 1
+    paid = advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
+    voucher = Voucher.objects.get(pk=paid.voucher_id)
+    assert (voucher.kind, voucher.amount, voucher.posted_by, voucher.approved_by) == (
+        "advance", 5000, "clerk", "finance",
+    )  # fmt: skip
+    with pytest.raises(Refusal, match="ALREADY_DECIDED"):
+        advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
+    key = (place.code, "resident")
+    assert advances.balances([place.code]) == {key: 5000}
+    for month, day, left in ((NOVEMBER, (12, 2), 1200), (dt.date(2021, 12, 1), (1, 5, 2022), 0)):
+        place.claim(fund=8000, month=month)  # 95 % of it is payable, half of that is set off
+        place.closed(month, day)
+        assert advances.balances([place.code]).get(key, 0) == left
+    first, second = Statement.objects.order_by("period").values_list("set_off", "payable")
+    assert (first, second) == ((3800, 3800), (1200, 6400))
+    assert ledger.balance().sound
+
+
+def test_nothing_is_advanced_while_payments_are_frozen(place) -> None:
+    row = propose(place)
+    PaymentFreeze.objects.create(institution=place.hospital, valid_from=dt.date(2021, 11, 1),
+                                 reason="变更账户", recorded_at=at(11, 1), recorded_by="x")  # fmt: skip
+    with pytest.raises(Refusal, match="PAYMENT_FROZEN"):
+        advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
+    refused = advances.decide(
+        advance=row, agree=False, decision="冻结中", by="finance", at=at(11, 2)
+    )
+    assert refused.state == "refused"
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE settlement_advance SET amount = 1")
+
+
+# --- Budgets ---
+
+
+def test_a_budget_is_set_once_and_changed_by_adjustments_of_two(place) -> None:
+    indicator(place, 100_000)
+    row = budgets.propose(institution=place.hospital, scheme="resident", year=2021, amount=-30_000,
+                          reason="业务量下降", document="示例〔2021〕7号", by="one", at=at(6, 1))  # fmt: skip
+    assert row.kind == "adjustment"
+    assert budgets.budgets(2021, [place.hospital])[0].indicator == 100_000
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        budgets.decide(entry=row, agree=True, decision="", by="one", at=at(6, 2))
+    with pytest.raises(Refusal, match="BUDGET_WAITS"):
+        indicator(place, 5)
+    budgets.decide(entry=row, agree=True, decision="", by="two", at=at(6, 2))
+    assert budgets.budgets(2021, [place.hospital])[0].indicator == 70_000
+    with pytest.raises(Refusal, match="BUDGET_NOT_POSITIVE"):
+        indicator(place, -70_000)
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE settlement_budgetentry SET amount = 1")
+
+
+def test_use_counts_the_internet_hospital_with_its_parent_by_service_month(place) -> None:
+    online = money.Place("wenzhou")
+    Institution.objects.filter(pk=online.code).update(parent=place.code)
+    online.hospital.refresh_from_db()
+    indicator(place, 100_000)
+    place.claim(fund=20_000, month=dt.date(2021, 10, 1))
+    online.claim(fund=30_000)
+    wrong = online.claim(fund=700)
+    online.reverse(wrong)
+    # a December service uploaded in January belongs to December
+    place.claim(fund=5000, when=at(1, 4, 2022), day=dt.date(2021, 12, 28))
+    (row,) = budgets.budgets(2021, [place.hospital])
+    assert (row.months[9], row.months[10], row.months[11], row.used) == (
+        20_000,
+        30_000,
+        5000,
+        55_000,
+    )
+    assert row.share == 5500
+    assert budgets.budgets(2022, [place.hospital]) == []
+    with pytest.raises(Refusal, match="BUDGET_OF_PARENT"):
+        indicator(online, 5)
+    hospital = factories.user("hospital", place.hospital)
+    with scoped(Scope(institutions=(place.code,))):
+        assert budgets.budgets(2021, [place.hospital])[0].used == 25_000
+        with budgets.group_scope(hospital):
+            assert budgets.budgets(2021, [place.hospital])[0].used == 55_000
+        assert budgets.budgets(2021, [place.hospital])[0].used == 25_000
+
+
+def test_the_forecast_goes_on_at_the_daily_pace() -> None:
+    row = Budget("x", "resident", 2021, 100_000, [0, 0, 3100, 3000] + [0] * 8)
+    # from 1 March to 30 April 61 days; 306 days from 1 March to the end of the year
+    assert row.forecast(dt.date(2021, 4, 30)) == (2 * 6100 * 306 + 61) // 122 == 30_600
+    assert row.forecast(dt.date(2021, 12, 31)) == row.forecast(dt.date(2022, 5, 1)) == 6100
+    assert Budget("x", "resident", 2021).forecast(dt.date(2021, 4, 30)) == 0
+
+
+def test_a_warning_line_opens_a_task_and_an_adjustment_closes_it(place) -> None:
+    indicator(place, 10_000)
+    place.claim(fund=8500)
+    watch = {"pool": place.pool, "year": 2021, "by": "system:beat"}
+    assert budgets.watch(at=at(11, 20), **watch) == budgets.watch(at=at(11, 21), **watch) == 1
+    task = Task.objects.get(subject=f"budget:{place.code}:resident:2021", state="open")
+    assert "已用85%，达到80%预警线" in task.title
+    assert "示例" in task.status
+    assert task.clause == "温医保办〔2021〕6号 十八"
+    indicator(place, 10_000)
+    assert budgets.watch(at=at(11, 22), **watch) == 0
+    assert not Task.objects.filter(pk=task.pk, state="open").exists()
+
+
+# --- Clearing ---
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**12))
+def test_tiers_add_up(amount: int, whole: int) -> None:
+    rows = clearing.shared(amount, whole, TIERS)
+    assert sum(row["slice"] for row in rows) == amount
+    exact = sum(row["slice"] * row["ratio"] for row in rows)
+    assert sum(row["part"] for row in rows) == (2 * exact + 10_000) // 20_000 <= amount
+
+
+def cleared_year(place: money.Place, budget: int) -> None:
+    """A year that is closed: 100.00 in November, 20.00 of December uploaded in January."""
+    indicator(place, budget)
+    Assessment.objects.create(
+        institution=place.hospital, year=2021, scheme="示例2021", scores={}, total=8000,
+        coefficient=9800, renewal="建议续签", example=True, recorded_at=at(1, 5, 2022), recorded_by="x",
+    )  # fmt: skip
+    place.claim(fund=10_000)
+    place.closed(NOVEMBER, (12, 2))
+    Period.objects.create(pool=place.pool, month=dt.date(2021, 12, 1), state="closed")
+    place.claim(fund=2000, when=at(1, 4, 2022), day=dt.date(2021, 12, 28))
+
+
+def proposed(place: money.Place) -> Clearing:
+    return clearing.propose(institution=place.hospital, scheme="resident", year=2021, by="clerk",
+                            at=at(1, 20, 2022))  # fmt: skip
+
+
+def test_an_overrun_is_shared_by_tiers_and_deposits_come_back_by_score(place) -> None:
+    cleared_year(place, 11_000)
+    row = proposed(place)
+    # overrun 10.00: 5.50 at 30 %, 4.50 at 60 % → 1.65 + 2.70
+    assert (row.used, row.difference, row.borne, row.retained) == (12_000, -1000, 435, 0)
+    assert (row.deposit_held, row.return_ratio, row.returned, row.forfeited) == (500, 9500, 475, 25)
+    assert row.example
+    assert row.basis["budget_sharing"]["clause"]["clause"] == "十八"
+    owed = place.owed()
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        clearing.decide(clearing=row, agree=True, decision="", by="clerk", at=at(1, 21, 2022))
+    clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+    assert place.owed() == owed - 435 + 475
+    assert {v.kind: v.amount for v in Voucher.objects.filter(subject=f"clearing:{row.pk}")} == {
+        "clearing": 435, "deposit_return": 500,
+    }  # fmt: skip
+    closing.begin_closing(pool=place.pool, month=dt.date(2022, 1, 1), by="f", at=at(2, 3, 2022))
+    assert Statement.objects.get(period=dt.date(2022, 1, 1)).adjustments == 40
+    assert ledger.balance().sound
+
+
+def test_a_surplus_is_kept_in_part(place) -> None:
+    cleared_year(place, 20_000)
+    row = proposed(place)
+    # surplus 80.00 of 200.00: 20.00 at 60 %, 60.00 at 30 %
+    assert (row.retained, row.borne, row.balance) == (1200 + 1800, 0, 3000)
+
+
+def test_a_year_is_cleared_once_and_again_after_a_reversal(place) -> None:
+    cleared_year(place, 11_000)
+    row = proposed(place)
+    with pytest.raises(Refusal, match="ALREADY_CLEARED"):
+        proposed(place)
+    clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+    owed = place.owed()
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        clearing.reverse_clearing(clearing=row, reason="补传", by="finance", at=at(1, 22, 2022))
+    clearing.reverse_clearing(clearing=row, reason="补传", by="chief", at=at(1, 22, 2022))
+    assert place.owed() == owed - 40
+    again = proposed(place)
+    assert clearing.decide(clearing=again, agree=True, decision="", by="finance",
+                           at=at(1, 23, 2022)).state == "approved"  # fmt: skip
+    assert place.owed() == owed
+    assert ledger.balance().sound
+
+
+def test_what_was_uploaded_meanwhile_sends_the_clearing_back(place) -> None:
+    cleared_year(place, 11_000)
+    row = proposed(place)
+    place.claim(fund=100, when=at(1, 20, 2022), day=dt.date(2021, 12, 30))
+    with pytest.raises(Refusal, match="FIGURES_CHANGED"):
+        clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+
+
+def test_a_year_without_its_parts_is_not_cleared(place) -> None:
+    with pytest.raises(Refusal, match="YEAR_OPEN"):
+        proposed(place)
+    Period.objects.create(pool=place.pool, month=dt.date(2021, 12, 1), state="closed")
+    with pytest.raises(Refusal, match="BUDGET_MISSING"):
+        proposed(place)
+    cleared = money.Place("wenzhou")
+    Period.objects.all().delete()
+    cleared_year(cleared, 11_000)
+    Assessment.objects.all().delete()
+    with pytest.raises(Refusal, match="NOT_ASSESSED"):
+        proposed(cleared)
+
+
+@pytest.mark.parametrize("change", ["used = used + 1", "returned = 0, forfeited = deposit_held"])
+def test_the_database_keeps_a_clearing(place, change: str) -> None:
+    cleared_year(place, 11_000)
+    proposed(place)
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE settlement_clearing SET {change}")

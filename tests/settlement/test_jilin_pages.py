@@ -1,0 +1,266 @@
+"""Pages of remote consultations and of the fees of lines: what each side sees and can do, papers, exports."""
+
+from datetime import date
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from audit.models import Event
+from institutions.models import Institution
+from settlement import consultations, lines
+from settlement.consultations import Invited
+from settlement.models import AccountReport, Consultation, FeeBill, SplitAgreement
+from tests import factories
+from tests.settlement.jilin import Story, agreed, at, hospital, person
+
+DAY = date(2021, 12, 20)
+SIGNED = {"by": "centre", "at": at(DAY)}
+
+
+@pytest.fixture
+def here(db, settings) -> Institution:
+    settings.DEMO_TODAY = DAY
+    factories.policies("jilin")
+    return hospital("示例市医院", "municipal", "220200")
+
+
+@pytest.fixture
+def there(here) -> Institution:
+    return hospital("示例省级医院", area="220100")
+
+
+def client_of(place, role: str = "hospital") -> Client:
+    return factories.log_in(Client(), person(place, role))
+
+
+def body(client: Client, address: str) -> str:
+    answer = client.get(address)
+    assert answer.status_code == 200, address
+    return answer.content.decode()
+
+
+def post(client: Client, address: str, **data: object):
+    return client.post(address, data)
+
+
+def test_a_hospital_asks_the_other_answers_and_both_finish_in_the_browser(here, there):
+    """The whole way by forms: request, consent, answer, session, charge, split, pay, receipt, reduce."""
+    agreed(here, there)
+    ours, theirs = client_of(here), client_of(there)
+    page = body(ours, reverse("consultation-new"))
+    assert "示例参数" in page
+    assert there.name in page
+    number = factories.id_number()
+    sent = post(
+        ours, reverse("consultation-new"), id_number=number, inpatient_no="ZY1", department="内科",
+        wanted_on="2021-12-20", purpose="疑难病例", hospital_1=there.name, experts_1="专家甲、专家乙",
+    )  # fmt: skip
+    case = Consultation.objects.get()
+    address = reverse("consultation", args=[case.pk])
+    assert sent.url == address
+    assert number not in body(ours, address)
+
+    def step(key: str, **data: object) -> None:
+        case.refresh_from_db()
+        answer = post(ours, address, step=key, version=case.version, **data)
+        assert answer.status_code == 302, answer.content.decode()
+
+    def act(client: Client, key: str, **data: object) -> None:
+        row = case.participants.get()
+        url = reverse("consultation-act", args=[case.pk, row.pk, key])
+        fields = {f"{key}{row.pk}-{name}": value for name, value in data.items()}
+        answer = post(client, url, **fields)
+        assert answer.status_code == 302, answer.content.decode()
+
+    step("consent", consenter="patient", explained="on", agreed="on")
+    assert "接受邀请" not in body(ours, address)
+    assert "接受邀请" in body(theirs, address)
+    act(theirs, "accept", experts="专家丙")
+    step("hold", session_on="2021-12-20", minutes="30", summary="建议手术")
+    step("enter", entry="病程 3")
+    step("collect", invoice_no="PJ1", amount="400.00")
+    step("distribute")
+    act(ours, "pay", amount="280.00", payment_no="FK1")
+    act(theirs, "receipt", number="SJ1", amount="280.00", issued_on="2021-12-20")
+    act(ours, "reduce")
+    case.refresh_from_db()
+    assert case.state == "settled"
+    page = body(ours, address)
+    assert "入账凭证" in page
+    assert "入账凭证" not in body(theirs, address)
+    assert Event.objects.filter(action="consultation.read", person_hash__isnull=False).exists()
+
+
+def test_a_refused_form_keeps_what_was_typed_and_says_why(here, there):
+    story = Story.begin(here, there, day=DAY).to("entered", DAY)
+    address = reverse("consultation", args=[story.case.pk])
+    answer = post(client_of(here), address, step="collect", version=story.case.version,
+                  invoice_no="PJ7", amount="300.00")  # fmt: skip
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "应全额收取 400.00 元" in page
+    assert "PJ7" in page
+    stale = post(client_of(here), address, step="collect", version=1, invoice_no="PJ7",
+                 amount="400.00")  # fmt: skip
+    assert stale.status_code == 409
+
+
+def test_nobody_else_sees_a_consultation(here, there):
+    story = Story.begin(here, there, day=DAY).to("entered", DAY)
+    other = client_of(hospital("示例无关医院", "municipal"))
+    for name, args in (("consultation", []), ("consultation-list", ["pdf"])):
+        assert other.get(reverse(name, args=[story.case.pk, *args])).status_code == 404
+    row = story.case.participants.get()
+    url = reverse("consultation-act", args=[story.case.pk, row.pk, "pay"])
+    assert post(other, url).status_code == 404
+    health = client_of(here.region.parent, "health_commission")
+    assert story.case.number in body(health, reverse("consultations"))
+    assert "可办理的步骤" not in body(health, reverse("consultation", args=[story.case.pk]))
+
+
+def test_the_list_of_the_inpatient_record_is_a_paper_and_data(here, there):
+    """一第3款: the count stands in the inpatient record and list, category 乙."""
+    story = Story.begin(here, there, day=DAY).to("charged", DAY)
+    client = client_of(here)
+    data = client.get(reverse("consultation-list", args=[story.case.pk, "json"])).json()
+    assert (data["charge_count"], data["amount"], data["category"]) == (1, "400.00", "乙类")
+    assert data["record_in"] == ["住院病历", "清单"]
+    paper = client.get(reverse("consultation-list", args=[story.case.pk, "pdf"]))
+    assert paper.content.startswith(b"%PDF-")
+    assert client.get(reverse("consultation-list", args=[story.case.pk, "doc"])).status_code == 404
+
+
+def test_the_statement_of_both_finance_departments(here, there):
+    """一第2款: per pair and month, for both sides the same figures; as page, paper and CSV."""
+    agreed(here, there)
+    story = Story.begin(here, there, day=DAY).to("distributed", DAY)
+    story.pay(there, DAY)
+    args = [here.pk, there.pk, "2021-12"]
+    for place in (here, there):
+        client = client_of(place)
+        page = body(client, reverse("consultation-statement", args=args))
+        assert "280.00" in page
+        assert "财务专账" in page
+        assert there.name in body(client, reverse("consultation-statements"))
+        csv = body(client, reverse("consultation-statement-file", args=[*args, "csv"]))
+        assert "合计" in csv
+        paper = client.get(reverse("consultation-statement-file", args=[*args, "pdf"]))
+        assert paper.content.startswith(b"%PDF-")
+    other = client_of(hospital("示例无关医院", "municipal"))
+    assert other.get(reverse("consultation-statement", args=args)).status_code == 404
+    assert there.name not in body(other, reverse("consultation-statements-csv"))
+    assert "没有会诊" in body(
+        client_of(here), f"{reverse('consultation-statements')}?month=2020-01"
+    )
+    sent = post(client_of(here), reverse("consultation-account", args=["2021-12"]),
+                account_name="会诊专账", staff_pay="90.00")  # fmt: skip
+    assert sent.status_code == 302
+    assert AccountReport.objects.get().staff_pay == 9000
+
+
+def test_agreements_are_recorded_confirmed_and_ended_by_forms(here, there):
+    ours, theirs = client_of(here), client_of(there)
+    given = {
+        "invited": there.name,
+        "number": "XY1",
+        "valid_from": "2021-04-01",
+        "ratio_inviting": "30",
+    }
+    wrong = post(ours, reverse("split-agreement-new"), **given, ratio_invited="60")
+    assert "双方比例之和应为 100%" in wrong.content.decode()
+    post(ours, reverse("split-agreement-new"), **given, ratio_invited="70")
+    row = SplitAgreement.objects.get()
+    assert "待受邀方确认" in body(ours, reverse("split-agreements"))
+    confirm = reverse("split-agreement-confirm", args=[row.pk])
+    assert "70%" in body(theirs, confirm)
+    post(ours, confirm)
+    row.refresh_from_db()
+    assert row.confirmed_at is None
+    post(theirs, confirm)
+    row.refresh_from_db()
+    assert row.confirmed_by == f"hospital.{there.pk}"
+    post(ours, reverse("split-agreement-end", args=[row.pk]), last="2021-12-31")
+    row.refresh_from_db()
+    assert row.valid_until == date(2021, 12, 31)
+
+
+def test_lines_bills_and_payments_by_forms(here):
+    """二、三第1款: registered by the commission, confirmed and collected by the centre, seen by the hospital."""
+    place = here.region.parent
+    health, centre = client_of(place, "health_commission"), client_of(place, "telemedicine_centre")
+    sent = post(
+        health, reverse("line-new"), institution=here.name, number="X1", service="single",
+        bandwidth_mb="20", count="1", tier="municipal", opened_on="2018-06-01",
+        construction_note="农网改造", construction_fee="6000", construction_payer="当地协商",
+    )  # fmt: skip
+    assert sent.status_code == 302
+    page = body(health, sent.url)
+    assert "30,000.00" in page
+    assert "22,500.00" in page
+    assert "当地协商" in page
+    assert "10%" in body(health, reverse("line-contract-new"))
+    post(health, reverse("line-contract-new"), institution=here.name, number="W1", base="80000",
+         rate="12.5", accepted_on="2018-05-01")  # fmt: skip
+    assert "12.5%" in body(health, reverse("line-contracts"))
+    post(health, reverse("fee-bills-make"), year="2021")
+    bill = FeeBill.objects.get()
+    assert (bill.amount, bill.state) == (2_000_000, "draft")
+    post(centre, reverse("fee-bills-confirm"))
+    address = reverse("fee-bill", args=[bill.pk])
+    own = client_of(here)
+    assert "登记缴费" not in body(own, address)
+    assert post(own, address, act="pay").status_code == 403
+    wrong = post(centre, address, act="pay", **{
+        "pay-amount": "100", "pay-paid_on": "2021-12-20", "pay-payment_no": "J1"})  # fmt: skip
+    assert "应一次性缴齐 20000.00 元" in wrong.content.decode()
+    post(centre, address, act="pay", **{
+        "pay-amount": "20,000.00", "pay-paid_on": "2021-12-20", "pay-payment_no": "J1"})  # fmt: skip
+    bill.refresh_from_db()
+    assert bill.state == "paid"
+    assert own.get(reverse("fee-bill-pdf", args=[bill.pk])).content.startswith(b"%PDF-")
+    assert bill.number in body(own, reverse("fee-bills-csv"))
+    assert "年度账单" in body(own, reverse("lines"))
+    post(
+        health,
+        reverse("line-close", args=[lines.NetworkLine.objects.get().pk]),
+        closed_on="2021-12-01",
+    )
+    assert lines.NetworkLine.objects.get().closed_on == date(2021, 12, 1)
+
+
+def test_an_open_item_is_decided_on_the_bill_and_an_overdue_one_is_handled(here, settings):
+    place = here.region.parent
+    lines.open_line(institution=here, number="X1", service="single", bandwidth_mb=30, count=1,
+                    tier="municipal", opened_on=date(2018, 6, 1), **SIGNED)  # fmt: skip
+    lines.make_bills(year=2021, prefix="22", **SIGNED)
+    bill = FeeBill.objects.get()
+    address, centre = reverse("fee-bill", args=[bill.pk]), client_of(place, "telemedicine_centre")
+    assert "收费标准未列此带宽" in body(centre, address)
+    key = f"decide{bill.items.get().pk}"
+    post(centre, address, act=key, **{
+        f"{key}-amount": "9000", f"{key}-commission": "0", f"{key}-note": "按当地协议"})  # fmt: skip
+    post(centre, address, act="confirm")
+    settings.DEMO_TODAY = date(2022, 1, 4)
+    assert bill.number in body(centre, f"{reverse('fee-bills')}?late=true")
+    post(centre, address, act="handle", **{"handle-note": "已函告"})
+    bill.refresh_from_db()
+    assert (bill.state, bill.amount, bill.handled_note) == ("confirmed", 900_000, "已函告")
+    assert post(centre, address, act="nothing").status_code == 404
+
+
+def test_lists_are_paged_and_ask_a_bounded_number_of_queries(
+    here, there, django_assert_max_num_queries
+):
+    user, client = person(here), client_of(here)
+    for _ in range(21):
+        consultations.request(
+            inviting=here, id_number=factories.id_number(), inpatient_no="1", department="内科",
+            purpose="x", wanted_on=DAY, invited=[Invited(there, ("甲",))], by=user.username, at=at(DAY),
+        )  # fmt: skip
+    with django_assert_max_num_queries(24):
+        page = body(client, reverse("consultations"))
+    assert page.count("远会2021-") >= 20
+    assert "远会2021-00001" in body(client, f"{reverse('consultations')}?page=2")
+    assert body(client, reverse("consultations-csv")).count("远会2021-") == 21
+    assert "没有会诊" in body(client, f"{reverse('consultations')}?q=不存在")

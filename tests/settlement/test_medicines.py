@@ -1,0 +1,513 @@
+"""Prescriptions over REST: issued, reviewed, released, dispensed, delivered, claimed; who sees what."""
+
+import datetime as dt
+import json
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.test import Client
+
+from agreements.models import AgreementState
+from audit.models import Event
+from institutions.models import Institution, Physician, Qualification
+from settlement import medicines
+from settlement.models import (
+    Delivery,
+    Dispensing,
+    Prescription,
+    PrescriptionCharge,
+    PrescriptionLine,
+    PrescriptionRelease,
+    TraceCode,
+)
+from tests import factories
+from tests.factories import ZONE, line
+from tests.settlement.hospital import Hospital
+
+API = "/api/v1"
+START = dt.datetime(2021, 6, 15, 9, 30, tzinfo=ZONE)
+DRUG, OTHER = "XC08CAA000A001010100001", "XA10BBA000A001010100002"
+
+
+def moment(minutes: int) -> str:
+    return (START + dt.timedelta(minutes=minutes)).isoformat()
+
+
+class Pharmacy(Hospital):
+    """A retail pharmacy with its token; no online-hospital agreement, designated or not."""
+
+    def __init__(self, region: str = "wenzhou", *, designated: bool = True):
+        self.row = factories.institution(region, agreements=False)
+        self.row.kind = Institution.Kind.PHARMACY
+        self.row.save()
+        if designated:
+            factories.agreement(self.row, "main")
+        self.token = factories.token(self.row)
+        self.client = Client(raise_request_exception=False)
+        self.calls = 0
+
+
+def pharmacist(place: Institution) -> Physician:
+    return factories.physician(place, kind=Physician.Kind.PHARMACIST)
+
+
+@pytest.fixture
+def hospital(db, time_machine) -> Hospital:
+    time_machine.move_to(START + dt.timedelta(hours=2), tick=False)
+    factories.policies("wenzhou")
+    made = Hospital("wenzhou", "employee")
+    factories.offline_visit(made.patient, made.row)
+    made.pharmacist = pharmacist(made.row)
+    return made
+
+
+def prescription(hospital: Hospital, number: str = "CF1", **more: object) -> dict:
+    """A signed prescription of two drugs."""
+    claim = hospital.body()
+    return {
+        "no": number, "encounter": claim["encounter"],
+        "person": {"credential_type": "e_credential", "credential": hospital.patient.credential},
+        "signed_by": hospital.doctor.code, "signed_at": moment(5), "signature": "ab" * 32,
+        "lines": [
+            {"drug_code": DRUG, "quantity": "2", "days_supply": 28, "unit": "盒"},
+            {"drug_code": OTHER, "quantity": "1.5", "days_supply": 28, "unit": "盒"},
+        ],
+    } | more  # fmt: skip
+
+
+def post(place: Hospital, body: dict, url: str, status: int = 200) -> dict:
+    answer = place.post(body, url=url)
+    assert answer.status_code == status, answer.content.decode()
+    return answer.json()
+
+
+def issued(hospital: Hospital, **more: object) -> dict:
+    return post(hospital, prescription(hospital, **more), f"{API}/prescriptions", 201)
+
+
+def reviewed(hospital: Hospital, **more: object) -> dict:
+    made = issued(hospital, **more)
+    body = {"reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10), "passed": True}
+    return post(hospital, body, made["links"]["review"])
+
+
+def released(hospital: Hospital, *pharmacies: Hospital, **more: object) -> dict:
+    made = reviewed(hospital, **more)
+    for pharmacy in pharmacies:
+        made = post(hospital, {"pharmacy": pharmacy.row.code}, made["links"]["releases"])
+    return made
+
+
+def dispensing(number: str = "FY1", quantity: str = "2", **more: object) -> dict:
+    lines = [{"drug_code": DRUG, "quantity": quantity, "trace_codes": [f"81{number}0001"]}]
+    return {"no": number, "dispensed_at": moment(30), "lines": lines} | more
+
+
+def charged(hospital: Hospital, *, number: str = "YD1", quantity: int = 2, **more: object) -> dict:
+    """A pharmacy's claim for boxes at 10 yuan."""
+    return {
+        "claim_no": number, "person": hospital.body()["person"],
+        "lines": [{"line_no": 1, "item_code": DRUG, "quantity": str(quantity),
+                   "unit_price": "10.00", "fee": f"{10 * quantity}.00"}],
+    } | more  # fmt: skip
+
+
+def code(answer) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+# --- The record ---
+
+
+def test_a_prescription_is_signed_reviewed_and_read(hospital: Hospital) -> None:
+    made = issued(hospital)
+    assert (made["state"], made["expires_on"], made["signature"]) == (
+        "signed", "2021-06-18", "ab" * 32,
+    )  # fmt: skip
+    again = post(
+        hospital, prescription(hospital, encounter=_encounter(made)), f"{API}/prescriptions"
+    )
+    assert again["id"] == made["id"]
+    passed = post(
+        hospital,
+        {"reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10), "passed": True},
+        made["links"]["review"],
+    )
+    assert (passed["state"], passed["review"]) == ("reviewed", "passed")
+    assert hospital.get(made["links"]["self"]).json() == passed
+    listed = hospital.get(f"{API}/prescriptions?state=reviewed&no=CF1&since=2021-06-01").json()
+    assert [row["id"] for row in listed["results"]] == [made["id"]]
+    assert listed["next"] is None
+    acts = Event.objects.filter(subject=f"prescription:{made['id']}").values_list(
+        "action", flat=True
+    )
+    assert sorted(acts) == ["prescription.issue", "prescription.review"]
+    assert hospital.patient.credential not in json.dumps(passed)
+
+
+def _encounter(made: dict) -> dict:
+    return Prescription.objects.get(pk=made["id"]).visit
+
+
+def test_what_a_prescription_must_fulfil(hospital: Hospital) -> None:
+    url, stranger = f"{API}/prescriptions", factories.physician(factories.institution("wenzhou"))
+    nobody = {"credential_type": "id_card", "credential": factories.id_number()}
+    assert code(hospital.post(prescription(hospital, signed_by=stranger.code), url=url)) == (
+        422, "PRACTITIONER_UNKNOWN",
+    )  # fmt: skip
+    assert code(hospital.post(prescription(hospital, person=nobody), url=url)) == (
+        422, "PERSON_UNKNOWN",
+    )  # fmt: skip
+    issued(hospital)
+    other = prescription(hospital)
+    other["lines"][0]["quantity"] = "3"
+    assert code(hospital.post(other, url=url)) == (409, "PRESCRIPTION_NUMBER_USED")
+    broken = prescription(hospital, "CF2", signed_at=moment(-5))
+    broken["lines"] = [broken["lines"][0] | {"quantity": "0"}] * 2
+    broken["person"] = {"credential_type": "id_card", "credential": "110"}
+    answer = hospital.post(broken, url=url).json()
+    assert {fault["pointer"]: fault["code"] for fault in answer["errors"]} == {
+        "/signed_at": "ORDER", "/lines/0/quantity": "RANGE", "/lines/1/quantity": "RANGE",
+        "/lines/0/drug_code": "REPEATED", "/lines/1/drug_code": "REPEATED",
+    }  # fmt: skip
+    broken = prescription(hospital, "CF2", person=broken["person"])
+    assert code(hospital.post(broken, url=url)) == (400, "BODY_INVALID")
+
+
+def test_a_pharmacist_returns_with_a_reason(hospital: Hospital) -> None:
+    made = issued(hospital)
+    url, by = made["links"]["review"], hospital.pharmacist.code
+    returned = {"reviewed_by": by, "reviewed_at": moment(10), "passed": False}
+    doctor = returned | {"reviewed_by": hospital.doctor.code, "passed": True}
+    early = returned | {"reviewed_at": moment(1), "passed": True}
+    assert code(hospital.post(returned, url=url)) == (422, "REQUIRED")
+    assert code(hospital.post(doctor, url=url)) == (422, "PRACTITIONER_UNKNOWN")
+    assert code(hospital.post(early, url=url)) == (422, "ORDER")
+    back = post(hospital, returned | {"reason": "超说明书用量"}, url)
+    assert (back["state"], back["review_reason"]) == ("returned", "超说明书用量")
+    assert code(hospital.post(returned | {"passed": True}, url=url)) == (
+        409, "PRESCRIPTION_RETURNED",
+    )  # fmt: skip
+    answer = hospital.post(dispensing(), url=made["links"]["dispensings"])
+    assert code(answer) == (409, "PRESCRIPTION_RETURNED")
+
+
+def test_the_database_keeps_a_prescription_as_it_was(hospital: Hospital) -> None:
+    made = reviewed(hospital)
+    row = Prescription.objects.get(pk=made["id"])
+    drugs = PrescriptionLine.objects.filter(prescription=row, drug_code=DRUG)
+    forbidden = (
+        lambda: Prescription.objects.filter(pk=row.pk).update(number="CF9"),
+        lambda: Prescription.objects.filter(pk=row.pk).update(review="", reviewed_by="",
+                                                              reviewed_at=None),
+        lambda: Prescription.objects.filter(pk=row.pk).delete(),
+        lambda: drugs.update(quantity=30_000),
+        lambda: drugs.update(dispensed=20_001),
+        lambda: drugs.update(dispensed=-1),
+    )  # fmt: skip
+    for change in forbidden:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            change()
+    copy = {"pk": None, "number": "CF8", "state": "reviewed", "review": "passed"}
+    for wrong in (
+        {"number": "CF1"}, {"signed_by": "", "signed_at": None}, {"review": ""},
+        {"reviewed_by": row.signed_by}, {"signed_at": None},
+        {"state": "returned", "review": "returned"}, {"expires_on": dt.date(2021, 6, 1)},
+    ):  # fmt: skip
+        with pytest.raises(IntegrityError), transaction.atomic():
+            _copied(row, copy | wrong)
+
+
+def _copied(row: Prescription, changes: dict) -> None:
+    values = {field.attname: getattr(row, field.attname) for field in Prescription._meta.fields}
+    Prescription.objects.create(**(values | {"id": None} | changes))
+
+
+# --- With a claim ---
+
+
+def drug_line(
+    number: str = "CF1", quantity: str = "2", item: str = DRUG, fee: str = "20.00"
+) -> dict:
+    return line(2, kind="drug", item=item, fee=fee, quantity=quantity, unit_price="10.00",
+                prescription_no=number)  # fmt: skip
+
+
+def sent(hospital: Hospital, given: dict, *lines: dict, **more: object) -> dict:
+    """A hospital's claim under prescriptions as the contract carries them; its drug line."""
+    carried = {
+        "no": given["no"], "signed_by": hospital.doctor.code, "signed_at": moment(5),
+        "reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10),
+        "lines": given["lines"],
+    }  # fmt: skip
+    claim = hospital.settled(*(lines or (drug_line(given["no"]),)), prescriptions=[carried], **more)
+    return claim["lines"][-1]
+
+
+def test_a_claim_enters_its_prescription(hospital: Hospital) -> None:
+    given = prescription(hospital)
+    paid = sent(hospital, given)
+    assert paid["decision"] == "payable"
+    row = Prescription.objects.get()
+    assert (row.number, row.source, row.state) == ("CF1", "claim", "reviewed")
+    assert "device" not in json.dumps(row.visit)
+    assert {one.drug_code: one.quantity for one in row.lines.all()} == {DRUG: 20_000, OTHER: 15_000}
+    charge = PrescriptionCharge.objects.get()
+    assert (charge.prescription, charge.drug_code, charge.quantity) == (row, DRUG, 20_000)
+
+
+def test_the_record_wins_over_the_claim(hospital: Hospital) -> None:
+    """Who it is for, signed, reviewed, withdrawn, expired: as recorded, whatever the claim says."""
+    unreviewed = issued(hospital, number="CF1")
+    withdrawn = reviewed(hospital, number="CF2")
+    post(hospital, {"reason": "患者要求"}, withdrawn["links"]["withdrawal"])
+    expired = reviewed(hospital, number="CF3")
+    medicines.expire(on=dt.date(2021, 7, 1), by="test", at=START)
+    found = {
+        made["no"]: sent(hospital, prescription(hospital, made["no"]))["reason"]
+        for made in (unreviewed, withdrawn)
+    }
+    assert found == {"CF1": "PHARMACIST_REVIEW_MISSING", "CF2": "PRESCRIPTION_WITHDRAWN"}
+    line = sent(hospital, prescription(hospital, expired["no"]))
+    assert line["reason"] == "PRESCRIPTION_EXPIRED"
+    assert line["clauses"][-1]["clause"] == "二十三（一）"
+    reviewed(hospital, number="CF4")
+    hospital.patient = factories.person("wenzhou", "employee")
+    factories.offline_visit(hospital.patient, hospital.row)
+    assert sent(hospital, prescription(hospital, "CF4"))["reason"] == "PRESCRIPTION_PERSON"
+
+
+def test_a_prescription_is_charged_once(hospital: Hospital) -> None:
+    given = prescription(hospital)
+    first = hospital.settled(drug_line(), prescriptions=[_carried(hospital, given)])
+    again = sent(hospital, given)
+    assert (again["decision"], again["reason"]) == ("review", "PRESCRIPTION_CLAIMED")
+    assert hospital.reverse(first).status_code == 201
+    assert sent(hospital, given)["decision"] == "review"  # the held claim still counts
+    other = drug_line(item=OTHER, quantity="1.5", fee="15.00")
+    assert sent(hospital, given, other)["decision"] == "payable"
+
+
+def _carried(hospital: Hospital, given: dict) -> dict:
+    return {
+        "no": given["no"], "signed_by": hospital.doctor.code, "signed_at": moment(5),
+        "reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10),
+        "lines": given["lines"],
+    }  # fmt: skip
+
+
+def test_the_delivery_fee_of_a_prescription_is_never_paid(hospital: Hospital) -> None:
+    made = reviewed(hospital)
+    fee = line(3, kind="delivery", item="PS", fee="8.00", prescription_no="CF1")
+    claim = hospital.settled(
+        drug_line(), fee, prescriptions=[_carried(hospital, prescription(hospital, made["no"]))]
+    )
+    delivered = claim["lines"][-1]
+    assert (delivered["decision"], delivered["reason"]) == ("reject", "DELIVERY_FEE")
+    assert delivered["clauses"][-1]["clause"] == "十四"
+    assert claim["totals"]["out_of_scope"] == "8.00"
+
+
+# --- Goods ---
+
+
+def carrier(**more: object) -> Institution:
+    made = factories.institution("wenzhou", agreements=False)
+    made.kind = Institution.Kind.LOGISTICS
+    made.save()
+    Qualification.objects.create(
+        institution=made, kind=Qualification.Kind.TRANSPORT, number="YS-1",
+        recorded_at=factories.RECORDED, recorded_by="test",
+        **({"valid_from": factories.LONG_AGO} | more),
+    )  # fmt: skip
+    return made
+
+
+def test_drugs_are_dispensed_and_delivered(hospital: Hospital) -> None:
+    made = reviewed(hospital)
+    url = made["links"]["dispensings"]
+    first = post(hospital, dispensing(pharmacist=hospital.pharmacist.code), url, 201)
+    assert first["lines"] == [{"drug_code": DRUG, "quantity": "2", "trace_codes": ["81FY10001"]}]
+    assert post(hospital, dispensing(pharmacist=hospital.pharmacist.code), url)["id"] == first["id"]
+    assert hospital.get(made["links"]["self"]).json()["state"] == "partly"
+    rest = dispensing("FY2")
+    rest["lines"][0] |= {"drug_code": OTHER, "quantity": "1.5"}
+    post(hospital, rest, url, 201)
+    assert hospital.get(made["links"]["self"]).json()["state"] == "dispensed"
+    sent_out = post(
+        hospital, {"logistics": carrier().code, "waybill": "SF1"}, first["links"]["deliveries"], 201
+    )
+    steps = sent_out["links"]["steps"]
+    assert code(hospital.post({"kind": "delivered", "at": moment(60)}, url=steps)) == (422, "ORDER")
+    for kind, minutes, more in (
+        ("picked_up", 40, {}), ("delivered", 60, {}), ("signed", 61, {"relation": "family"}),
+    ):  # fmt: skip
+        post(hospital, {"kind": kind, "at": moment(minutes), **more}, steps, 201)
+    post(hospital, {"kind": "signed", "at": moment(61), "relation": "family"}, steps)
+    told = hospital.get(made["links"]["self"]).json()["dispensings"][0]["deliveries"][0]
+    assert [(step["kind"], step["relation"]) for step in told["steps"]] == [
+        ("picked_up", ""), ("delivered", ""), ("signed", "family"),
+    ]  # fmt: skip
+    acts = Event.objects.filter(subject=f"prescription:{made['id']}", action__startswith="d")
+    assert sorted(acts.values_list("action", flat=True)) == [
+        "delivery.delivered", "delivery.picked_up", "delivery.send", "delivery.signed",
+        "dispensing.record", "dispensing.record",
+    ]  # fmt: skip
+
+
+def test_what_a_dispensing_must_fulfil(hospital: Hospital) -> None:
+    made, unreviewed = reviewed(hospital), issued(hospital, number="CF2")
+    url = made["links"]["dispensings"]
+    too_much = dispensing(quantity="2.0001")
+    unknown = dispensing()
+    unknown["lines"][0]["drug_code"] = "X"
+    assert code(hospital.post(too_much, url=url)) == (409, "DISPENSED_TWICE")
+    assert code(hospital.post(unknown, url=url)) == (422, "DRUG_NOT_PRESCRIBED")
+    assert code(hospital.post(dispensing(dispensed_at=moment(8)), url=url)) == (422, "ORDER")
+    late = dispensing(dispensed_at=moment(60 * 24 * 4))
+    assert code(hospital.post(late, url=url)) == (422, "FUTURE")
+    assert code(hospital.post(dispensing(), url=unreviewed["links"]["dispensings"])) == (
+        409, "PHARMACIST_REVIEW_MISSING",
+    )  # fmt: skip
+    post(hospital, dispensing(quantity="1"), url, 201)
+    assert code(hospital.post(dispensing(), url=url)) == (409, "DISPENSING_NUMBER_USED")
+    same_box = dispensing("FY2", quantity="1")
+    same_box["lines"][0]["trace_codes"] = ["81FY10001"]
+    assert code(hospital.post(same_box, url=url)) == (409, "TRACE_CODE_USED")
+    twice = dispensing("FY3", quantity="1")
+    twice["lines"][0]["trace_codes"] = ["A1", "A1"]
+    assert code(hospital.post(twice, url=url)) == (400, "BODY_INVALID")
+    assert Dispensing.objects.count() == 1
+    withdrawal = hospital.post({"reason": "误开"}, url=made["links"]["withdrawal"])
+    assert code(withdrawal) == (409, "PRESCRIPTION_STATE")
+
+
+def test_only_a_licensed_carrier_delivers(hospital: Hospital) -> None:
+    made = reviewed(hospital)
+    given = post(hospital, dispensing(), made["links"]["dispensings"], 201)
+    url = given["links"]["deliveries"]
+    lapsed = carrier(valid_until=dt.date(2021, 6, 1))
+    for other in (lapsed.code, hospital.row.code, "NOBODY000000"):
+        answer = hospital.post({"logistics": other, "waybill": "SF1"}, url=url)
+        assert code(answer) == (422, "LOGISTICS_UNQUALIFIED")
+    good = carrier().code
+    post(hospital, {"logistics": good, "waybill": "SF1"}, url, 201)
+    post(hospital, {"logistics": good, "waybill": "SF1"}, url)
+    other = post(hospital, dispensing("FY2", quantity="1.5", lines=[
+        {"drug_code": OTHER, "quantity": "1.5"}]), made["links"]["dispensings"], 201)  # fmt: skip
+    again = hospital.post({"logistics": good, "waybill": "SF1"}, url=other["links"]["deliveries"])
+    assert code(again) == (409, "WAYBILL_USED")
+
+
+def test_goods_are_append_only(hospital: Hospital) -> None:
+    made = reviewed(hospital)
+    post(hospital, dispensing(), made["links"]["dispensings"], 201)
+    for rows in (Dispensing, TraceCode, Delivery, PrescriptionCharge):
+        with (
+            pytest.raises(DatabaseError, match="permission denied"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"DELETE FROM {rows._meta.db_table}")
+
+
+# --- Circulation ---
+
+
+def test_a_released_prescription_is_claimed_by_the_pharmacy(hospital: Hospital) -> None:
+    pharmacy, other = Pharmacy(), Pharmacy()
+    made = released(hospital, pharmacy)
+    seen = pharmacy.get(f"{API}/prescriptions").json()["results"]
+    assert [row["id"] for row in seen] == [made["id"]]
+    assert other.get(f"{API}/prescriptions").json()["results"] == []
+    assert other.get(made["links"]["self"]).status_code == 404
+    assert code(other.post(dispensing(), url=made["links"]["dispensings"]))[0] == 404
+    assert code(other.post(charged(hospital), url=made["links"]["claims"]))[0] == 404
+    own = hospital.post(dispensing(), url=made["links"]["dispensings"])
+    assert code(own) == (409, "PRESCRIPTION_ELSEWHERE")
+
+    early = post(pharmacy, charged(hospital), made["links"]["claims"], 201)["lines"][0]
+    assert (early["decision"], early["reason"]) == ("reject", "NOT_DISPENSED")
+    assert early["clauses"][-1]["clause"] == "十五"
+    given = post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
+    assert given["institution"] == pharmacy.row.code
+    claim = post(pharmacy, charged(hospital, number="YD2"), made["links"]["claims"], 201)
+    assert (claim["state"], claim["totals"]["fund"]) == ("payable", "9.75")  # (20 − 5) × 65 %
+    assert pharmacy.get(claim["links"]["self"]).json() == claim
+    assert hospital.get(claim["links"]["self"]).status_code == 404
+    again = post(pharmacy, charged(hospital, number="YD3"), made["links"]["claims"], 201)
+    assert again["lines"][0]["reason"] == "NOT_DISPENSED"
+    line = sent(hospital, prescription(hospital))
+    assert line["reason"] == "PRESCRIPTION_ELSEWHERE"
+    assert hospital.get(made["links"]["self"]).json()["dispensings"][0]["id"] == given["id"]
+
+
+def test_a_pharmacy_is_designated_on_the_day_of_dispensing(hospital: Hospital) -> None:
+    pharmacy, plain = Pharmacy(), Pharmacy(designated=False)
+    made = released(hospital, pharmacy)
+    for wrong in (plain.row.code, hospital.row.code, "NOBODY000000"):
+        answer = hospital.post({"pharmacy": wrong}, url=made["links"]["releases"])
+        assert code(answer) == (422, "PHARMACY_NOT_DESIGNATED")
+    post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
+    AgreementState.objects.filter(agreement__institution=pharmacy.row).update(state="suspended")
+    claim = post(pharmacy, charged(hospital), made["links"]["claims"], 201)["lines"][0]
+    assert (claim["decision"], claim["reason"]) == ("reject", "PHARMACY_NOT_DESIGNATED")
+    rest = dispensing("FY2", lines=[{"drug_code": OTHER, "quantity": "1"}])
+    answer = pharmacy.post(rest, url=made["links"]["dispensings"])
+    assert code(answer) == (422, "PHARMACY_NOT_DESIGNATED")
+
+
+def test_a_release_is_recalled_before_anything_is_handed_out(hospital: Hospital) -> None:
+    first, second = Pharmacy(), Pharmacy()
+    made = released(hospital, first, second)
+    assert [row["pharmacy"] for row in made["releases"]] == [first.row.code, second.row.code]
+    recall = f"{made['links']['self']}/recall"
+    post(hospital, {"pharmacy": second.row.code}, recall)
+    assert second.get(made["links"]["self"]).status_code == 404
+    assert code(hospital.post({"pharmacy": second.row.code}, url=recall)) == (409, "NOT_RELEASED")
+    post(first, dispensing(), made["links"]["dispensings"], 201)
+    answer = hospital.post({"pharmacy": first.row.code}, url=recall)
+    assert code(answer) == (409, "PRESCRIPTION_DISPENSED")
+    assert PrescriptionRelease.objects.filter(recalled_at__isnull=True).count() == 1
+
+
+def test_regions_without_such_a_clause_do_not_circulate(hospital: Hospital) -> None:
+    factories.policies("nantong")
+    made = reviewed(hospital)
+    abroad = Pharmacy("nantong")
+    answer = hospital.post({"pharmacy": abroad.row.code}, url=made["links"]["releases"])
+    assert code(answer) == (422, "NO_CIRCULATION")
+
+
+def test_hospitals_do_not_see_each_other(hospital: Hospital) -> None:
+    made = reviewed(hospital)
+    stranger = Hospital("wenzhou", "employee")
+    links = made["links"]
+    assert stranger.get(links["self"]).status_code == 404
+    for name, body in (
+        ("review", {"reviewed_by": "YS", "reviewed_at": moment(10), "passed": True}),
+        ("withdrawal", {"reason": "x"}), ("releases", {"pharmacy": "P"}),
+        ("dispensings", dispensing()), ("claims", charged(hospital)),
+    ):  # fmt: skip
+        assert stranger.post(body, url=links[name]).status_code == 404, name
+    assert stranger.get(f"{API}/prescriptions").json()["results"] == []
+
+
+def test_prescriptions_expire(hospital: Hospital, time_machine) -> None:
+    made = released(hospital, Pharmacy())
+    claimed = prescription(hospital, "CF2")
+    sent(hospital, claimed)
+    day = dt.date(2021, 6, 18)
+    assert medicines.expire(on=day, by="test", at=START) == 0
+    assert medicines.expire(on=day + dt.timedelta(days=1), by="test", at=START) == 1
+    states = dict(Prescription.objects.values_list("number", "state"))
+    assert states == {"CF1": "expired", "CF2": "reviewed"}
+    answer = hospital.post(dispensing(), url=made["links"]["dispensings"])
+    assert code(answer) == (409, "PRESCRIPTION_EXPIRED")
+    time_machine.move_to(START + dt.timedelta(days=4), tick=False)
+    hospital.token = factories.token(hospital.row)
+    late = reviewed(hospital, number="CF3")
+    answer = hospital.post(
+        dispensing(dispensed_at=moment(60 * 24 * 4 - 10)), url=late["links"]["dispensings"]
+    )
+    assert code(answer) == (409, "PRESCRIPTION_EXPIRED")

@@ -1,0 +1,146 @@
+"""A month's close against postings, with real threads and commits: nothing lands behind it, nothing is lost."""
+
+import datetime as dt
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connections, transaction
+
+from institutions.access import EVERYTHING, scoped
+from institutions.refusals import Refusal
+from settlement import closing, ledger
+from settlement.batch import commands
+from settlement.batch.chunk import settle_chunk
+from settlement.models import Chunk, Period, Settlement, Statement
+from settlement.periods import differences, posting_month
+from tests import factories
+from tests.settlement import money
+from tests.settlement.hospital import forget_databases
+from tests.settlement.money import NOVEMBER, at
+
+DECEMBER = dt.date(2021, 12, 1)
+
+
+@pytest.fixture
+def place(committed_db: str):
+    forget_databases()
+    with scoped(EVERYTHING):
+        made = money.Place("wenzhou")
+    with transaction.atomic():
+        posting_month(made.region, at(11, 5))
+    with transaction.atomic():
+        posting_month(made.region, at(12, 5))
+    yield made
+    forget_databases()
+
+
+def apart(act: Callable[[], object]) -> Callable[[], object]:
+    """The act in a transaction and with connections of its own."""
+
+    def run() -> object:
+        try:
+            with scoped(EVERYTHING):
+                return act()
+        finally:
+            connections.close_all()
+
+    return run
+
+
+def begin(place: money.Place) -> object:
+    return closing.begin_closing(pool=place.pool, month=NOVEMBER, by="finance", at=at(12, 1))
+
+
+def test_a_close_waits_for_postings_and_later_ones_go_to_the_next_month(place) -> None:
+    """Each thread posts claims dated in November while the month closes among them."""
+    start, each, threads = threading.Barrier(5), 12, 4
+
+    def post() -> int:
+        start.wait()
+        for _ in range(each):
+            apart(lambda: place.claim(fund=100, when=at(11, 30)))()
+        return each
+
+    def close() -> object:
+        start.wait()
+        time.sleep(0.3)
+        return apart(lambda: begin(place))()
+
+    with ThreadPoolExecutor(threads + 1) as pool:
+        posted = [pool.submit(post) for _ in range(threads)]
+        pool.submit(close).result()
+        assert sum(one.result() for one in posted) == each * threads
+    with scoped(EVERYTHING):
+        months = list(Settlement.objects.values_list("period", flat=True))
+        assert len(months) == each * threads
+        assert set(months) <= {NOVEMBER, DECEMBER}
+        row = Statement.objects.get()
+        assert row.claims == months.count(NOVEMBER)
+        assert differences(Period.objects.get(month=NOVEMBER)) == []
+        assert ledger.balance().sound
+
+
+def test_a_posting_under_way_holds_the_close_up(place) -> None:
+    posted, closed = threading.Event(), threading.Event()
+
+    def post() -> None:
+        place.claim(fund=700, when=at(11, 30))
+        posted.set()
+        assert not closed.wait(0.5)
+
+    def close() -> None:
+        posted.wait()
+        begin(place)
+        closed.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(apart(post)), pool.submit(apart(close))]:
+            one.result()
+    with scoped(EVERYTHING):
+        assert Statement.objects.get().fund == 700
+
+
+def test_closing_at_once_is_closing_once(place) -> None:
+    apart(lambda: place.claim(fund=700, when=at(11, 30)))()
+
+    def try_it() -> object:
+        try:
+            return begin(place)
+        except Refusal as refusal:
+            return refusal.code
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [one.result() for one in [pool.submit(apart(try_it)) for _ in range(4)]]
+    assert sorted(str(one) for one in found).count("PERIOD_NOT_OPEN") == 3
+    with scoped(EVERYTHING):
+        assert Statement.objects.count() == 1
+
+
+def test_a_chunk_that_settles_while_the_month_closes_is_posted_to_the_next(place, settings) -> None:
+    """The claims of a batch frozen in November, its chunk settled after the close has begun."""
+    hospital, doctor = place.hospital, factories.physician(place.hospital)
+    with scoped(EVERYTHING):
+        factories.agreement(hospital, "main")
+        factories.agreement(hospital, "supplementary")
+        factories.offline_visit(place.person, hospital)
+        claim = factories.body(place.person, doctor, day=dt.date(2021, 6, 15))
+        found = commands.check(
+            institution=hospital, file_name="a.jsonl", content=json.dumps(claim).encode(),
+            by="clerk", at=at(11, 30),
+        )  # fmt: skip
+    apart(lambda: commands.confirm(batch_id=found.pk, by="clerk", at=at(11, 30)))()
+    commands.load(batch_id=found.pk, by="worker", at=at(11, 30))
+    apart(lambda: begin(place))()
+    with scoped(EVERYTHING):
+        period = Period.objects.get(month=NOVEMBER)
+        assert "BATCH_UNFINISHED" in [code for code, _ in closing.hindrances(period)]
+        (chunk,) = Chunk.objects.all()
+    settle_chunk(chunk.pk, by="worker", at=at(11, 30))
+    with scoped(EVERYTHING):
+        assert [row.period for row in Settlement.objects.all()] == [DECEMBER]
+        assert closing.hindrances(period) == []
+        assert ledger.balance().sound
