@@ -114,13 +114,13 @@ def claim(number: str) -> dict:
                    "matched": True},
         "consent": {"item_and_price_explained": True, "given_at": start},
         "physician": {"code": "D0000001"},
-        "prescriptions": [{"no": "P1", "signed_by": "D0000001", "signed_at": start,
+        "prescriptions": [{"no": f"P{serial}", "signed_by": "D0000001", "signed_at": start,
                            "reviewed_by": "Y1", "reviewed_at": start,
                            "lines": [{"drug_code": "XC09CAS001A", "quantity": "1", "days_supply": 28,
                                       "unit": "盒"}]}],
         "lines": [
             {"line_no": k, "kind": kind, "item_code": item, "quantity": "1", "unit_price": fee,
-             "fee": fee, "prescription_no": "P1"}
+             "fee": fee, "prescription_no": f"P{serial}"}
             for k, (kind, item, fee) in enumerate(lines, 1)
         ],
         "channel": "online",
@@ -221,11 +221,6 @@ def values_of_one(number: str) -> dict:
     return caught[0] | {"document": json.dumps(caught[0]["document"])}
 
 
-EVENT = """INSERT INTO audit_event (id, at, actor, action, subject, outcome, region_code,
-    institution_code, alg, body, leaf) VALUES (%s, %s, 'bench', 'claim.receive', 'claim', 'ok', %s, %s,
-    'sm3', %s, %s)"""
-
-
 def bare(values: dict) -> Callable[[], Callable[[], None]]:
     """A connection that writes the same rows: token, key, lock, all of the claim, event, commit."""
     with scoped(EVERYTHING):
@@ -243,7 +238,8 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
         def write() -> None:
             serial, now, person = next(_serial), timezone.now(), next(persons)
             own = copy.copy(values) | {"claim_no": f"F{serial}", "encounter_id": f"F{serial}",
-                                       "person": person, "key": f"F{serial}"}  # fmt: skip
+                                       "person": person, "key": f"F{serial}",
+                                       "event_id": str(uuid.uuid4())}  # fmt: skip
             cursor.execute(FIND, [checksum, now])
             cursor.execute(
                 "SELECT set_config('app.scope', '*', true), nextval('settlement_claim_id_seq')"
@@ -255,9 +251,6 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
             cursor.execute(ledger.LOCK, year | {"person": person})
             own["accumulator"] = cursor.fetchone()[0]
             cursor.execute(ledger.STORE + ledger.POST, own)
-            cursor.execute(
-                EVENT, [str(uuid.uuid4()), now, REGION, INSTITUTION, b"x" * 600, b"x" * 32]
-            )
             link.commit()
 
         return write
