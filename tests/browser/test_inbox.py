@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from audit.models import Task
 from institutions.models import Notification, User
@@ -32,19 +33,19 @@ def waiting(served: tuple) -> User:
 def test_somebody_takes_a_task_from_the_list(waiting: User, portal: Portal) -> None:
     page = portal.log_in()
     page.get_by_role("link", name="待办").first.click()
-    assert page.locator("tbody tr").count() == 3
+    expect(page.locator("tbody tr")).to_have_count(3)
     take = page.get_by_role("button", name="领取")
-    assert take.is_disabled()
+    expect(take).to_be_disabled()
     page.locator("tbody .pick").first.check()
-    assert "已选 1 项" in page.locator(".bulk").inner_text()
+    expect(page.locator(".bulk")).to_contain_text("已选 1 项")
     take.click()
     page.get_by_text("已领取 1 项").wait_for()
     page.get_by_role("link", name="由我经办").click()
-    assert "第0项待冲正" in page.locator("tbody tr").inner_text()
+    expect(page.locator("tbody tr")).to_contain_text("第0项待冲正")
     page.get_by_role("link", name="通知：1 条未读").click()
     page.get_by_role("button", name="材料已补正").click()
     page.wait_for_url(f"{portal.address}/inbox/")
-    assert page.locator(".bell__count").count() == 0
+    expect(page.locator(".bell__count")).to_have_count(0)
     assert portal.faults == []
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.hashers import make_password
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from agreements.models import Agreement
 from institutions.models import User
@@ -177,7 +177,7 @@ def apply(page: Page) -> None:
             item.locator("input[type=file]").set_input_files(evidence)
         item.get_by_role("button", name="保存本项").click()
         page.get_by_text(f"第 {number} 项“").first.wait_for()
-    assert page.get_by_role("link", name="复诊核验流程.pdf").first.is_visible()
+    expect(page.get_by_role("link", name="复诊核验流程.pdf").first).to_be_visible()
     take(page, "submit", "已提交")
 
 

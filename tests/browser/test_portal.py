@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from institutions.access import EVERYTHING, scoped
 from settlement import commands
@@ -117,14 +117,14 @@ def test_a_clerk_opens_a_claim_and_calculates(portal: Portal) -> None:
     page.get_by_role("link", name="申报与结算").first.click()
     page.get_by_role("link", name=portal.claim_no, exact=True).click()
     chart = page.locator(".waterfall").first
-    assert chart.is_visible()
-    assert "统筹基金 6.00 ＋ 个人现金 29.00 ＝ 费用 35.00" in chart.inner_text()
+    expect(chart).to_be_visible()
+    expect(chart).to_contain_text("统筹基金 6.00 ＋ 个人现金 29.00 ＝ 费用 35.00")
     clause = chart.locator("details.clause").first
     clause.locator("summary").click()
-    assert clause.locator(".clause__text").is_visible()
+    expect(clause.locator(".clause__text")).to_be_visible()
     portal.go(CALCULATOR)
     answer = page.locator("#trial-answer")
-    assert "予以支付" in answer.inner_text()
+    expect(answer).to_contain_text("予以支付")
     page.get_by_label("初诊或复诊").select_option("first")
     page.locator("#trial-answer", has_text="仅限复诊，不得用于首诊").wait_for()
     page.locator("#id_fee").fill("3.456")
@@ -151,7 +151,7 @@ def test_the_keyboard_alone_reaches_a_claim(portal: Portal) -> None:
     page.wait_for_url(f"{portal.address}/claims/{portal.claim}/")
     _tab_to(page, "通医保发〔2020〕25号附件")
     page.keyboard.press("Enter")
-    assert page.locator("details.clause[open]").count() == 1
+    expect(page.locator("details.clause[open]")).to_have_count(1)
 
 
 def _tab_to(page: Page, words: str, most: int = 60) -> None:

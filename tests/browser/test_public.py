@@ -2,6 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from institutions.models import Institution
 from tests.browser.test_portal import Portal, portal, served
@@ -44,10 +45,10 @@ def test_somebody_finds_a_price_and_leaves_no_trace(hospital: str, portal: Porta
     page.get_by_label("项目").fill("主任医师")
     page.get_by_role("button", name="查询").click()
     page.get_by_role("heading", name="医疗服务价格公示").last.wait_for()
-    assert page.locator(".public-table__item").count() == 2  # chief and associate chief
+    expect(page.locator(".public-table__item")).to_have_count(2)  # chief and associate chief
     page.locator(".public-source").get_by_role("link", name=hospital).click()
     page.get_by_role("link", name="公示牌").click()
-    assert page.locator(".board__code img").is_visible()
+    expect(page.locator(".board__code img")).to_be_visible()
     assert page.context.cookies() == []
     assert portal.faults == []
 

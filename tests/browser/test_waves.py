@@ -2,6 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from agreements import plans
 from institutions.access import EVERYTHING, scoped
@@ -66,11 +67,11 @@ def test_rows_are_added_and_faults_told_at_their_blanks(bureau: Portal) -> None:
     page.get_by_label("渠道应用名称").first.fill("测试应用")
     page.get_by_role("button", name="添加一行").click()
     page.get_by_text("第 2 行").wait_for()
-    assert page.get_by_label("渠道应用名称").first.input_value() == "测试应用"
+    expect(page.get_by_label("渠道应用名称").first).to_have_value("测试应用")
     page.get_by_label("联系电话", exact=True).nth(1).fill("12")
     page.get_by_role("button", name="保存草稿").last.click()
     page.get_by_text("电话应为7至20位数字").wait_for()
     page.get_by_role("button", name="删除本行").last.click()
     page.get_by_role("button", name="保存草稿").last.click()
     page.get_by_text("草稿已保存").wait_for()
-    assert page.get_by_role("button", name="删除本行").count() == 1
+    expect(page.get_by_role("button", name="删除本行")).to_have_count(1)
