@@ -29,6 +29,8 @@ SEE_MONEY = (
     "budgets.view payments.view"
 )
 SEE_JILIN = "consultations.view lines.view"
+#: findings of the rules, reviews, inspections and cases, reports
+SEE_WATCH = "findings.view reviews.view inspections.view cases.view reports.view reports.make"
 
 ROLES: dict[str, Role] = {
     "policy_staff": _role(
@@ -36,14 +38,16 @@ ROLES: dict[str, Role] = {
         "workbench.view claims.view institutions.view prices.view trials.run releases.view "
         f"releases.draft releases.publish batches.view {SEE_AGREEMENTS} applications.open_payment "
         "forms.view forms.fill forms.approve waves.view waves.plan calendar.import tasks.oversee "
-        f"{SEE_MONEY} budgets.set drugs.draft drugs.publish periods.reopen",
+        f"{SEE_MONEY} budgets.set drugs.draft drugs.publish periods.reopen findings.view rules.tune "
+        "reports.view reports.make disclosures.publish",
     ),
     "reviewer": _role(
         "经办审核", AGENCY,
         f"{SEE_CLAIMS} claims.review releases.view batches.view {SEE_AGREEMENTS} "
         "applications.review registry.maintain registry.check assessments.score waves.view "
         f"{SEE_MONEY} {SEE_JILIN} persons.reveal diseases.view diseases.review statements.deduct "
-        "reconciliations.handle",
+        f"reconciliations.handle {SEE_WATCH} findings.decide rules.run reviews.decide reviews.plan "
+        "inspections.carry complaints.handle",
     ),
     "signing_officer": _role(
         "经办签约", AGENCY,
@@ -62,7 +66,7 @@ ROLES: dict[str, Role] = {
         "经办财务", AGENCY,
         f"{SEE_CLAIMS} batches.view releases.view registry.view agreements.view accounts.reveal "
         f"persons.reveal diseases.view {SEE_MONEY} {SEE_JILIN} periods.close periods.reopen payments.approve "
-        "reimbursements.approve adjustments.approve corrections.approve",
+        "reimbursements.approve adjustments.approve corrections.approve reports.view reports.make",
     ),
     "information": _role(
         "信息部门", BUREAU,
@@ -72,12 +76,15 @@ ROLES: dict[str, Role] = {
     "supervisor": _role(
         "基金监管", BUREAU,
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
-        f"tasks.oversee diseases.view {SEE_MONEY} {SEE_JILIN}",
+        f"tasks.oversee diseases.view {SEE_MONEY} {SEE_JILIN} {SEE_WATCH} findings.decide rules.run "
+        "rules.tune reviews.second reviews.plan inspections.plan inspections.carry cases.handle "
+        "cases.decide complaints.handle conduct.view disclosures.publish archive.borrow",
     ),
     "auditor": _role(
         "审计人员", BUREAU,
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
-        f"forms.view diseases.view {SEE_MONEY} {SEE_JILIN}",
+        f"forms.view diseases.view {SEE_MONEY} {SEE_JILIN} {SEE_WATCH} samples.draw conduct.view "
+        "archive.borrow",
     ),
     "hospital": _role(
         "医院医保办", HOSPITAL,
@@ -85,8 +92,8 @@ ROLES: dict[str, Role] = {
         f"batches.view batches.run {SEE_AGREEMENTS} applications.apply agreements.countersign "
         "registry.file accounts.reveal waves.view statements.view statements.confirm medicines.view "
         "reconciliations.view reconciliations.upload outages.report budgets.view diseases.view diseases.file "
-        "persons.view "
-        f"{SEE_JILIN} consultations.record lines.pay",
+        "persons.view findings.view reviews.view reviews.object inspections.view cases.view "
+        f"cases.answer {SEE_JILIN} consultations.record lines.pay",
         scope="institution",
     ),
     "health_commission": _role(
@@ -101,7 +108,7 @@ ROLES: dict[str, Role] = {
     ),
     "system_admin": _role("系统管理员", ADMIN, "system.configure accounts.manage", scope="none"),
     "security_admin": _role("安全管理员", ADMIN, "grants.manage", scope="none"),
-    "audit_admin": _role("审计管理员", ADMIN, "trail.view"),
+    "audit_admin": _role("审计管理员", ADMIN, "trail.view conduct.view"),
 }  # fmt: skip
 
 PERMISSIONS = frozenset().union(*(role.permissions for role in ROLES.values()))

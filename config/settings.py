@@ -127,6 +127,7 @@ INSTALLED_APPS = [
     "pricing",
     "agreements",
     "settlement",
+    "supervision",
 ]
 
 MIDDLEWARE = [
