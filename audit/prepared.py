@@ -16,16 +16,27 @@ PLACE = re.compile(r"%(?:\((\w+)\)s|(s)|(%))")
 _PREPARED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
-def execute(cursor: Any, sql: str, given: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Like `cursor.execute(sql, given)` for one statement; values by name (`%(name)s`) or place."""
-    name, text, call, names = _statement(sql)
+def execute(
+    cursor: Any, sql: str | Sequence[str], given: Mapping[str, Any] | Sequence[Any]
+) -> None:
+    """Like `cursor.execute(sql, given)`; values by name (`%(name)s`) or, of one statement, by place.
+
+    Several statements go in one round trip; the cursor then holds the rows of the last.
+    """
     known = _PREPARED.setdefault(cursor.connection, set())
-    if name not in known:
-        cursor.execute(f"PREPARE {name} AS {text}")
-        known.add(name)
-    if names is not None and isinstance(given, Mapping):
-        given = [given[key] for key in names]
-    cursor.execute(call, given)
+    calls: list[str] = []
+    values: list[Any] = []
+    for statement in (sql,) if isinstance(sql, str) else sql:
+        name, text, call, names = _statement(statement)
+        if name not in known:
+            cursor.execute(f"PREPARE {name} AS {text}")
+            known.add(name)
+        calls.append(call)
+        if names is not None and isinstance(given, Mapping):
+            values += [given[key] for key in names]
+        else:
+            values += given
+    cursor.execute(";\n".join(calls), values)
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from django.db import connection
 
-from audit import trail
+from audit import prepared, trail
 from institutions.shape import moment, scaled
 from pricing.releases import Catalogue
 from pricing.rules import CODES
@@ -49,7 +49,7 @@ LINES = """INSERT INTO settlement_prescriptionline (prescription_id, drug_code, 
     SELECT p.id, g.drug_code, g.quantity, g.days_supply, g.unit, 0
     FROM jsonb_to_recordset(%(drugs)s::jsonb) AS g (number text, drug_code text, quantity bigint,
         days_supply smallint, unit text)
-    JOIN settlement_prescription p ON p.institution_code = %(issuer)s AND p.number = g.number
+    CROSS JOIN LATERAL (FOUND) p
     WHERE NOT EXISTS (SELECT FROM settlement_prescriptionline l WHERE l.prescription_id = p.id)"""
 LOCK = """SELECT 1 FROM settlement_prescription
     WHERE institution_code = %(issuer)s AND number = ANY (%(numbers)s) ORDER BY number FOR UPDATE"""
@@ -59,13 +59,16 @@ CHARGES = """INSERT INTO settlement_prescriptioncharge (prescription_id, claim_i
         p.region_code, p.institution_code
     FROM jsonb_to_recordset(%(charges)s::jsonb) AS g (claim_no text, number text, drug_code text,
         quantity bigint)
-    JOIN settlement_prescription p ON p.institution_code = %(issuer)s AND p.number = g.number"""
+    CROSS JOIN LATERAL (FOUND) p"""
 READ = """SELECT p.number, p.person_id, p.state, p.signed_at IS NOT NULL, p.review = 'passed',
     (SELECT json_agg(json_build_array(u.drug_code, u.prescribed, u.dispensed_mine,
             u.dispensed_others, u.charged_mine, u.charged_others))
         FROM settlement_prescription_used(p.id, %(claimant)s, %(claim_id)s) u)
-    FROM settlement_prescription p
-    WHERE p.institution_code = %(issuer)s AND p.number = ANY (%(numbers)s)"""
+    FROM unnest(%(numbers)s::text[]) AS g (number) CROSS JOIN LATERAL (FOUND) p"""
+#: One look-up by the unique key for each number: no plan may read all that an institution issued.
+FOUND = """SELECT * FROM settlement_prescription
+    WHERE institution_code = %(issuer)s AND number = g.number OFFSET 0"""
+LINES, CHARGES, READ = (text.replace("FOUND", FOUND) for text in (LINES, CHARGES, READ))
 NUMBERED = CHARGES.replace("CLAIM_ID", "%(claim_id)s")
 KEYED = (
     CHARGES.replace("CLAIM_ID", "k.claim_id")
@@ -106,9 +109,9 @@ def take(
         "prescriptions": _json(_records(claimant, [(claim, known)], catalogue)),
         "drugs": _json(_drugs([claim])), "charges": _json(_charges([claim])),
     }  # fmt: skip
-    entered = LOCK if claimant.issuer else f"{PUT};\n{LINES}"
+    entered = (LOCK,) if claimant.issuer else (PUT, LINES)
     with connection.cursor() as cursor:
-        cursor.execute(f"{entered};\n{NUMBERED};\n{READ}", given)
+        prepared.execute(cursor, (*entered, NUMBERED, READ), given)
         held = _held(cursor.fetchall())
     write(record, claimant, claim, known, held)
 

@@ -221,6 +221,24 @@ def values_of_one(number: str) -> dict:
     return caught[0] | {"document": json.dumps(caught[0]["document"])}
 
 
+#: The rows of the claim's prescription, its drug and what is charged under it, as plain inserts.
+PRESCRIBED = """INSERT INTO settlement_prescription (region_code, institution_code, number, person_id,
+    encounter_id, encounter_key, issued_on, visit, physician_code, signed_by, signed_at, review,
+    reviewed_by, reviewed_at, review_reason, source, uploaded_at, uploaded_by, state, state_reason,
+    content_sm3)
+VALUES (%(region)s, %(institution)s, %(claim_no)s, %(person)s, %(encounter_id)s, %(encounter_key)s,
+    %(day)s, %(document)s::jsonb -> 'encounter', 'D0000001', 'D0000001', %(at)s, 'passed', 'Y1',
+    %(at)s, '', 'claim', %(at)s, %(by)s, 'reviewed', '', repeat('0', 64));
+INSERT INTO settlement_prescriptionline (prescription_id, drug_code, quantity, days_supply, unit,
+    dispensed)
+VALUES (currval('settlement_prescription_id_seq'), 'XC09CAS001A', 10000, 28, '盒', 0);
+INSERT INTO settlement_prescriptioncharge (prescription_id, claim_id, drug_code, quantity,
+    region_code, institution_code, issuer_region, issuer_code)
+SELECT currval('settlement_prescription_id_seq'), %(id)s, drug, 10000, %(region)s, %(institution)s,
+    %(region)s, %(institution)s
+FROM unnest(ARRAY['XC09CAS001A', 'XA10BA']) AS g (drug)"""
+
+
 def bare(values: dict) -> Callable[[], Callable[[], None]]:
     """A connection that writes the same rows: token, key, lock, all of the claim, event, commit."""
     with scoped(EVERYTHING):
@@ -248,6 +266,7 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
             cursor.execute(commands.GATE, {"lock": own["key"], "institution": INSTITUTION,
                                            "key": own["key"], "body": b"x", "at": now,
                                            "region": REGION, "month": month_of(now)})  # fmt: skip
+            cursor.execute(PRESCRIBED, own)
             cursor.execute(ledger.LOCK, year | {"person": person})
             own["accumulator"] = cursor.fetchone()[0]
             cursor.execute(ledger.STORE + ledger.POST, own)
