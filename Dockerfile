@@ -2,10 +2,10 @@
 # Services, roles and volumes: docker-compose.yml.
 FROM python:3.11-slim-bookworm
 
-# What WeasyPrint draws PDF files with, and Chinese letters.
+# What WeasyPrint draws PDF files with, Chinese letters, and openssl, which signs checkpoints of the trail.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-noto-cjk \
+        libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-noto-cjk openssl \
     && rm -rf /var/lib/apt/lists/*
 
 ENV PYTHONDONTWRITEBYTECODE=1 \

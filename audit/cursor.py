@@ -44,7 +44,8 @@ def page(rows: QuerySet, *, cursor: str = "", size: int = 20, at: str = "at") ->
 def _beyond(at: str, place: tuple, *, back: bool) -> Q:
     _, moment, key = place
     side = "gt" if back else "lt"
-    return Q(**{f"{at}__{side}": moment}) | Q(**{at: moment, f"pk__{side}": key})
+    after = Q(**{f"{at}__{side}": moment}) | Q(**{at: moment, f"pk__{side}": key})
+    return Q(**{f"{at}__{side}e": moment}) & after  # an index starts there, not at the end
 
 
 def _write(direction: str, moment: dt.datetime, key: object) -> str:

@@ -4,8 +4,12 @@ import datetime as dt
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from audit import words
 
 
 def _day(label: str) -> forms.DateField:
@@ -24,14 +28,21 @@ class TrailQuery(forms.Form):
     """Who did what to which subject, when and where; every empty field means any."""
 
     actor = _word("操作人", "账号，完整填写")
-    action = _word("动作", "如 claim 或 claim.reverse")
-    subject = _word("对象", "如 claim: 或 release:3")
+    action = forms.CharField(
+        label="动作", required=False, max_length=60,
+        widget=forms.Select(choices=[("", "全部"), *words.choices()]),
+    )  # fmt: skip
+    subject = _word("对象", "如 claim:12 或 release:3")
     since = _day("自")
     until = _day("至")
     institution = _word("机构编码", "12 位编码")
     outcome = forms.ChoiceField(
         label="结果", required=False, choices=[("", "全部"), ("ok", "成功"), ("refused", "未成功")]
     )
+    person = forms.RegexField(
+        r"^[0-9a-f]{64}$", label="参保人", required=False, widget=forms.HiddenInput
+    )
+    event = forms.UUIDField(label="事件编号", required=False, widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
         """The span must not end before it begins."""
@@ -41,13 +52,20 @@ class TrailQuery(forms.Form):
         return found
 
     def narrow(self, rows: QuerySet) -> QuerySet:
-        """The events that fit; days are those of Shanghai, subject and action are beginnings."""
+        """The events that fit; days are those of Shanghai, a subject is a beginning."""
         given = {key: value for key, value in self.cleaned_data.items() if value}
-        exact = {"actor": "actor", "institution": "institution_code"}
-        begins = {"subject": "subject__startswith", "action": "action__startswith"}
-        for key, lookup in (exact | begins).items():
+        lookups = {"actor": "actor", "institution": "institution_code", "event": "pk",
+                   "subject": "subject__startswith"}  # fmt: skip
+        for key, lookup in lookups.items():
             if key in given:
                 rows = rows.filter(**{lookup: given[key]})
+        if "action" in given:
+            rows = rows.filter(action__in=words.same(given["action"]))
+        if digest := self.person_hash():
+            rows = rows.filter(person_hash=digest)
+        return self._between(rows, given)
+
+    def _between(self, rows: QuerySet, given: dict[str, Any]) -> QuerySet:
         if "since" in given:
             rows = rows.filter(at__gte=_midnight(given["since"]))
         if "until" in given:
@@ -55,6 +73,31 @@ class TrailQuery(forms.Form):
         if outcome := given.get("outcome"):
             rows = rows.filter(outcome="ok") if outcome == "ok" else rows.exclude(outcome="ok")
         return rows
+
+    def person_hash(self) -> bytes | None:
+        """The keyed hash of the person asked for."""
+        text = self.cleaned_data.get("person") or ""
+        return bytes.fromhex(text) if text else None
+
+    def told(self) -> dict[str, str]:
+        """What was asked, for the event of asking."""
+        return {key: str(value) for key, value in self.cleaned_data.items() if value}
+
+
+class PersonLookUp(forms.Form):
+    """A person by ID number; only the keyed hash of it goes on."""
+
+    credential = forms.CharField(
+        label="身份证号", max_length=40,
+        widget=forms.TextInput({"autocomplete": "off", "inputmode": "text"}),
+    )  # fmt: skip
+
+    def clean_credential(self) -> str:
+        """The keyed hash as text; the rule that the number breaks is told."""
+        try:
+            return import_string(settings.PERSON_KEY)(self.cleaned_data["credential"]).hex()
+        except ValueError as fault:
+            raise forms.ValidationError(getattr(fault, "texts", ("证件号码有误",))[0]) from fault
 
 
 def _midnight(day: dt.date) -> dt.datetime:

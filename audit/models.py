@@ -3,7 +3,7 @@
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Left
 
 
@@ -49,7 +49,15 @@ class Event(models.Model):
 
     class Meta:
         indexes = (
-            models.Index(fields=["subject", "at"], name="event_subject"),
+            models.Index(  # found by its beginning, too
+                fields=["subject", "at"],
+                opclasses=["varchar_pattern_ops", "timestamptz_ops"],
+                name="event_subject",
+            ),
+            models.Index(  # of the most frequent act every list shows plenty without it
+                fields=["action", "at"], condition=~Q(action="claim.receive"), name="event_action"
+            ),
+            models.Index(fields=["at"], condition=~Q(outcome="ok"), name="event_not_ok"),
             models.Index(fields=["actor", "at"], name="event_actor"),
             models.Index(fields=["region_code", "-at"], name="event_region"),
             models.Index(fields=["institution_code", "-at"], name="event_institution"),
@@ -205,3 +213,163 @@ class Case(models.Model):
     def subject(self) -> str:
         """What events, moves and tasks call it: `application:17`."""
         return f"{self._meta.model_name}:{self.pk}"
+
+
+class Leaf(models.Model):
+    """The place of an event in the sealed log (RFC 9162), given by the sealer. Append-only.
+
+    `hash` is the leaf hash at the time of sealing: what the event's own column says later is compared.
+    """
+
+    seq = models.BigIntegerField(primary_key=True)
+    event = models.UUIDField(unique=True)
+    hash = models.BinaryField(max_length=32)
+
+    def __str__(self):
+        return f"{self.seq} {self.event}"
+
+
+class Node(models.Model):
+    """The hash of one complete subtree of 2^level leaves; level 0 stands in Leaf. Append-only."""
+
+    pk = models.CompositePrimaryKey("level", "idx")
+    level = models.SmallIntegerField()
+    idx = models.BigIntegerField()
+    hash = models.BinaryField(max_length=32)
+
+    def __str__(self):
+        return f"{self.level}/{self.idx}"
+
+
+class SealKey(models.Model):
+    """A public key that checkpoints were signed with; the private one is a file of the server."""
+
+    id = models.CharField(primary_key=True, max_length=8)
+    name = models.CharField(max_length=100)
+    alg = models.CharField("签名算法", max_length=12)
+    pem = models.TextField("公钥")
+    at = models.DateTimeField()
+
+    def __str__(self):
+        return f"{self.name}+{self.id}"
+
+
+class Checkpoint(models.Model):
+    """The signed statement “the log of this size has this root” (C2SP checkpoint). Append-only."""
+
+    size = models.BigIntegerField("条数")
+    root = models.BinaryField("树根", max_length=32)
+    alg = models.CharField("摘要算法", max_length=8, default="sm3")
+    origin = models.CharField("日志名称", max_length=100)
+    key = models.ForeignKey(SealKey, models.PROTECT, related_name="+")
+    text = models.TextField("签名文本")
+    at = models.DateTimeField("签发时间", db_index=True)
+
+    class Meta:
+        ordering = ("size",)
+        constraints = (
+            models.UniqueConstraint(fields=["size", "key"], name="checkpoint_once_per_size"),
+            models.CheckConstraint(condition=Q(size__gt=0), name="checkpoint_of_something"),
+        )
+
+    def __str__(self):
+        return f"{self.origin} {self.size}"
+
+
+class SealState(models.Model):
+    """Where the sealer stands (one row): which transactions its last run could not see yet.
+
+    A cursor, not a record: whatever it says, an event without a leaf is found (`sealer.unsealed`).
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    upper = models.BigIntegerField(default=0)
+    open = models.JSONField(default=list)
+    cluster = models.CharField(max_length=60, blank=True)
+    ran_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=Q(id=1), name="seal_state_is_one"),)
+
+    def __str__(self):
+        return f"{self.upper} {self.ran_at}"
+
+
+class Archive(models.Model):
+    """Bodies of the entries [first, last) as a bundle that verifies elsewhere. Append-only."""
+
+    first = models.BigIntegerField()
+    last = models.BigIntegerField()
+    before = models.DateField("归档截止日")
+    name = models.CharField("文件名", max_length=120)
+    sm3 = models.CharField("文件 SM3", max_length=64)
+    size = models.BigIntegerField("字节数")
+    checkpoint = models.ForeignKey(Checkpoint, models.PROTECT, related_name="+")
+    at = models.DateTimeField("归档时间")
+    by = models.CharField("归档人", max_length=150)
+
+    class Meta:
+        ordering = ("first",)
+        constraints = (
+            models.CheckConstraint(condition=Q(last__gt=F("first")), name="archive_of_something"),
+            models.UniqueConstraint(fields=["first"], name="archive_follows_archive"),
+        )
+
+    def __str__(self):
+        return f"{self.name} [{self.first}, {self.last})"
+
+
+class Report(models.Model):
+    """A paper that was made: by whom, when, from which parameters, under which checkpoint. Append-only.
+
+    No personal data stands here (keyed hashes in `parameters`); the content is in ReportBody. The same
+    user, time, checkpoint and content give the same bytes again (`audit.reports.render`).
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.SlugField(max_length=40)
+    number = models.CharField("编号", max_length=60, blank=True)
+    title = models.CharField("标题", max_length=200)
+    template = models.CharField(max_length=80)
+    parameters = models.JSONField(default=dict, blank=True)
+    region_code = models.CharField(max_length=6, blank=True)
+    institution_code = models.CharField(max_length=12, blank=True)
+    by = models.CharField("制作人", max_length=150)
+    at = models.DateTimeField("制作时间")
+    checkpoint = models.ForeignKey(Checkpoint, models.PROTECT, null=True, related_name="+")
+    sm3 = models.CharField("文件 SM3", max_length=64)
+    size = models.BigIntegerField("字节数")
+    content_sm3 = models.CharField("数据 SM3", max_length=64)
+    renderer = models.CharField("排版程序", max_length=60)
+
+    objects = ScopedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-at",)
+        indexes = (
+            models.Index(fields=["region_code", "-at"], name="report_region"),
+            models.Index(fields=["kind", "-at"], name="report_kind"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["kind", "number"], condition=~Q(number=""), name="report_number_once"
+            ),
+        )
+
+    def __str__(self):
+        return f"{self.title} {self.number}".rstrip()
+
+
+class ReportBody(models.Model):
+    """What a report says: its canonical data (zlib) and the file. Under row level security."""
+
+    report = models.OneToOneField(Report, models.PROTECT, primary_key=True, related_name="body")
+    region_code = models.CharField(max_length=6, blank=True)
+    institution_code = models.CharField(max_length=12, blank=True)
+    content = models.BinaryField()
+    file = models.CharField(max_length=120)
+
+    objects = ScopedQuerySet.as_manager()
+
+    def __str__(self):
+        return self.file

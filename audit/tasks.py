@@ -34,6 +34,12 @@ def open_task(*, subject: str, permission: str, at: dt.datetime, **fields: Any) 
     return task
 
 
+def is_open(*, subject: str, permission: str) -> bool:
+    """Whether such a task waits."""
+    rows = Task.objects.filter(subject=subject, permission=permission, state=Task.State.OPEN)
+    return rows.exists()
+
+
 def close(*, subject: str, by: str, at: dt.datetime, permission: str = "") -> int:
     """Close the open tasks of a subject (only those of `permission`, if given); how many."""
     done = {"state": Task.State.DONE, "closed_at": at, "closed_by": by}

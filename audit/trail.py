@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from django.db import connection
 
 from audit import prepared
-from audit.models import Event
+from audit.models import Checkpoint, Event
 
 LEAF_PREFIX = b"\x00"
 #: The network address that the present request came from; empty in tasks and commands.
@@ -120,6 +120,11 @@ def record(**act) -> Event:
         prepared.execute(cursor, INSERT, columns(event))
     event._state.adding = False
     return event
+
+
+def checkpoint() -> Checkpoint | None:
+    """The newest signed checkpoint, which papers print; None before the first seal."""
+    return Checkpoint.objects.select_related("key").order_by("-size", "-pk").first()
 
 
 def one_line(text: str, limit: int) -> str:

@@ -1,19 +1,20 @@
-"""The trail: search, one event with its recomputed hash, export of what was found."""
+"""The trail: search, one event with its recomputed hash and its proof, export of what was found."""
 
 import json
 import uuid
 from collections.abc import Iterable, Iterator
 
+from django.contrib import messages
 from django.db.models import Field
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import NoReverseMatch, reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
-from audit import clock, cursor, trail, words
+from audit import clock, cursor, proof_views, trail, watch, words
 from audit.access import Person, person_of, requires
-from audit.forms import TrailQuery
-from audit.models import Event
+from audit.forms import PersonLookUp, TrailQuery
+from audit.models import Archive, Event
 from audit.sheets import csv_lines
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 
@@ -42,18 +43,20 @@ IN_BODY = {
 @require_GET
 def search(request: HttpRequest) -> HttpResponse:
     """Events inside the reader's scope, newest first, one line each, by cursor."""
+    user = person_of(request)
     form = TrailQuery(request.GET, auto_id="trail_%s")
-    rows = Event.objects.visible_to(person_of(request)).defer("body")
+    rows = Event.objects.visible_to(user).defer("body")
     rows = form.narrow(rows) if form.is_valid() else rows.none()
     asked = request.GET.get("size", "")
     size = int(asked) if asked in map(str, SIZES) else SIZES[0]
     found = cursor.page(rows, cursor=request.GET.get("cursor", ""), size=size)
+    if form.is_valid() and form.person_hash():
+        _asked_for_person(user, form)
     query = request.GET.copy()
     query.pop("cursor", None)
     table = Table(
         id="events",
         caption="操作记录",
-        narrow="scroll",
         columns=[
             Column(label="时间"),
             Column(label="操作人"),
@@ -82,9 +85,39 @@ def search(request: HttpRequest) -> HttpResponse:
         {
             "form": form,
             "table": table,
+            "person_form": PersonLookUp(auto_id="person_%s"),
+            "of_person": form.is_valid() and form.cleaned_data["person"],
+            "asked": _given(form),
+            "alarm": watch.alarm(at=clock.machine()),
             "breadcrumbs": [{"label": "监督", "url": ""}, {"label": "全程留痕", "url": ""}],
         },
     )
+
+
+def _given(form: TrailQuery) -> list[tuple[str, str]]:
+    """The query as fields of another form."""
+    return sorted(form.told().items()) if form.is_valid() else []
+
+
+def _asked_for_person(user: Person, form: TrailQuery) -> None:
+    """A look at what was done with one person's data is an event about that person."""
+    trail.record(
+        by=user.username, at=clock.now(), action="trail.person", subject="trail",
+        region_code=user.region_id or "", institution_code=user.institution_id or "",
+        person_hash=form.person_hash(),
+        detail={"query": {k: v for k, v in form.told().items() if k != "person"}},
+    )  # fmt: skip
+
+
+@requires("trail.view")
+@require_POST
+def find_person(request: HttpRequest) -> HttpResponse:
+    """The number comes in the body; only its keyed hash goes on, in the address of the list."""
+    form = PersonLookUp(request.POST)
+    if not form.is_valid():
+        messages.error(request, str(form.errors["credential"][0]))
+        return redirect("trail")
+    return redirect(f"{reverse('trail')}?person={form.cleaned_data['credential']}")
 
 
 def _row(event: Event) -> Row:
@@ -120,9 +153,11 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     user = person_of(request)
     found = get_object_or_404(Event.objects.visible_to(user), pk=pk)
     body = bytes(found.body)
+    place = proof_views.proof_of(found)
+    archive = _archive_of(place) if not body else None
     recomputed = trail.leaf_hash(body, found.alg)
-    same = recomputed == bytes(found.leaf)
-    differing = _differing(found, body)
+    same = recomputed == bytes(found.leaf) or archive is not None
+    differing = _differing(found, body) if archive is None else []
     facts = [
         {"label": "时间", "value": f"{clock.local(found.at):%Y-%m-%d %H:%M:%S.%f}"},
         {"label": "操作人", "value": found.actor},
@@ -143,23 +178,14 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         {"label": "事件编号", "value": str(found.pk), "code": True},
     ]
     proof = [
-        {
-            "label": f"记录的叶哈希（{found.alg.upper()}）",
-            "value": bytes(found.leaf).hex(),
-            "code": True,
-        },
-        {"label": "由正文重算的叶哈希", "value": recomputed.hex(), "code": True},
-        {
-            "label": "哈希核对",
-            "value": "一致" if same else "不一致",
-            "tone": "ok" if same else "bad",
-        },
-        {
-            "label": "字段与正文核对",
-            "value": "一致" if not differing else f"不一致：{'、'.join(differing)}",
-            "tone": "bad" if differing else "ok",
-        },
-    ]
+        {"label": f"记录的叶哈希（{found.alg.upper()}）", "value": bytes(found.leaf).hex(), "code": True},
+        {"label": "由正文重算的叶哈希", "code": True,
+         "value": recomputed.hex() if archive is None else f"正文已移入归档 {archive.name}"},
+        {"label": "哈希核对", "value": "一致" if same else "不一致", "tone": "ok" if same else "bad"},
+        {"label": "字段与正文核对", "value": "一致" if not differing else f"不一致：{'、'.join(differing)}",
+         "tone": "bad" if differing else "ok"},
+    ]  # fmt: skip
+    checked = "check" in request.GET
     return render(
         request,
         "audit/event.html",
@@ -169,8 +195,17 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             "about": words.subject(found.subject),
             "facts": facts,
             "proof": proof,
-            "whole": same and not differing,
-            "lines": [trail.one_line(line, 2000) for line in _pretty(body).split("\n")],
+            "whole": same and not differing and place.get("holds", True),
+            "archive": archive,
+            "archived_text": f"正文在此归档文件中，SM3 {archive.sm3}" if archive else "",
+            "place": _place_facts(place, checked=checked),
+            "way": [part.hex() for part in place.get("way", ())],
+            "checked": checked,
+            "signed": checked and place["sealed"] and proof_views.signed(place["checkpoint"]),
+            "sealed": place["sealed"],
+            "lines": [trail.one_line(line, 2000) for line in _pretty(body).split("\n")]
+            if body
+            else [],
             "canonical": trail.one_line(body.decode(errors="backslashreplace"), 100_000),
             "size": len(body),
             "breadcrumbs": [
@@ -180,6 +215,32 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             ],
         },
     )
+
+
+def _archive_of(place: dict) -> Archive | None:
+    """The archive that holds the body of an event that has none."""
+    if not place["sealed"]:
+        return None
+    return Archive.objects.filter(first__lte=place["seq"], last__gt=place["seq"]).first()
+
+
+def _place_facts(place: dict, *, checked: bool) -> list[dict]:
+    """Where the event stands in the sealed log."""
+    if not place["sealed"]:
+        return []
+    top = place["checkpoint"]
+    signed = ("有效", "ok") if checked and proof_views.signed(top) else ("无效", "bad")
+    holds = place["holds"]
+    return [
+        {"label": "序号", "value": f"{place['seq']:,}"},
+        {"label": "检查点", "value": f"{top.size:,} 条", "url": reverse("checkpoint", args=[top.size]),
+         "sub": f"{clock.local(top.at):%Y-%m-%d %H:%M:%S}"},
+        {"label": "包含证明", "value": "成立" if holds else "不成立", "tone": "ok" if holds else "bad",
+         "sub": f"{len(place['way'])} 个哈希"},
+        {"label": "检查点签名", "value": signed[0] if checked else "点“校验”验证",
+         "tone": signed[1] if checked else ""},
+        {"label": "树根", "value": bytes(top.root).hex(), "code": True, "wide": True},
+    ]  # fmt: skip
 
 
 def _place(subject: str, user: Person) -> str:
@@ -235,7 +296,6 @@ def export(request: HttpRequest, kind: str) -> StreamingHttpResponse:
         raise Http404(kind)
     user = person_of(request)
     rows = form.narrow(Event.objects.visible_to(user)).order_by("-at", "-pk")
-    asked = {key: str(value) for key, value in form.cleaned_data.items() if value}
     scope = user.scope_codes()
     trail.record(
         by=user.username,
@@ -244,7 +304,8 @@ def export(request: HttpRequest, kind: str) -> StreamingHttpResponse:
         subject="trail",
         region_code=user.region_id or "",
         institution_code=user.institution_id or "",
-        detail={"format": kind, "query": asked, "scope": scope.setting()},
+        person_hash=form.person_hash(),
+        detail={"format": kind, "query": form.told(), "scope": scope.setting()},
     )
     writer, content_type = WRITERS[kind]
     response = StreamingHttpResponse(

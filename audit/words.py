@@ -19,6 +19,7 @@ ACTS: dict[str, str] = {
     "prescription.release": "处方流转至药店", "prescription.recall": "收回流转处方",
     "prescription.withdraw": "撤回处方", "prescription.expire": "处方过期",
     "prescription.read": "查看处方", "dispensing.record": "登记调配", "delivery.send": "委托配送",
+    "dispensing.return": "登记退药",
     "delivery.picked_up": "配送揽收", "delivery.delivered": "配送送达", "delivery.signed": "配送签收",
     "delivery.returned": "配送退回", "delivery.step": "登记配送环节", "evidence.watch": "检查就诊材料",
     "druglist.draft": "上传药品目录", "druglist.edit": "替换药品目录表格",
@@ -75,12 +76,15 @@ ACTS: dict[str, str] = {
     "payment.refuse": "退回拨付清单", "payment.drop": "撤下支付指令",
     "payment.export": "导出银行文件", "payment.results": "登记银行处理结果",
     "refund.record": "登记退款", "refund.post": "退款入账", "refund.refuse": "退回退款登记",
-    "voucher.payment": "拨付入账", "voucher.reimbursement": "手工报销支付入账",
+    "voucher.regional": "异地清算入账", "voucher.payment": "拨付入账",
+    "voucher.reimbursement": "手工报销支付入账",
     "voucher.bank_return": "银行退票入账", "voucher.refund": "退款入账",
     "splitagreement.record": "登记会诊分配协议", "splitagreement.confirm": "确认会诊分配协议",
     "splitagreement.end": "终止会诊分配协议", "participant.accept": "接受会诊邀请",
     "participant.decline": "婉拒会诊邀请", "receipt.issue": "登记受邀方票据",
     "receipt.void": "作废受邀方票据", "consultation.link": "关联结算单据",
+    "consultation.request": "申请远程会诊", "consultation.step": "办理会诊步骤",
+    "participant.pay": "登记向受邀方付款", "person.entitlement": "查询参保状态",
     "consultation.read": "查看会诊", "consultation.paper": "打印会诊清单",
     "consultation.statement": "下载会诊结算单", "accountreport.report": "填报会诊专账",
     "networkline.open": "登记专线", "networkline.close": "停用专线",
@@ -109,7 +113,8 @@ ACTS: dict[str, str] = {
     "register.run": "写入参保名册", "register.compare": "核对参保名册",
     "register.annotated": "下载参保名册标注文件", "register.adopted": "差异按核对表更正",
     "register.kept": "差异保留本门户登记", "diseasefiling.open": "申请慢特病认定",
-    "claim.presettle": "预结算", "resettlement.propose": "列出重新结算清单",
+    "claim.presettle": "预结算", "resettlement.propose": "申请列出重新结算清单",
+    "resettlement.draw": "列出重新结算清单", "resettlement.nothing": "重新结算无变化",
     "resettlement.approved": "核准重新结算", "resettlement.refused": "不予核准重新结算",
     "resettlement.withdrawn": "撤回重新结算清单", "resettlement.part": "重新结算部分入账",
     "resettlement.claims": "单据重新结算", "resettlement.post": "重新结算入账完成",
@@ -120,15 +125,53 @@ ACTS: dict[str, str] = {
     "outage.report": "报告断网", "outage.accepted": "确认断网补传", "outage.refused": "不予确认断网",
     "ledger.check": "校验机构对账明细", "ledger.match": "与机构对账", "ledger.resolve": "处理对账差异",
     "ledger.balance": "账期对平", "ledger.resent": "机构重新上传",
+    "supervisioncase.open": "提请立案", "supervisioncase.name": "指定检查人员",
+    "supervisioncase.recusal": "提出回避", "supervisioncase.recusal_decided": "决定回避",
+    "supervisioncase.evidence": "列入证据", "supervisioncase.read": "查阅监管案件",
+    "supervisioncase.print": "打印案件文书", "sanction.propose": "拟定处理措施",
+    "sanction.drop": "撤回处理措施", "sanction.execute": "执行处理措施",
+    "practitioner.points": "医师药师护士记分", "restriction.practitioner": "暂停医保服务资格",
+    "restriction.terminated": "终止医保服务资格", "restriction.department": "科室暂停医药服务",
+    "inspection.plan": "制定检查计划", "inspection.approve": "批准检查计划",
+    "inspection.refuse": "不批准检查计划", "inspection.draw": "随机抽取",
+    "inspection.recuse": "检查人员回避并递补", "inspection.record": "登记检查",
+    "inspection.close": "完成检查计划", "complaint.receive": "收到举报",
+    "complaint.accept": "受理举报", "complaint.proven": "举报查实", "complaint.unproven": "举报未查实",
+    "complaint.declined": "不予受理举报", "complaint.reveal": "查看举报人",
+    "complaint.propose_reward": "提出举报奖励", "complaint.approve_reward": "批准举报奖励",
+    "disclosure.propose": "提出案件公开", "disclosure.publish": "批准案件公开",
+    "disclosure.withdraw": "撤下案件公开", "supervisioncase.inform": "通报案件",
+    "archive.ask": "申请借阅案卷", "archive.lend": "批准借阅案卷", "archive.return": "归还案卷",
+    "credit.score": "计算信用评价", "conduct.flag": "内控发现", "conduct.explained": "内控核查为合理",
+    "conduct.referred": "内控移交处理",
+    "restriction.online": "暂停联网结算", "restriction.lift": "提前解除暂停",
+    "finding.watch": "事中监督发现疑点", "finding.record": "登记人工发现的疑点",
+    "finding.confirm": "查实疑点", "finding.refute": "排除疑点", "finding.merge": "疑点并案",
+    "finding.assign": "交办疑点", "run.ask": "发起事后审核", "run.replay": "发起阈值试算",
+    "run.done": "完成事后审核", "visit.precheck": "事前提醒", "assessment.compute": "测算年度考核",
+    "review.open": "发起费用审核", "review.mark": "填写审核意见", "review.read": "查看费用审核",
+    "claim.reviewed": "审核后重新结算", "samplingplan.draw": "抽取审核样本",
+    "samplingplan.verify": "验证审核样本",
+    "claim.read": "查看单据", "claim.find": "按身份证号查找单据", "claim.export": "导出单据",
+    "trail.bundle": "导出留痕材料", "trail.person": "按参保人查询留痕",
+    "trail.still": "留痕封存停止", "trail.runs": "留痕封存恢复", "trail.archive": "归档留痕正文",
+    "trail.empty": "移出已归档正文", "report.make": "制作报告", "report.read": "下载报告",
+    "report.check": "重新生成核对报告", "reportorder.open": "申请编制报告",
+    "reportorder.cancel": "取消编制报告", "reportorder.fail": "报告未能编制",
+    "sample.draw": "抽取审计样本", "sample.redraw": "同种子重抽核对", "sample.follow": "穿行核查单据",
+    "sample.judge": "记录核查结论", "sample.export": "导出可核验包",
 }  # fmt: skip
 #: Subjects by the word before the colon.
 SUBJECTS: dict[str, str] = {
+    "finding": "审核疑点", "run": "审核运行", "visit": "诊疗",
     "claim": "单据", "encounter": "就诊", "page": "页面",
     "prescription": "处方", "dispensing": "调配", "delivery": "配送", "evidence": "就诊材料",
     "druglist": "药品目录",
     "batch": "批次", "release": "政策文本", "user": "账号",
     "institution": "医疗机构", "document": "文件", "calendar": "工作日历",
-    "delegation": "委托", "webhook": "回调地址", "trail": "全程留痕", "demo": "演示数据",
+    "delegation": "委托", "webhook": "回调地址", "trail": "全程留痕",
+    "archive": "留痕归档", "report": "报告", "reportorder": "报告编制", "sample": "审计样本",
+    "demo": "演示数据",
     "change": "变更备案", "codemapping": "对码", "qualification": "资质",
     "platformconnection": "平台接入", "bankaccount": "结算账户", "paymentfreeze": "暂停拨付",
     "application": "申请", "agreement": "协议", "assessment": "年度考核", "notice": "告知书",
@@ -143,13 +186,35 @@ SUBJECTS: dict[str, str] = {
     "period": "结算期", "statement": "机构月结算单", "deduction": "审核扣款", "advance": "预付款",
     "budget": "总额预算", "budgetentry": "总额指标", "clearing": "年终清算", "reopening": "反关账申请",
     "feebill": "年度账单", "feebills": "年度账单", "accountreport": "会诊专账",
+    "supervisioncase": "监管案件", "inspectionplan": "检查计划", "inspectiontask": "检查任务",
+    "complaint": "举报", "conduct": "内控", "credit": "信用评价", "restriction": "暂停与终止",
     "resettlement": "重新结算", "adjustment": "特殊调整", "outage": "断网", "ledger": "机构对账",
+    "review": "费用审核", "samplingplan": "抽样方案",
 }  # fmt: skip
 
 
 def act(action: str) -> str:
     """An action in Chinese."""
     return ACTS.get(action, action)
+
+
+def same(action: str) -> list[str]:
+    """Every action of the same kind of subject that is called the same."""
+    kind = action.partition(".")[0]
+    return [
+        code for code, word in ACTS.items()
+        if word == ACTS.get(action) and code.partition(".")[0] == kind
+    ] or [action]  # fmt: skip
+
+
+def choices() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Actions by the Chinese word of their subject, each word once, for a field of choices."""
+    groups: dict[str, dict[str, str]] = {}
+    for code, word in ACTS.items():
+        kind = code.partition(".")[0]
+        groups.setdefault(SUBJECTS.get(kind, kind), {}).setdefault(word, code)
+    return [(label, [(code, word) for word, code in found.items()])
+            for label, found in groups.items()]  # fmt: skip
 
 
 def subject(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 
-from celery import Celery
+from celery import Celery, Task
 from celery.signals import task_prerun, worker_init, worker_ready
 from django.core.exceptions import ImproperlyConfigured
 
@@ -25,12 +25,23 @@ def refuse_unsafe_databases(**kwargs: object) -> None:
 
 
 @task_prerun.connect
-def leave_dead_connections(**kwargs: object) -> None:
-    """After a restart of the database a kept connection is dead: without this every task fails."""
+def leave_dead_connections(sender: Task, **kwargs: object) -> None:
+    """A task begins with living connections and outside any transaction.
+
+    After a restart of the database a kept connection is dead: without this every task fails. And who
+    was interrupted while a transaction began or ended (a time limit) leaves one that never ends: Django
+    then neither closes that connection nor opens another.
+    """
     from django.db import connections
 
+    if sender.request.is_eager:  # it runs inside its caller's transaction
+        return
     for connection in connections.all(initialized_only=True):
-        connection.close_if_unusable_or_obsolete()
+        if connection.in_atomic_block:
+            connection.close()
+            del connections[connection.alias]
+        else:
+            connection.close_if_unusable_or_obsolete()
 
 
 @worker_ready.connect

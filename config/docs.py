@@ -7,6 +7,8 @@ from audit.procedure import PROCEDURES, Procedure, State, Step, diagram
 from config.roles import PERMISSIONS, ROLES
 from pricing.policy import Policy, parse
 from pricing.rules import GROUPS, VOCABULARY
+from pricing.watching import BEHAVIOURS
+from supervision.rules import RULES
 
 POLICIES = Path(__file__).parent.parent / "pricing" / "policies"
 
@@ -40,6 +42,35 @@ def rule_book() -> Iterator[str]:
         for rule in rules:
             uses = "<br>".join(_uses(rule.name, policies)) or "每个文件"
             yield f"| `{rule.name}` | `{rule.code}` | {rule.message} | {rule.decision} | {uses} |"
+    yield from watching_book(policies)
+
+
+def watching_book(policies: list[Policy]) -> Iterator[str]:
+    """The rules of supervision: message, and where a document switches them on."""
+    yield "\n# 监督规则"
+    yield (
+        "\n同一规则用于事前提醒（remind）、事中监督（watch）和事后审核（audit）；由政策文件的 "
+        "`supervision_rules` 一节启用，文件未印的阈值由参数 `supervision_numbers` 给出。"
+    )
+    for behaviour, label in BEHAVIOURS.items():
+        rules = [rule for rule in RULES.values() if rule.behaviour == behaviour]
+        if rules:
+            yield f"\n## {label}（`{behaviour}`）\n"
+            yield "| 规则 | 提示 | 阈值 | 文件、条款、环节 |\n|---|---|---|---|"
+        for rule in rules:
+            numbers = "、".join(f"`{name}`" for name in rule.numbers) or "—"
+            uses = "<br>".join(_watched(rule.code, policies)) or "未启用"
+            kind = "（统计）" if rule.statistical else ""
+            yield f"| `{rule.code}` | {rule.message}{kind} | {numbers} | {uses} |"
+
+
+def _watched(name: str, policies: list[Policy]) -> Iterator[str]:
+    for policy in policies:
+        for entry in policy.section("supervision_rules", {}).get("rules", ()):
+            if entry["rule"] == name:
+                moments = "、".join(entry["moments"])
+                watch = f"；{entry['watch']}" if entry.get("watch") else ""
+                yield f"{policy.document} {entry['clause']}（{moments}{watch}）"
 
 
 def _uses(name: str, policies: list[Policy]) -> Iterator[str]:

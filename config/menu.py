@@ -79,7 +79,22 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("机构登记", "registry-changes", "identification", "registry.view"),
         ),
     ),
-    ("监督", (Entry("全程留痕", "trail", "finger-print", "trail.view"),)),
+    (
+        "监督",
+        (
+            Entry("审核疑点", "findings", "magnifying-glass-circle", "findings.view"),
+            Entry("费用审核", "reviews", "document-magnifying-glass", "reviews.view"),
+            Entry("监管案件", "cases", "scale", "cases.view"),
+            Entry("稽核检查", "inspections", "clipboard-document-check", "inspections.view"),
+            Entry("记分与暂停", "restrictions", "no-symbol", "cases.view"),
+            Entry("信用评价", "credit", "star", "cases.view"),
+            Entry("举报投诉", "complaints", "megaphone", "complaints.handle"),
+            Entry("监督报告", "reports", "document-chart-bar", "reports.view"),
+            Entry("审计台", "audit-desk", "funnel", "samples.draw"),
+            Entry("全程留痕", "trail", "finger-print", "trail.view"),
+            Entry("内控监察", "conduct", "eye", "conduct.view"),
+        ),
+    ),
 )
 #: What the search box finds, for whom.
 SEARCHED = (

@@ -52,7 +52,7 @@ ROLES: dict[str, Role] = {
     "signing_officer": _role(
         "经办签约", AGENCY,
         f"workbench.view institutions.view prices.view {SEE_AGREEMENTS} agreements.sign "
-        "agreements.decide tasks.oversee waves.view",
+        "agreements.decide tasks.oversee waves.view cases.view",
     ),
     "settlement_clerk": _role(
         "经办结算", AGENCY,

@@ -78,9 +78,18 @@ CALENDAR_LISTENERS = [
     "agreements.commands.refresh_unknown", "settlement.statement_steps.refresh_unknown",
     "settlement.reimbursements.refresh_unknown",
     "settlement.filings.refresh_unknown",
+    "supervision.review_steps.refresh_unknown",
+    "supervision.case_steps.refresh_unknown",
 ]  # fmt: skip
 # What may hinder the closing of a settlement month besides its own books: period → [(code, sentence)].
-PERIOD_CLOSE_CHECKS: list[str] = []
+PERIOD_CLOSE_CHECKS = ["audit.watch.hinders_closing"]
+# The key that signs checkpoints of the trail (SM2, made at the first use) and the name of this log.
+SEAL_KEY_FILE = os.environ.get("SEAL_KEY_FILE") or str(VAR_DIR / "seal-key.pem")
+SEAL_ORIGIN = os.environ.get("SEAL_ORIGIN") or "medical-insurance-portal/trail"
+# So long may the sealer stand still while events wait; then there is an alarm and no month is closed.
+SEAL_STILL_SECONDS = number("SEAL_STILL_SECONDS", 300 if ENVIRONMENT != "test" else 86400)
+TRAIL_ARCHIVE_DIR = os.environ.get("TRAIL_ARCHIVE_DIR") or str(VAR_DIR / "trail-archives")
+PERSON_KEY = "institutions.crypto.person_key"  # how the trail finds a person by an ID number
 ALLOWED_HOSTS = words("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 # May a test make processes die at named places (settlement.failpoints)? Never in production.
@@ -191,7 +200,9 @@ def database(url: str) -> dict[str, object]:
 
 
 # Tables belong to the owner, so migrations run as the owner; nothing else does.
-OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations"}
+OWNER_COMMANDS = {
+    "migrate", "makemigrations", "sqlmigrate", "showmigrations", "empty_archived",
+}  # fmt: skip
 AS_OWNER = sys.argv[1:2] != [] and sys.argv[1] in OWNER_COMMANDS
 DATABASES = {
     "default": database(DATABASE_OWNER_URL if AS_OWNER else DATABASE_URL),
@@ -223,8 +234,9 @@ CELERY_DB_REUSE_MAX = 1000  # without it the connection is closed after every ta
 CELERY_TIMEZONE = "Asia/Shanghai"
 # A batch without any sign of work for so long is rung for again.
 BATCH_STALE_SECONDS = number("BATCH_STALE_SECONDS", 20)
-# The server ends a session of the settler that stands still inside a transaction (a stopped host).
-SETTLER_IDLE_SECONDS = number("SETTLER_IDLE_SECONDS", 60)
+# A session of the settler that stands still in a transaction (a stopped host) is ended after this. With the
+# sweep that follows its chunk is at work again within a minute.
+SETTLER_IDLE_SECONDS = number("SETTLER_IDLE_SECONDS", 30)
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "sweep": {"task": "settlement.sweep", "schedule": float(BATCH_STALE_SECONDS)},
@@ -234,6 +246,9 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "registry": {"task": "institutions.watch_registry", "schedule": crontab(hour=0, minute=40)},
     "imports": {"task": "institutions.sweep_imports", "schedule": 60.0},
     "deliver": {"task": "institutions.deliver", "schedule": 30.0},
+    "seal": {"task": "audit.seal", "schedule": 20.0},
+    "seal_watch": {"task": "audit.watch_seal", "schedule": 60.0},
+    "seal_everything": {"task": "audit.seal_everything", "schedule": crontab(hour=3, minute=30)},
     "medicines": {"task": "settlement.watch_medicines", "schedule": crontab(minute="20")},
     # 00:35 in Shanghai, and every hour in case the portal stood still at that time
     "watch_overdue": {"task": "institutions.watch_overdue", "schedule": crontab(minute="35")},
@@ -241,8 +256,24 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "watch_terms": {"task": "agreements.watch_terms", "schedule": crontab(minute="10")},
     "watch_budgets": {"task": "settlement.watch_budgets", "schedule": crontab(hour=0, minute=50)},
     "watch_fee_bills": {"task": "settlement.watch_fee_bills", "schedule": crontab(minute="15")},
+    "audit_claims": {"task": "supervision.nightly", "schedule": crontab(hour=1, minute=30)},
+    "score_credit": {"task": "supervision.score_credit", "schedule": crontab(hour=2, minute=20)},
+    "watch_conduct": {"task": "supervision.watch_conduct", "schedule": crontab(hour=2, minute=10)},
+    "sweep_audits": {"task": "supervision.sweep_audits", "schedule": 60.0},
+    "collect_reviews": {"task": "supervision.collect_reviews", "schedule": crontab(minute="*/15")},
+    "reports": {"task": "supervision.sweep_reports", "schedule": 60.0},
+    "watch_reviews": {"task": "supervision.watch_reviews", "schedule": crontab(minute="25")},
 }
-CELERY_IMPORTS = ["institutions.post"]
+CELERY_IMPORTS = [
+    "institutions.post",
+    "audit.rounds",
+    "supervision.review_tasks",
+    "supervision.report_tasks",
+]
+
+# Who looks at a claim while it is settled (事中监督); empty: nobody. Tests name it where they mean it.
+WATCHING = "" if ENVIRONMENT == "test" else "supervision.watch.judge"
+SETTLEMENT_WATCH = os.environ.get("SETTLEMENT_WATCH", WATCHING)
 
 # --- What leaves the portal: mail and webhooks (institutions.outbox) ---
 PORTAL_URL = os.environ.get("PORTAL_URL", "").rstrip("/")  # before the addresses in messages
@@ -293,6 +324,8 @@ ACCOUNT_RATE_LIMITS = {"login_failed": None}  # axes counts them, per account
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_TOTP_ISSUER = "互联网医疗医保监管与结算平台"
 
+#: reports of misuse (and looks at their progress) from one address in an hour
+REPORTS_PER_HOUR = 10
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["username"]  # a forged address must not reset the count
@@ -308,6 +341,11 @@ OAUTH2_PROVIDER = {
         "claims:read": "查询结算申请",
         "claims:write": "上报与冲正结算申请、上传凭据",
         "trial": "试算",
+        "payments:read": "查询拨付给本机构的款项",
+        "consultations:read": "查询本机构邀请或受邀的远程会诊",
+        "consultations:write": "申请、办理、答复远程会诊，登记付款和票据",
+        "lines:read": "查询本机构的专线与维保账单",
+        "persons:read": "查询本机构就诊患者的参保状态（脱敏，每次留痕）",
         "institution:read": "查询本机构登记信息、协议和办理进度",
         "institution:write": "上传本机构材料、提交对码",
     },
@@ -419,5 +457,8 @@ LOGGING = {
         },
     },
     "root": {"handlers": LOG_HANDLERS, "level": os.environ.get("LOG_LEVEL", "INFO").upper()},
-    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "pikepdf": {"level": "WARNING"},  # else a line for every process that loads it
+    },
 }

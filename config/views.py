@@ -10,13 +10,14 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 
+from audit import clock, trail
 from audit.access import public, signed_in
 from config import gallery as samples
 from config.menu import home
 from institutions import crypto
 from institutions.access import PortalRequest
 from institutions.models import Institution
-from settlement.models import ClaimKey
+from settlement.models import ClaimKey, InsuredPerson
 from settlement.views.workbench import workbench
 
 PAGE_SIZES = (20, 50, 100)
@@ -40,7 +41,7 @@ def find(request: PortalRequest) -> HttpResponse:
     """The one search box. The words come in the body: an ID number never stands in an address."""
     text = request.POST.get("q", "").replace("\0", "").strip()[:LONGEST]
     try:
-        place = _claims(request, text) or _institutions(request, text)
+        place = _claims(request, text) or _persons(request, text) or _institutions(request, text)
     except crypto.IdNumberError as error:
         messages.error(request, f"{error}。")
         return redirect(home(request.user))
@@ -50,7 +51,7 @@ def find(request: PortalRequest) -> HttpResponse:
 
 
 def _claims(request: PortalRequest, text: str) -> str:
-    """A claim by its number, or the claims of a person; empty when it is neither."""
+    """A claim by its number; empty when it is none."""
     if not text or not request.user.may("claims.view"):
         return ""
     codes = Institution.objects.visible_to(request.user).values("code")
@@ -60,9 +61,28 @@ def _claims(request: PortalRequest, text: str) -> str:
         return reverse("claim", args=found)
     if found:
         return f"{reverse('claims')}?{urlencode({'claim_no': text})}"
-    if LIKE_ID_NUMBER.match(text):
-        person = crypto.person_hash(crypto.id_number(text)).hex()
-        return f"{reverse('claims')}?{urlencode({'person': person})}"
+    return ""
+
+
+def _persons(request: PortalRequest, text: str) -> str:
+    """The page of a person by ID number; without that permission, or in nobody's register, the claims.
+
+    A number that is not found is an event, as it is where persons are looked up.
+    """
+    if not LIKE_ID_NUMBER.match(text):
+        return ""
+    digest, user = crypto.person_hash(crypto.id_number(text)), request.user
+    if user.may("persons.view"):
+        found = InsuredPerson.objects.visible_to(user).filter(id_hash=digest).first()
+        if found is not None:
+            return reverse("person", args=[found.pk])
+        trail.record(
+            by=user.username, at=clock.now(), action="person.find", subject="person:",
+            outcome="none", region_code=user.region_id or "",
+            institution_code=user.institution_id or "", person_hash=digest,
+        )  # fmt: skip
+    if user.may("claims.view"):
+        return f"{reverse('claims')}?{urlencode({'person': digest.hex()})}"
     return ""
 
 

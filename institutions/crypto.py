@@ -61,6 +61,11 @@ def id_number(text: str) -> str:
     return number
 
 
+def person_key(text: str) -> bytes:
+    """`person_hash` of an ID number as somebody typed it, or IdNumberError."""
+    return person_hash(id_number(text.strip()))
+
+
 def check_digit(first17: str) -> str:
     """The last character of an ID number (GB 11643-1999, ISO 7064 MOD 11-2)."""
     total = sum(int(digit) * weight for digit, weight in zip(first17, WEIGHTS, strict=True))

@@ -99,3 +99,26 @@ class DrugFilter(django_filters.FilterSet):
     def found(self) -> QuerySet:
         """The drugs of a valid query; a query with an error finds nothing."""
         return self.qs if self.form.is_valid() else Drug.objects.none()
+
+
+class PublicDrugQuery(forms.Form):
+    """What the public may ask of the catalogues: region, day, words, category, chronic diseases."""
+
+    region = forms.ChoiceField(label="统筹区", required=False)
+    q = forms.CharField(
+        label="药品", required=False, max_length=60,
+        widget=forms.TextInput({"placeholder": "药品名称或编码", "type": "search"}),
+    )  # fmt: skip
+    category = forms.ChoiceField(
+        label="类别", required=False, choices=[("", "全部"), *Drug.Category.choices]
+    )
+    chronic = forms.ChoiceField(
+        label="病种", required=False, choices=[("", "全部药品"), ("only", "慢性病限定病种用药")]
+    )
+    on = forms.DateField(label="日期", widget=DAY, input_formats=["%Y-%m-%d"])
+
+    def __init__(self, data: Any, *, regions: list[tuple[str, str]]):
+        super().__init__(data, auto_id="public_%s")
+        self.fields["region"] = forms.ChoiceField(
+            label="统筹区", required=False, choices=[("", "全部统筹区"), *regions]
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 from pricing.policy import ASSISTANCE, RATIO_ONE, Policy
 from pricing.rules import CATEGORIES, VOCABULARY
+from pricing.watching import NEAR, NUMBERS
 
 KeyPath = tuple[str | int, ...]
 Fault = tuple[KeyPath, str]
@@ -22,6 +23,7 @@ class LintRule:
 
 RULES: list[LintRule] = []
 MOST = 10**12  #: fen; more is a slip of the pen
+HOURS = 24
 
 
 def lint(*sections: str) -> Callable:
@@ -222,6 +224,98 @@ def _materials(value: object, path: KeyPath) -> Iterator[Fault]:
         yield path, "应为 [{key, name}, …]，key 不重复"
 
 
+def _watching(value: object, path: KeyPath) -> Iterator[Fault]:
+    """{rule: {number: whole}}: exactly the numbers that the rule needs, shares within the whole."""
+    rules = value if isinstance(value, dict) else {"": value}
+    for name, numbers in rules.items():
+        needed = set(NUMBERS.get(name, ()))
+        if not needed or not isinstance(numbers, dict) or numbers.keys() != needed:
+            yield (*path, name), f"应为规则及其数值：{'、'.join(sorted(needed)) or '不认识的规则'}"
+            continue
+        for key, number in numbers.items():
+            if not _whole(number, RATIO_ONE if key.endswith("share") else MOST):
+                yield (*path, name, key), f"应为不小于 0 的整数，现为 {number!r}"
+
+
+def _wordings(value: object, path: KeyPath) -> Iterator[Fault]:
+    """Standard wordings of reviewers: code, text, category, clause; each code once."""
+    rows = value if isinstance(value, list) and value else [None]
+    sound = all(
+        isinstance(row, dict) and row.keys() == {"code", "text", "category", "clause"}
+        and all(isinstance(text, str) and text for text in row.values())
+        for row in rows
+    )  # fmt: skip
+    if not sound or len({row["code"] for row in rows if row}) != len(rows):
+        yield path, "应为 [{code, text, category, clause}, …]，code 不重复"
+
+
+def _points_lead(value: object, path: KeyPath) -> Iterator[Fault]:
+    """Points: {suspend: {from, months}, terminate: {from}, repair: {most}}, terminating last."""
+    wanted = {"suspend": {"from", "months"}, "terminate": {"from"}, "repair": {"most"}}
+    sound = (
+        isinstance(value, dict)
+        and value.keys() == wanted.keys()
+        and all(isinstance(value[key], dict) and value[key].keys() == parts
+                and all(_whole(number) for number in value[key].values())
+                for key, parts in wanted.items())
+        and 0 < value["suspend"]["from"] < value["terminate"]["from"]
+        and value["suspend"]["months"] > 0
+    )  # fmt: skip
+    if not sound:
+        yield (
+            path,
+            "应为 {suspend: {from, months}, terminate: {from}, repair: {most}}，解除的分值高于暂停",
+        )
+
+
+def _reward(value: object, path: KeyPath) -> Iterator[Fault]:
+    """A reward: {share, least, most}, share per ten thousand, amounts in fen."""
+    sound = (
+        isinstance(value, dict)
+        and value.keys() == {"share", "least", "most"}
+        and _whole(value["share"], RATIO_ONE)
+        and all(_whole(value[key]) for key in ("least", "most"))
+        and value["least"] <= value["most"]
+    )
+    if not sound:
+        yield path, "应为 {share, least, most}，最低不高于最高"
+
+
+def _conduct(value: object, path: KeyPath) -> Iterator[Fault]:
+    """Limits of conduct: {reveals, first_hour, last_hour}, hours of a day in order."""
+    sound = (
+        isinstance(value, dict)
+        and value.keys() == {"reveals", "first_hour", "last_hour"}
+        and all(_whole(number) for number in value.values())
+        and value["reveals"] > 0
+        and value["first_hour"] < value["last_hour"] <= HOURS
+    )
+    if not sound:
+        yield path, "应为 {reveals, first_hour, last_hour}，时刻在0至24之间"
+
+
+def _credit(value: object, path: KeyPath) -> Iterator[Fault]:
+    """{start, worth: {part: points}, levels: [{from, name}, …]}: levels from the highest down to 0."""
+    worth = {"case", "finding", "point", "restriction", "clean"}
+    sound = (
+        isinstance(value, dict)
+        and value.keys() == {"start", "worth", "levels"}
+        and _whole(value["start"])
+        and isinstance(value["worth"], dict)
+        and value["worth"].keys() == worth
+        and all(type(number) is int for number in value["worth"].values())
+    )
+    rows = value["levels"] if isinstance(value, dict) and sound else []
+    least: list[int] = [
+        row["from"] for row in rows
+        if isinstance(row, dict) and row.get("name") and _whole(row.get("from"))
+    ]  # fmt: skip
+    if not sound or not least or len(least) != len(rows) or least[-1] != 0:
+        yield path, "应为 {start, worth, levels}，levels 由高到低，末级为0"
+    elif least != sorted(set(least), reverse=True):
+        yield path, "levels 应由高到低，不重复"
+
+
 SHAPES: dict[str, Callable[[Any, KeyPath], Iterator[Fault]]] = {
     "_tiers": _tiers, "_fund_ratio": _ratio, "_deposit_ratio": _ratio, "_set_off_ratio": _ratio,
     "_deductible": _amount, "_annual_limit": _amount, "_price": _amount,
@@ -230,7 +324,11 @@ SHAPES: dict[str, Callable[[Any, KeyPath], Iterator[Fault]]] = {
     "adjustment_limits": _limits, "adjustment_classes": _classes,
     "_first_self_pay": _ratio, "one_stop_order": _order, "_major_illness": _major,
     "medical_assistance": _assistance, "offsite_settlement": _yes_no,
+    "review_second_amount": _amount, "review_wordings": _wordings,
     "_filing_months": _months, "_filing_materials": _materials,
+    "supervision_numbers": _watching, "practitioner_points": _points_lead,
+    "complaint_reward": _reward, "conduct_limits": _conduct, "credit_score": _credit,
+    "disclosure_months": _months,
 }  # fmt: skip
 
 
@@ -346,6 +444,24 @@ def rules_have_their_numbers(policy: Policy) -> Iterator[Fault]:
             yield ("requires", number, name), f"规则 {rule.name} 没有 {name}"
         if rule.name == "payable_services" and "services" not in entry:
             yield ("requires", number), "规则 payable_services 缺少 services"
+
+
+@lint("supervision_rules")
+def watching_rules_are_sound(policy: Policy) -> Iterator[Fault]:
+    """Each rule once; only rules that one visit can decide remind or watch, and only these may hold."""
+    seen: set[str] = set()
+    for number, entry in enumerate(policy.section("supervision_rules", {}).get("rules", ())):
+        path: KeyPath = ("supervision_rules", "rules", number)
+        name = entry["rule"]
+        if name in seen:
+            yield (*path, "rule"), f"规则 {name} 重复"
+        seen.add(name)
+        if {"remind", "watch"} & set(entry["moments"]) and name not in NEAR:
+            yield (*path, "moments"), f"规则 {name} 须看一段时期的数据，只能用于 audit"
+        if entry.get("watch", "pay") != "pay" and "watch" not in entry["moments"]:
+            yield (*path, "watch"), "暂缓或拒付的规则须在 moments 中列有 watch"
+        for key in entry.get("numbers", {}).keys() - set(NUMBERS[name]):
+            yield (*path, "numbers", key), f"规则 {name} 没有 {key}"
 
 
 @lint("clauses")

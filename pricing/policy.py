@@ -11,7 +11,19 @@ from functools import cached_property
 import numpy as np
 import yaml
 
-from pricing.rules import CATEGORIES, CODES, GROUPS, NUMBERED_LAST, SERVICES, VOCABULARY, Rule
+from pricing.rules import (
+    CATEGORIES,
+    CODES,
+    GROUPS,
+    NUMBERED_LAST,
+    SERVICES,
+    VOCABULARY,
+    WATCHED,
+    Rule,
+)
+from pricing.watching import KEY as WATCHING_NUMBERS
+from pricing.watching import SECTION as WATCHING
+from pricing.watching import Switch, entries, switched
 
 RATIO_ONE = 10_000  #: ratios are per ten thousand
 MAX_CLASS = 9
@@ -183,10 +195,17 @@ class Rules:
     first_share: np.ndarray  #: by row: first self-pay share (先行自付)
     one_stop: "OneStop"
     offsite: bool  #: persons insured elsewhere are settled here, with the benefits of their region
+    watching: tuple[Switch, ...]  #: the rules of supervision that are on
 
     @cached_property
     def by_number(self) -> dict[int, Check]:
-        return {check.number: check for check in self.checks}
+        """Every check by the number that results keep; those of supervision after the law's."""
+        return {check.number: check for check in (*self.checks, *_watched(self.policy))}
+
+    @cached_property
+    def watched(self) -> tuple[Switch, ...]:
+        """The rules of supervision that look at a claim while it is settled."""
+        return tuple(switch for switch in self.watching if switch.speaks("watch"))
 
     def check(self, number: int) -> Check | None:
         return self.by_number.get(number)
@@ -268,6 +287,7 @@ def compile_rules(
         benefit_tables=_benefit_tables(benefits),
         one_stop=_one_stop(parameters or {}),
         offsite=_offsite(policy, parameters or {}),
+        watching=switched(policy.section(WATCHING, {}), (parameters or {}).get(WATCHING_NUMBERS)),
         **builder.tables(),
     )
 
@@ -301,6 +321,18 @@ def _checks(policy: Policy) -> tuple[Check, ...]:
     numbered = sorted(entries, key=lambda entry: entry["rule"] in NUMBERED_LAST)
     numbers = {id(entry): number for number, entry in enumerate(numbered, 1)}
     return tuple(_check(numbers[id(entry)], entry) for entry in entries)
+
+
+def _watched(policy: Policy) -> tuple[Check, ...]:
+    """What a document's rules of supervision decide at submit."""
+    return tuple(
+        Check(
+            number, WATCHED[entry["watch"]], entry["clause"], WATCHED[entry["watch"]].decision,
+            tuple(True for _ in SERVICES), False, entry.get("patient_may_be_charged"),
+        )
+        for number, entry in entries(policy.section(WATCHING, {}))
+        if entry.get("watch") in WATCHED
+    )  # fmt: skip
 
 
 def _check(number: int, entry: dict) -> Check:

@@ -234,6 +234,17 @@ VOCABULARY = _rules(
     ),
 )  # fmt: skip
 
+#: What the rules of supervision decide at submit (pricing.watching): by what a document says of them.
+WATCHED = {
+    "hold": Rule(
+        "supervision_holds", "supervision", "SUSPECTED",
+        "事中监督发现疑点，暂不支付，转人工核查", decision="review",
+    ),
+    "refuse": Rule(
+        "supervision_refuses", "supervision", "VIOLATION", "事中监督认定不符合规定，不予支付"
+    ),
+}  # fmt: skip
+
 #: Checks that belong to every document and need no `requires:` entry.
 IMPLICIT = (
     "in_force",
@@ -261,6 +272,14 @@ REASONS = (
     "PRESCRIPTION_EXPIRED", "PRESCRIPTION_ELSEWHERE", "PRESCRIPTION_CLAIMED",
     "PHARMACY_NOT_DESIGNATED", "NOT_DISPENSED", "DRUG_NOT_LISTED", "DRUG_NOT_FOR_DISEASE",
     "CATEGORY_SELF_PAID",
+    "REVIEW_PASSED", "REVIEW_CUT", "REVIEW_REFUSED", "REVIEW_SELF_PAID", "SUSPECTED", "VIOLATION",
 )  # fmt: skip
 REASON_NO = {code: number for number, code in enumerate(REASONS)}
 DECISIONS = ("payable", "reject", "review", "no_rule")
+#: What a reviewer made of a held line (人工审核), and what is said of it.
+REVIEWED: dict[str, str] = {
+    "REVIEW_PASSED": "人工审核通过，予以支付",
+    "REVIEW_CUT": "人工审核核减，核减部分由医疗机构承担",
+    "REVIEW_REFUSED": "人工审核查实违规，不予支付，由医疗机构承担",
+    "REVIEW_SELF_PAID": "人工审核认定不在支付范围，由个人自费",
+}

@@ -2,12 +2,19 @@
 
 from django.urls import path
 
-from pricing import drug_views, public, views
+from pricing import drug_views, public, public_drugs, views
 
 PLACE = "public/prices/<slug:region>/"
+DRUGS = "public/drugs/<slug:region>/"
 HOSPITAL = "public/prices/institutions/<str:code>/"
 
 urlpatterns = [
+    path("public/drugs/", public_drugs.search, name="public-drugs"),
+    path("public/drugs/index.json", public_drugs.index_json, name="public-drugs-index"),
+    path(DRUGS, public_drugs.region_today, name="public-drugs-region-today"),
+    path(f"{DRUGS}<str:on>/", public_drugs.region_list, name="public-drugs-region"),
+    path(f"{DRUGS}<str:on>/drugs.csv", public_drugs.region_list, {"form": "csv"}),
+    path(f"{DRUGS}<str:on>/drugs.json", public_drugs.region_list, {"form": "json"}),
     path("public/prices/", public.search, name="public-prices"),
     path("public/prices/index.json", public.index_json, name="public-prices-index"),
     path(HOSPITAL, public.institution_today, name="public-prices-institution-today"),

@@ -17,6 +17,7 @@ from jsonschema.validators import extend
 from pricing.lint import RULES, Fault, KeyPath
 from pricing.policy import Policy, PolicyError, compile_rules, parse
 from pricing.rules import CODES, DECISIONS, IMPLICIT, SERVICES, VOCABULARY
+from pricing.watching import BEHAVIOURS, MOMENTS, NUMBERS, WATCHES
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 MAX_CHARACTERS = 1_000_000
@@ -155,6 +156,10 @@ def validator() -> Draft202012Validator:
         "service": SERVICES[1:],
         "decision": DECISIONS,
         "rule": [rule for rule in VOCABULARY if rule not in IMPLICIT],
+        "behaviour": tuple(BEHAVIOURS),
+        "watched": tuple(NUMBERS),
+        "moment": MOMENTS,
+        "watch": WATCHES,
     }
     schema["$defs"] |= {name: {"enum": list(values)} for name, values in names.items()}
     types = Draft202012Validator.TYPE_CHECKER.redefine_many(

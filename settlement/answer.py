@@ -104,16 +104,22 @@ LEFT JOIN LATERAL (
     SELECT max(s.version) FILTER (WHERE s.version %% 2 = 1) AS settled,
         coalesce(json_agg(s ORDER BY s.version), '[]'::json) AS versions
     FROM settlement_settlement s WHERE s.claim_id = c.id) v ON true
-WHERE c.id = %(id)s AND (%(own)s::text[] IS NULL OR c.institution_code = ANY (%(own)s))"""
+WHERE c.id = %(id)s AND (%(own)s::text[] IS NULL OR c.institution_code = ANY (%(own)s) AND (
+    %(entered)s OR NOT EXISTS (SELECT FROM settlement_enteredclaim WHERE claim_id = c.id)))"""
 READ = READ.replace("RESULTS", ", ".join(f"'{name}', r.{name}" for name in RESULT))
 
 
-def read(claim_id: int, *, institutions: list[str] | None = None) -> Stored | None:
-    """A claim of one of the institutions (None: of any in scope), in one statement."""
+def read(
+    claim_id: int, *, institutions: list[str] | None = None, entered: bool = False
+) -> Stored | None:
+    """A claim of one of the institutions (None: of any in scope), in one statement.
+
+    Institutions have no claim that the agency `entered` for a person's request (手工报销).
+    """
     if not 0 < claim_id < 2**63:
         return None
     with connection.cursor() as cursor:
-        cursor.execute(READ, {"id": claim_id, "own": institutions})
+        cursor.execute(READ, {"id": claim_id, "own": institutions, "entered": entered})
         row = cursor.fetchone()
     if row is None:
         return None
@@ -127,7 +133,7 @@ MANY = READ.replace("c.id = %(id)s", "c.id = ANY (%(ids)s::bigint[])")
 def read_many(claim_ids: Sequence[int]) -> dict[int, Stored]:
     """Claims in scope by id, in one statement."""
     with connection.cursor() as cursor:
-        cursor.execute(MANY, {"ids": list(claim_ids), "own": None})
+        cursor.execute(MANY, {"ids": list(claim_ids), "own": None, "entered": True})
         found = [Stored(*row) for row in cursor.fetchall()]
     return {row.id: replace(row, facts=bytes(row.facts), lines=row.lines or []) for row in found}
 

@@ -57,11 +57,17 @@ FACT_NAMES = frozenset(FACTS.names or ())
 #: Line columns that the caller supplies beside the claim's facts, and what they are when absent.
 #: Amounts in fen. From `category` on: what a drug list says of a drug (pricing.formulary), then whose
 #: benefits the line has: 0 its own release's, k > 0 those of release k - 1, -1 of none that is loaded.
+#: `review`: what a reviewer decided (REVIEWS); `review_cut`: the part of the fee that was cut.
+#: `watched`: the check of supervision that holds or refuses the line (事中监督), 0: none.
 LINE = {
     "service": 0, "item": 0, "service_type": 0, "fee": 0, "encounter": 0, "prior_same": 0,
     "prior_other": 0, "category": 0, "first_share": 0, "ceiling": NONE, "drug_listed": -1,
-    "drug_for_disease": -1, "drug_list": 0, "example": 0, "home": 0,
+    "drug_for_disease": -1, "drug_list": 0, "example": 0, "home": 0, "review": 0, "review_cut": 0,
+    "watched": 0,
 }  # fmt: skip
+
+#: A reviewer's decision on a held line; refused: the institution bears it, self_paid: the person.
+REVIEWS = ("", "passed", "refused", "self_paid")
 
 FLAGS = (
     "CODE_ALIAS", "OVERCHARGE", "ZERO_FEE", "PAPER_SIGNATURE_PENDING", "EXAMPLE_PARAMETER",
@@ -161,6 +167,14 @@ class Columns:
                 raise KeyError(name)
             self._columns[name] = column
         return column
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the caller supplied a line column."""
+        return name in self._columns
+
+    def add(self, **lines: np.ndarray) -> None:
+        """More line columns, known only after the others."""
+        self._columns |= lines
 
     def take(self, rows: np.ndarray) -> "Columns":
         """The same columns for some lines."""

@@ -18,7 +18,8 @@ from audit.models import Event
 from institutions import crypto
 from institutions.refusals import Fault, Refusal
 from pricing import releases
-from settlement import answer, contract, facts, invoices, ledger, prescriptions
+from settlement import answer, contract, facts, invoices, ledger, prescriptions, watching
+from settlement.columns import Columns
 from settlement.facts import Claimant, Known
 from settlement.failpoints import failpoint
 from settlement.kernel import Results, settle
@@ -208,6 +209,7 @@ class _Settling:
         )  # fmt: skip
         failpoint("receive.locked")
         columns = facts.columns(self.claim, self.record, self.law, year.prior_items)
+        verdict = self._watch(columns, by, at)
         one = np.zeros(1, np.int64)
         which = np.zeros(columns.n, np.int64)
         releases = self.law.releases
@@ -227,8 +229,19 @@ class _Settling:
                "parameters": self.rules.parameters_id}
             | trail.columns(self._event(values, posted, by, at))
         )  # fmt: skip
+        if verdict is not None:
+            verdict.keep(values["fund"])
         failpoint("receive.stored")
         return Receipt(CREATED, body)
+
+    def _watch(self, columns: Columns, by: str, at: dt.datetime) -> watching.Verdict | None:
+        """Let supervision look, now that the person is locked; what it holds is a column."""
+        verdict = watching.look(watching.Submitted(
+            self.institution, self.claim, self.known, self.record, self.law, columns, by, at
+        ))  # fmt: skip
+        if verdict is not None and verdict.watched.any():
+            columns.add(watched=verdict.watched)
+        return verdict
 
     def _claim_values(
         self, services: np.ndarray, period: dt.date, by: str, at: dt.datetime
@@ -321,17 +334,19 @@ def claim_of_number(institution: str, claim_no: str) -> Refusal | None:
 
 
 def reverse(
-    *, institution: Claimant, claim_id: int, reason: str, by: str, at: dt.datetime
-) -> answer.Stored:
+    *, institution: Claimant, claim_id: int, reason: str, by: str, at: dt.datetime,
+    entered: bool = False,
+) -> answer.Stored:  # fmt: skip
     """Reverse a claim's current settlement: the next, even version; the person-year is given back (红冲).
 
     The year and scheme are the settlement's own, whatever year it is now; the posting falls into the
-    open month. Raises Refusal: 404 for a claim of nobody or of somebody else; 409 when it is reversed
+    open month. A claim that was `entered` for a person's request is reversed by that request alone.
+    Raises Refusal: 404 for a claim of nobody or of somebody else; 409 when it is reversed
     (a reversal is not reversed), was rejected, waits for its settlement, or posted nothing.
     """
     with transaction.atomic(savepoint=False):
         period = posting_month(institution.region_code, at)
-        first = answer.read(claim_id, institutions=[institution.code])
+        first = answer.read(claim_id, institutions=[institution.code], entered=entered)
         if first is None:
             raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
         if first.settled is None:
@@ -340,7 +355,7 @@ def reverse(
             )
         settled = first.settled
         ledger.lock_persons([settled["person_id"]])
-        stored = answer.read(claim_id, institutions=[institution.code])
+        stored = answer.read(claim_id, institutions=[institution.code], entered=entered)
         if stored is None:
             raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
         _refuse_reversal(stored)
@@ -352,7 +367,7 @@ def reverse(
             detail={"reason": reason, "version": settled["version"] + 1,
                     **{name: -settled[name] for name in ledger.TOTALS}},
         )  # fmt: skip
-        found = answer.read(claim_id, institutions=[institution.code])
+        found = answer.read(claim_id, institutions=[institution.code], entered=entered)
         return found or stored
 
 

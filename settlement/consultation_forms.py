@@ -235,6 +235,10 @@ class ContractForm(forms.Form):
     rate = PercentField(label="维保费率（%）")
     accepted_on = day_field("验收合格日")
     ends_on = day_field("终止日")
+    paper = forms.FileField(
+        label="合同扫描件", required=False, help_text="PDF 或图片，可不附。",
+        widget=forms.ClearableFileInput({"accept": ".pdf,.jpg,.jpeg,.png"}),
+    )  # fmt: skip
 
 
 class CloseForm(forms.Form):

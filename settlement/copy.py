@@ -9,7 +9,7 @@ the rows of a group have one width. The order of rows inside a group is kept.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,22 +207,38 @@ def copy_in(
     copy_bytes(cursor, table, shape, b"".join(encode(shape, values, n)))
 
 
-def copy_bytes(cursor: Any, table: str, shape: Sequence[Column], stream: bytes) -> None:
-    """COPY an encoded stream into a table."""
+def copy_bytes(
+    cursor: Any, table: str, shape: Sequence[Column], stream: bytes, *,
+    between: Callable[[], object] | None = None,
+) -> None:  # fmt: skip
+    """COPY an encoded stream into a table; `between` is called while the server waits for more."""
     names = ", ".join(column.name for column in shape)
-    cursor.copy_expert(
-        f"COPY {table} ({names}) FROM STDIN (FORMAT binary)", io.BytesIO(stream), 1 << 20
-    )
+    source = _Pieces(stream, between) if between else io.BytesIO(stream)
+    cursor.copy_expert(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)", source, 1 << 20)
+
+
+class _Pieces(io.BytesIO):
+    """A stream that is sent piece by piece."""
+
+    def __init__(self, stream: bytes, between: Callable[[], object]) -> None:
+        super().__init__(stream)
+        self._between = between
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell():
+            self._between()
+        return super().read(size)
 
 
 def copy_out(
-    cursor: Any, query: str, shape: Sequence[Column], parameters: Sequence = ()
-) -> np.ndarray:
+    cursor: Any, query: str, shape: Sequence[Column],
+    parameters: Sequence | Mapping[str, Any] = (),
+) -> np.ndarray:  # fmt: skip
     """The rows of a query as a structured array; see `decode` for what its columns must be."""
     return decode(shape, copy_raw(cursor, query, parameters))
 
 
-def copy_raw(cursor: Any, query: str, parameters: Sequence = ()) -> memoryview:
+def copy_raw(cursor: Any, query: str, parameters: Sequence | Mapping[str, Any] = ()) -> memoryview:
     """The rows of a query as a COPY stream."""
     sink = io.BytesIO()
     statement = cursor.mogrify(query, parameters).decode() if parameters else query

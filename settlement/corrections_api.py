@@ -48,10 +48,15 @@ OUTAGE_ANSWER = described(
 )  # fmt: skip
 
 
+def _yuan(value: int | dict[str, int]) -> str | dict[str, str]:
+    """An amount, or what the hospital has of each scheme."""
+    return yuan(value) if isinstance(value, int) else {k: yuan(v) for k, v in value.items()}
+
+
 def represent(found: HospitalLedger) -> dict:
     """A ledger as the API shows it; amounts as decimal strings."""
     counts = ("rows_ours", "different")
-    sums = {k: v if k in counts else yuan(v) for k, v in found.totals.items()}
+    sums = {k: v if k in counts else _yuan(v) for k, v in found.totals.items()}
     rows = found.differences.all()[:DIFFERENCES_SHOWN]
     return {
         "id": found.pk, "period": f"{found.period:%Y-%m}", "state": found.state,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import Event
@@ -18,8 +19,18 @@ from pricing.releases import Catalogue
 from pricing.rules import CODES, SERVICES
 from settlement import answer, explain, picture, words
 from settlement.columns import facts_as_dict, records
+from settlement.invoices import MANUAL
 from settlement.ledger import TOTALS
-from settlement.models import Claim, ClaimLine, InsuredPerson, Leg, LineResult, Settlement
+from settlement.models import (
+    Claim,
+    ClaimLine,
+    InsuredPerson,
+    Leg,
+    LineResult,
+    Reimbursement,
+    Settlement,
+    Voucher,
+)
 
 CASH_LEGS = {
     Leg.Account.PATIENT_CASH: "cash_scope",
@@ -42,6 +53,7 @@ class Detail:
     legs: list[Leg]
     events: list[Event]
     institution: Institution | None
+    request: Reimbursement | None  #: that the agency entered the claim for (手工报销)
     person: InsuredPerson | None
     physician: Physician | None
     catalogue: Catalogue
@@ -69,6 +81,9 @@ class Detail:
                 Event.objects.visible_to(user).filter(subject__in=subjects).order_by("at", "id")
             ),
             institution=Institution.objects.filter(pk=claim.institution_code).first(),
+            request=Reimbursement.objects.filter(entered__claim_id=claim.pk).first()
+            if claim.document.get("channel") == MANUAL
+            else None,
             person=InsuredPerson.objects.filter(pk=claim.person_id).first(),
             physician=Physician.objects.filter(pk=doctor).first(),
             catalogue=catalogue,
@@ -146,6 +161,7 @@ class Detail:
             "fee": yuan(line.fee),
             "in_scope": yuan(result.in_scope) if paid else "—",
             "over_cap": yuan(result.over_cap) if paid else "—",
+            "first_self_pay": yuan(result.first_self_pay) if paid else "—",
             "fund": yuan(result.fund) if paid else "—",
             "decision": words.DECISIONS[answer["decision"]],
             "tone": words.DECISION_TONES[answer["decision"]],
@@ -231,15 +247,39 @@ class Detail:
         ]
 
     def releases(self) -> list[dict[str, Any]]:
-        """The releases and parameter sets that the lines were settled by."""
-        ids = dict.fromkeys(
+        """The releases and parameter sets that the lines name, and what else was in force that day.
+
+        Of several parameter sets of a day a line names the last, whose rows prevail.
+        """
+        named = dict.fromkeys(
             key for row in self.results for key in (row.release_id, row.parameters_id) if key
         )
-        found = [self.catalogue.release(key) for key in ids]
+        found = [self.catalogue.release(key) for key in named]
+        regions = {release.policy.region for release in found}
+        beside = [
+            release for release in self.catalogue.parameters
+            if release.policy.region in regions and release.id not in named
+            and release.covers(self.claim.service_date)
+        ]  # fmt: skip
         return [
             {"label": release.policy.data["title"], "value": release.policy.document,
-             "sub": f"版本 {release.id} · SM3 {release.sm3[:16]}…"}
-            for release in found
+             "sub": f"版本 {release.id} · SM3 {release.sm3[:16]}…"
+             + ("" if release.id in named else " · 服务日同时有效")}
+            for release in [*found, *beside]
+        ]  # fmt: skip
+
+    def regional(self) -> list[dict[str, Any]]:
+        """The vouchers by which the insured region owes what it pays for the claim (异地清算)."""
+        if not any(row.insured_pool for row in self.versions):
+            return []
+        rows = Voucher.objects.filter(
+            kind=Voucher.Kind.REGIONAL, subject=f"claim:{self.claim.pk}"
+        ).order_by("pk")
+        return [
+            {"label": f"第 {row.detail['version']} 版", "value": row.number, "code": True,
+             "sub": f"{row.period:%Y年%m月} · {yuan(-row.amount if row.reverses_id else row.amount)} 元",
+             "url": reverse("voucher", args=[row.pk])}
+            for row in rows
         ]  # fmt: skip
 
     def timeline(self) -> list[dict[str, Any]]:
@@ -260,14 +300,23 @@ class Detail:
                 {"label": "医疗机构", "value": str(self.institution or claim.institution_code),
                  "sub": claim.institution_code},
                 {"label": "申报时间", "value": moment(claim.received_at), "sub": claim.received_by},
-                {"label": "结算渠道", "value": "手工报销" if document.get("channel") == "manual"
-                 else "联网结算"},
+                self._channel(document.get("channel", "")),
                 {"label": "电子发票", "value": document.get("e_invoice_no") or ""},
                 {"label": "个人账户", "value": "使用" if document.get("pay_from_account") else "不使用"}]},
             {"title": "参保人与核验", "items": self._person(document.get("person", {}),
                                                         document.get("consent") or {})},
             {"title": "就诊与医师", "items": self._encounter(document.get("encounter", {}))},
         ]  # fmt: skip
+
+    def _channel(self, channel: str) -> dict[str, Any]:
+        """Online, manual by the institution, or entered for a person's request."""
+        if self.request is None:
+            return {
+                "label": "结算渠道",
+                "value": "手工报销" if channel == "manual" else "联网结算",
+            }
+        return {"label": "结算渠道", "value": "手工报销（参保人申请）", "sub": self.request.number,
+                "url": reverse("reimbursement", args=[self.request.pk])}  # fmt: skip
 
     def _person(self, given: dict, consent: dict) -> list[dict[str, Any]]:
         person = self.person

@@ -7,7 +7,7 @@ import numpy as np
 from audit.text import rate
 from institutions.money import yuan
 from pricing.policy import MODE_FIXED, MODE_RATIO, RATIO_ONE, Benefit, Rules
-from pricing.rules import CODES, DECISIONS, REASONS
+from pricing.rules import CODES, DECISIONS, REASONS, REVIEWED
 from settlement.columns import category_of, flag_names
 from settlement.kernel import NO_RULE, OPEN, PAYABLE, REJECT
 
@@ -144,6 +144,8 @@ def _remote(line: Line) -> dict:
 
 
 def reason_text(line: Line) -> str | None:
+    if reviewed := REVIEWED.get(REASONS[line.reason]):
+        return reviewed
     check = line.rules.check(line.check_no)
     if check is None:
         return None
@@ -154,6 +156,9 @@ def reason_text(line: Line) -> str | None:
 
 def may_be_charged(line: Line) -> bool | None:
     """Whether the patient may be charged; None where the clause does not say."""
+    code = REASONS[line.reason]
+    if code in REVIEWED:
+        return code != "REVIEW_REFUSED"
     check = line.rules.check(line.check_no)
     if check is None:
         return True if line.decision == PAYABLE else None

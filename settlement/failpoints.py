@@ -24,7 +24,7 @@ from django.core.exceptions import ImproperlyConfigured
 POINTS = (
     "load.begun", "load.read", "load.claims", "load.lines", "load.frozen", "load.stored",
     "lease.counted", "lease.taken", "chunk.begun", "chunk.read", "chunk.locked", "chunk.settled",
-    "chunk.copied.settlement", "chunk.copied.lineresult", "chunk.copied.leg", "chunk.years",
+    "chunk.copying", "chunk.copied.settlement", "chunk.copied.lineresult", "chunk.copied.leg", "chunk.years",
     "chunk.event", "chunk.done", "close.summed", "close.saved", "chunk.committed", "split.made",
     "sweep.begun", "sweep.rung", "undo.begun", "undo.reversed",
     "receive.keyed", "receive.locked", "receive.settled", "receive.stored",
@@ -105,10 +105,8 @@ def planned(text: str) -> Iterator[Plan]:
         PLANS.remove(plan)
 
 
-def bound() -> Callable[[str], None]:
-    """The function for this process, by the settings and the environment."""
-    if not settings.FAIL_POINTS:
-        return _nothing
+def arm() -> None:
+    """The plan that the environment names, if it names one."""
     if text := os.environ.get("FAILPOINT", ""):
         PLANS.append(
             Plan.of(
@@ -117,6 +115,13 @@ def bound() -> Callable[[str], None]:
                 seconds=os.environ.get("FAILPOINT_SECONDS", "5"),
             )
         )
+
+
+def bound() -> Callable[[str], None]:
+    """The function for this process, by the settings and the environment."""
+    if not settings.FAIL_POINTS:
+        return _nothing
+    arm()
     return _armed
 
 

@@ -10,6 +10,7 @@ from django.db.models import Count, Q, Sum
 from institutions.calendar import add_months
 from institutions.models import User
 from pricing.rules import REASONS
+from settlement.kernel import PAYABLE
 from settlement.models import LineResult, Settlement
 from settlement.search import reasons
 
@@ -58,6 +59,7 @@ def top_reasons(user: User, *, month: dt.date, most: int = 6) -> list[dict[str, 
 
     def read() -> list[dict[str, Any]]:
         lines = LineResult.objects.visible_to(user).filter(period=month, reason__gt=0)
+        lines = lines.exclude(decision=PAYABLE)
         return list(
             lines.values("reason").annotate(n=Count("claim_id")).order_by("-n", "reason")[:most]
         )

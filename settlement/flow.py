@@ -23,6 +23,7 @@ from settlement.models import (
     Claim,
     Delivery,
     Dispensing,
+    DispensingReturn,
     Evidence,
     EvidenceGap,
     Leg,
@@ -95,7 +96,11 @@ class Flow:
         if self.prescription:
             self.dispensings = list(
                 self.prescription.dispensings.prefetch_related(
-                    "lines", "traces", "deliveries__steps"
+                    "lines",
+                    "traces",
+                    "deliveries__steps",
+                    "returns__lines__line",
+                    "returns__traces",
                 ).order_by("dispensed_at", "pk")
             )
         self._names(institution)
@@ -107,6 +112,7 @@ class Flow:
         codes |= {parcel.logistics_code for parcel in self._parcels()}
         people = {claim.document.get("physician", {}).get("code", "") for claim in self.claims}
         people |= {one.pharmacist_code for one in self.dispensings}
+        people |= {back.pharmacist_code for one in self.dispensings for back in one.returns.all()}
         if found := self.prescription:
             codes |= {one.institution_code for one in found.releases.all()}
             people |= {found.signed_by, found.reviewed_by}
@@ -307,6 +313,7 @@ class Flow:
             steps += [self._dispensed(one), *self._untraced(one)]
             for parcel in one.deliveries.all():
                 steps += self._parcel(parcel)
+            steps += [self._came_back(back) for back in one.returns.all()]
         charged = any(charge.quantity for charge in self.charges)
         if charged or self.dispensings or Kind.PURCHASE in self.evidence:
             steps.append(self._uploaded(Kind.PURCHASE, "购药记录", recorded))
@@ -327,12 +334,35 @@ class Flow:
     def _untraced(self, one: Dispensing) -> Iterator[dict]:
         codes = [trace.code for trace in one.traces.all()]
         if codes:
-            more = f" 等 {len(codes)} 个" if len(codes) > CODES_SHOWN else ""
-            yield self._step("药品追溯码", text="、".join(codes[:CODES_SHOWN]) + more)
+            yield self._step("药品追溯码", text=self._codes(codes))
         else:
             yield self._gap(
                 "缺少：药品追溯码", "逐步实行扫码销售，本次没有登记", "二十六", tone="warn"
             )
+
+    def _came_back(self, back: DispensingReturn) -> dict:
+        told = [
+            f"{self.drug_names.get(one.line.drug_code, one.line.drug_code)}"
+            f" × {quantity_text(one.quantity)}"
+            for one in back.lines.all()
+        ]
+        codes = [one.trace_id for one in back.traces.all()]
+        if codes:
+            told.append("追溯码 " + self._codes(codes))
+        reason = "：".join(filter(None, (back.get_reason_display(), back.note)))
+        if back.claims:
+            reason += f"；冲正申请 {len(back.claims)} 笔"
+        by = self._person(back.pharmacist_code) if back.pharmacist_code else ""
+        name = self.institutions.get(back.institution_code, back.institution_code)
+        return self._step(
+            f"退药 {back.number}", back.returned_at, tone="warn", by=by or name,
+            text=f"{'，'.join(told)}（{reason}）", clause="二十六",
+        )  # fmt: skip
+
+    @staticmethod
+    def _codes(codes: list[str]) -> str:
+        more = f" 等 {len(codes)} 个" if len(codes) > CODES_SHOWN else ""
+        return "、".join(codes[:CODES_SHOWN]) + more
 
     def _parcel(self, parcel: Delivery) -> Iterator[dict]:
         name = self.institutions.get(parcel.logistics_code, parcel.logistics_code)
@@ -364,17 +394,22 @@ class Flow:
                 charged[charge.drug_code] = charged.get(charge.drug_code, 0) + charge.quantity
         rows = []
         for line in self.prescription.lines.all():
+            kept, claimed = line.dispensed - line.returned, charged.get(line.drug_code, 0)
+            if line.returned and claimed > kept:
+                self._gap("退药未冲正", f"{line.drug_code} 已申报 {quantity_text(claimed)}，退药后"
+                          f"患者留有 {quantity_text(kept)}", "二十六")  # fmt: skip
             rows.append({
                 "code": line.drug_code, "name": self.drug_names.get(line.drug_code, ""),
                 "prescribed": f"{quantity_text(line.quantity)} {line.unit}",
                 "days": line.days_supply, "dispensed": quantity_text(line.dispensed),
+                "returned": quantity_text(line.returned),
                 "charged": quantity_text(charged.pop(line.drug_code, 0)),
             })  # fmt: skip
         for code, quantity in sorted(charged.items()):
             self._gap("处方外药品", f"{code} 已申报 {quantity_text(quantity)}，处方中没有", "十四",
                       tone="warn")  # fmt: skip
             rows.append({"code": code, "name": "处方外药品", "prescribed": "—", "days": "",
-                         "dispensed": "—", "charged": quantity_text(quantity)})  # fmt: skip
+                         "dispensed": "—", "returned": "—", "charged": quantity_text(quantity)})  # fmt: skip
         return rows
 
     def _live(self, claim_id: int) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Sum
 
 from audit import clock, trail
 from institutions.models import Institution, Physician, Qualification
@@ -70,7 +70,7 @@ def dispense(
         content_sm3=digest,
     )  # fmt: skip
     _hand_out(found, made, given["lines"])
-    left = found.lines.filter(dispensed__lt=F("quantity")).exists()
+    left = found.lines.filter(dispensed__lt=F("quantity") + F("returned")).exists()
     found.state = State.PARTLY if left else State.DISPENSED
     found.save(update_fields=["state"])
     trail.record(
@@ -137,8 +137,9 @@ def _hand_out(found: Prescription, made: Dispensing, lines: Iterable[dict]) -> N
         if drug is None:
             raise refused(f"lines/{number}/drug_code", "DRUG_NOT_PRESCRIBED", "处方中没有此药品",
                           "not on the prescription", clause=FLOW)  # fmt: skip
-        if quantity > drug.quantity - drug.dispensed:
-            left = quantity_text(drug.quantity - drug.dispensed)
+        open_quantity = drug.quantity + drug.returned - drug.dispensed
+        if quantity > open_quantity:
+            left = quantity_text(open_quantity)
             raise refused(
                 f"lines/{number}/quantity", "DISPENSED_TWICE", f"超过处方尚可调配数量 {left}",
                 f"more than the {left} that are left", status=409, clause=FLOW,
@@ -165,7 +166,7 @@ def send(
     *, institution: Claimant, dispensing_id: int, given: dict, by: str, at: dt.datetime
 ) -> tuple[Delivery, bool]:
     """Hand a dispensing to a registered, licensed carrier; False when the waybill was known."""
-    dispensing = _own_dispensing(institution, dispensing_id)
+    dispensing = own_dispensing(institution, dispensing_id)
     carrier = Institution.objects.filter(
         pk=given["logistics"], kind=Institution.Kind.LOGISTICS
     ).first()
@@ -183,8 +184,17 @@ def send(
     if made.dispensing_id != dispensing.pk:
         raise _waybill_used()
     if new:
+        _refuse_come_back(dispensing)
         _record(dispensing, "send", by=by, at=at, waybill=made.waybill, logistics=carrier.code)
     return made, new
+
+
+def _refuse_come_back(dispensing: Dispensing) -> None:
+    """Refusal when everything of a dispensing came back: nothing is left to deliver."""
+    rows = dispensing.lines.annotate(back=Sum("returns__quantity"))
+    if not rows.filter(Q(back__isnull=True) | Q(back__lt=F("quantity"))).exists():
+        raise refused("waybill", "DISPENSING_RETURNED", "本次调配的药品已全部退回",
+                      "everything came back", status=409, clause=TRACED)  # fmt: skip
 
 
 def _waybill_used() -> Refusal:
@@ -202,7 +212,7 @@ def step(
     ).first()
     if delivery is None:
         raise Refusal(404, "NOT_FOUND", ("没有此配送", "no such delivery"))
-    dispensing = _own_dispensing(institution, delivery.dispensing_id)
+    dispensing = own_dispensing(institution, delivery.dispensing_id)
     when = dt.datetime.fromisoformat(given["at"])
     _refuse_step(delivery, dispensing, given, when, at)
     made, new = DeliveryEvent.objects.get_or_create(
@@ -235,11 +245,15 @@ def _refuse_step(
     if len(earlier) < len(before[:1]) or any(when < before for before in earlier):
         raise refused("at", "ORDER", "早于前一配送环节，或前一环节未登记",
                       "earlier than the step before, or that is missing", clause=TRACED)  # fmt: skip
+    back = steps.get(DeliveryEvent.Kind.RETURNED)
+    if back is not None and kind != DeliveryEvent.Kind.RETURNED and when > back:
+        raise refused("at", "ORDER", "晚于退回", "the parcel went back before", clause=TRACED)
     if when < dispensing.dispensed_at:
         raise refused("at", "ORDER", "早于调配时间", "earlier than the dispensing", clause=TRACED)
 
 
-def _own_dispensing(institution: Claimant, dispensing_id: int) -> Dispensing:
+def own_dispensing(institution: Claimant, dispensing_id: int) -> Dispensing:
+    """An own dispensing, its prescription locked; else Refusal (404)."""
     found = (
         Dispensing.objects.filter(institution_code=institution.code, pk=dispensing_id)
         .select_related("prescription")

@@ -18,7 +18,7 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_ROWS = 200_000
 ERRORS_KEPT = 1_000
 STATES = {"已结算": "settled", "已冲正": "reversed", "settled": "settled", "reversed": "reversed"}
-LONGEST = {"claim_no": 40, "item": 20}
+LONGEST = {"claim_no": 40, "item": 30}
 
 
 def _number(text: str) -> int:

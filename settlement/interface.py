@@ -25,11 +25,14 @@ from institutions.shape import MAX_BYTES
 from pricing import releases
 from pricing.catalogue import region_name
 from pricing.policy import Policy
-from pricing.rules import DECISIONS, VOCABULARY
+from pricing.rules import DECISIONS, REVIEWED, VOCABULARY, WATCHED
 from settlement.contract import MAX_LINES
 
 HERE = Path(__file__).parent
-SAMPLES = {"sample.py": "text/x-python", "sample_claim.json": "application/json"}
+SAMPLES = {
+    "report.py": "text/x-python", "Report.java": "text/x-java", "Report.cs": "text/plain",
+    "claim.json": "application/json",
+}  # fmt: skip
 KEY = "Idempotency-Key"
 PLACES = {"path": "路径", "query": "查询", "header": "请求头"}
 DECIDED = dict(zip(DECISIONS, ("支付", "不予支付", "转人工审核", "无规则"), strict=True))
@@ -136,9 +139,16 @@ def _faults() -> list[dict]:
 def _reasons() -> list[dict]:
     """Why a line is not paid: every code once, with the message shown for it."""
     found: dict[str, dict] = {}
-    for rule in VOCABULARY.values():
+    for rule in (*VOCABULARY.values(), *WATCHED.values()):
         row = {"code": rule.code, "message": rule.message, "decision": DECIDED[rule.decision]}
         found.setdefault(rule.code, row)
+    for code, message in REVIEWED.items():
+        paid = code in ("REVIEW_PASSED", "REVIEW_CUT")
+        found[code] = {
+            "code": code,
+            "message": message,
+            "decision": DECIDED["payable" if paid else "reject"],
+        }
     return list(found.values())
 
 
@@ -215,4 +225,4 @@ def sample(request: HttpRequest, name: str) -> HttpResponse:
 
 @lru_cache(maxsize=len(SAMPLES))
 def _sample(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
+    return (HERE / "samples" / name).read_text(encoding="utf-8")

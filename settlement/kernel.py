@@ -29,9 +29,10 @@ from settlement.checks import (
     duplicates,
     overcharge_of,
 )
-from settlement.columns import FLAG, Columns, category_bits
+from settlement.columns import FLAG, REVIEWS, Columns, category_bits
 
 PAYABLE, REJECT, REVIEW, NO_RULE = range(4)
+_, PASSED, REFUSED, SELF_PAID = range(len(REVIEWS))
 DECISION_NO = {name: number for number, name in enumerate(DECISIONS)}
 OPEN = -1  #: an amount that the law and the parameters leave open
 
@@ -117,11 +118,46 @@ def check_lines(
             failing &= check.applies[facts["service"]]
         if not failing.any():
             continue
-        decision[failing] = _decide(lines, check)[failing]
+        found = _decide(lines, check)
+        if "review" in facts:
+            passed = failing & (found == REVIEW) & (lines["review"] == PASSED)
+            check_no[passed & (check_no == 0)] = check.number
+            failing &= ~passed
+        decision[failing] = found[failing]
         reason[failing] = REASON_NO[check.rule.code]
         check_no[failing] = check.number
         lines.decided |= failing
+    if "watched" in facts:
+        _watched(lines, decision, reason, check_no)
+    if "review" in facts:
+        _review(lines, decision, reason)
     return _amounts(lines, decision, reason, check_no)
+
+
+def _watched(lines: Lines, decision: np.ndarray, reason: np.ndarray, check_no: np.ndarray) -> None:
+    """What supervision holds or refuses of what the law would pay, unless a reviewer let it pass."""
+    watched = np.where(lines.decided | (lines["review"] == PASSED), 0, lines["watched"])
+    for number in np.unique(watched[watched > 0]):
+        check, at = lines.rules.check(int(number)), watched == number
+        if check is None:  # a later text, under which the claim is settled anew, has no such rule
+            continue
+        decision[at] = DECISION_NO[check.decision]
+        reason[at] = REASON_NO[check.rule.code]
+        check_no[at] = check.number
+        lines.decided |= at
+
+
+def _review(lines: Lines, decision: np.ndarray, reason: np.ndarray) -> None:
+    """What a reviewer decided holds for lines that the law neither refuses nor leaves open (二十四)."""
+    review = lines["review"]
+    paid = (review == PASSED) & (decision == PAYABLE)
+    cut = lines["review_cut"] > 0
+    reason[paid & ~cut] = REASON_NO["REVIEW_PASSED"]
+    reason[paid & cut] = REASON_NO["REVIEW_CUT"]
+    for code, name in ((REFUSED, "REVIEW_REFUSED"), (SELF_PAID, "REVIEW_SELF_PAID")):
+        here = (review == code) & (decision != REJECT)
+        decision[here] = REJECT
+        reason[here] = REASON_NO[name]
 
 
 def _decide(lines: Lines, check: Check) -> np.ndarray:
@@ -140,6 +176,8 @@ def _amounts(
     """Split the fee: in scope up to the cap, the rest 丙2; rejected lines are wholly out of scope."""
     rules, n = lines.rules, lines.facts.n
     fee = lines["fee"].astype(np.int64)
+    if "review_cut" in lines.facts:
+        fee = fee - np.where(decision == PAYABLE, lines["review_cut"], 0)
     flags = np.zeros(n, np.int32)
     remote = lines["service"] == REMOTE
     if remote.any():

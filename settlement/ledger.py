@@ -11,7 +11,9 @@ from django.db import connection
 
 from audit import prepared, trail
 from pricing.rules import CODES
+from settlement import regional
 from settlement.kernel import Results, State
+from settlement.models import Leg
 from settlement.posting import STATES, Posted
 
 TOTALS = (
@@ -134,9 +136,11 @@ REVERSE = """WITH before AS (
 ), refilled AS (
     UPDATE settlement_personalaccount p SET account_left = p.account_left + d.back
     FROM drawn d WHERE p.person_id = d.person_id
+), years_back AS (
+    UPDATE settlement_accumulator a SET YEAR_BACK
+    FROM years y WHERE a.person_id = y.person_id AND a.year = y.year AND a.scheme = y.scheme
 )
-UPDATE settlement_accumulator a SET YEAR_BACK
-FROM years y WHERE a.person_id = y.person_id AND a.year = y.year AND a.scheme = y.scheme"""
+SELECT claim_id, version + 1 FROM before WHERE insured_pool <> ''"""
 for _mark, _names in {
     "TOTAL_NAMES": TOTALS,
     "MINUS_TOTALS": [f"-{name}" for name in TOTALS],
@@ -161,7 +165,7 @@ AGAIN = """WITH given AS (
         insured_pool
     FROM given JOIN settlement_settlement s USING (claim_id, version)
     RETURNING claim_id, version, period, region_code, institution_code, person_id, year, scheme,
-        account, COUNTED_TOTALS
+        insured_pool, account, COUNTED_TOTALS
 ), results AS (
     INSERT INTO settlement_lineresult (claim_id, version, period, region_code, institution_code,
         line_no, release_id, parameters_id, RESULT_NAMES)
@@ -185,9 +189,11 @@ AGAIN = """WITH given AS (
 ), taken AS (
     UPDATE settlement_personalaccount p SET account_left = p.account_left - d.taken
     FROM drawn d WHERE p.person_id = d.person_id
+), years_used AS (
+    UPDATE settlement_accumulator a SET YEAR_USED
+    FROM years y WHERE a.person_id = y.person_id AND a.year = y.year AND a.scheme = y.scheme
 )
-UPDATE settlement_accumulator a SET YEAR_USED
-FROM years y WHERE a.person_id = y.person_id AND a.year = y.year AND a.scheme = y.scheme"""
+SELECT claim_id, version FROM settled WHERE insured_pool <> ''"""
 for _mark, _names in {
     "TOTAL_ARRAYS": [f"%({name})s::bigint[]" for name in TOTALS],
     "NEW_TOTALS": [f"new_{name}" for name in TOTALS],
@@ -266,7 +272,7 @@ class Locked:
 def lock_year(**given: Any) -> Locked:
     """Lock a person and the person-year; a new account starts with the balance last reported."""
     with connection.cursor() as cursor:
-        cursor.execute(LOCK, given)
+        prepared.execute(cursor, LOCK.split(";\n"), given)
         key, *used, account, earlier = cursor.fetchone()
         prior: list[str] = []
         if earlier:
@@ -305,6 +311,9 @@ def store(values: Mapping[str, Any]) -> None:
         prepared.execute(
             cursor, STORE + POST, {**values, "document": json.dumps(values["document"])}
         )
+    if values["insured_pool"]:
+        version = (values["id"], values["version"])
+        regional.post([version], by=values["by"], at=values["at"])
 
 
 def reverse(
@@ -316,12 +325,18 @@ def reverse(
              "by": by, "at": at}  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(REVERSE, given)
+        elsewhere = cursor.fetchall()
+    if elsewhere:
+        regional.post(elsewhere, by=by, at=at)
 
 
 def settle_again(values: Mapping[str, Any]) -> None:
     """Post the versions after reversals; `values` fill AGAIN, the person-years are locked."""
     with connection.cursor() as cursor:
         cursor.execute(AGAIN, dict(values))
+        elsewhere = cursor.fetchall()
+    if elsewhere:
+        regional.post(elsewhere, by=values["by"], at=values["at"])
 
 
 @dataclass(frozen=True)
@@ -335,8 +350,13 @@ class Balance:
 
     @property
     def sound(self) -> bool:
+        between_regions = self.accounts.get(Leg.Account.REGIONAL_CLEARING, 0)
         return not (
-            sum(self.accounts.values()) or self.unbalanced or self.wrong_fund or self.wrong_years
+            sum(self.accounts.values())
+            or between_regions
+            or self.unbalanced
+            or self.wrong_fund
+            or self.wrong_years
         )
 
 

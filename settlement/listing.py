@@ -139,7 +139,8 @@ FROM settlement_claim c
 LEFT JOIN LATERAL (SELECT * FROM settlement_settlement
     WHERE claim_id = c.id AND version %% 2 = 1 ORDER BY version DESC LIMIT 1) s ON true
 LEFT JOIN settlement_settlement r ON r.claim_id = c.id AND r.version = s.version + 1
-WHERE c.institution_code = %(institution)s"""
+WHERE c.institution_code = %(institution)s
+    AND c.id NOT IN (SELECT claim_id FROM settlement_enteredclaim)"""
 PAGE = PAGE.replace("TOTAL_NAMES", ", ".join(f"s.{name}" for name in TOTALS))
 
 FILTERS = {

@@ -7,19 +7,33 @@ from institutions.openapi import DAY, MOMENT, TEXT, WHOLE, listed, or_null, reco
 from institutions.rest import iso
 from settlement import medicines_contract
 from settlement.goods import quantity_text
-from settlement.models import Delivery, Dispensing, Prescription
+from settlement.models import Delivery, Dispensing, DispensingReturn, Prescription
 
 API = "/api/v1"
 MAYBE = or_null(TEXT)
-DRUG = record(drug_code=TEXT, quantity=TEXT, dispensed=TEXT, days_supply=WHOLE, unit=TEXT)
+DRUG = record(
+    drug_code=TEXT, quantity=TEXT, dispensed=TEXT, returned=TEXT, days_supply=WHOLE, unit=TEXT
+)
 HANDED_OUT = record(drug_code=TEXT, quantity=TEXT, trace_codes=listed(TEXT))
 STEP = record(kind=TEXT, label=TEXT, at=MOMENT, relation=TEXT)
 PARCEL = record(
     id=WHOLE, logistics=TEXT, waybill=TEXT, steps=listed(STEP), links=record(steps=TEXT)
 )
+RETURNED = record(
+    id=WHOLE,
+    no=TEXT,
+    returned_at=MOMENT,
+    reason=TEXT,
+    reason_label=TEXT,
+    note=TEXT,
+    pharmacist=TEXT,
+    lines=listed(HANDED_OUT),
+    reversed_claims=listed(WHOLE),
+)
 DISPENSED = record(
     id=WHOLE, no=TEXT, institution=TEXT, dispensed_at=MOMENT, pharmacist=TEXT,
-    lines=listed(HANDED_OUT), deliveries=listed(PARCEL), links=record(deliveries=TEXT),
+    lines=listed(HANDED_OUT), deliveries=listed(PARCEL), returns=listed(RETURNED),
+    links=record(deliveries=TEXT, returns=TEXT),
 )  # fmt: skip
 SUMMARY: dict[str, dict] = {
     "id": WHOLE, "no": TEXT, "institution": TEXT, "encounter_id": TEXT,
@@ -72,7 +86,8 @@ def represent(row: Prescription, code: str) -> dict[str, Any]:
         "uploaded_at": moment(row.uploaded_at), "content_sm3": row.content_sm3,
         "lines": [
             {"drug_code": line.drug_code, "quantity": quantity_text(line.quantity),
-             "dispensed": quantity_text(line.dispensed), "days_supply": line.days_supply,
+             "dispensed": quantity_text(line.dispensed),
+             "returned": quantity_text(line.returned), "days_supply": line.days_supply,
              "unit": line.unit}
             for line in row.lines.all()
         ],
@@ -100,7 +115,26 @@ def dispensed(row: Dispensing) -> dict[str, Any]:
             for line in row.lines.all()
         ],
         "deliveries": [parcel(one) for one in row.deliveries.all()],
-        "links": {"deliveries": f"{API}/dispensings/{row.pk}/deliveries"},
+        "returns": [returned(one) for one in row.returns.all()],
+        "links": {name: f"{API}/dispensings/{row.pk}/{name}" for name in ("deliveries", "returns")},
+    }  # fmt: skip
+
+
+def returned(row: DispensingReturn) -> dict[str, Any]:
+    """What came back of a dispensing, and the claims that were reversed for it."""
+    traces: dict[str, list[str]] = {}
+    for one in row.traces.select_related("trace"):
+        traces.setdefault(one.trace.drug_code, []).append(one.trace_id)
+    return {
+        "id": row.pk, "no": row.number, "returned_at": moment(row.returned_at),
+        "reason": row.reason, "reason_label": row.get_reason_display(), "note": row.note,
+        "pharmacist": row.pharmacist_code,
+        "lines": [
+            {"drug_code": one.line.drug_code, "quantity": quantity_text(one.quantity),
+             "trace_codes": traces.get(one.line.drug_code, [])}
+            for one in row.lines.select_related("line")
+        ],
+        "reversed_claims": row.claims,
     }  # fmt: skip
 
 

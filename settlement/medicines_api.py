@@ -42,7 +42,15 @@ from institutions.rest import (
     wrong_parameter,
 )
 from institutions.shape import checked, day, faults, read_json, refuse
-from settlement import commands, evidence, goods, medicines, medicines_contract, openapi
+from settlement import (
+    commands,
+    drug_returns,
+    evidence,
+    goods,
+    medicines,
+    medicines_contract,
+    openapi,
+)
 from settlement.api import ClaimsView, key_of, receipt_answer
 from settlement.contract import ENCOUNTER_ID
 from settlement.medicine_answers import (
@@ -50,10 +58,12 @@ from settlement.medicine_answers import (
     MAYBE,
     PARCEL,
     PRESCRIPTION,
+    RETURNED,
     SUMMARY,
     dispensed,
     parcel,
     represent,
+    returned,
     summary,
 )
 from settlement.models import Prescription
@@ -323,6 +333,33 @@ class Dispensings(MedicinesView):
         )  # fmt: skip
 
 
+class Returns(MedicinesView):
+    """退药：部分或全部退回一次调配的药品；相应的申请同时冲正。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="dispensings_return", tags=["medicines"],
+        summary="登记退药：数量、追溯码、原因；多申报的药品费随即冲正",
+        request=body(medicines_contract.RETURN),
+        responses=answers(409, 415, 422, s200=RETURNED, s201=RETURNED),
+    )  # fmt: skip
+    def post(self, request: Request, dispensing_id: int) -> HttpResponse:
+        """201 with the new return; the same number and content again is answered (200)."""
+        self.begin(request)
+
+        def command(given: dict) -> tuple[dict, int]:
+            made, new = drug_returns.take_back(
+                dispensing_id=known(dispensing_id), given=given, **self.mine()
+            )
+            return returned(made), 201 if new else 200
+
+        return self.act(
+            request, medicines_contract.RETURN, "dispensing.return",
+            f"dispensing:{dispensing_id}", command, medicines_contract.wrong_dispensing,
+        )  # fmt: skip
+
+
 class PharmacyClaims(MedicinesView):
     """零售药店按处方申报已调配的药品。"""
 
@@ -452,6 +489,7 @@ urlpatterns = [
     path(f"{ONE}/dispensings", Dispensings.as_view(), name="api-dispensings"),
     path(f"{ONE}/claims", PharmacyClaims.as_view(), name="api-pharmacy-claims"),
     path("dispensings/<int:dispensing_id>/deliveries", Deliveries.as_view(), name="api-deliveries"),
+    path("dispensings/<int:dispensing_id>/returns", Returns.as_view(), name="api-returns"),
     path("deliveries/<int:delivery_id>/steps", DeliverySteps.as_view(), name="api-delivery-steps"),
     path("encounters/<str:encounter>/evidence/files", EvidenceFiles.as_view(),
          name="api-evidence-files"),

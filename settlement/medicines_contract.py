@@ -27,6 +27,7 @@ CREDENTIAL = PERSON["properties"]["credential"]
 HASH = EVIDENCE["properties"]["content_hash"]
 RELATIONS = ("self", "family", "agent", "station")
 STEPS = ("picked_up", "delivered", "signed", "returned")
+REASONS = ("quality", "wrong", "refused", "undelivered", "recall", "changed")
 STATES = (
     "unsigned", "signed", "returned", "reviewed", "released", "partly", "dispensed", "expired",
     "withdrawn",
@@ -70,6 +71,15 @@ DISPENSING = record(
         100,
         1,
     ),
+)
+RETURN = record(
+    "no returned_at reason lines",
+    no=code(40),
+    returned_at=TIME,
+    reason=choice(*REASONS),
+    note=nullable(text(200)),
+    pharmacist=nullable(code(20)),
+    lines=DISPENSING["properties"]["lines"],
 )
 DELIVERY = record("logistics waybill", logistics=code(12), waybill=code(40))
 STEP = record("kind at", kind=choice(*STEPS), at=TIME, relation=nullable(choice(*RELATIONS)))

@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import QuerySet, Sum
 
 from audit import trail
+from institutions.access import EVERYTHING, scoped
 from institutions.models import Region
 from institutions.refusals import Refusal
 from settlement.contract import LOCAL
@@ -70,6 +71,28 @@ JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account
 WHERE r.policy_region = %(pool)s AND v.period = %(month)s
     AND (v.scheme = '' OR v.institution_code = '')"""
 
+#: Versions settled in a month of the treating region whose insured region does not owe the same.
+UNOWED = """SELECT count(*) FROM settlement_settlement s
+JOIN institutions_region r ON r.code = s.region_code
+LEFT JOIN settlement_voucher v ON v.effect = 'regional:' || s.claim_id || '/' || s.version
+LEFT JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 15
+WHERE r.policy_region = %(pool)s AND s.period = %(month)s AND s.insured_pool <> ''
+    AND coalesce(l.amount, 0) <> -(s.fund + s.account + s.major + s.assistance)"""
+#: Vouchers of a month of the insured region that are not what a claim's version says, fund by fund.
+UNFOUNDED = """SELECT count(*) FROM settlement_voucher v
+JOIN institutions_region r ON r.code = v.region_code
+LEFT JOIN settlement_settlement s ON s.claim_id = (v.detail ->> 'claim')::bigint
+    AND s.version = (v.detail ->> 'version')::smallint AND s.insured_pool = r.policy_region
+LEFT JOIN LATERAL (SELECT
+        sum(l.amount) FILTER (WHERE l.account = 1) AS fund,
+        sum(l.amount) FILTER (WHERE l.account = 2) AS account,
+        sum(l.amount) FILTER (WHERE l.account = 13) AS major,
+        sum(l.amount) FILTER (WHERE l.account = 14) AS assistance
+    FROM settlement_leg l WHERE l.claim_id = v.id AND l.period = v.period) l ON true
+WHERE v.kind = 'regional' AND r.policy_region = %(pool)s AND v.period = %(month)s
+    AND (s.fund, s.account, s.major, s.assistance) IS DISTINCT FROM (coalesce(l.fund, 0),
+        coalesce(l.account, 0), coalesce(l.major, 0), coalesce(l.assistance, 0))"""
+
 
 #: The accounts that pay claims: 统筹、个人账户、大病、救助、异地清算.
 PAYERS = (1, 2, 13, 14, 15)
@@ -91,6 +114,11 @@ def differences(period: Period) -> list[str]:
         wrong = cursor.fetchone()[0]
         cursor.execute(LOOSE, given)
         loose = cursor.fetchone()[0]
+    with scoped(EVERYTHING), connection.cursor() as cursor:  # another region's rows are counted
+        cursor.execute(UNOWED, given)
+        unowed = cursor.fetchone()[0]
+        cursor.execute(UNFOUNDED, given)
+        unfounded = cursor.fetchone()[0]
     statements = {
         (row.institution_code, row.scheme): (row.fund, row.account)
         for row in Statement.objects.filter(pool=period.pool, period=period.month)
@@ -110,6 +138,10 @@ def differences(period: Period) -> list[str]:
         found.append(f"{wrong}张结算单的凭证与其金额不符")
     if loose:
         found.append(f"{loose}张凭证记入应付医疗机构，却没有机构或险种")
+    if unowed:
+        found.append(f"{unowed}笔异地结算在参保地没有相同金额的清算凭证")
+    if unfounded:
+        found.append(f"{unfounded}张异地清算凭证与就医地的结算不符")
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pricing.policy import Rules
-from pricing.rules import CODES
+from pricing.rules import CODES, REASON_NO
 from settlement.columns import FLAG, Columns
 from settlement.kernel import NO_RULE, PAYABLE, REJECT, REVIEW, Results, draw
 
@@ -30,7 +30,8 @@ class Posted:
     fee = in_scope + over_cap + out_of_scope + held
         = fund + major + assistance + account + cash + hospital + held.
     `first_self_pay` and `deductible` are parts of what the person bears of in_scope. `fund` of lines
-    that pay nothing is 0. `offsite`: other regions' funds pay.
+    that pay nothing is 0. `offsite`: other regions' funds pay. What a reviewer cut of a paid line is
+    out of scope and the institution's.
     """
 
     state: np.ndarray
@@ -86,6 +87,8 @@ def post(
     in_scope_self, over_cap = total(own, paid), total(results.over_cap, paid)
     out_of_scope = total(fee, refused)
     hospital = total(fee, refused & ~_chargeable(facts, results, releases, which))
+    cut = total(facts["review_cut"], paid) if "review_cut" in facts else 0
+    out_of_scope, hospital = out_of_scope + cut, hospital + cut
     fund, deductible = total(results.fund, paid), total(results.deductible, paid)
     major, assistance = total(results.major, paid), total(results.assistance, paid)
     manual = _manual(facts, releases, which, n_claims)
@@ -109,7 +112,7 @@ def post(
     leg_claim, leg_account, leg_amount = _legs(sides)
     return Posted(
         state=_states(at, results.decision, n_claims),
-        fee=total(fee, np.ones(len(fee), bool)),
+        fee=total(fee, np.ones(len(fee), bool)) + cut,
         in_scope=total(results.in_scope, paid),
         over_cap=over_cap,
         out_of_scope=out_of_scope,
@@ -172,7 +175,7 @@ def _chargeable(
     allowed = np.ones(facts.n, bool)
     for number, rules in enumerate(releases):
         mine = which == number
-        for check in rules.checks:
+        for check in rules.by_number.values():
             if check.charge in (None, True):
                 continue
             here = mine & (results.check_no == check.number)
@@ -183,6 +186,9 @@ def _chargeable(
                         allowed[here & (status == value)] = False
             else:
                 allowed[here] = False
+    if "review" in facts:
+        allowed[results.reason == REASON_NO["REVIEW_REFUSED"]] = False
+        allowed[results.reason == REASON_NO["REVIEW_SELF_PAID"]] = True
     return allowed
 
 

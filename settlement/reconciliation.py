@@ -48,14 +48,19 @@ PUT = """INSERT INTO settlement_ledgerrow (ledger_id, region_code, institution_c
         %(claim_no)s::text[], %(line_no)s::smallint[], %(person)s::bytea[], %(day)s::date[],
         %(item)s::text[], %(fee)s::bigint[], %(fund)s::bigint[], %(state)s::text[]) g"""
 
-#: Both ledgers joined by the serial number; what differs, and how, goes into the table.
+#: Both ledgers joined by the serial number; what differs, and how, goes into the table. Last column:
+#: what the hospital says the funds owe it for the month by scheme ('': claims that are not ours); a
+#: claim of an earlier month that was reversed in this one is taken back.
 MATCH = """WITH posted AS (
-    SELECT claim_id, max(version) AS last, max(version) FILTER (WHERE version %% 2 = 1) AS settled
+    SELECT claim_id, max(scheme) AS scheme, max(version) AS last,
+        max(version) FILTER (WHERE version %% 2 = 1) AS settled
     FROM settlement_settlement
-    WHERE institution_code = %(institution)s AND period = %(period)s GROUP BY 1
+    WHERE institution_code = %(institution)s AND period = %(period)s
+        AND claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim) GROUP BY 1
 ), ours AS MATERIALIZED (
     SELECT c.id AS claim_id, c.claim_no, l.line_no, c.service_date AS day, l.item_code AS item,
-        p.id_hash AS person, l.fee, CASE WHEN posted.last %% 2 = 0 THEN 'reversed' ELSE 'settled' END
+        p.id_hash AS person, l.fee, posted.scheme, posted.settled IS NOT NULL AS here,
+        CASE WHEN posted.last %% 2 = 0 THEN 'reversed' ELSE 'settled' END
             AS state, CASE WHEN r.decision = 0 THEN r.fund ELSE 0 END AS fund
     FROM posted JOIN settlement_claim c ON c.id = posted.claim_id
     JOIN settlement_insuredperson p ON p.id = c.person_id
@@ -89,12 +94,18 @@ MATCH = """WITH posted AS (
     SELECT %(ledger)s, %(region)s, %(institution)s, kind, claim_id, claim_no, line_no, row, day,
         fee_ours, fee_theirs, fund_ours, fund_theirs, state_ours, state_theirs, '', '', ''
     FROM pairs WHERE kind IS NOT NULL RETURNING 1
+), schemes AS (
+    SELECT coalesce(o.scheme, '') AS scheme, sum(CASE WHEN t.state = 'settled' THEN t.fund
+        WHEN NOT o.here THEN -t.fund ELSE 0 END)::bigint AS fund
+    FROM theirs t LEFT JOIN (SELECT DISTINCT claim_no, scheme, here FROM ours) o USING (claim_no)
+    GROUP BY 1
 )
 SELECT (SELECT count(*) FROM put),
     (SELECT count(*) FROM ours), (SELECT coalesce(sum(fee), 0)::bigint FROM ours WHERE state = 'settled'),
     (SELECT coalesce(sum(fund), 0)::bigint FROM ours WHERE state = 'settled'),
     (SELECT coalesce(sum(fee), 0)::bigint FROM theirs WHERE state = 'settled'),
-    (SELECT coalesce(sum(fund), 0)::bigint FROM theirs WHERE state = 'settled')"""
+    (SELECT coalesce(sum(fund), 0)::bigint FROM theirs WHERE state = 'settled'),
+    (SELECT coalesce(json_object_agg(scheme, fund), '{}'::json) FROM schemes)"""
 
 
 @dataclass(frozen=True)
@@ -178,10 +189,13 @@ def match(*, ledger: HospitalLedger, by: str, at: dt.datetime) -> HospitalLedger
         _supersede(found, by, at)
         with connection.cursor() as cursor:
             cursor.execute(MATCH, _of(found))
-            different, ours, fee_ours, fund_ours, fee_theirs, fund_theirs = cursor.fetchone()
+            different, ours, fee_ours, fund_ours, fee_theirs, fund_theirs, schemes = (
+                cursor.fetchone()
+            )
         found.totals = {
             "rows_ours": ours, "fee_ours": fee_ours, "fund_ours": fund_ours,
             "fee_theirs": fee_theirs, "fund_theirs": fund_theirs, "different": different,
+            "schemes": schemes,
         }  # fmt: skip
         found.matched_at = at
         found.state = State.DIFFERENT if different else State.BALANCED

@@ -104,11 +104,12 @@ def undo_claim(turn: Turn) -> None:
     """Reverse the claim that this request entered; one that the institution uploaded stays."""
     case: Reimbursement = turn.case
     row, claim = _settled(case), Claim.objects.filter(pk=case.claim_id or 0).first()
-    own = claim is not None and claim.claim_no.startswith(case.number)
+    own = claim is not None and case.entered.filter(claim_id=claim.pk).exists()
     if row is not None and own and _posted(row):
         commands.reverse(
             institution=Claimant.of(case.provider), claim_id=row.claim_id,
             reason=f"{turn.step.label}：{turn.note}"[:200], by=turn.by, at=turn.at,
+            entered=True,
         )  # fmt: skip
     case.claim_id, case.payable, case.calculated_by = None, None, ""
 

@@ -25,6 +25,7 @@ from settlement.facts import Claimant
 from settlement.models import (
     Claim,
     ClaimKey,
+    EnteredClaim,
     InsuredPerson,
     Leg,
     Reimbursement,
@@ -281,6 +282,7 @@ def _enter(case: Reimbursement, given: dict, by: str, at: dt.datetime) -> int:
         institution=Claimant.of(case.provider), claim=sound, request=case.subject, by=by, at=at
     )
     claim_id: int = json.loads(receipt.body)["id"]
+    EnteredClaim.objects.create(claim_id=claim_id, reimbursement=case, entered_at=at)
     return claim_id
 
 

@@ -16,14 +16,14 @@ import numpy as np
 from pricing.formulary import Formulary
 from pricing.policy import Rules
 from pricing.releases import Catalogue
-from pricing.rules import CODES
+from pricing.rules import CODES, REASON_NO, WATCHED
 from settlement.answer import pinned
 from settlement.batch.accumulators import array_text
 from settlement.batch.lookup import CONSULT, Law, numbered
-from settlement.columns import FACTS, Columns, day_number, day_of
+from settlement.columns import FACTS, REVIEWS, Columns, day_number, day_of
 from settlement.copy import columns, copy_out
 from settlement.facts import examples_allowed, whole_facts
-from settlement.kernel import Results, State, settle
+from settlement.kernel import PAYABLE, Results, State, settle
 from settlement.ledger import COUNTED, RESULT, TOTALS
 from settlement.posting import STATES, Posted, post
 
@@ -80,6 +80,11 @@ READ_PRIOR = """SELECT c.encounter_key, c.person_id, c.id, hashtextextended(l.it
 READ_ACCOUNTS = """SELECT person_id, account_left FROM settlement_personalaccount
     WHERE person_id = ANY (%s::bigint[]) ORDER BY person_id"""
 SCHEMES = list(CODES["scheme"])
+#: Reason of a reviewed line → the reviewer's decision (position in REVIEWS).
+REVIEW_OF = {
+    "REVIEW_PASSED": REVIEWS.index("passed"), "REVIEW_CUT": REVIEWS.index("passed"),
+    "REVIEW_REFUSED": REVIEWS.index("refused"), "REVIEW_SELF_PAID": REVIEWS.index("self_paid"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,12 +146,63 @@ def replay(
     )
     direct = np.isin(claims["id"], [claim for found in asked.values() for claim in found])
     law = _law(cursor, catalogue, claims, pools, direct)
-    facts, which = _facts(cursor, law, claims, lines)
+    facts, which = _facts(cursor, law, claims, lines, _reviews(lines))
     at_claim = facts.claim_of_line
     results = settle(facts, law.rules, which=which, keys=of_claim[at_claim], state=state)
     posted = post(facts, results, law.rules, which, len(claims), of_person, left)
     changed = _changed(claims, lines, at_claim, posted, results)
     return Replayed(claims, lines, direct, changed, posted, results, law.rules, which)
+
+
+def review(
+    cursor: Any, catalogue: Catalogue, key: PersonYear, claim: int,
+    verdicts: Mapping[int, tuple[int, int]],
+) -> Replayed | None:  # fmt: skip
+    """One claim by its own law with a reviewer's verdicts, where its person-year stands now.
+
+    `verdicts`: line → (position in REVIEWS, fen cut of its fee). Lines without one, and every other
+    claim, keep what they have. None when the claim does not count. To post, hold the locks.
+    """
+    claims, pools = _read(cursor, [key])
+    mine = claims["id"] == claim
+    if not mine.any():
+        return None
+    nobody = np.zeros(len(claims), np.int64)
+    state = _begin(2, claims, nobody, nobody > 0)  # the second takes lines that keep what they have
+    claims = claims[mine]
+    lines = copy_out(
+        cursor, READ_LINES, LINES, [array_text(claims["id"]), array_text(claims["version"])]
+    )
+    decided = np.isin(lines["line_no"], list(verdicts))
+    _give_back(state, lines[decided & (lines["decision"] == PAYABLE)])
+    direct = np.zeros(1, bool)
+    law = _law(cursor, catalogue, claims, pools, direct)
+    facts, which = _facts(cursor, law, claims, lines, _verdicts(lines, verdicts))
+    keys = np.where(decided, 0, 1)
+    results = settle(facts, law.rules, which=which, keys=keys, state=state)
+    for name in RESULT:
+        stands = getattr(results, name)
+        stands[~decided] = lines[name][~decided]
+    of_person, left = _accounts(cursor, claims)
+    posted = post(facts, results, law.rules, which, 1, of_person, left)
+    changed = _changed(claims, lines, facts.claim_of_line, posted, results)
+    return Replayed(claims, lines, direct, changed, posted, results, law.rules, which)
+
+
+def _verdicts(lines: np.ndarray, verdicts: Mapping[int, tuple[int, int]]) -> dict[str, np.ndarray]:
+    """The review columns of a claim's lines: what stands, then the verdicts."""
+    zeros = np.zeros(len(lines), np.int64)
+    columns = {"review": zeros, "review_cut": zeros.copy()} | _reviews(lines)
+    for line_no, (verdict, cut) in verdicts.items():
+        columns["review"][lines["line_no"] == line_no] = verdict
+        columns["review_cut"][lines["line_no"] == line_no] = cut
+    return columns
+
+
+def _give_back(state: State, lines: np.ndarray) -> None:
+    """Take what paid lines had used out of the first person-year."""
+    for column, (counted, *less) in zip(state.columns(), COUNTED.values(), strict=True):
+        column[0] -= int(lines[counted].sum()) - sum(int(lines[name].sum()) for name in less)
 
 
 def _key(row: np.void) -> PersonYear:
@@ -242,8 +298,24 @@ def _lists(
     return numbered([different[key] for key in keys])
 
 
+def _reviews(lines: np.ndarray) -> dict[str, np.ndarray]:
+    """What reviewers decided on lines before, as the standing results say; it holds in a replay."""
+    review, cut = np.zeros(len(lines), np.int64), np.zeros(len(lines), np.int64)
+    for name, verdict in REVIEW_OF.items():
+        review[lines["reason"] == REASON_NO[name]] = verdict
+    paid_less = lines["reason"] == REASON_NO["REVIEW_CUT"]
+    cut[paid_less] = (lines["charged"] - lines["fee"])[paid_less]
+    return {"review": review, "review_cut": cut} if review.any() else {}
+
+
+def _watched(lines: np.ndarray) -> dict[str, np.ndarray]:
+    """What supervision held or refused when the claims came in; only a reviewer ends it."""
+    held = np.isin(lines["reason"], [REASON_NO[rule.code] for rule in WATCHED.values()])
+    return {"watched": np.where(held, lines["check_no"], 0)} if held.any() else {}
+
+
 def _facts(
-    cursor: Any, law: Law, claims: np.ndarray, lines: np.ndarray
+    cursor: Any, law: Law, claims: np.ndarray, lines: np.ndarray, reviews: dict[str, np.ndarray]
 ) -> tuple[Columns, np.ndarray]:
     """The kernel's columns of the replayed lines, and which rules settle each."""
     at_claim = np.searchsorted(claims["id"], lines["claim"])
@@ -254,7 +326,8 @@ def _facts(
         np.ascontiguousarray(claims["facts"]).view(FACTS), at_claim,
         service=lines["service"].astype(np.int64), item=item, service_type=service_type,
         fee=lines["charged"].astype(np.int64), encounter=claims["encounter"][at_claim],
-        prior_same=same, prior_other=other, **law.line_columns(claims, lines, at_claim),
+        prior_same=same, prior_other=other, **law.line_columns(claims, lines, at_claim), **reviews,
+        **_watched(lines),
     )  # fmt: skip
     return facts, which
 

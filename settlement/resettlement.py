@@ -1,15 +1,14 @@
-"""Re-settlement after a release with past validity: list, approval, reversal and new version.
+"""Re-settlement after a release with past validity: approval, reversal and new version.
 
-One person draws the list, another approves it, workers post it person-year by person-year. What is
+One person asks for the list (settlement.resettlement_lists), another approves it, workers post it
+person-year by person-year. What is
 posted is what was approved: where the replay comes out differently meanwhile, the claims of that
 person-year are left out with the reason. (claim, version) is the effect key: nothing is posted twice.
 """
 
 import datetime as dt
-import hashlib
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,191 +21,31 @@ from audit.doorbell import ring
 from audit.text import yuan
 from institutions import news
 from institutions.access import EVERYTHING, scoped
-from institutions.models import Region
 from institutions.refusals import Refusal, refused
 from pricing import releases
 from settlement import ledger
 from settlement.ledger import RESULT, TOTALS
-from settlement.models import Claim, Resettlement
+from settlement.models import Resettlement
 from settlement.models import ResettlementItem as Item
 from settlement.periods import posting_month
 from settlement.posting import STATES
 from settlement.replay import PersonYear, Replayed, law_of_days, replay
+from settlement.resettlement_lists import (
+    DRAW_TASK,
+    affected,
+    items_of,
+    record,
+    stale,
+    subject_of,
+)
 
 POST_TASK = "settlement.post_resettlement"
-PERSON_YEARS = 500  #: drawn or posted at once
-MOST_DAYS = 3 * 366
+PERSON_YEARS = 500  #: posted at once
 State = Resettlement.State
-DIFFERING = ("fund", "account", "cash")
-
-#: Claims that count, of days of the span, that other law decides today than the law that decided them.
-AFFECTED = """SELECT c.id, s.person_id, s.year, s.scheme
-    FROM settlement_claim c
-    JOIN unnest(%(days)s::date[], %(releases)s::integer[], %(parameters)s::integer[])
-        law (day, release, parameters) ON law.day = c.service_date
-    JOIN institutions_region r ON r.code = c.region_code AND r.policy_region = %(pool)s
-    JOIN LATERAL (SELECT * FROM settlement_settlement
-        WHERE claim_id = c.id ORDER BY version DESC LIMIT 1) s ON s.version %% 2 = 1
-    JOIN LATERAL (SELECT release_id, parameters_id FROM settlement_lineresult
-        WHERE claim_id = c.id AND version = s.version LIMIT 1) l ON true
-    WHERE c.period >= %(since)s AND starts_with(c.region_code, %(area)s)
-        AND (%(institution)s = '' OR c.institution_code = %(institution)s)
-        AND (%(persons)s::bigint[] IS NULL OR c.person_id = ANY (%(persons)s))
-        AND (l.release_id, l.parameters_id) IS DISTINCT FROM (law.release, law.parameters)
-    ORDER BY s.person_id, s.year, s.scheme, c.id"""
 LOCK = """SELECT a.id FROM settlement_accumulator a
     JOIN unnest(%s::bigint[], %s::smallint[], %s::varchar[]) y (person, year, scheme)
         ON a.person_id = y.person AND a.year = y.year AND a.scheme = y.scheme
     ORDER BY a.id FOR UPDATE OF a"""
-
-
-# --- Drawing the list ---
-
-
-def propose(
-    *, region: Region, first_day: dt.date, last_day: dt.date, reason: str, institution_code: str = "",
-    by: str, at: dt.datetime,
-) -> Resettlement:  # fmt: skip
-    """Draw the list of a span: every claim that comes out differently, recomputed as a replay.
-
-    Only claims of institutions inside `region` are asked for. Raises Refusal: 422 for an odd span or
-    a region without law, 409 when nothing comes out differently or a list of the span is open.
-    """
-    if last_day < first_day or (last_day - first_day).days > MOST_DAYS:
-        raise refused("last_day", "SPAN", "服务日区间应从先到后，至多三年", "an odd span of days")
-    if not reason.strip():
-        raise refused("reason", "REQUIRED", "请填写事由", "a reason is required")
-    with transaction.atomic():
-        _refuse_open(region, first_day, last_day)
-        made = Resettlement(
-            pool=region.policy_region, region_code=region.code, institution_code=institution_code,
-            first_day=first_day, last_day=last_day, reason=reason.strip(), drawn_by=by, drawn_at=at,
-        )  # fmt: skip
-        catalogue = releases.current()
-        law = law_of_days(catalogue, made.pool, first_day, last_day)
-        if not law:
-            raise refused("first_day", "NO_POLICY", "该区间没有已发布的政策", "no law in the span")
-        made.releases = sorted({key for _, *keys in law for key in keys if key})
-        made.save(force_insert=True)
-        with scoped(EVERYTHING):
-            items = [item for part in _drawn(made, law) for item in part]
-        if not items:
-            raise Refusal(
-                409, "NOTHING_DIFFERS",
-                ("该区间没有结算结果发生变化的单据", "no claim comes out differently"),
-            )  # fmt: skip
-        _keep(made, items)
-        _record("resettlement.propose", made, by=by, at=at, claims=made.claims, **made.totals)
-        tasks.open_task(
-            subject=_subject(made), permission="corrections.approve", at=at,
-            title=f"核准重新结算清单：{made.claims} 张单据", region_code=made.region_code,
-            url=address("resettlement", args=[made.pk]),
-        )  # fmt: skip
-    return made
-
-
-def _refuse_open(region: Region, first: dt.date, last: dt.date) -> None:
-    """One open list for a day of a pooling region: two would each count on what stands."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtext('resettlement'), hashtext(%s))",
-            [region.policy_region],
-        )
-    other = Resettlement.objects.filter(
-        pool=region.policy_region, state__in=Resettlement.OPEN, first_day__lte=last,
-        last_day__gte=first,
-    ).first()  # fmt: skip
-    if other is not None:
-        detail = (f"第 {other.pk} 单尚未办结，服务日与其重叠", f"list {other.pk} is still open")
-        raise Refusal(409, "RESETTLEMENT_OPEN", detail)
-
-
-def affected(
-    made: Resettlement, law: Sequence[tuple], persons: Iterable[int] | None = None
-) -> dict[PersonYear, list[int]]:
-    """The claims of the list's span that other law decides today, by person-year."""
-    days, release_ids, parameters = (list(column) for column in zip(*law, strict=True))
-    found: dict[PersonYear, list[int]] = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute(AFFECTED, {
-            "days": days, "releases": release_ids, "parameters": parameters, "pool": made.pool,
-            "since": made.first_day.replace(day=1), "area": area_of(made.region_code),
-            "institution": made.institution_code,
-            "persons": None if persons is None else sorted(set(persons)),
-        })  # fmt: skip
-        for claim, *key in cursor.fetchall():
-            found[tuple(key)].append(claim)
-    return dict(found)
-
-
-def area_of(region_code: str) -> str:
-    """What the codes of a region's area begin with: 320600 → 3206."""
-    code = region_code
-    while code.endswith("00"):
-        code = code[:-2]
-    return code
-
-
-def _drawn(made: Resettlement, law: Sequence[tuple]) -> Iterable[list[Item]]:
-    """The items of the list, some person-years at a time."""
-    asked = affected(made, law)
-    keys = list(asked)
-    for start in range(0, len(keys), PERSON_YEARS):
-        part = {key: asked[key] for key in keys[start : start + PERSON_YEARS]}
-        with connection.cursor() as cursor:
-            found = replay(cursor, releases.current(), part)
-        if found is not None:
-            made.examined += len(found.claims)
-            yield items_of(made, found)
-
-
-def items_of(made: Resettlement, found: Replayed) -> list[Item]:
-    """Items for the claims of a replay that come out differently (unsaved)."""
-    places = np.flatnonzero(found.changed)
-    claims = Claim.objects.in_bulk([int(found.claims["id"][i]) for i in places])
-    return [_item(made, found, int(i), claims[int(found.claims["id"][i])]) for i in places]
-
-
-def _item(made: Resettlement, found: Replayed, i: int, claim: Claim) -> Item:
-    before, after = found.before(i), found.after(i)
-    state_before, state_after = found.states(i)
-    row = found.claims[i]
-    return Item(
-        resettlement=made, claim_id=claim.pk, claim_no=claim.claim_no, version=int(row["version"]),
-        region_code=claim.region_code, institution_code=claim.institution_code,
-        person_id=claim.person_id, year=int(row["year"]), scheme=found.scheme(i),
-        service_date=claim.service_date,
-        kind=Item.Kind.DIRECT if found.direct[i] else Item.Kind.CONSEQUENT,
-        state_before=state_before, state_after=state_after, before=before, after=after,
-        **{name: after[name] - before[name] for name in DIFFERING},
-    )  # fmt: skip
-
-
-def _keep(made: Resettlement, items: list[Item]) -> None:
-    made.claims = len(items)
-    sums = {name: sum(getattr(item, name) for item in items) for name in DIFFERING}
-    made.totals = sums | {
-        "refund": -sum(item.cash for item in items if item.cash < 0),
-        "charge": sum(item.cash for item in items if item.cash > 0),
-        "institutions": len({item.institution_code for item in items}),
-        "persons": len({item.person_id for item in items}),
-        "consequent": sum(item.kind == Item.Kind.CONSEQUENT for item in items),
-        "before": {name: sum(item.before[name] for item in items) for name in DIFFERING},
-        "after": {name: sum(item.after[name] for item in items) for name in DIFFERING},
-    }
-    made.digest = digest_of(items)
-    made.save()
-    with scoped(EVERYTHING):
-        Item.objects.bulk_create(items, batch_size=1_000)
-
-
-def digest_of(items: Iterable[Item]) -> str:
-    """SM3 of what is approved: claims, versions and amounts in the order of claims."""
-    rows = [
-        [item.claim_id, item.version, item.state_after, item.before, item.after]
-        for item in sorted(items, key=lambda item: item.claim_id)
-    ]
-    return hashlib.new("sm3", json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 # --- Decision ---
@@ -236,15 +75,16 @@ def _decide(
 ) -> Resettlement:
     with transaction.atomic():
         found = Resettlement.objects.select_for_update().get(pk=resettlement.pk)
-        if found.state != State.DRAWN:
+        may = (State.DRAWN, State.DRAWING) if target == State.WITHDRAWN else (State.DRAWN,)
+        if found.state not in may:
             detail = (f"清单{found.get_state_display()}，不能再处理", f"the list is {found.state}")
             raise Refusal(409, "RESETTLEMENT_STATE", detail)
         if (found.drawn_by == by) != (target == State.WITHDRAWN):
             raise second_person(target == State.WITHDRAWN)
         found.state, found.note, found.decided_by, found.decided_at = target, note.strip(), by, at
         found.save()
-        tasks.close(subject=_subject(found), by=by, at=at)
-        _record(f"resettlement.{target}", found, by=by, at=at, digest=found.digest, note=note)
+        tasks.close(subject=subject_of(found), by=by, at=at)
+        record(f"resettlement.{target}", found, by=by, at=at, digest=found.digest, note=note)
         if target == State.APPROVED:
             transaction.on_commit(lambda: ring(POST_TASK, [found.pk]))
     return found
@@ -402,11 +242,11 @@ def _record_part(
         of[item.region_code, item.institution_code].append(item.claim_id)
     for (region, institution), claims in sorted(of.items()):
         trail.record(
-            by=by, at=at, action="resettlement.claims", subject=_subject(made), region_code=region,
+            by=by, at=at, action="resettlement.claims", subject=subject_of(made), region_code=region,
             institution_code=institution, detail={"claims": claims, "digest": made.digest},
         )  # fmt: skip
     left = sum(map(len, listed.values())) - len(posted)
-    _record("resettlement.part", made, by=by, at=at, posted=len(posted), left_out=left)
+    record("resettlement.part", made, by=by, at=at, posted=len(posted), left_out=left)
 
 
 def _finish(pk: int, *, by: str, at: dt.datetime) -> None:
@@ -416,7 +256,7 @@ def _finish(pk: int, *, by: str, at: dt.datetime) -> None:
         return
     made.state, made.posted_at = State.POSTED, at
     made.save(update_fields=["state", "posted_at"])
-    _record("resettlement.post", made, by=by, at=at)
+    record("resettlement.post", made, by=by, at=at)
     for row in sums_by_institution(made, state=Item.State.POSTED):
         text = (
             f"重新结算第 {made.pk} 单已入账：{row['claims']} 张单据，统筹基金"
@@ -425,10 +265,10 @@ def _finish(pk: int, *, by: str, at: dt.datetime) -> None:
         url = address("resettlement-claims", args=[made.pk])
         news.tell(
             permission="statements.confirm", region_code=row["region_code"], at=at, text=text,
-            institution_code=row["institution_code"], url=url, subject=_subject(made),
+            institution_code=row["institution_code"], url=url, subject=subject_of(made),
         )  # fmt: skip
         tasks.open_task(
-            subject=f"{_subject(made)}/{row['institution_code']}", permission="statements.confirm",
+            subject=f"{subject_of(made)}/{row['institution_code']}", permission="statements.confirm",
             at=at, title=text[:200], region_code=row["region_code"], url=url,
             institution_code=row["institution_code"],
         )  # fmt: skip
@@ -461,22 +301,13 @@ def sums_by_institution(made: Resettlement, *, state: str = "") -> list[dict[str
 
 
 def sweep() -> int:
-    """Ring again for approved lists that are not posted; harmless to ring twice."""
+    """Ring again for lists that stand still while they are drawn, and for approved ones that are not
+    posted; harmless to ring twice."""
     with scoped(EVERYTHING):
-        open_ones = list(
-            Resettlement.objects.filter(state=State.APPROVED).values_list("pk", flat=True)
-        )
-    if open_ones:
-        ring(POST_TASK, open_ones)
-    return len(open_ones)
-
-
-def _subject(made: Resettlement) -> str:
-    return f"resettlement:{made.pk}"
-
-
-def _record(action: str, made: Resettlement, *, by: str, at: dt.datetime, **detail: object) -> None:
-    trail.record(
-        by=by, at=at, action=action, subject=_subject(made), region_code=made.region_code,
-        institution_code=made.institution_code, detail={"reason": made.reason, **detail},
-    )  # fmt: skip
+        undrawn = stale()
+        approved = Resettlement.objects.filter(state=State.APPROVED)
+        unposted = list(approved.values_list("pk", flat=True))
+    for task, lists in ((DRAW_TASK, undrawn), (POST_TASK, unposted)):
+        if lists:
+            ring(task, lists)
+    return len(undrawn) + len(unposted)

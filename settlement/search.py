@@ -18,8 +18,16 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from institutions.models import Institution
 from pricing.releases import current
-from pricing.rules import REASON_NO, VOCABULARY
-from settlement.models import Claim, ClaimKey, ClaimLine, InsuredPerson, LineResult, Settlement
+from pricing.rules import REASON_NO, REVIEWED, VOCABULARY, WATCHED
+from settlement.models import (
+    Claim,
+    ClaimKey,
+    ClaimLine,
+    EnteredClaim,
+    InsuredPerson,
+    LineResult,
+    Settlement,
+)
 
 CURSOR = re.compile(r"^([<>])(\d{1,18})$")
 HASH = re.compile(r"^[0-9a-f]{64}$")
@@ -40,9 +48,9 @@ class TooSlow(Exception):
 def reasons() -> list[tuple[str, str]]:
     """Reason codes with their message, in the order of the vocabulary, each once."""
     found: dict[str, str] = {}
-    for rule in VOCABULARY.values():
+    for rule in (*VOCABULARY.values(), *WATCHED.values()):
         found.setdefault(rule.code, rule.message)
-    return list(found.items())
+    return list((found | REVIEWED).items())
 
 
 class ClaimFilter(django_filters.FilterSet):
@@ -65,6 +73,10 @@ class ClaimFilter(django_filters.FilterSet):
     reason = django_filters.ChoiceFilter(
         label="不予支付或待审原因", choices=reasons(), method="by_reason", empty_label="全部"
     )
+    channel = django_filters.ChoiceFilter(
+        label="渠道", choices=[("claim", "机构申报"), ("request", "手工报销申请")],
+        method="by_channel", empty_label="全部",
+    )  # fmt: skip
     person = django_filters.CharFilter(method="by_person", widget=forms.HiddenInput)
 
     class Meta:
@@ -106,6 +118,11 @@ class ClaimFilter(django_filters.FilterSet):
         )
         return claims.filter(Exists(lines))
 
+    def by_channel(self, claims: QuerySet, name: str, value: str) -> QuerySet:
+        """Claims of institutions, or those that the agency entered for a person's request."""
+        entered = {"pk__in": EnteredClaim.ids()}
+        return claims.filter(**entered) if value == "request" else claims.exclude(**entered)
+
     def by_person(self, claims: QuerySet, name: str, value: str) -> QuerySet:
         person = InsuredPerson.objects.filter(id_hash=hash_bytes(value)).values_list(
             "pk", flat=True
@@ -137,6 +154,7 @@ class Found:
     state: str
     state_text: str
     example: bool
+    entered: bool  #: by the agency, for a person's request (手工报销)
     amounts: dict[str, int]
     person: InsuredPerson | None
     institution: str
@@ -158,7 +176,9 @@ def page(claims: QuerySet, *, cursor: str = "", size: int = SIZES[0]) -> Page:
     if bound is not None:
         claims = claims.filter(pk__gt=bound) if newer else claims.filter(pk__lt=bound)
     with time_limit(SECONDS_MOST):
-        ordered = claims.order_by("pk" if newer else "-pk").defer("facts", "document")
+        entered = Exists(EnteredClaim.objects.filter(claim_id=OuterRef("pk")))
+        ordered = claims.annotate(entered=entered).defer("facts", "document")
+        ordered = ordered.order_by("pk" if newer else "-pk")
         rows = list(ordered[: size + 1])
     more, rows = len(rows) > size, rows[:size]
     if newer:
@@ -192,6 +212,7 @@ def _found(
         state=last.state if last else RECEIVED,
         state_text=last.get_state_display() if last else "已受理",
         example=any(row.example for row in versions),
+        entered=getattr(claim, "entered", False),
         amounts={name: sum(getattr(row, name) for row in versions) for name in AMOUNTS},
         person=person,
         institution=str(names.get(claim.institution_code, claim.institution_code)),

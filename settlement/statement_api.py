@@ -1,7 +1,6 @@
 """REST: an institution's own statements: list, read with the chain, confirm, object."""
 
 import datetime as dt
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.http import HttpResponse
@@ -11,7 +10,6 @@ from rest_framework.request import Request
 
 from audit.procedure import Refused
 from institutions import openapi, shape
-from institutions.models import Scope
 from institutions.money import yuan
 from institutions.refusals import Fault, Refusal
 from institutions.rest import (
@@ -25,11 +23,11 @@ from institutions.rest import (
     refuse_unknown,
     wrong_parameter,
 )
-from institutions.tokens import Client
 from settlement import statement_page, statement_steps, statements
 from settlement.commands import refused
 from settlement.facts import Claimant
 from settlement.models import Statement
+from settlement.systems import System
 
 TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
 AMOUNT = {"type": "string", "pattern": r"^-?\d+\.\d{2}$"}
@@ -70,27 +68,7 @@ OBJECTING = shape.record(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class System:
-    """An institution's own system as a person of the institution: it confirms and objects."""
-
-    client: Client
-
-    region_id = None
-
-    @property
-    def username(self) -> str:
-        return self.client.name
-
-    @property
-    def institution_id(self) -> str:
-        return self.client.institution
-
-    def may(self, permission: str) -> bool:
-        return permission in ("statements.view", "statements.confirm")
-
-    def scope_codes(self) -> Scope:
-        return Scope(institutions=(self.client.institution,))
+MAY = ("statements.view", "statements.confirm")
 
 
 class StatementsView(InstitutionView):
@@ -102,7 +80,7 @@ class StatementsView(InstitutionView):
         """A statement of this institution that was sent to it; Refusal (404) without it."""
         found = None
         if number <= BIGGEST_ID:
-            found = statements.seen_by(System(self.client)).filter(pk=number).first()
+            found = statements.seen_by(System(self.client, MAY)).filter(pk=number).first()
         if found is None:
             raise Refusal(404, "NOT_FOUND", ("没有此结算单", "no such statement"))
         return found
@@ -116,7 +94,7 @@ class StatementsView(InstitutionView):
                 row = self.one(number)
                 facts = {name: value for name, value in given.items() if name != "version"}
                 statement_steps.take(
-                    statement=row, step=step, who=System(self.client), by=self.by, at=self.at,
+                    statement=row, step=step, who=System(self.client, MAY), by=self.by, at=self.at,
                     facts=facts, version=given["version"],
                 )  # fmt: skip
                 return json_answer(represent(self.one(number)))
@@ -150,7 +128,7 @@ class Statements(StatementsView):
         limit, after = limit_asked(request), after_asked(request, whole=True)
         month = _month(request.query_params.get("period"))
         with self.rows():
-            rows = statements.seen_by(System(self.client)).order_by("-pk")
+            rows = statements.seen_by(System(self.client, MAY)).order_by("-pk")
             if month is not None:
                 rows = rows.filter(period=month)
             if after:

@@ -15,6 +15,7 @@ from institutions.money import yuan as plain
 from settlement.models import (
     ClaimKey,
     Deduction,
+    EnteredClaim,
     InsuredPerson,
     Settlement,
     Statement,
@@ -142,9 +143,13 @@ def table_of(steps: Sequence[Step]) -> list[dict[str, Any]]:
 
 def lines(row: Statement, only: str = "") -> QuerySet[Settlement]:
     """The claims of a statement: the month's settlements, reversals as rows of their own."""
-    rows = Settlement.objects.filter(
-        institution_code=row.institution_code, period=row.period, scheme=row.scheme
-    ).order_by("claim_id", "version")
+    rows = (
+        Settlement.objects.filter(
+            institution_code=row.institution_code, period=row.period, scheme=row.scheme
+        )
+        .exclude(claim_id__in=EnteredClaim.ids())
+        .order_by("claim_id", "version")
+    )
     if only == "reversed":
         return rows.filter(state=Settlement.State.REVERSED)
     if only == "paid":

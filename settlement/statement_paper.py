@@ -19,6 +19,22 @@ AGENCY = "医疗保险服务经办机构"
 
 def render(row: Statement, *, by: str, at: dt.datetime) -> bytes:
     """The signed form of a statement; the same bytes for the same statement, person and minute."""
+    form = form_of(row)
+    data = {name: getattr(row, name) for name in FIGURES} | {
+        "number": row.number, "institution": row.institution_code, "scheme": row.scheme,
+        "period": f"{row.period:%Y-%m}", "state": row.state, "edition": row.edition,
+        "paid": form["paid"], "digest": row.digest, "example": row.example,
+    }  # fmt: skip
+    return pdf.render(
+        "reports/statement.html", {"form": form, "demo": form["demo"]}, at=at,
+        identifier=pdf.identifier_of("statement", row.number, str(row.edition), row.state, at.isoformat()),
+        attachments=[pdf.json_attachment("statement.json", data, f"{row.number} 的数据")],
+        watermark=f"{by} {clock.local(at):%Y-%m-%d %H:%M}",
+    )  # fmt: skip
+
+
+def form_of(row: Statement) -> dict[str, Any]:
+    """What the form of a statement shows, as plain JSON."""
     institution = Institution.objects.select_related("region").get(pk=row.institution_code)
     paid = statements.paid_of([row]).get(row.pk, 0)
     deductions = list(row.deductions.exclude(state="withdrawn")[:LISTED])
@@ -26,14 +42,17 @@ def render(row: Statement, *, by: str, at: dt.datetime) -> bytes:
         entry["label"] for key, entry in row.basis.items()
         if entry.get("example") and key != "confirmation"
     ]  # fmt: skip
-    context: dict[str, Any] = {
-        "statement": row, "institution": institution, "agency": f"{institution.region.name}{AGENCY}",
+    return {
+        "statement": {"number": row.number, "scheme": row.get_scheme_display(),
+                      "signed_name": row.signed_name, "digest": row.digest},
+        "institution": {"name": institution.name, "code": institution.code},
+        "agency": f"{institution.region.name}{AGENCY}", "paid": paid,
         "month": f"{row.period.year}年{row.period.month}月", "state": PROCEDURE.states[row.state].label,
         "final": row.is_final, "steps": table_of(steps_of(row, paid)), "identity": identity(row),
         "payable": yuan(row.payable), "capitals": capitals(row.payable),
         "facts": [
-            ("结算笔数", f"{row.claims}笔，冲正{row.reversals}笔"), ("费用总额", f"{yuan(row.fee)}元"),
-            ("待审未付", f"{row.held_claims}笔，{yuan(row.held)}元"), ("考核系数", rate(row.coefficient)),
+            ["结算笔数", f"{row.claims}笔，冲正{row.reversals}笔"], ["费用总额", f"{yuan(row.fee)}元"],
+            ["待审未付", f"{row.held_claims}笔，{yuan(row.held)}元"], ["考核系数", rate(row.coefficient)],
         ],
         "deductions": [
             {"claim": one.claim_id, "reason": one.get_reason_display(), "note": one.note,
@@ -43,17 +62,6 @@ def render(row: Statement, *, by: str, at: dt.datetime) -> bytes:
         "example": row.example, "stamped": stamped, "demo": institution.is_demo,
         "signed_at": f"{clock.local(row.signed_at):%Y年%m月%d日 %H:%M}" if row.signed_at else "",
     }  # fmt: skip
-    data = {name: getattr(row, name) for name in FIGURES} | {
-        "number": row.number, "institution": row.institution_code, "scheme": row.scheme,
-        "period": f"{row.period:%Y-%m}", "state": row.state, "edition": row.edition, "paid": paid,
-        "digest": row.digest, "example": row.example,
-    }  # fmt: skip
-    return pdf.render(
-        "reports/statement.html", context, at=at,
-        identifier=pdf.identifier_of("statement", row.number, str(row.edition), row.state, at.isoformat()),
-        attachments=[pdf.json_attachment("statement.json", data, f"{row.number} 的数据")],
-        watermark=f"{by} {clock.local(at):%Y-%m-%d %H:%M}",
-    )  # fmt: skip
 
 
 def render_clearing(row: Clearing, *, by: str, at: dt.datetime) -> bytes:

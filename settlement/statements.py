@@ -42,6 +42,7 @@ KEYS = """WITH area AS (SELECT code FROM institutions_region WHERE policy_region
 SELECT institution_code, scheme, max(region_code) FROM (
     SELECT institution_code, scheme, region_code FROM settlement_settlement
     WHERE period = %(month)s AND region_code IN (SELECT code FROM area)
+        AND claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim)
     UNION ALL
     SELECT v.institution_code, v.scheme, v.region_code FROM settlement_voucher v
     JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 6
@@ -96,6 +97,7 @@ COMPUTE = """WITH mine AS (
         AND o.period = s.period AND o.account = 6  -- owed to the person instead: 手工报销
     WHERE s.period = %(month)s AND (s.institution_code, s.scheme) IN (
         SELECT institution_code, scheme FROM mine)
+        AND s.claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim)
     GROUP BY 1, 2
 ), taken AS (
     SELECT statement_id, sum(amount)::bigint AS amount FROM settlement_deduction

@@ -6,7 +6,15 @@ from celery.utils.log import get_task_logger
 from audit import clock
 from institutions.access import EVERYTHING, scoped
 from pricing.releases import current
-from settlement import budgets, evidence, filings, lines, medicines, resettlement
+from settlement import (
+    budgets,
+    evidence,
+    filings,
+    lines,
+    medicines,
+    resettlement,
+    resettlement_lists,
+)
 from settlement.batch import commands, undo
 from settlement.batch.chunk import settle_chunk as settle
 from settlement.register import intake, store
@@ -37,6 +45,12 @@ def undo_batch(batch_id: int) -> None:
     undo.go_on(batch_id=batch_id, by=WORKER, at=clock.now())
 
 
+@shared_task(name=resettlement_lists.DRAW_TASK, soft_time_limit=1_500, time_limit=1_800)
+def draw_resettlement(resettlement_id: int) -> None:
+    """Draw a list of claims to settle anew; what is recomputed is passed over."""
+    resettlement_lists.draw_all(resettlement_id=resettlement_id, by=WORKER, at=clock.now())
+
+
 @shared_task(name=resettlement.POST_TASK, soft_time_limit=1_500, time_limit=1_800)
 def post_resettlement(resettlement_id: int) -> None:
     """Post an approved list of claims settled anew; what is posted is passed over."""
@@ -45,7 +59,7 @@ def post_resettlement(resettlement_id: int) -> None:
 
 @shared_task(name="settlement.sweep_resettlements", expires=60)
 def sweep_resettlements() -> int:
-    """Ring again for approved lists that wait: a lost message loses nothing."""
+    """Ring again for lists that wait to be drawn or posted: a lost message loses nothing."""
     return resettlement.sweep()
 
 

@@ -22,8 +22,13 @@ SHARING = "budget_sharing"
 WATCH = "budget_watch_ratios"
 ADJUSTMENT_CLASSES, ADJUSTMENT_LIMITS = "adjustment_classes", "adjustment_limits"
 OUTAGE_CLOCK = "outage_upload_working_days"
+#: fee reviews (supervision): clocks, what one person may decide, standard wordings
+REVIEW_CLOCK, REVIEW_OBJECTION = "review_working_days", "review_objection_working_days"
+REVIEW_SUPPLEMENT, REVIEW_SECOND = "review_supplement_working_days", "review_second_amount"
+REVIEW_WORDINGS = "review_wordings"
 KEYS = (DEPOSIT, SET_OFF, CONFIRMATION, DEPOSIT_RETURN, SHARING, WATCH, ADJUSTMENT_CLASSES,
-        ADJUSTMENT_LIMITS, OUTAGE_CLOCK)  # fmt: skip
+        ADJUSTMENT_LIMITS, OUTAGE_CLOCK, REVIEW_CLOCK, REVIEW_OBJECTION, REVIEW_SUPPLEMENT,
+        REVIEW_SECOND, REVIEW_WORDINGS)  # fmt: skip
 WHOLE = 10_000  #: ratios are per ten thousand
 
 

@@ -11,11 +11,12 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 
 from institutions.money import MoneyError, fen
+from pricing.formulary import Formulary
 from pricing.policy import RATIO_ONE, REMAINING, Check, Rules
 from pricing.releases import Catalogue
 from pricing.rules import CODES, SERVICES
 from settlement import explain, kernel
-from settlement.columns import NO_DAY, TRISTATE, Columns, blank, day_number
+from settlement.columns import NO_DAY, TRISTATE, Columns, blank, day_number, filed, spread
 from settlement.fault import FactError
 
 #: In a trial only, these are true when absent, and listed in `assumed`.
@@ -76,6 +77,7 @@ def _answers(facts: list["_Facts"]) -> list[dict]:
         encounter=np.array(
             [encounters.index(f.encounter) + 1 if f.encounter else 0 for f in facts]
         ),
+        **_said_of_drugs(facts),
     )
     results = kernel.settle(columns, releases, which=which, keys=keys, strict=False)
     answers = []
@@ -86,6 +88,26 @@ def _answers(facts: list["_Facts"]) -> list[dict]:
             answer |= explain.channel(fact.rules, int(fact.record["online_settlement"][0]))
         answers.append(answer)
     return answers
+
+
+def _said_of_drugs(facts: list["_Facts"]) -> dict[str, np.ndarray]:
+    """Line columns: what the drug list in force on the service day says of the drugs that are named.
+
+    As for a claim, but a trial states neither a quantity, so that no ceiling applies, nor the person's
+    filed diseases, so that a drug limited to diseases is assumed to be for one of them.
+    """
+    found: dict[str, np.ndarray] = {}
+    for number, fact in enumerate(facts):
+        drug = fact.given.get("item_code")
+        if fact.formulary is None or not drug or fact.name != "drug":
+            continue
+        place = fact.formulary.places([drug])
+        said = fact.formulary.judge(place, np.zeros(1, np.int64), filed(fact.record))
+        said.pop("ceiling", None)
+        if place[0] >= 0 and fact.formulary.restricted[place[0]]:
+            fact.assumed.append("drug_for_disease")
+        spread(said, np.array([number]), found, len(facts))
+    return found
 
 
 class _Facts:
@@ -102,6 +124,7 @@ class _Facts:
             raise FactError("service", f"应为 {'、'.join(SERVICES[1:])} 之一")
         self.service = SERVICES.index(self.name)
         self.rules = self._rules(region, catalogue, examples)
+        self.formulary = _formulary(region, self.day, catalogue, examples)
         self.needed = needed_facts(self.rules, self.name)
         self.record = blank()
         self.record["service_day"] = day_number(self.day)
@@ -275,6 +298,12 @@ class _Facts:
         if name not in names and "service_type" in self.needed:
             raise FactError("service_type", f"应为列名的除外服务之一或 other：{'、'.join(names)}")
         return names.index(name) + 1 if name in names else 0
+
+
+def _formulary(region: str, day: dt.date, catalogue: Catalogue, examples: bool) -> Formulary | None:
+    """The drug list of the region and day; an example only where examples are asked for."""
+    found = catalogue.formulary(region, day)
+    return None if found is None or (found.example and not examples) else found
 
 
 def needed_facts(rules: Rules, service: str) -> set[str]:

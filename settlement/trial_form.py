@@ -133,13 +133,21 @@ class TrialForm(forms.Form):
         wanted |= set(ALWAYS.get(self.service, ()))
         if self.rules and self.service != "remote_consult":
             wanted.discard("provincial_hospitals")
-        if self.rules and self.rules.policy.section("items", ()) and self.service == "consult":
+        if self._items_listed():
             wanted.add("item_code")
         ordered = [name for _, names in GROUPS for name in names if name in wanted]
         return ordered + [name for name in ASSUMED_TRUE if name in wanted]
 
+    def _items_listed(self) -> bool:
+        """Whether a code may be named: of the document's items, or of a drug where a list is in force."""
+        if self.rules is None:
+            return False
+        if self.service == "drug":
+            return self.catalogue.formulary(self.region, self.day) is not None
+        return bool(self.rules.policy.section("items", ())) and self.service == "consult"
+
     def _defaults(self, today: dt.date) -> dict[str, str]:
-        items = _items(self.rules) if self.rules else []
+        items = _items(self.rules) if self.rules and self.service == "consult" else []
         return DEFAULTS | {
             "region": self.region,
             "service": self.service,
@@ -156,6 +164,11 @@ class TrialForm(forms.Form):
         label = words.FACTS[name]
         if name in CODES or name in ("region", "service", "price_class", "insured_area"):
             return _choice(label, self._choices(name), required=name in self.needed)
+        if name == "item_code" and self.service == "drug":
+            return forms.CharField(
+                label="药品编码", required=False, max_length=30,
+                help_text="按服务日有效的药品目录判断；不填则不区分药品。",
+            )  # fmt: skip
         if name == "item_code":
             return _choice(label, _items(self.rules) if self.rules else [], required=True)
         if name == "service_type":

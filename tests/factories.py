@@ -32,7 +32,10 @@ LONG_AGO = dt.date(2019, 1, 1)
 RECORDED = dt.datetime(2019, 1, 1, 8, tzinfo=ZONE)
 DAY = dt.date(2021, 6, 15)
 VISIT_DAY = dt.date(2021, 5, 20)
-SCOPES = "claims:read claims:write trial institution:read institution:write"
+SCOPES = (
+    "claims:read claims:write trial institution:read institution:write payments:read"
+    " consultations:read consultations:write lines:read persons:read"
+)
 REGIONS = {
     "nantong": ("320600", "南通市"),
     "wenzhou": ("330300", "温州市"),

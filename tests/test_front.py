@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from audit.models import Event
 from institutions import crypto
 from institutions.access import EVERYTHING, scoped
 from settlement import commands
@@ -72,6 +73,16 @@ def test_a_person_is_found_by_hash_and_the_number_stays_out_of_the_address(clerk
     address = found(clerk, number)
     assert address == f"/claims/?person={crypto.person_hash(number).hex()}"
     assert found(clerk, number.lower()) == address
+
+
+def test_a_person_of_the_register_is_found_on_the_own_page(clerk: Client):
+    person = factories.person("nantong")
+    assert found(clerk, person.credential) == reverse("person", args=[person.pk])
+    theirs = factories.person("wenzhou")
+    address = found(clerk, theirs.credential)
+    assert address == f"/claims/?person={crypto.person_hash(theirs.credential).hex()}"
+    event = Event.objects.get(action="person.find", outcome="none")
+    assert bytes(event.person_hash) == bytes(theirs.id_hash)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,10 @@ PURE = {
     "settlement/posting.py",
     "settlement/register/timeline.py",
     "settlement/why.py",
+    "pricing/watching.py",
+    "supervision/bench/plants.py",
+    "supervision/bench/practice.py",
+    "supervision/rules/__init__.py",
 }
 PURE_IMPORTS = {"numpy", "numba", "yaml"}
 IMPURE_STANDARD = {

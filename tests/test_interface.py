@@ -14,8 +14,9 @@ from django.urls import reverse
 from config.problems import TITLES
 from institutions.shape import faults
 from pricing.rules import VOCABULARY
-from settlement import interface, sample
+from settlement import interface
 from settlement.contract import CLAIM
+from settlement.samples import report as sample
 from tests import factories
 from tests.settlement.hospital import Hospital
 
@@ -170,7 +171,7 @@ def test_the_sample_reports_a_claim_and_sends_it_again_unharmed(db, monkeypatch)
 
 
 def test_the_sample_claim_fits_the_contract():
-    claim = json.loads((interface.HERE / "sample_claim.json").read_text(encoding="utf-8"))
+    claim = json.loads((interface.HERE / "samples" / "claim.json").read_text(encoding="utf-8"))
     assert list(faults(claim, CLAIM)) == []
 
 
@@ -178,7 +179,7 @@ def test_samples_are_shown_and_downloaded(db):
     html = page()
     for name in interface.SAMPLES:
         reply = Client().get(reverse("public-sample", args=[name]))
-        assert reply.content == (interface.HERE / name).read_bytes()
+        assert reply.content == (interface.HERE / "samples" / name).read_bytes()
         assert name in reply["Content-Disposition"]
         assert reverse("public-sample", args=[name]) in html
     assert "没有名为“secret.py”的样例" in page(f"{PAGE}secret.py", status=404)

@@ -25,8 +25,10 @@ from settlement.models import (
     Prescription,
     Statement,
 )
+from supervision.models import Finding, ReportOrder, Review, Run, Sample, SamplingPlan
 from tests import factories
 from tests.settlement import agency
+from tests.supervision import watched
 
 AT = dt.datetime(2021, 12, 1, 9, tzinfo=dt.UTC)
 ADMINISTRATORS = ("system_admin", "security_admin", "audit_admin")
@@ -51,9 +53,20 @@ MATRIX = {
     "foreign institution":     "l xxxxxxxxxxxnnn",
     "foreign panel":           "l xxxxxxxxxxxnnn",
     "trail":                   "l nnnnnnyynnnnny",
+    "reports":                 "l yynnynyynnnnnn",
+    "report-new":              "l yynnynyynnnnnn",
+    "report":                  "l yynnynyynnnnnn",
+    "foreign report":          "l xxnnxnxxnnnnnn",
+    "audit-desk":              "l nnnnnnnynnnnnn",
+    "sample-new":              "l nnnnnnnynnnnnn",
+    "sample":                  "l nnnnnnnynnnnnn",
+    "foreign sample":          "l nnnnnnnxnnnnnn",
     "trail-event":             "l nnnnnnyynnnnny",
     "foreign event":           "l nnnnnnxxnnnnnx",
     "trail-export":            "l nnnnnnyynnnnny",
+    "checkpoints":             "l nnnnnnyynnnnny",
+    "api-checkpoints":         "l nnnnnnyynnnnny",
+    "public-verifier":         "y yyyyyyyyyyyyyy",
     "account_change_password": "l yyyyyyyyyyyyyy",
     "mfa_index":               "l yyyyyyyyyyyyyy",
     "healthz":                 "y yyyyyyyyyyyyyy",
@@ -100,6 +113,24 @@ MATRIX = {
     "foreign prescription":    "l xxnxxnxxxnnnnn",
     "evidence-gaps":           "l yynyynyyynnnnn",
     "webhooks":                "l nnnnnnnnynnnnn",
+    "findings":                "l yynnnnyyynnnnn",
+    "finding":                 "l yynnnnyyynnnnn",
+    "foreign finding":         "l xxnnnnxxxnnnnn",
+    "finding-notice":          "l nxnnnnxnnnnnnn",
+    "rules-quality":           "l yynnnnyyxnnnnn",
+    "audits":                  "l nynnnnynnnnnnn",
+    "audit-run":               "l yynnnnyyxnnnnn",
+    "foreign run":             "l xxnnnnxxxnnnnn",
+    "tuning":                  "l ynnnnnynnnnnnn",
+    "precheck-sample":         "l yynyyyyyynynnn",
+    "assess-list":             "l nynnnnnnnnnnnn",
+    "foreign assess":          "l nxnnnnnnnnnnnn",
+    "reviews":                 "l nynnnnyyynnnnn",
+    "recoveries":              "l nynnnnyyynnnnn",
+    "foreign review":          "l nxnnnnxxxnnnnn",
+    "sampling-plans":          "l nynnnnynnnnnnn",
+    "sampling-plan":           "l nynnnnynnnnnnn",
+    "foreign sampling-plan":   "l nxnnnnxnnnnnnn",
     "resettlements":           "l yynyynyynnnnnn",
     "adjustments":             "l yynyynyynnnnnn",
     "adjustment-new":          "l nnnynnnnnnnnnn",
@@ -154,9 +185,31 @@ MATRIX = {
     "foreign filing":          "l nxnxxnxxxnnnnn",
     "disease-filing-new":      "l nnnynnnnynnnnn",
     "public-prices":           "y yyyyyyyyyyyyyy",
+    "public-drugs":            "y yyyyyyyyyyyyyy",
     "public-institutions":     "y yyyyyyyyyyyyyy",
     "public-notices":          "y yyyyyyyyyyyyyy",
     "public-interface":        "y yyyyyyyyyyyyyy",
+    "public-report":           "y yyyyyyyyyyyyyy",
+    "public-report-progress":  "y yyyyyyyyyyyyyy",
+    "public-cases":            "y yyyyyyyyyyyyyy",
+    "cases":                   "l nyynnnyyynnnnn",
+    "case-new":                "l nnnnnnynnnnnnn",
+    "case":                    "l nyynnnyyxnnnnn",
+    "foreign case":            "l nxxnnnxxxnnnnn",
+    "inspections":             "l nynnnnyyynnnnn",
+    "inspection-new":          "l nnnnnnynnnnnnn",
+    "inspection-plan":         "l nynnnnyyxnnnnn",
+    "foreign plan":            "l nxnnnnxxxnnnnn",
+    "restrictions":            "l nyynnnyyynnnnn",
+    "restriction":             "l nyynnnyyynnnnn",
+    "foreign restriction":     "l nxxnnnxxxnnnnn",
+    "credit":                  "l nyynnnyyynnnnn",
+    "complaints":              "l nynnnnynnnnnnn",
+    "complaint":               "l nynnnnynnnnnnn",
+    "foreign complaint":       "l nxnnnnxnnnnnnn",
+    "conduct":                 "l nnnnnnyynnnnny",
+    "conduct-flag":            "l nnnnnnyynnnnny",
+    "foreign flag":            "l nnnnnnxxnnnnnx",
 }  # fmt: skip
 LETTERS = {200: "y", 403: "n", 404: "x", 302: "l"}
 
@@ -187,7 +240,7 @@ def addresses(db) -> dict[str, str]:
             "registry-regions", "registry-calendars", "registry-imports", "registry-register",
             "webhooks", "signing-keys", "reimbursements", "reimbursement-new",
             "reimbursement-slots", "payments", "payments-due", "refunds", "vouchers",
-            "vouchers-csv", "public-prices", "public-institutions", "public-notices",
+            "vouchers-csv", "public-prices", "public-drugs", "public-institutions", "public-notices",
             "public-interface", "persons", "person-new", "register", "disease-filings",
             "disease-filing-new")},
         **_insured(ours, theirs),
@@ -226,8 +279,13 @@ def addresses(db) -> dict[str, str]:
         "trail-event": reverse("trail-event", args=[seen.pk]),
         "foreign event": reverse("trail-event", args=[unseen.pk]),
         "trail-export": reverse("trail-export", args=["csv"]),
+        **{name: reverse(name) for name in ("checkpoints", "api-checkpoints", "public-verifier")},
         **_money(ours, theirs),
         **_medicines(ours, theirs),
+        **_reviews(ours, theirs),
+        **_findings(ours, theirs),
+        **_reports(ours, theirs),
+        **watched.addresses(ours, theirs, at=AT),
     }  # fmt: skip
 
 
@@ -245,6 +303,71 @@ def _medicines(ours: Institution, theirs: Institution) -> dict[str, str]:
         "prescription": reverse("prescription", args=[mine.pk]),
         "foreign prescription": reverse("prescription", args=[hidden.pk]),
     }  # fmt: skip
+
+
+def _reports(ours: Institution, theirs: Institution) -> dict[str, str]:
+    """A report that waits and a sample, of both places."""
+    found = {name: reverse(name) for name in ("reports", "audit-desk", "sample-new")}
+    found["report-new"] = reverse("report-new", args=["fund"])
+    for prefix, place in (("", ours), ("foreign ", theirs)):
+        days = {"since": f"{AT:%Y-%m-%d}", "until": f"{AT:%Y-%m-%d}"}
+        order = ReportOrder.objects.create(
+            kind="fund", title="示例", number=f"示例{place.code}", region_code=place.region_id,
+            parameters={"region": place.region_id, "institution": "", **days}, asked_at=AT,
+            asked_by="someone",
+        )  # fmt: skip
+        sample = Sample.objects.create(
+            number=f"SJ-{place.code}", region_code=place.region_id, first_day=AT.date(),
+            last_day=AT.date(), method="random", seed="1", size=1, population=1, value=1,
+            population_sm3="0" * 64, drawn_at=AT, drawn_by="someone",
+        )  # fmt: skip
+        found[f"{prefix}report"] = reverse("report", args=[order.pk])
+        found[f"{prefix}sample"] = reverse("sample", args=[sample.pk])
+    return found
+
+
+def _reviews(ours: Institution, theirs: Institution) -> dict[str, str]:
+    """A sampling plan of both places, a review of the other."""
+    found = {name: reverse(name) for name in ("reviews", "recoveries", "sampling-plans")}
+    for prefix, place in (("", ours), ("foreign ", theirs)):
+        plan = SamplingPlan.objects.create(
+            number=f"CY-{place.code}", name="示例", pool=place.region.policy_region,
+            region_code=place.region_id, first_day=AT.date(), last_day=AT.date(), seed="1",
+            shares={"base": 100}, population=1, population_sm3="0" * 64, drawn=1, strata=[],
+            drawn_sm3="0" * 64, drawn_at=AT, drawn_by="someone",
+        )  # fmt: skip
+        found[f"{prefix}sampling-plan"] = reverse("sampling-plan", args=[plan.pk])
+    hidden = Review.objects.create(
+        procedure="review", state="told", entered_on=AT.date(), region_code=theirs.region_id,
+        institution_code=theirs.code, opened_at=AT, opened_by="someone", claim_id=1, claim_no="C1",
+        claim_version=1, person_id=1, service_date=AT.date(), scheme="resident", source="held",
+        pool=theirs.region.policy_region, severity=1, reason="示例", fee=1, stake=1,
+    )  # fmt: skip
+    return found | {"foreign review": reverse("review", args=[hidden.pk])}
+
+
+def _findings(ours: Institution, theirs: Institution) -> dict[str, str]:
+    """A confirmed finding and an audit of both places."""
+    names = ("findings", "rules-quality", "audits", "tuning", "precheck-sample", "assess-list")
+    found = {name: reverse(name) for name in names}
+    for prefix, place in (("", ours), ("foreign ", theirs)):
+        row = Finding.objects.create(
+            region_code=place.region_id, institution_code=place.code, rule="no_consent",
+            severity=1, clause="示例", message="示例", moment="audit", subject_kind="claim",
+            subject_code="1", first_day=AT.date(), last_day=AT.date(), claims=1, fee=1, fund=1,
+            key=place.code.encode(), found_at=AT, state="confirmed", decided_at=AT,
+            decided_by="someone", reason="示例",
+        )  # fmt: skip
+        run = Run.objects.create(
+            pool=place.region.policy_region, region_code=place.region_id, first_day=AT.date(),
+            last_day=AT.date(), asked_at=AT, asked_by="someone",
+        )  # fmt: skip
+        found[f"{prefix}finding"] = reverse("finding", args=[row.pk])
+        found[f"{prefix}run" if prefix else "audit-run"] = reverse("audit-run", args=[run.pk])
+    return found | {
+        "finding-notice": reverse("finding-notice", args=[1]),
+        "foreign assess": reverse("assess", args=[theirs.pk, AT.year]),
+    }
 
 
 def _prescription(place: Institution) -> Prescription:

@@ -25,6 +25,7 @@ from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.forms import OnDayAsKnown
+from institutions.inbox import named
 from institutions.models import Institution, Region
 from institutions.views import day_of, span
 from institutions.views.tabs import ends
@@ -164,7 +165,7 @@ def shown(request: PortalRequest, found: Agreement) -> dict[str, Any]:
     on, known_on = given.get("on") or clock.today(), given.get("known")
     states = list(found.states.order_by("-valid_from", "-recorded_at", "-pk"))
     now = _of_day(states, on, known_on)
-    return {
+    return named({
         "breadcrumbs": [*CRUMBS, {"label": "协议", "url": reverse("agreements")},
                         {"label": found.number, "url": ""}],
         "agreement": found, "institution": found.institution, "on": on, "known_on": known_on,
@@ -178,7 +179,7 @@ def shown(request: PortalRequest, found: Agreement) -> dict[str, Any]:
         "paper": document_of(found.paper)
         if found.paper and request.user.may("documents.view") else None,
         "results": _results(request, found),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def _of_day(

@@ -29,6 +29,7 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
+from institutions.inbox import named
 from institutions.models import Institution, InstitutionQuerySet, Region
 
 SCORE = "assessments.score"
@@ -194,7 +195,7 @@ def _page(
         "result": result, "stats": _stats(result, scheme) if result else [],
         "scores": _scores(result, scheme) if result else None,
         "grades": _grades(scheme) if scheme else [], "form": form if may else None,
-        "history": [_event(row, scheme) for row in history], "clause": CLAUSE,
+        "history": named([_event(row, scheme) for row in history]), "clause": CLAUSE,
         "years": _years(found, year),
     }, status=status)  # fmt: skip
 

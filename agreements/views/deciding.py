@@ -35,6 +35,7 @@ from audit.models import Task
 from audit.procedure import Refused
 from institutions import documents
 from institutions.access import PortalRequest
+from institutions.inbox import named
 from institutions.models import Document
 
 PAPER, RENEWED, UNCHANGED, OFFERED = "paper", "renewed", "unchanged", "offered"
@@ -140,7 +141,7 @@ def page(request: PortalRequest, found: Agreement, typed: Typed) -> HttpResponse
             for task in lifecycle.questions_about(found)
         ]  # fmt: skip
     context["preview"] = typed.preview
-    context["renewal"] = renewal_of(request, found)
+    context["renewal"] = named(renewal_of(request, found))
     return render(request, "agreements/agreement.html", context, status=typed.status)
 
 

@@ -18,7 +18,7 @@ from agreements.views.remaining import Clocks, waiting
 from audit import clock
 from audit.models import Move, Task
 from audit.procedure import PROCEDURES, Procedure, State, Step, offered
-from institutions.inbox import role_label, shown_names
+from institutions.inbox import Login, role_label, shown_names
 from institutions.models import Document, User
 from pricing.policy import Policy
 from pricing.releases import current
@@ -156,7 +156,7 @@ class Dossier:
              "url": reverse("institution", args=[row.institution_id])},
             {"label": "所在区域", "value": row.institution.region.name},
             {"label": "办理事项", "value": self.procedure.title, "sub": self.procedure.document},
-            {"label": "建立", "value": first, "sub": row.opened_by},
+            {"label": "建立", "value": first, "sub": Login(row.opened_by)},
             {"label": "申请内容", "value": "定点协议与补充协议" if row.includes_main else "补充协议"},
         ]  # fmt: skip
         if row.previous:
@@ -218,10 +218,10 @@ class Dossier:
         documents = [document_of(found) for found in row.documents.all()]
         if row.met is None and self.state.key in self._checklist(row.part).get("stated", ()):
             words, tone = ("已填写", "info") if row.statement or documents else ("未填写", "warn")
-        by = f"{row.judged_by} {clock.local(row.judged_at):%Y-%m-%d}" if row.judged_at else ""
-        remark, by = (row.remark, by) if told else ("", "")
+        judged = f"{clock.local(row.judged_at):%Y-%m-%d}" if row.judged_at and told else ""
+        remark, by = (row.remark, row.judged_by if judged else "") if told else ("", "")
         return {
-            "row": row, "words": words, "tone": tone, "documents": documents, "judged": by,
+            "row": row, "words": words, "tone": tone, "documents": documents, "judged": judged, "by": by,
             "remark": remark,
             "before": self._said_before(row),
             "clause": self.clause(row.clause),

@@ -32,6 +32,7 @@ from audit.access import requires
 from audit.procedure import Refused
 from institutions import documents
 from institutions.access import PortalRequest
+from institutions.inbox import named
 from institutions.models import Document
 
 EVIDENCE = "evidence"  #: the kind of document that a condition is proven by
@@ -65,7 +66,7 @@ def _visible(request: PortalRequest, pk: int) -> Application:
 def _page(request: PortalRequest, found: Application, typed: Typed) -> HttpResponse:
     dossier = Dossier(found, user=request.user, today=clock.today())
     clocks = Clocks([found], today=clock.today())
-    return render(request, "agreements/application.html", {
+    return render(request, "agreements/application.html", named({
         "breadcrumbs": [{"label": "协议与接入", "url": ""},
                         {"label": "申请办理", "url": reverse("applications")},
                         {"label": found.number, "url": ""}],
@@ -79,7 +80,7 @@ def _page(request: PortalRequest, found: Application, typed: Typed) -> HttpRespo
         "timeline": dossier.timeline(), "again": _again(request, dossier),
         "before": dossier.before(),
         "problems": list(_problems(typed)),
-    }, status=typed.status)  # fmt: skip
+    }), status=typed.status)  # fmt: skip
 
 
 def _problems(typed: Typed) -> Iterator[dict[str, str]]:

@@ -31,6 +31,7 @@ from audit.access import requires
 from audit.models import Move
 from audit.procedure import PROCEDURES, Procedure, Refused, offered
 from institutions.access import PortalRequest
+from institutions.inbox import named
 from institutions.models import Institution
 from institutions.refusals import Refusal
 from institutions.registry_forms import ReasonForm
@@ -102,7 +103,8 @@ def _page(
         "form": chosen, "law": law, "badge": {"text": state.label, "tone": tone_of(state)},
         "editing": editing if draft else None, "facts": _facts(found, chosen, shown),
         "heads": chosen.columns, "rows": _cells(chosen, shown), "seal": found.content.get("seal"),
-        "steps": _steps(request, found, table, step, saving=draft), "timeline": _timeline(found, table),
+        "steps": _steps(request, found, table, step, saving=draft),
+        "timeline": named(_timeline(found, table)),
         "reveal": submissions.may_see(request.user, found),
         "final": state.final, "todo": state.todo,
     }, status=status)  # fmt: skip

@@ -17,7 +17,7 @@ from audit.procedure import PROCEDURES
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.forms import OnDayAsKnown
-from institutions.inbox import assignees, role_label
+from institutions.inbox import assignees, named, role_label
 from institutions.models import Institution
 from institutions.views import span
 from institutions.views.file import Standpoint
@@ -47,7 +47,7 @@ def agreement_panel(request: PortalRequest, code: str) -> HttpResponse:
             "institution": found,
             "on": view.on,
             "known_on": view.known_on,
-            "agreements": [entry for entry in shown if entry],
+            "agreements": named([entry for entry in shown if entry]),
             "running": [] if view.known_on else _running(view),
             "wave": {} if view.known_on else _wave(view),
             "results": _results(view),
@@ -153,8 +153,12 @@ def _agreement(row: Agreement, view: Standpoint) -> dict | None:
             {
                 "at": span(state.valid_from, state.valid_until),
                 "title": state.get_state_display(),
-                "by": f"{state.recorded_by} 登记于 {clock.local(state.recorded_at):%Y-%m-%d}",
-                "text": state.reason,
+                "by": state.recorded_by,
+                "text": "；".join(
+                    filter(
+                        None, (f"登记于 {clock.local(state.recorded_at):%Y-%m-%d}", state.reason)
+                    )
+                ),
                 "tone": TONES[state.state],
             }
             for state in states

@@ -9,12 +9,14 @@ from config.demo import CLIENT_KEY, LOGIN_KEY, TODAY, moment
 from config.demo.applicants import APPLICANTS, code_of
 from config.demo.hospitals import HOSPITALS
 from config.roles import ROLES
-from institutions.models import ApiClient, User
+from institutions.models import ApiClient, Institution, User
+
+PHARMACY = "定点零售药店"
 
 
 @dataclass(frozen=True)
 class Account:
-    """A log-in: `place` is an area code, a hospital's key (`applicants.code_of`), or empty."""
+    """A log-in: `place` is an area code, a hospital's key, a pharmacy's code, or empty."""
 
     username: str
     role: str
@@ -45,6 +47,7 @@ ACCOUNTS = (
     Account("information.wenzhou", "information", "330300"),
     Account("information.yinchuan", "information", "640100"),
     Account("supervisor.nantong", "supervisor", "320600"),
+    Account("supervisor2.nantong", "supervisor", "320600"),
     Account("supervisor.ruian", "supervisor", "330381"),
     Account("auditor.nantong", "auditor", "320600"),
     Account("auditor.jilin", "auditor", "220000"),
@@ -58,28 +61,31 @@ ACCOUNTS = (
     *(Account(f"hospital.jilin{n}", "hospital", f"jl{n}") for n in (2, 3, 4)),
     Account("health.jilin", "health_commission", "220000"),
     Account("centre.jilin", "telemedicine_centre", "220000"),
+    Account("pharmacy.wenzhou1", "hospital", "P33030299201"),
+    Account("pharmacy.wenzhou2", "hospital", "P33038199203"),
     Account("system.admin", "system_admin"),
     Account("security.admin", "security_admin"),
     Account("audit.admin", "audit_admin", "320600"),
 )
 
 
-def make_users() -> int:
-    """Store the log-ins; they share one password, hashed once."""
+def make_users(*, pharmacies: bool = False) -> int:
+    """Store the log-ins; they share one password, hashed once. Pharmacies are registered later."""
     shared = make_password(LOGIN_KEY)
+    accounts = [one for one in ACCOUNTS if one.place.startswith("P") == pharmacies]
     User.objects.bulk_create(
         User(
             username=account.username,
             password=shared,
-            display_name=f"{ROLES[account.role].label}（示例）",
+            display_name=f"{PHARMACY if pharmacies else ROLES[account.role].label}（示例）",
             role=account.role,
             region_id=account.place if account.place.isdigit() else None,
-            institution_id=code_of(account.place) or None,
+            institution_id=account.place if pharmacies else code_of(account.place) or None,
             password_changed_at=moment(TODAY),
         )
-        for account in ACCOUNTS
+        for account in accounts
     )
-    return len(ACCOUNTS)
+    return len(accounts)
 
 
 def make_api_clients() -> int:
@@ -121,9 +127,10 @@ def logins() -> list[dict[str, str]]:
 
 def _login(user: User) -> dict[str, str]:
     place = str(user.institution or user.region or "全系统")
+    pharmacy = user.institution is not None and user.institution.kind == Institution.Kind.PHARMACY
     return {
         "username": user.username,
-        "role": ROLES[user.role].label,
+        "role": PHARMACY if pharmacy else ROLES[user.role].label,
         "place": place,
         "scope": place,
         "password": LOGIN_KEY,

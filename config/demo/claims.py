@@ -27,6 +27,8 @@ CONSULT_ITEM = "110200001"  #: 普通门诊诊查费; the Wenzhou measures print
 REMOTE_ITEM = "SL-MDT-001"
 PROVINCIAL = ("jl3", "jl4")
 MEDIA = ("video", "text", "voice")
+#: A physician's sessions do not overlap: minutes of one, how many in the twelve hours of a day.
+SLOT, SLOTS = 20, 36
 
 
 @dataclass
@@ -83,6 +85,7 @@ class Maker:
         self.doctors = roster()
         self.serial = 0
         self._groups: dict[tuple, list[Person]] = {}
+        self._taken: set[tuple[str, Day, int]] = set()
         self.ordinary: dict[str, Callable[[Visit], Draft]] = {
             "nantong": self.nantong, "wenzhou": self.wenzhou, "jilin": self.jilin,
         }  # fmt: skip
@@ -110,8 +113,12 @@ class Maker:
             while not open_on(place, day):
                 day = self.day(region)
         post = post or self.chance.weighted(POSTS, POST_SHARES)
-        minute = 8 * 60 + self.chance.below(12 * 60)
-        return Visit(place, self.doctors[place.key][post], person, day, minute)
+        doctor = self.doctors[place.key][post]
+        slot = self.chance.below(12 * 60) // SLOT
+        others = ((slot + later) % SLOTS for later in range(SLOTS))
+        slot = next((s for s in others if (doctor.code, day, s) not in self._taken), slot)
+        self._taken.add((doctor.code, day, slot))
+        return Visit(place, doctor, person, day, 8 * 60 + slot * SLOT)
 
     def person(self, region: str, cohort: str = ORDINARY, home: str = "") -> Person:
         """An insured person of a region, cohort, hospital; Jilin prints nothing for 离休."""

@@ -1,4 +1,5 @@
-"""Corrections of the demonstration: adjustments, outages, a hospital's ledger with differences.
+"""Corrections of the demonstration: adjustments, outages, a hospital's ledger with differences, a
+list of claims to settle anew after an example parameter of past validity.
 
 The ledger is our own of the month, told by the hospital with a few slips; everything is done by the real
 commands and named 示例.
@@ -8,23 +9,43 @@ import csv
 import datetime as dt
 import io
 
+import yaml
 from django.db import connection
 
 from config.demo import TODAY, moment
 from config.demo.hospitals import HOSPITALS
+from config.demo.parameters import WithoutAliases
 from config.demo.people import population
 from institutions import crypto
 from institutions.models import Institution, Region, User
 from institutions.money import yuan
-from settlement import adjustments, outages, reconciliation
+from pricing.commands import draft, publish
+from pricing.models import Release
+from pricing.policy import parse
+from pricing.releases import Catalogue, Published, current
+from settlement import adjustments, outages, reconciliation, resettlement_lists, trial
 from settlement.adjustments import Wanted
 from settlement.hospital_ledgers import COLUMNS
 from settlement.models import HospitalLedger
 
 PAPER = ("示例依据.pdf", b"%PDF-1.4\n% \xe7\xa4\xba\xe4\xbe\x8b\n")
 CLERK, FINANCE, HOSPITAL = "clerk.nantong", "finance.nantong", "hospital.nantong1"
+DRAFTER, PUBLISHER = "policy.nantong", "policy2.nantong"
+#: A ratio that is raised for some past days: only their claims come out differently.
+RAISED_FROM, RAISED_UNTIL = dt.date(2021, 12, 1), dt.date(2021, 12, 5)
+RAISED_RATIO = 7_000
+#: A consultation of the trial of that parameter, and what the fund pays inside and after these days.
+CONSULT = {
+    "region": "nantong", "item_code": "111102003", "price_class": 3, "ownership": "public",
+    "scheme": "employee", "insured_area": "nantong", "visit_type": "revisit",
+    "condition": "chronic", "doctor_title": "chief", "doctor_independent_months": 120,
+    "fee": "35.00",
+}  # fmt: skip
+CONSULT_PAYS = ("1.40", "1.30")
 MONTH = dt.date(2021, 11, 1)
-DIFFERENT, SOUND = "nt1", "nt2"
+#: One whose ledger has slips, and two that agree: one of a region with statements (三方核对).
+DIFFERENT = "nt1"
+SOUND = {"nt2": "hospital.nantong2", "wz1": "hospital.wenzhou1"}
 ROWS = """SELECT c.claim_no, l.line_no, p.id_hash, c.service_date, l.item_code, l.fee,
         CASE WHEN r.decision = 0 THEN r.fund ELSE 0 END,
         CASE WHEN max(s.version) OVER (PARTITION BY c.id) %% 2 = 0 THEN '已冲正' ELSE '已结算' END
@@ -42,10 +63,56 @@ def make_corrections() -> str:
     place = Institution.objects.select_related("region").get(pk=HOSPITALS[DIFFERENT].code)
     _adjustments(place.region if place.region_id == "320600" else Region.objects.get(pk="320600"))
     _outages(place)
-    sound = Institution.objects.get(pk=HOSPITALS[SOUND].code)
-    made = [_reconciled(each, slips=each == place) for each in (place, sound) if _rows(each.code)]
+    sound = [(Institution.objects.get(pk=HOSPITALS[name].code), by) for name, by in SOUND.items()]
+    made = [
+        _reconciled(each, slips=each == place, by=by)
+        for each, by in ((place, HOSPITAL), *sound) if _rows(each.code)
+    ]  # fmt: skip
     found = sum(ledger.totals.get("different", 0) for ledger in made)
-    return f"特殊调整 4 笔，断网报告 2 件，机构对账 {len(made)} 家，其中 {found} 项差异"
+    listed = _settled_anew(place.region)
+    return (
+        f"特殊调整 4 笔，断网报告 2 件，机构对账 {len(made)} 家，其中 {found} 项差异，"
+        f"重新结算清单 1 份（{listed} 张）"
+    )
+
+
+def _settled_anew(region: Region) -> int:
+    """A parameter set for days that are past, and the list of its claims, which waits for approval."""
+    shipped = Release.objects.published().get(slug="parameters-nantong")
+    data = yaml.safe_load(shipped.text)
+    span = {"from": RAISED_FROM, "until": RAISED_UNTIL}
+    row = next(row for row in data["rows"] if row["key"] == "employee_fund_ratio")
+    label = "示例：12 月 1 日至 5 日职工医保基金支付比例提高到 70%"
+    data |= {"slug": "parameters-nantong-raised", "effective": span, "title": label}
+    data["rows"] = [row | span | {"value": RAISED_RATIO, "label": label}]
+    text = yaml.dump(data, Dumper=WithoutAliases, allow_unicode=True, sort_keys=False)
+    day = TODAY - dt.timedelta(days=3)
+    release = draft(text=text, by=DRAFTER, at=moment(day))
+    publish(
+        release=release, by=PUBLISHER, at=moment(day, 15),
+        evidence={"sm3": release.sm3, "cases": _tried(release)},
+    )  # fmt: skip
+    listing = resettlement_lists.propose(
+        region=region, first_day=RAISED_FROM, last_day=RAISED_UNTIL, by=CLERK, at=moment(TODAY),
+        reason=f"{label}，追溯以往服务日",
+    )  # fmt: skip
+    drawn = moment(TODAY) + dt.timedelta(minutes=1)
+    resettlement_lists.draw_all(resettlement_id=listing.pk, by="system:worker", at=drawn)
+    listing.refresh_from_db()
+    return listing.claims
+
+
+def _tried(release: Release) -> dict[str, int]:
+    """A trial under the drafted text pays by the raised ratio inside its days, by the other beside."""
+    policy, known = parse(release.text), current()
+    drafted = Published(release.pk, release.sm3, policy, *policy.effective)
+    catalogue = Catalogue([*known.policies, *known.parameters, drafted])
+    fund = [
+        trial.run(CONSULT | {"service_date": str(day)}, catalogue, examples=True)["fund_pay"]
+        for day in (RAISED_FROM, RAISED_UNTIL + dt.timedelta(days=1))
+    ]
+    agreed = sum(found == wanted for found, wanted in zip(fund, CONSULT_PAYS, strict=True))
+    return {"passed": agreed, "failed": len(fund) - agreed}
 
 
 def _adjustments(region: Region) -> None:
@@ -85,7 +152,7 @@ def _outages(place: Institution) -> None:
     )  # fmt: skip
 
 
-def _reconciled(place: Institution, *, slips: bool) -> HospitalLedger:
+def _reconciled(place: Institution, *, slips: bool, by: str) -> HospitalLedger:
     """The hospital's ledger of the month, checked and compared."""
     sink = io.StringIO()
     writer = csv.writer(sink)
@@ -95,10 +162,10 @@ def _reconciled(place: Institution, *, slips: bool) -> HospitalLedger:
     at = moment(TODAY - dt.timedelta(days=1), 17)
     made = reconciliation.check(
         institution=place, period=MONTH, file_name="示例对账明细-202111.csv",
-        content=sink.getvalue().encode("utf-8-sig"), by=HOSPITAL, at=at,
+        content=sink.getvalue().encode("utf-8-sig"), by=by, at=at,
     )  # fmt: skip
     if not made.errors:
-        made = reconciliation.match(ledger=made, by=HOSPITAL, at=at)
+        made = reconciliation.match(ledger=made, by=by, at=at)
     return made
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from agreements.models import Agreement, AgreementState
 from config.demo import ACTOR, CLIENT_KEY, TODAY, identity, moment
+from config.demo.accounts import make_users
 from config.demo.claims import Maker, Visit
 from config.demo.drugs import DRUGS, sheet
 from config.demo.hospitals import HOSPITALS, OPENED, TERM_END, Hospital
@@ -15,7 +16,7 @@ from institutions.money import yuan
 from pricing import drug_lists
 from pricing.models import DrugList
 from pricing.releases import current
-from settlement import commands, evidence, goods, medicines
+from settlement import commands, drug_returns, evidence, goods, medicines
 from settlement.facts import Claimant
 from settlement.goods import quantity_text
 from settlement.models import Claim, Dispensing, Prescription
@@ -31,7 +32,7 @@ WATCHED = dt.timedelta(days=3)
 STORIES = (
     ("delivered", 3), ("delivered", 2), ("on_the_way", 1), ("pharmacy", 3), ("pharmacy", 2),
     ("released", 1), ("partly", 2), ("reviewed", 0), ("signed", 0), ("signed", 0),
-    ("returned", 1), ("withdrawn", 2), ("expired", 9),
+    ("returned", 1), ("withdrawn", 2), ("expired", 9), ("brought_back", 3),
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def make_medicines() -> str:
     _list("wenzhou", "示例2022", Day(2022, 1, 1), coming, at=moment(Day(2021, 12, 15)))
     pharmacies = [_pharmacy(code, name) for code, name in PHARMACIES]
     ApiClient.objects.bulk_create(map(_client, pharmacies, (1, 2)))
+    make_users(pharmacies=True)
     return f"{lists} 版药品目录，1 版待发布，{len(pharmacies)} 家定点药店，{_pharmacists()} 名药师"
 
 
@@ -247,6 +249,22 @@ class _Story:
                    "lines": [{"line_no": n, "item_code": code, "quantity": str(count),
                               "unit_price": yuan(prices[code]), "fee": yuan(prices[code] * count)}
                              for n, (code, count) in enumerate(boxes, 1)]},
+        )  # fmt: skip
+
+    def _brought_back(self, made: Prescription) -> None:
+        """A pharmacy's drugs, claimed, then one package taken back: its claim is reversed."""
+        self._pharmacy(made)
+        given = made.dispensings.get()
+        line = given.lines.all()[0]
+        code = given.traces.filter(drug_code=line.drug_code).values_list("code", flat=True)[0]
+        place = Institution.objects.select_related("region").get(pk=given.institution_code)
+        drug_returns.take_back(
+            institution=Claimant.of(place), dispensing_id=given.pk, by=given.recorded_by,
+            at=self.at(600),
+            given={"no": f"TY{self.number:04d}", "returned_at": self.at(590).isoformat(),
+                   "reason": "quality", "note": "铝箔包装破损",
+                   "lines": [{"drug_code": line.drug_code, "quantity": "1",
+                              "trace_codes": [code]}]},
         )  # fmt: skip
 
     def _withdrawn(self, made: Prescription) -> None:

@@ -8,6 +8,7 @@ from config.demo.accounts import make_api_clients, make_users
 from config.demo.agreements import make_agreements
 from config.demo.applicants import make_applicants
 from config.demo.applications import make_applications
+from config.demo.cases import make_cases
 from config.demo.claims import Maker
 from config.demo.corrections import make_corrections
 from config.demo.entitlements import make_entitlements
@@ -21,8 +22,12 @@ from config.demo.people import make_people
 from config.demo.physicians import make_physicians
 from config.demo.registry import make_registry
 from config.demo.reimbursements import make_reimbursements
+from config.demo.reports import make_reports
+from config.demo.reviews import make_reviews
+from config.demo.seals import awake, make_seal
 from config.demo.sending import doorbells_unplugged, send, send_paused, send_reversals
 from config.demo.statements import make_statements
+from config.demo.supervision import make_findings
 from config.demo.waves import make_waves
 from institutions.access import EVERYTHING, scoped
 from institutions.holidays import NATIONAL, import_year, national_year
@@ -54,6 +59,7 @@ def run(size: Size) -> Iterator[tuple[str, str]]:
     for name, label, step_of in CLAIMS:
         if marked(name):
             continue
+        awake()
         with doorbells_unplugged():
             result = step_of(maker, size)
         with scoped(EVERYTHING):
@@ -108,6 +114,28 @@ def _corrections(maker: Maker, size: Size) -> str:
         return make_corrections()
 
 
+def _findings(maker: Maker, size: Size) -> str:
+    return make_findings(maker)
+
+
+def _reviews(maker: Maker, size: Size) -> str:
+    with scoped(EVERYTHING):
+        return make_reviews()
+
+
+def _reports(maker: Maker, size: Size) -> str:
+    return make_reports()
+
+
+def _seal(maker: Maker, size: Size) -> str:
+    return make_seal()
+
+
+def _cases(maker: Maker, size: Size) -> str:
+    with scoped(EVERYTHING):
+        return make_cases()
+
+
 def _tasks(maker: Maker, size: Size) -> str:
     with scoped(EVERYTHING):
         return f"{make_tasks(current())} 项"
@@ -153,5 +181,10 @@ CLAIMS: tuple[tuple[str, str, Callable[[Maker, Size], str]], ...] = (
     ("prescriptions", "处方流转与就诊材料", _prescriptions),
     ("statements", "月结与预算", _statements),
     ("corrections", "特殊调整与机构对账", _corrections),
+    ("findings", "审核疑点", _findings),
+    ("reviews", "费用审核", _reviews),
+    ("seal", "全程留痕封存", _seal),
+    ("reports", "监督报告与审计样本", _reports),
+    ("cases", "监管案件与检查", _cases),
     (LAST, "待办", _tasks),
 )

@@ -22,6 +22,7 @@ from institutions import commands, handbook
 from institutions.access import PortalRequest
 from institutions.commands.facts import FIELDS
 from institutions.forms import CLASSES
+from institutions.inbox import Login, named
 from institutions.models import Change, CodeMapping, Document, Institution, InstitutionFacts
 from institutions.refusals import Refusal
 from institutions.registry_forms import CaseQuery, StepForm, UploadForm
@@ -221,7 +222,7 @@ def _case(request: PortalRequest, case: Any, context: dict) -> HttpResponse:
              else StepForm(step=step, version=case.version) for step in steps]  # fmt: skip
     moves = Move.objects.filter(subject=case.subject).order_by("-pk")
     state = table.states[case.state]
-    return render(request, "institutions/case.html", {
+    return render(request, "institutions/case.html", named({
         **context, "case": case, "institution": case.institution, "state": state,
         "back": file_of(case.institution, context["tab"]),
         "steps": [{"form": form, "step": form.step} for form in forms],
@@ -231,7 +232,7 @@ def _case(request: PortalRequest, case: Any, context: dict) -> HttpResponse:
             {"label": case.institution.name, "url": file_of(case.institution, context["tab"])},
             {"label": context["title"], "url": ""},
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _post(request: PortalRequest, case: Any) -> tuple[int, StepForm | None]:
@@ -308,7 +309,8 @@ def _change_facts(row: Change) -> list[dict]:
         {"label": "医疗机构", "value": row.institution.name, "url": file_of(row.institution, "changes")},
         {"label": "变更事项", "value": row.get_kind_display()},
         {"label": "生效日", "value": str(row.effective_from)},
-        {"label": "提交", "value": f"{clock.local(row.opened_at):%Y-%m-%d %H:%M}", "sub": row.opened_by},
+        {"label": "提交", "value": f"{clock.local(row.opened_at):%Y-%m-%d %H:%M}",
+         "sub": Login(row.opened_by)},
         {"label": "变更原因", "value": row.reason},
     ]  # fmt: skip
 

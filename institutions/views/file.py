@@ -11,6 +11,7 @@ from audit.tables import Action
 from institutions.access import PortalRequest
 from institutions.commands.identity import TIERS
 from institutions.forms import CLASSES, OnDay
+from institutions.inbox import named
 from institutions.models import Institution, InstitutionFacts, User
 from institutions.views.acts import ACTS
 
@@ -65,7 +66,7 @@ def overview(request: PortalRequest, view: Standpoint) -> dict:
         "identity": _identity(found, facts, found.api_clients.count()),
         "facts": _facts(facts) if facts else [],
         "departments": _departments(facts) if facts else [],
-        "history": [_event(row, current=row is facts) for row in history],
+        "history": named([_event(row, current=row is facts) for row in history]),
         "actions": view.acts("facts", "correction", "identity", "change"),
     }
 

@@ -23,6 +23,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, Func, Sum, Value
 from audit.trail import event_row
 from institutions.models import Region
 from pricing.releases import current
+from settlement import regional
 from settlement.batch.accumulators import PersonYears
 from settlement.batch.layout import LAYOUT, SCHEMA_VERSION
 from settlement.batch.lookup import Law, prior_charges
@@ -34,6 +35,7 @@ from settlement.batch.parts import (
     give_up,
     ring_later,
     waits_its_turn,
+    watch,
 )
 from settlement.batch.results import (
     LEG,
@@ -81,7 +83,7 @@ MONEY = (
 )  # fmt: skip
 
 
-ENDED_WHEN_IDLE = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
+COPYING = partial(failpoint, "chunk.copying")
 
 
 class InconsistentError(Exception):
@@ -157,7 +159,7 @@ def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
     if not mine.select_for_update(skip_locked=True).exists():
         return False
     with connections[SETTLER].cursor() as cursor, ThreadPoolExecutor(1) as aside:
-        cursor.execute(ENDED_WHEN_IDLE, [f"{settings.SETTLER_IDLE_SECONDS}s"])
+        watch(f"chunk {chunk.pk}", seconds=settings.SETTLER_IDLE_SECONDS)
         failpoint("chunk.begun")
         digest, totals = _effects(cursor, aside, lease, by=by, at=at)
     event_row(
@@ -219,8 +221,11 @@ def _effects(
     years.store(cursor)  # first: the rows are encoded meanwhile, and who lost a race knows it soon
     failpoint("chunk.years")
     for (table, shape, _, _), stream in zip(written, streams, strict=True):
-        copy_bytes(cursor, table, shape, stream.result())
+        copy_bytes(cursor, table, shape, stream.result(), between=COPYING)
         failpoint(f"chunk.copied.{table.removeprefix('settlement_')}")
+    if posted.offsite.any():
+        elsewhere = claims["id"][posted.offsite].tolist()
+        regional.post([(claim, 1) for claim in elsewhere], by=by, at=at, using=SETTLER)
     return digest.result(), totals
 
 

@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.db.models import F, Sum
 
 from audit.doorbell import ring
-from institutions.access import EVERYTHING, set_scope
+from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
 from institutions.refusals import Refusal
 from pricing.releases import current
@@ -37,6 +37,7 @@ from settlement.batch.parts import (
     last_sign,
     record,
     ring_waiting,
+    watch,
 )
 from settlement.facts import Claimant
 from settlement.failpoints import failpoint
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 #: Without any sign of work after this the bell is rung again.
 STALE = dt.timedelta(seconds=settings.BATCH_STALE_SECONDS)
 ERRORS_KEPT = 5_000
+LOAD_SECONDS = 900  #: a large file is read that long between two statements (tasks.load_batch)
 LOAD_TASK, UNDO_TASK = "settlement.load_batch", "settlement.undo_batch"
 State = Batch.State
 FILE_CHANGED = sheets.RowError(1, "", "FILE_CHANGED", "存下的文件与校验时的文件不同")
@@ -110,6 +112,7 @@ def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
         batch = _loading(batch_id)
         if batch is None:
             return False
+        watch(f"load {batch.pk}", seconds=LOAD_SECONDS)
         failpoint("load.begun")
         institution = Institution.objects.using(SETTLER).get(pk=batch.institution_code)
         _one_load_at_a_time(institution.code)
@@ -286,6 +289,7 @@ def sweep(*, by: str, at: dt.datetime) -> int:
     Heals lost messages, a flushed broker and dead workers. Harmless to run twice: the row decides.
     """
     failpoint("sweep.begun")
+    end_stopped()
     tired = Chunk.objects.using(SETTLER).filter(
         state=Chunk.State.WAITING, attempts__gte=MAX_ATTEMPTS, batch__state=State.RUNNING
     )
@@ -301,6 +305,27 @@ def sweep(*, by: str, at: dt.datetime) -> int:
             rung += ring_if_still(batch, at=at)
     failpoint("sweep.rung")
     return rung
+
+
+#: Sessions of loads and chunks that wait inside a statement for their client: for the rest of a COPY, or
+#: for room. No COPY of theirs takes a fraction of that time.
+STOPPED = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+        AND application_name LIKE 'batch %%' AND state = 'active' AND wait_event_type = 'Client'
+        AND query_start < clock_timestamp() - make_interval(secs => %s)"""
+
+
+def end_stopped() -> int:
+    """End the sessions of hosts that stand still in the middle of a COPY; how many.
+
+    The server ends by itself one that stands still between two statements (parts.watch).
+    """
+    with connections[SETTLER].cursor() as cursor:
+        cursor.execute(STOPPED, [settings.SETTLER_IDLE_SECONDS])
+        ended = cursor.fetchone()[0]
+    if ended:
+        log.warning("%s sessions of stopped workers were ended", ended)
+    return ended
 
 
 WORKED_ON = (State.LOADING, State.RUNNING, State.REVERSING)
@@ -346,13 +371,7 @@ def progress(batch: Batch, *, at: dt.datetime) -> dict:
 
 def _transaction():
     """The settler's transaction: every region's batches are its business; edges check scope."""
-    return _Scoped(using=SETTLER, savepoint=True, durable=False)
-
-
-class _Scoped(transaction.Atomic):
-    def __enter__(self):
-        super().__enter__()
-        set_scope(EVERYTHING, using=SETTLER)
+    return scoped(EVERYTHING, using=SETTLER)
 
 
 def locked(batch_id: int, *states: str) -> Batch:

@@ -37,6 +37,9 @@ SELECT min(id), max(id), min(person_id), max(person_id), count(*), sum(fee)::big
 FROM ranked, size
 GROUP BY CASE WHEN persons > 1 THEN person > persons / 2 ELSE place > claims / 2 END
 ORDER BY min(person_id), min(id)"""
+#: Names the session of a transaction, and lets the server end it when it stands still so long.
+WATCHED = """SELECT set_config('application_name', %s, true),
+    set_config('idle_in_transaction_session_timeout', %s, true)"""
 ANYBODY = (0, 2**63 - 1)
 
 
@@ -53,6 +56,15 @@ class Span:
         first, last = chunk.first_person, chunk.last_person
         persons = None if first is None or last is None else (first, last)
         return cls(chunk.first_claim, chunk.last_claim, persons)
+
+
+def watch(what: str, *, seconds: int) -> None:
+    """A host that stops in this transaction loses its session: its locks must not outlive it.
+
+    Between two statements the server ends it by itself; inside a COPY the sweep does (commands.STOPPED).
+    """
+    with connections[SETTLER].cursor() as cursor:
+        cursor.execute(WATCHED, [f"batch {what}", f"{seconds}s"])
 
 
 def waits_its_turn(chunk: Chunk) -> bool:

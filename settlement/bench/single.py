@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from statistics import median
 
 import psycopg2
 from django.conf import settings
@@ -41,6 +42,8 @@ from settlement.periods import month_of
 PERSONS = 400
 TOKEN = "bench-" + "t" * 30
 SINCE = dt.date(2019, 1, 1)
+#: The sessions of one physician lie behind each other, as on real days.
+FIRST_SESSION = dt.datetime(2021, 4, 1, 8, tzinfo=dt.timezone(dt.timedelta(hours=8)))
 _serial = itertools.count(1)
 
 
@@ -96,7 +99,9 @@ def prepare() -> list[str]:
 
 def claim(number: str) -> dict:
     """A claim of three lines with a number that was never used."""
-    serial, start = next(_serial), "2021-06-15T09:30:00+08:00"
+    serial = next(_serial)
+    began = FIRST_SESSION + dt.timedelta(days=serial % 200, minutes=20 * (serial // 200 % 30))
+    start, end = (moment.isoformat() for moment in (began, began + dt.timedelta(minutes=15)))
     lines = [
         ("consult", "111102001", "10.00"),
         ("drug", "XC09CAS001A", "35.20"),
@@ -106,7 +111,7 @@ def claim(number: str) -> dict:
         "claim_no": f"S{serial}",
         "encounter": {
             "id": f"S{serial}", "business_type": "internet", "visit_type": "revisit",
-            "condition": "chronic", "started_at": start, "ended_at": "2021-06-15T09:45:00+08:00",
+            "condition": "chronic", "started_at": start, "ended_at": end,
             "department_code": "A03", "session": {"medium": "video"},
             "diagnoses": [{"code": "I10.x00x002", "name": "高血压", "main": True}],
         },
@@ -149,6 +154,19 @@ def measured(act: Callable[[], Callable[[], None]], n: int) -> Speed:
     passed = time.perf_counter() - began
     times.sort()
     return Speed(times[n // 2] * 1000, times[n * 99 // 100] * 1000, 8 * (n // 4) / passed)
+
+
+def meanwhile(work: Callable[[], object], one: Callable[[], None]) -> tuple[float, int]:
+    """Median milliseconds of an act, again and again while `work` goes on in another thread; how many."""
+    thread = threading.Thread(target=work)
+    times: list[float] = []
+    thread.start()
+    while thread.is_alive():
+        began = time.perf_counter()
+        one()
+        times.append((time.perf_counter() - began) * 1000)
+    thread.join()
+    return median(times), len(times)
 
 
 @contextmanager

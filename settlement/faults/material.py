@@ -6,8 +6,11 @@ one encounter. The same in every run of a template.
 
 import datetime as dt
 import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
+from django.test import Client
 from django.utils import timezone
 
 from institutions.access import EVERYTHING, scoped
@@ -56,3 +59,14 @@ def _claims(number: str) -> list[dict]:
     made[4]["lines"][0] |= {"unit_price": "22.00", "fee": "22.00"}
     made[5]["lines"] = made[5]["lines"][:1]
     return made
+
+
+def send(path: Path) -> None:
+    """Post the claims of a file with their keys, one after the other, as a hospital's system does."""
+    for key, claim in json.loads(path.read_text()):
+        answer = Client().post(
+            "/api/v1/claims", json.dumps(claim), content_type="application/json",
+            headers={"Authorization": f"Bearer {single.TOKEN}", "Idempotency-Key": key},
+        )  # fmt: skip
+        if answer.status_code != 201:
+            sys.exit(f"{key}: {answer.status_code} {answer.content.decode()[:500]}")

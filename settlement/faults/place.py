@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +16,9 @@ from django.conf import settings
 from psycopg2 import sql
 
 from settlement import dump
+from settlement.faults.host import Forked, Host
 
-STALE, IDLE = 2, 6  #: seconds of a sweep and of a stopped session here; 20 and 60 as shipped
+STALE, IDLE = 1, 3  #: seconds of a sweep and of a stopped session here; 20 and 30 as shipped
 URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SETTLER_URL")
 
 
@@ -39,32 +38,89 @@ def opened(url: str) -> Iterator[Any]:
 
 @dataclass
 class Place:
-    """The addresses of one cluster and broker; `folder` takes logs and marks."""
+    """The addresses of one cluster and broker; `folder` takes logs and marks.
+
+    Several lanes of a cluster are places of their own, each with its queue. Processes are forked from
+    one host while the place is entered; the first lane makes the template of a loaded batch.
+    """
 
     urls: Mapping[str, str]
     broker: str
     folder: Path
+    waiting: str  #: the database whose batch waits to be loaded
+    batch: int
+    lane: int = 0
     made: int = 0
+    host: Host = field(init=False, repr=False)
 
-    @contextlib.contextmanager
-    def clone(self, template: str) -> Iterator["Clone"]:
-        """A copy of a database for one run."""
-        self.made += 1
-        name = f"fault_{os.getpid()}_{self.made}"
+    def __enter__(self) -> "Place":
+        self.host = Host(self.environment(), self.folder / "host.log")
+        try:
+            if self.lane == 0:
+                self._load()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.host.end()
+        if self.lane == 0:
+            self._drop(self.loaded)
+
+    @property
+    def label(self) -> str:
+        """Of the run at hand: no other has it."""
+        return f"{self.lane}_{self.made}"
+
+    @property
+    def loaded(self) -> str:
+        """The database whose batch is loaded and frozen; its chunks wait."""
+        return f"{self.waiting}_loaded"
+
+    def _load(self) -> None:
+        self._copy(self.waiting, self.loaded)
+        urls = {key: renamed(self.urls[key], self.loaded) for key in URLS}
+        log = self.folder / "load.log"
+        if self.host.start("load", [str(self.batch), self.broker], urls, log).wait():
+            raise RuntimeError(log.read_text()[-2000:])
+
+    def _copy(self, template: str, name: str) -> None:
         with self.maintenance() as cursor:
             cursor.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )
+
+    def _drop(self, name: str) -> None:
+        with self.maintenance() as cursor:
+            cursor.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+    def environment(self) -> dict[str, str]:
+        """Of every process of the place."""
+        own = {
+            "DJANGO_ENV": "test", "DJANGO_SETTINGS_MODULE": "config.settings", "LOG_LEVEL": "INFO",
+            "BATCH_STALE_SECONDS": str(STALE), "SETTLER_IDLE_SECONDS": str(IDLE),
+            "REDIS_URL": settings.REDIS_URL, "VAR_DIR": str(self.folder / "var"),
+            "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", ""),
+        }  # fmt: skip
+        return {**os.environ, **self.urls, **own}
+
+    @contextlib.contextmanager
+    def clone(self, template: str) -> Iterator["Clone"]:
+        """A copy of a database for one run."""
+        self.made += 1
+        name = f"fault_{os.getpid()}_{self.label}"
+        self._copy(template, name)
         clone = Clone(self, name, {key: renamed(self.urls[key], name) for key in URLS})
         try:
             yield clone
         finally:
-            with self.maintenance() as cursor:
-                cursor.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-                )
+            clone.forget()
+            self._drop(name)
 
     def maintenance(self) -> contextlib.AbstractContextManager[Any]:
         """The owner's cursor outside the databases that are copied."""
@@ -78,35 +134,43 @@ class Clone:
     place: Place
     name: str
     urls: dict[str, str]
-
-    def environment(self, **more: str) -> dict[str, str]:
-        """Of the processes that work on it."""
-        own = {
-            "DJANGO_ENV": "test", "BATCH_STALE_SECONDS": str(STALE), "LOG_LEVEL": "INFO",
-            "SETTLER_IDLE_SECONDS": str(IDLE), "VAR_DIR": str(self.place.folder / "var"),
-            "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", ""),
-        }  # fmt: skip
-        return {**os.environ, **self.urls, "REDIS_URL": settings.REDIS_URL, **own, **more}
+    _link: Any = field(default=None, repr=False)
 
     def ask(self, query: str) -> Any:
-        """The first value of a query; None while the server is away."""
+        """The first value of a query; None while the server is away. Its session is kept."""
         try:
-            with opened(self.urls["DATABASE_SETTLER_URL"]) as cursor:
+            if self._link is None:
+                self._link = psycopg2.connect(self.urls["DATABASE_SETTLER_URL"])
+                self._link.autocommit = True
+            with self._link.cursor() as cursor:
                 cursor.execute(query)
                 row = cursor.fetchone()
                 return row and row[0]
-        except psycopg2.OperationalError:
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            self.forget()
             return None
 
-    def state(self) -> str | None:
-        """Of the batch."""
-        return self.ask("SELECT state FROM settlement_batch ORDER BY id DESC LIMIT 1")
+    def forget(self) -> None:
+        """End the session that asks."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def signs(self) -> list[str] | None:
+        """State of the batch, chunks that are done and in all: while they change, something moves."""
+        return self.ask(
+            """SELECT ARRAY[b.state::text, count(c.id) FILTER (WHERE c.state = 'done')::text,
+                count(c.id)::text]
+            FROM settlement_batch b LEFT JOIN settlement_chunk c ON c.batch_id = b.id
+            GROUP BY b.id ORDER BY b.id DESC LIMIT 1"""
+        )
 
     def end_sessions(self) -> None:
         """Of everybody who is connected, as a restart of the server does."""
         with self.place.maintenance() as cursor:
             cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                " AND usename IS NOT NULL",  # vacuum belongs to nobody and may not be ended
                 [self.name],
             )
 
@@ -144,7 +208,7 @@ class Worker:
     seconds: float = 5.0
     starts: int = 0
     began: float = 0.0
-    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    process: Forked | None = field(default=None, repr=False)
 
     @property
     def log(self) -> Path:
@@ -155,17 +219,14 @@ class Worker:
         armed = {"FAILPOINT": self.failpoint} if self.failpoint else {}
         if self.spent is not None:
             armed |= {"FAILPOINT_SPENT": str(self.spent), "FAILPOINT_SECONDS": str(self.seconds)}
-        schedule = self.clone.place.folder / f"beat-{self.name}-{self.starts}"
-        command = [
-            sys.executable, "-m", "celery", "-b", self.clone.place.broker, "-A", "config.celery",
-            "worker", "--beat", "--schedule", str(schedule), "--concurrency", str(self.processes),
-            "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", self.name,
+        place = self.clone.place
+        schedule = place.folder / f"beat-{self.name}-{self.starts}"
+        arguments = [
+            "-b", place.broker, "-A", "config.celery", "worker", "--beat", "--schedule",
+            str(schedule), "--concurrency", str(self.processes), "--loglevel", "INFO",
+            "--without-gossip", "--without-mingle", "--hostname", self.name,
         ]  # fmt: skip
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, env=self.clone.environment(**armed),
-            )  # fmt: skip
+        self.process = place.host.start("celery", arguments, self.clone.urls | armed, self.log)
         self.starts += 1
         self.began = time.time()
         return self
@@ -189,7 +250,7 @@ class Worker:
     def end(self) -> None:
         self.signal(signal.SIGKILL)
         if self.process is not None:
-            self.process.wait(20)
+            self.process.wait()
 
 
 @contextlib.contextmanager

@@ -3,11 +3,11 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -17,21 +17,25 @@ from kombu import Connection, Producer
 from settlement.batch.parts import CHUNK_TASK
 from settlement.faults.place import Clone, Place, Worker, first_difference, working
 
-LONGEST = 120.0  #: seconds until a run counts as stuck
-SLEEP = 3.0  #: less than a session may stand still
-TICK = 0.05
+LONGEST = 60.0  #: seconds in which nothing moves, until a run counts as stuck
+SLEEP = 1.5  #: less than a session may stand still
+TICK = 0.1
 #: Points that a batch passes once per chunk, and those that it passes once.
 PER_CHUNK = (
     "lease.counted", "lease.taken", "chunk.begun", "chunk.read", "chunk.locked", "chunk.settled",
-    "chunk.copied.settlement", "chunk.copied.lineresult", "chunk.copied.leg", "chunk.years",
+    "chunk.copying", "chunk.copied.settlement", "chunk.copied.lineresult", "chunk.copied.leg", "chunk.years",
     "chunk.event", "chunk.done", "chunk.committed",
 )  # fmt: skip
 ONCE = ("load.begun", "load.read", "load.claims", "load.lines", "load.frozen", "load.stored",
         "close.summed", "close.saved", "sweep.begun", "sweep.rung")  # fmt: skip
 RECEIVE = ("receive.keyed", "receive.locked", "receive.settled", "receive.stored")
-#: A stopped host: between lease and work (fenced by the epoch) and inside the transaction.
+#: A stopped host: between lease and work (fenced by the epoch), inside the transaction, and (the point
+#: chunk.copying) while the server waits for the rest of a COPY.
 STOPPED = ("lease.taken", "chunk.begun", "chunk.locked", "chunk.copied.leg", "chunk.done")
 OUTAGES = ("flushall", "broker", "postgres", "sessions", "disk")
+AGAIN = 3.0  #: seconds for which sessions are ended again and again, as fast as they come
+#: What everybody feels who works on these servers.
+EVERYBODY = ("flushall", "broker", "postgres", "disk")
 ENDED = ("closed", "failed")
 
 
@@ -91,7 +95,9 @@ def planned(seed: int) -> list[Fault]:
         faults.append(Fault(point, one(("kill", "crash")), nth(most), processes))
     faults += [Fault(one(points), "raise") for points in (PER_CHUNK, ONCE[:6])]
     faults += [Fault(one(PER_CHUNK), "sleep", nth(4), outside=word) for word in OUTAGES]
+    faults.append(Fault("", "", outside="trembling"))
     faults += [Fault(one(STOPPED[1:]), "stop"), Fault("lease.taken", "stop", nth(3))]
+    faults.append(Fault("chunk.copying", "stop", nth(6)))
     faults.append(Fault("", "", outside="messages", processes=4))
     return faults + [Fault(point, "kill", nth(8)) for point in RECEIVE]
 
@@ -100,8 +106,62 @@ def planned(seed: int) -> list[Fault]:
 class Outside:
     """What can be done to the servers: empty the broker, stop it, kill PostgreSQL, fill the disk."""
 
-    flush: Callable[[], None]
-    acts: dict[str, Callable[[], None]] = field(default_factory=dict)
+    flush: Callable[[], object]
+    acts: dict[str, Callable[[], object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Calm:
+    """The SM3 of the ledger without any fault: of the batch, and of the claims sent one by one."""
+
+    batch: str
+    posts: str
+
+
+def calm_of(place: Place, outside: Outside) -> Calm:
+    """Run without a fault. Whether a batch was loaded before or is now, the ledger is one."""
+    batch = settled(place, place.waiting, CALM, outside, seed=0, calm="")
+    loaded = settled(place, place.loaded, CALM, outside, seed=0, calm=batch.sm3)
+    posts = received(place, place.waiting, CALM, seed=0, calm="")
+    if not loaded.sound or posts.state != "closed":
+        raise ValueError(f"the calm run fails: {batch} {loaded} {posts}")
+    return Calm(batch.sm3, posts.sm3)
+
+
+def outcome_of(place: Place, fault: Fault, outside: Outside, *, seed: int, calm: Calm) -> Outcome:
+    """Run one fault: on claims sent one by one, on a batch to be loaded, or on one that is loaded."""
+    if fault.point in RECEIVE:
+        return received(place, place.waiting, fault, seed=seed, calm=calm.posts)
+    whole = fault.point in ONCE or fault.outside == "messages"
+    template = place.waiting if whole else place.loaded
+    return settled(place, template, fault, outside, seed=seed, calm=calm.batch)
+
+
+@dataclass
+class Lanes:
+    """Places on the same servers, where faults that only their own workers feel happen side by side."""
+
+    lanes: Sequence[tuple[Place, Outside]]
+    free: "SimpleQueue[tuple[Place, Outside]]" = field(default_factory=SimpleQueue)
+
+    def __post_init__(self) -> None:
+        for lane in self.lanes:
+            self.free.put(lane)
+
+    def outcomes(self, faults: Sequence[Fault], *, seed: int, calm: Calm) -> Iterator[Outcome]:
+        """The faults of a seed: those that everybody feels come last and alone."""
+
+        def one(fault: Fault) -> Outcome:
+            place, outside = self.free.get()
+            try:
+                return outcome_of(place, fault, outside, seed=seed, calm=calm)
+            finally:
+                self.free.put((place, outside))
+
+        alone = [fault for fault in faults if fault.outside in EVERYBODY]
+        with ThreadPoolExecutor(len(self.lanes)) as pool:
+            yield from pool.map(one, [fault for fault in faults if fault not in alone])
+        yield from map(one, alone)
 
 
 def settled(place: Place, template: str, fault: Fault, outside: Outside, *, seed: int,
@@ -109,10 +169,10 @@ def settled(place: Place, template: str, fault: Fault, outside: Outside, *, seed
     """Run one fault on a batch that waits to be settled; `calm` is the SM3 without any fault."""
     outcome = Outcome(seed, fault.name, fault.nth)
     outside.flush()
-    spent = place.folder / f"struck-{seed}-{place.made + 1}"
     with place.clone(template) as clone:
+        spent = place.folder / f"struck-{place.label}"
         plan = f"{fault.point}:{fault.nth}:{fault.action}" if fault.point else ""
-        worker = Worker(clone, f"w{place.made}", fault.processes, plan, spent, seconds=SLEEP)
+        worker = Worker(clone, f"w{place.label}", fault.processes, plan, spent, seconds=SLEEP)
         began = time.time()
         if fault.outside and not fault.point:
             spent.touch()  # nothing strikes: what is done outside is done at once
@@ -139,26 +199,43 @@ def _compare(clone: Clone, outcome: Outcome, calm: str, kind: str) -> None:
         clone.keep(f"calm-{kind}")
     elif not outcome.equal and outcome.state == "closed":
         kept = clone.place.folder / f"calm-{kind}.dump"
-        outcome.notes.append(first_difference(kept, clone.keep("other")))
+        outcome.notes.append(first_difference(kept, clone.keep(f"other-{clone.place.label}")))
 
 
-def _act_of(fault: Fault, outside: Outside, clone: Clone) -> Callable[[], None] | None:
+def _act_of(fault: Fault, outside: Outside, clone: Clone) -> Callable[[], object] | None:
     if fault.outside == "messages":
         return lambda: send_messages(clone, times=50)
     if fault.outside == "sessions":
         return clone.end_sessions
+    if fault.outside == "trembling":
+        return lambda: tremble(clone)
     return outside.acts.get(fault.outside)
 
 
+def tremble(clone: Clone) -> None:
+    """End the sessions again and again, at moments of chance."""
+    chance = np.random.default_rng([clone.place.lane, clone.place.made])
+    end = time.monotonic() + AGAIN
+    while time.monotonic() < end:
+        clone.end_sessions()
+        time.sleep(float(chance.random()) * 0.1)
+
+
 def _until_ended(clone: Clone, worker: Worker, second: Worker | None, outcome: Outcome, spent: Any,
-                 act: Callable[[], None] | None) -> None:  # fmt: skip
-    """Watch the batch and the workers; do once, when the point is struck, what is done outside."""
+                 act: Callable[[], object] | None) -> None:  # fmt: skip
+    """Watch the batch and the workers; do once, when the point is struck, what is done outside.
+
+    A slow machine is waited for; nothing that moves for LONGEST seconds is a stand-still.
+    """
+    seen: object = None
     end = time.monotonic() + LONGEST
     while time.monotonic() < end:
         if act is not None and spent.exists():
             act()
             act = None
-        outcome.state = clone.state() or outcome.state
+        signs = clone.signs()
+        if signs is not None:
+            outcome.state = signs[0]
         if outcome.state in ENDED:
             return
         if second is None:
@@ -166,8 +243,11 @@ def _until_ended(clone: Clone, worker: Worker, second: Worker | None, outcome: O
         elif spent.exists() and not second.starts:
             worker.signal(signal.SIGSTOP)
             second.start()
+        now = (signs, worker.starts, second and second.starts, act is None)
+        if now != seen:
+            seen, end = now, time.monotonic() + LONGEST
         time.sleep(TICK)
-    outcome.notes.append(f"stuck after {LONGEST:.0f} s")
+    outcome.notes.append(f"nothing moved for {LONGEST:.0f} s")
 
 
 @contextlib.contextmanager
@@ -176,7 +256,7 @@ def _second(fault: Fault, clone: Clone, spent: Any) -> Iterator[Worker | None]:
     if fault.action != "stop":
         yield None
         return
-    other = Worker(clone, f"v{clone.place.made}")
+    other = Worker(clone, f"v{clone.place.label}")
     try:
         yield other
     finally:
@@ -232,8 +312,8 @@ def send_strange(clone: Clone) -> None:
 def received(place: Place, template: str, fault: Fault, *, seed: int, calm: str) -> Outcome:
     """Kill a process that takes single claims; whoever comes next sends the same keys again."""
     outcome = Outcome(seed, fault.name, fault.nth)
-    spent = place.folder / f"struck-{seed}-{place.made + 1}"
     with place.clone(template) as clone:
+        spent = place.folder / f"struck-{place.label}"
         plan = f"{fault.point}:{fault.nth}:{fault.action}" if fault.point else ""
         status = -1
         while status and outcome.restarts < 5:
@@ -249,12 +329,11 @@ def received(place: Place, template: str, fault: Fault, *, seed: int, calm: str)
 
 def _post(clone: Clone, plan: str, spent: str) -> int:
     armed = {"FAILPOINT": plan, "FAILPOINT_SPENT": spent} if plan else {}
-    log = clone.place.folder / "posts.log"
-    with log.open("ab") as sink:
-        return subprocess.run(
-            [sys.executable, "manage.py", "faults", "--post", str(clone.place.folder / "posts.json")],
-            env=clone.environment(**armed), stdout=sink, stderr=sink, check=False,
-        ).returncode  # fmt: skip
+    folder = clone.place.folder
+    sent = clone.place.host.start(
+        "posts", [str(folder / "posts.json")], clone.urls | armed, folder / "posts.log"
+    )
+    return sent.wait()
 
 
 def kill_server(pid_file: Any) -> None:

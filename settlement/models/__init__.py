@@ -6,6 +6,7 @@ from settlement.models.claims import (
     Claim,
     ClaimKey,
     ClaimLine,
+    EnteredClaim,
     Evidence,
     IdempotencyKey,
     Leg,
@@ -62,6 +63,7 @@ from settlement.models.persons import (
 )
 from settlement.models.register import RegisterDifference, RegisterSheet
 from settlement.models.reimbursements import AppointmentSlot, EInvoice, Reimbursement
+from settlement.models.returns import DispensingReturn, DispensingReturnLine, TraceReturn
 from settlement.models.statements import (
     Advance,
     Deduction,
@@ -92,7 +94,10 @@ __all__ = (
     "DiseaseFiling",
     "Dispensing",
     "DispensingLine",
+    "DispensingReturn",
+    "DispensingReturnLine",
     "EInvoice",
+    "EnteredClaim",
     "Entitlement",
     "Evidence",
     "EvidenceFile",
@@ -134,6 +139,7 @@ __all__ = (
     "SplitAgreement",
     "Statement",
     "TraceCode",
+    "TraceReturn",
     "Voucher",
     "Way",
 )

@@ -12,6 +12,44 @@ from audit.models import ScopedQuerySet
 from settlement.models.persons import Scheme
 
 
+class EnteredClaim(models.Model):
+    """A claim that the agency entered for a person's request (手工报销): not the institution's business.
+
+    Ids only, so that every scope can leave these claims out. Append-only.
+    """
+
+    claim_id = models.BigIntegerField(primary_key=True)
+    reimbursement = models.ForeignKey(
+        "settlement.Reimbursement", models.PROTECT, related_name="entered"
+    )
+    entered_at = models.DateTimeField()
+
+    def __str__(self):
+        return str(self.claim_id)
+
+    @classmethod
+    def ids(cls) -> models.QuerySet:
+        """The claims, for a query that leaves them out."""
+        return cls.objects.values("claim_id")
+
+
+class OfClaims(ScopedQuerySet):
+    """Rows of claims; an institution does not see those that were entered for a person's request."""
+
+    claim = "claim_id"
+
+    def visible_to(self, user):
+        """Rows inside the user's scope, as `ScopedQuerySet`; people of institutions see theirs alone."""
+        rows = super().visible_to(user)
+        if user.scope_codes().institutions:
+            return rows.exclude(**{f"{self.claim}__in": EnteredClaim.ids()})
+        return rows
+
+
+class ClaimQuerySet(OfClaims):
+    claim = "pk"
+
+
 class ClaimKey(models.Model):
     """(institution, claim number) is unique for ever, whatever partition the claim lies in."""
 
@@ -64,7 +102,7 @@ class Claim(models.Model):
     received_by = models.CharField(max_length=150)
     document = models.JSONField(help_text="encounter, person (hashed), consent, prescriptions, …")
 
-    objects = ScopedQuerySet.as_manager()
+    objects = ClaimQuerySet.as_manager()
 
     class Meta:
         managed = False
@@ -147,7 +185,7 @@ class Settlement(models.Model):
     settled_by = models.CharField(max_length=150)
     reason = models.CharField(max_length=200, blank=True)
 
-    objects = ScopedQuerySet.as_manager()
+    objects = OfClaims.as_manager()
 
     class Meta:
         managed = False
@@ -184,7 +222,7 @@ class LineResult(models.Model):
     assistance = models.BigIntegerField(default=0)
     drug_list = models.IntegerField(default=0, help_text="pricing.DrugList; 0: none was in force")
 
-    objects = ScopedQuerySet.as_manager()
+    objects = OfClaims.as_manager()
 
     class Meta:
         managed = False

@@ -15,18 +15,20 @@ from settlement.models.persons import Scheme
 class Resettlement(models.Model):
     """A list of claims that a release with past validity settles differently, and its approval.
 
-    Drawn by one person, approved by another, then posted in chunks: per claim a reversal and a new
-    version, at most once. `digest` is the SM3 of what was approved.
+    Asked for by one person and drawn by workers, approved by another, then posted in chunks: per claim
+    a reversal and a new version, at most once. `digest` is the SM3 of what was approved.
     """
 
     class State(models.TextChoices):
+        DRAWING = "drawing", "列单中"
         DRAWN = "drawn", "待核准"
+        NOTHING = "nothing", "无变化"
         APPROVED = "approved", "入账中"
         POSTED = "posted", "已入账"
         REFUSED = "refused", "未核准"
         WITHDRAWN = "withdrawn", "已撤回"
 
-    OPEN = (State.DRAWN, State.APPROVED)
+    OPEN = (State.DRAWING, State.DRAWN, State.APPROVED)
 
     pool = models.SlugField(max_length=30, help_text="policy region of the releases")
     region_code = models.CharField(max_length=6)
@@ -35,11 +37,17 @@ class Resettlement(models.Model):
     last_day = models.DateField("服务日止")
     releases = models.JSONField("政策版本", default=list, help_text="ids that now decide")
     reason = models.CharField("事由", max_length=200)
-    state = models.CharField(max_length=9, choices=State, default=State.DRAWN)
+    state = models.CharField(max_length=9, choices=State, default=State.DRAWING)
     claims = models.IntegerField("应重新结算", default=0)
     examined = models.IntegerField("重算单据", default=0)
     totals = models.JSONField(default=dict, blank=True, help_text="sums of the differences, fen")
-    digest = models.CharField("清单摘要", max_length=64)
+    digest = models.CharField("清单摘要", max_length=64, blank=True, default="")
+    person_years = models.IntegerField(default=0, help_text="to be recomputed")
+    recomputed = models.IntegerField(default=0, help_text="person-years of them")
+    drawn_to = models.JSONField(
+        default=list, blank=True, help_text="the last person-year that was recomputed"
+    )
+    moved_at = models.DateTimeField(null=True, help_text="by the database's clock")
     drawn_at = models.DateTimeField()
     drawn_by = models.CharField(max_length=150)
     decided_at = models.DateTimeField(null=True, blank=True)
@@ -55,6 +63,10 @@ class Resettlement(models.Model):
             models.CheckConstraint(
                 condition=Q(decided_by="") | Q(state="withdrawn") | ~Q(decided_by=F("drawn_by")),
                 name="resettlement_second_person",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=("drawing", "nothing", "withdrawn")) | ~Q(digest=""),
+                name="resettlement_drawn_with_digest",
             ),
             models.CheckConstraint(
                 condition=Q(last_day__gte=F("first_day")), name="resettlement_span"
@@ -312,7 +324,7 @@ class LedgerRow(models.Model):
     line_no = models.SmallIntegerField()
     person_hash = models.BinaryField(max_length=32)
     service_date = models.DateField()
-    item_code = models.CharField(max_length=20)
+    item_code = models.CharField(max_length=30)
     fee = models.BigIntegerField()
     fund = models.BigIntegerField()
     state = models.CharField(max_length=8, choices=State)

@@ -131,7 +131,7 @@ class Prescription(models.Model):
 
 
 class PrescriptionLine(models.Model):
-    """A prescribed drug, and how much of it was dispensed: never more than prescribed."""
+    """A prescribed drug, how much of it was dispensed and came back: never more is out than prescribed."""
 
     prescription = models.ForeignKey(Prescription, models.PROTECT, related_name="lines")
     drug_code = models.CharField("药品编码", max_length=40)
@@ -139,6 +139,7 @@ class PrescriptionLine(models.Model):
     days_supply = models.SmallIntegerField("用药天数")
     unit = models.CharField("单位", max_length=20)
     dispensed = models.BigIntegerField(default=0, help_text="1/10000 of a unit")
+    returned = models.BigIntegerField(default=0, db_default=0, help_text="1/10000 of a unit")
 
     class Meta:
         ordering = ("drug_code",)
@@ -150,7 +151,11 @@ class PrescriptionLine(models.Model):
                 condition=Q(quantity__gt=0, days_supply__gte=0), name="prescription_line_sane"
             ),
             models.CheckConstraint(
-                condition=Q(dispensed__gte=0, dispensed__lte=F("quantity")),
+                condition=Q(
+                    dispensed__gte=F("returned"),
+                    returned__gte=0,
+                    dispensed__lte=F("quantity") + F("returned"),
+                ),
                 name="prescription_not_dispensed_twice",
             ),
         )

@@ -104,6 +104,11 @@ class Voucher(models.Model):
                 condition=Q(approved_by="") | ~Q(approved_by=models.F("posted_by")),
                 name="voucher_second_person",
             ),
+            models.CheckConstraint(
+                condition=~Q(kind="regional")
+                | (Q(institution_code="", subject__startswith="claim:") & ~Q(scheme="")),
+                name="voucher_regional_of_a_claim",
+            ),
         )
 
     def __str__(self):

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from audit import clock
+from audit import clock, trail
 from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import yuan
@@ -27,7 +27,7 @@ from settlement.batch_forms import XLSX
 from settlement.claim_forms import PersonForm, ReversalForm
 from settlement.detail import Detail, moment
 from settlement.facts import Claimant
-from settlement.models import Claim, InsuredPerson, Settlement
+from settlement.models import Claim, EnteredClaim, InsuredPerson, Settlement
 
 CRUMBS = [{"label": "工作台", "url": "/"}]
 BIGGEST_ID = 2**63 - 1
@@ -53,6 +53,7 @@ def claims(request: PortalRequest) -> HttpResponse:
         page, slow = search.Page([]), True
     if request.user.institution_id:
         found.form.fields.pop("institution")
+        found.form.fields.pop("channel")
     return render(request, "settlement/claims.html", {
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": ""}],
         "form": found.form,
@@ -73,14 +74,29 @@ def find_person(request: PortalRequest) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, str(form.errors["credential"][0]))
         return redirect(f"{reverse('claims')}?{_query(request)}")
-    hashed = crypto.person_hash(form.cleaned_data["credential"]).hex()
-    return redirect(f"{reverse('claims')}?{_query(request, person=hashed)}")
+    digest = crypto.person_hash(form.cleaned_data["credential"])
+    _read(request, "claim.find", "claim:", digest=digest)
+    return redirect(f"{reverse('claims')}?{_query(request, person=digest.hex())}")
+
+
+def _read(
+    request: PortalRequest, action: str, subject: str, *, of: Claim | None = None,
+    digest: bytes | None = None, **detail: str,
+) -> None:  # fmt: skip
+    """A look at what a person's claims say is an event about that person."""
+    user = request.user
+    trail.record(
+        by=user.username, at=clock.now(), action=action, subject=subject, person_hash=digest,
+        region_code=of.region_code if of else user.region_id or "",
+        institution_code=of.institution_code if of else user.institution_id or "", detail=detail,
+    )  # fmt: skip
 
 
 @requires("claims.view")
 @require_GET
 def export_csv(request: PortalRequest) -> StreamingHttpResponse:
-    """The current query as CSV, streamed."""
+    """The current query as CSV, streamed; an event before the first row leaves."""
+    _read(request, "claim.export", "claim:", query=_query(request))
     lines = export.csv_lines(_exported(request), scope=request.user.scope_codes())
     return _attachment(lines, "text/csv; charset=utf-8", "csv")
 
@@ -88,7 +104,8 @@ def export_csv(request: PortalRequest) -> StreamingHttpResponse:
 @requires("claims.view")
 @require_GET
 def export_xlsx(request: PortalRequest) -> StreamingHttpResponse:
-    """The current query as a workbook, streamed."""
+    """The current query as a workbook, streamed; an event before the first row leaves."""
+    _read(request, "claim.export", "claim:", query=_query(request))
     pieces = export.xlsx_pieces(_exported(request), scope=request.user.scope_codes())
     return _attachment(pieces, XLSX, "xlsx")
 
@@ -104,10 +121,12 @@ def _attachment(content: Iterator, kind: str, ending: str) -> StreamingHttpRespo
 @requires("claims.view")
 @require_GET
 def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
-    """One claim: waterfall, lines, facts, ledger, timeline. Reading it is the seam of access events."""
+    """One claim: waterfall, lines, facts, ledger, timeline. Reading it is an event (全程留痕)."""
     detail = Detail.of(_visible(request, claim_id), user=request.user, catalogue=current())
     lines = detail.shown_lines() if detail.results else []
-    may_reverse = request.user.may("claims.reverse") and detail.last and not detail.reversed
+    own = detail.last is not None and not detail.reversed and detail.request is None
+    digest = bytes(detail.person.id_hash) if detail.person else None
+    _read(request, "claim.read", f"claim:{claim_id}", of=detail.claim, digest=digest)
     return render(request, "settlement/claim.html", {
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": reverse("claims")},
                         {"label": detail.claim.claim_no, "url": ""}],
@@ -116,7 +135,11 @@ def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
         "lines": lines, "verdicts": detail.verdicts(lines), "facts": detail.facts(),
         "ledger": detail.ledger(), "releases": detail.releases(), "timeline": detail.timeline(),
         "may_flow": request.user.may("medicines.view"),
-        "reversed": detail.reversed, "may_reverse": may_reverse, "institution": detail.institution,
+        "reversed": detail.reversed, "may_reverse": own and request.user.may("claims.reverse"),
+        "may_deduct": own and bool(detail.last and detail.last.fund > 0)
+        and request.user.may("statements.deduct"),
+        "regional": detail.regional() if request.user.may("payments.view") else [],
+        "institution": detail.institution,
         "reversal": detail.last if detail.reversed else None,
         "history": detail.history() if len(detail.versions) > 1 else [],
         "refunds": detail.refunds() if detail.reversed else [],
@@ -128,6 +151,9 @@ def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
 def reverse_claim(request: PortalRequest, claim_id: int) -> HttpResponse:
     """Asks for the reason, then reverses once; the negative entry restores the accumulators."""
     found = _visible(request, claim_id)
+    if EnteredClaim.objects.filter(claim_id=found.pk).exists():
+        messages.warning(request, "该单据由手工报销申请录入，请在申请中退回重算。")
+        return redirect("claim", claim_id=found.pk)
     versions = list(Settlement.objects.filter(claim_id=found.pk).order_by("version"))
     if not versions or versions[-1].version % 2 == 0:
         messages.warning(request, "该单据没有可冲正的结算，或已经冲正。")
@@ -227,7 +253,8 @@ def _row(found: search.Found, *, own: bool) -> Row:
     who = Cell(text=person.name_masked, sub=person.id_masked) if person else Cell(text="未登记")
     state = Cell(
         text=found.state_text, tone=words.STATE_TONES.get(found.state, "info"),
-        sub="示例参数" if found.example else "",
+        sub=" · ".join(label for label, said in (("手工报销", found.entered),
+                                               ("示例参数", found.example)) if said),
     )  # fmt: skip
     place = [] if own else [Cell(text=found.institution, sub=item.institution_code)]
     return Row(

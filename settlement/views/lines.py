@@ -19,6 +19,7 @@ from audit.access import requires
 from audit.procedure import Refused
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import rate, yuan
+from institutions import documents
 from institutions.access import PortalRequest
 from institutions.models import Institution
 from institutions.refusals import Refusal
@@ -292,13 +293,13 @@ def line_contracts(request: PortalRequest) -> HttpResponse:
             columns=[Column(label="合同编号"), Column(label="医疗机构", wide=True),
                      Column(label="协议金额（元）", numeric=True), Column(label="费率", numeric=True),
                      Column(label="年费（元）", numeric=True), Column(label="维保起始日"),
-                     Column(label="验收合格日")],
+                     Column(label="验收合格日"), Column(label="合同扫描件")],
             rows=[Row(key=str(row.pk), label=row.number, cells=[
                 Cell(text=row.number, code=True), Cell(text=row.institution.name),
                 Cell(text=yuan(row.base)), Cell(text=rate(row.rate)),
                 Cell(text=yuan(commands.yearly_fee(row))),
                 Cell(text=str(row.starts_on), sub=f"至 {row.ends_on}" if row.ends_on else ""),
-                Cell(text=str(row.accepted_on or "未填")),
+                Cell(text=str(row.accepted_on or "未填")), _paper(request, row),
             ]) for row in page],
             pages=Pages(total=page.paginator.count, size=PAGE, page=page.number, sizes=(PAGE,)),
             empty_title="没有维保合同", empty_text="质保期满后按协议缴纳维保费，登记合同后计入年度账单。",
@@ -306,17 +307,30 @@ def line_contracts(request: PortalRequest) -> HttpResponse:
     })  # fmt: skip
 
 
+def _paper(request: PortalRequest, row: MaintenanceContract) -> Cell:
+    """The scanned contract, for whoever may open documents."""
+    if row.document_id is None:
+        return Cell(text="未附")
+    url = reverse("document", args=[row.document_id]) if request.user.may("documents.view") else ""
+    return Cell(text="查看" if url else "已附", url=url)
+
+
 @requires(MAINTAIN)
 @require_http_methods(["GET", "POST"])
 def line_contract_new(request: PortalRequest) -> HttpResponse:
     """Register a maintenance contract: base and rate are the parties' agreement."""
-    form = shapes.ContractForm(request.POST or None)
+    form = shapes.ContractForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid() and _inside(request, form):
+        given = dict(form.cleaned_data)
+        paper = given.pop("paper")
+        sign: dict[str, Any] = {"by": request.user.username, "at": clock.now()}
         try:
             with transaction.atomic():
-                row = commands.record_contract(
-                    **form.cleaned_data, by=request.user.username, at=clock.now()
-                )
+                document = documents.store(
+                    content=paper.read(), name=paper.name, kind="maintenance_contract",
+                    institution=given["institution"], **sign,
+                ) if paper else None  # fmt: skip
+                row = commands.record_contract(**given, document=document, **sign)
         except (Refusal, Refused) as error:
             refuse(form, error)
         else:

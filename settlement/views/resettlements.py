@@ -22,15 +22,18 @@ from institutions.access import PortalRequest
 from institutions.models import Institution
 from institutions.money import yuan as plain_yuan
 from institutions.refusals import Refusal
-from settlement import resettlement, words
+from settlement import resettlement, resettlement_lists, words
 from settlement.correction_forms import DecisionForm, ItemsQuery, ResettlementForm
 from settlement.detail import moment
 from settlement.models import Resettlement, ResettlementItem, Settlement
 
 CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "重新结算", "url": "/resettlements/"}]
-PAGE, ITEMS_PAGE = 20, 50
+PAGE, ITEMS_PAGE = 20, 20
 STATES = dict(Settlement.State.choices)
-TONES = {"drawn": "warn", "approved": "info", "posted": "ok", "refused": "bad", "withdrawn": "mute"}
+TONES = {
+    "drawing": "info", "drawn": "warn", "nothing": "mute", "approved": "info", "posted": "ok",
+    "refused": "bad", "withdrawn": "mute",
+}  # fmt: skip
 ITEM_TONES = {"waiting": "wait", "posted": "ok", "left_out": "warn"}
 PROPOSE, APPROVE = "corrections.propose", "corrections.approve"
 HEADS = (
@@ -48,11 +51,13 @@ def resettlements(request: PortalRequest) -> HttpResponse:
         form = ResettlementForm(request.POST or None, user=request.user, today=clock.today())
     if request.method == "POST" and form is not None and form.is_valid():
         try:
-            made = resettlement.propose(**form.given(), by=request.user.username, at=clock.now())
+            made = resettlement_lists.propose(
+                **form.given(), by=request.user.username, at=clock.now()
+            )
         except Refusal as refusal:
             refuse(form, refusal)
         else:
-            messages.success(request, f"已列出 {made.claims} 张结果不同的单据，等待第二人核准。")
+            messages.success(request, "已受理，正在后台重算并列单；列完后由第二人核准。")
             return redirect("resettlement", pk=made.pk)
     rows = Resettlement.objects.visible_to(request.user)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
@@ -82,7 +87,7 @@ def _list_row(row: Resettlement) -> Row:
         cells=[
             Cell(text=f"第 {row.pk} 单", url=url, sub=row.reason),
             Cell(text=f"{row.first_day}", sub=f"至 {row.last_day}"), Cell(text=f"{row.claims:,}"),
-            Cell(text=yuan(row.totals.get("fund", 0), sign=True)),
+            Cell(text=yuan(row.totals["fund"], sign=True) if row.digest else "—"),
             Cell(text=moment(row.drawn_at)[:16], sub=row.drawn_by),
             Cell(text=row.get_state_display(), tone=TONES[row.state]),
         ],
@@ -92,8 +97,31 @@ def _list_row(row: Resettlement) -> Row:
 @requires("adjustments.view")
 @require_GET
 def one(request: PortalRequest, pk: int) -> HttpResponse:
-    """One list: sums, picture, every claim with its difference, and who decided."""
-    return _page(request, _visible(request, pk), DecisionForm(), status=200)
+    """One list: sums, picture, every claim with its difference, and who decided.
+
+    While workers draw or post it the progress asks again; the page is loaded anew at the end.
+    """
+    found = _visible(request, pk)
+    if request.htmx.target == "list-progress" and not _working(found):
+        return HttpResponse(headers={"HX-Refresh": "true"})
+    return _page(request, found, DecisionForm(), status=200)
+
+
+def _working(found: Resettlement) -> bool:
+    return found.state in (Resettlement.State.DRAWING, Resettlement.State.APPROVED)
+
+
+def _progress(found: Resettlement) -> dict[str, Any] | None:
+    """How far workers are with a list, counted from its rows alone."""
+    if found.state == Resettlement.State.DRAWING:
+        return {"done": found.recomputed, "total": found.person_years, "label": "重算并列单",
+                "unit": "人次年度", "note": f"已重算 {found.examined:,} 张单据，"
+                f"其中 {found.claims:,} 张结果不同；可以离开本页，列完后由第二人核准。"}  # fmt: skip
+    if found.state == Resettlement.State.APPROVED:
+        waiting = found.items.filter(state=ResettlementItem.State.WAITING).count()
+        return {"done": found.claims - waiting, "total": found.claims, "label": "逐人入账",
+                "unit": "张", "note": "中断后自动接续，不会重复入账；可以离开本页。"}  # fmt: skip
+    return None
 
 
 @requires("adjustments.view")
@@ -126,16 +154,18 @@ def _page(
     query = ItemsQuery(request.GET, queryset=rows, request=request)
     own = found.drawn_by == request.user.username
     drawn = found.state == Resettlement.State.DRAWN
+    taken_back = drawn or found.state == Resettlement.State.DRAWING
     events = Event.objects.visible_to(request.user).filter(subject=f"resettlement:{found.pk}")
     return render(request, "settlement/resettlement.html", {
         "breadcrumbs": [*CRUMBS, {"label": f"第 {found.pk} 单", "url": ""}],
         "found": found, "tone": TONES[found.state], "form": form, "query": query.form,
         "may_approve": drawn and not own and request.user.may(APPROVE),
-        "may_withdraw": drawn and own, "own": drawn and own and request.user.may(APPROVE),
+        "may_withdraw": taken_back and own, "own": drawn and own and request.user.may(APPROVE),
         "stats": _stats(found), "chart": _chart(found), "info": _info(found),
         "institutions": _institutions(found),
         "table": _items(request, query.qs if query.form.is_valid() else rows.none(), found),
-        "working": found.state == Resettlement.State.APPROVED,
+        "progress": _progress(found), "listed": bool(found.digest),
+        "nothing": found.state == Resettlement.State.NOTHING,
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action), "tone": "ok"}
             for event in events.order_by("at", "id")[:50]
@@ -199,7 +229,7 @@ def _institutions(found: Resettlement) -> Table:
                 Cell(text=str(names.get(row["institution_code"], row["institution_code"])),
                      sub=row["institution_code"]),
                 Cell(text=f"{row['claims']:,}"),
-                *(Cell(text=yuan(row[name], sign=True)) for name in resettlement.DIFFERING)])
+                *(Cell(text=yuan(row[name], sign=True)) for name in resettlement_lists.DIFFERING)])
             for row in sums
         ],
     )  # fmt: skip
@@ -236,7 +266,7 @@ def _item(item: ResettlementItem) -> Row:
                  else f"原 {STATES[item.state_before]}"),
             *(Cell(text=yuan(getattr(item, name), sign=True),
                    sub=f"{yuan(item.before[name])} → {yuan(item.after[name])}")
-              for name in resettlement.DIFFERING),
+              for name in resettlement_lists.DIFFERING),
             Cell(text=item.get_state_display(), tone=ITEM_TONES[item.state], sub=item.reason),
         ],
     )  # fmt: skip
@@ -252,7 +282,7 @@ def export(request: PortalRequest, pk: int) -> StreamingHttpResponse:
         [
             item.claim_no, item.institution_code, item.service_date.isoformat(),
             item.get_kind_display(), STATES[item.state_before], STATES[item.state_after],
-            *(plain_yuan(getattr(item, name)) for name in resettlement.DIFFERING),
+            *(plain_yuan(getattr(item, name)) for name in resettlement_lists.DIFFERING),
             item.get_state_display(), item.reason,
         ]
         for item in items

@@ -152,7 +152,8 @@ def _page(
         "chart": statement_page.chart(row, steps), "steps": statement_page.table_of(steps),
         "identity": statement_page.identity(row), "info": _info(row, institution),
         "acts": _acts(request, row, bound), "deductions": _deductions(request, row),
-        "objections": _objections(row), "match": _match(row, paid),
+        "objections": _objections(row),
+        "match": _match(row, paid, may_open=request.user.may("reconciliations.view")),
         "lines": _lines(request, row, only), "tabs": _tabs(row, only), "only": only,
         "vouchers": _vouchers(row),
         "timeline": [
@@ -433,24 +434,45 @@ def _objections(row: Statement) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _match(row: Statement, paid: int) -> dict[str, Any]:
-    """Three sides: the hospital's own ledger (where it was uploaded), the centre, the bank."""
+def _match(row: Statement, paid: int, *, may_open: bool) -> list[dict[str, Any]]:
+    """Three sides with what they say and how they differ: hospital and centre, centre and bank."""
     theirs = HospitalLedger.objects.filter(
         institution_code=row.institution_code, period=row.period
     ).order_by("-pk").first()  # fmt: skip
     due = max(row.payable, 0)
-    return {
-        "hospital": {
-            "value": theirs.get_state_display() if theirs else "未上传",
-            "file": theirs.file_name if theirs else "",
-            "note": "机构按月上传自己的账，逐笔对账" if theirs is None else f"{theirs.rows:,} 行",
-            "tone": "ok" if theirs and theirs.balanced_at else "wait" if theirs is None else "warn"},
-        "centre": {"value": yuan(row.declared), "note": f"{row.claims:,} 笔结算，与总账分录相符",
-            "tone": "ok"},
-        "bank": {"value": yuan(paid),
-            "note": "已付清" if paid == due else f"应付 {yuan(due)}，未付 {yuan(due - paid)}",
-                 "tone": "ok" if paid == due else "wait"},
+    bank = "已付清" if paid == due else f"应付 {yuan(due)} 元"
+    return [
+        _hospital_side(row, theirs, may_open=may_open),
+        {"side": "中心结算", "what": "统筹基金", "amount": yuan(row.fund), "difference": "",
+         "badge": STATES[row.state].label, "tone": STATES[row.state].tone,
+         "note": f"{row.claims:,} 笔结算、{row.reversals:,} 笔冲正；另个人账户 {yuan(row.account)} 元"},
+        {"side": "银行实付", "what": "拨付减退票", "amount": yuan(paid),
+         "difference": yuan(paid - due, sign=True), "against": "与应付", "badge": bank,
+         "tone": "ok" if paid == due else "wait",
+         "note": f"申报 {yuan(row.declared)} 元，经扣减、冲抵和结转应付 {yuan(row.payable)} 元"},
+    ]  # fmt: skip
+
+
+def _hospital_side(
+    row: Statement, theirs: HospitalLedger | None, *, may_open: bool
+) -> dict[str, Any]:
+    """What the hospital's own ledger of the month says the fund owes it in this scheme."""
+    side = {"side": "医院账", "what": "统筹基金", "amount": "—", "difference": "", "tone": "wait"}
+    if theirs is None:
+        return side | {"badge": "未上传", "note": "机构按月上传自己的账，逐笔对账"}
+    side |= {
+        "badge": theirs.get_state_display(), "tone": "ok" if theirs.balanced_at else "warn",
+        "note": f"{theirs.file_name}，{theirs.rows:,} 行",
+        "url": reverse("reconciliation", args=[theirs.pk]) if may_open else "",
     }  # fmt: skip
+    schemes = theirs.totals.get("schemes")
+    if schemes is None:
+        return side
+    amount, others = schemes.get(row.scheme, 0), schemes.get("", 0)
+    if others:
+        side["note"] += f"；另有 {yuan(others)} 元的单据不在本期结算中"
+    return side | {"amount": yuan(amount), "against": "与中心",
+                   "difference": yuan(amount - row.fund, sign=True)}  # fmt: skip
 
 
 def _vouchers(row: Statement) -> Table:

@@ -102,7 +102,9 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
 
 
 DETAILS = {"order": "支付指令", "list": "拨付清单", "serial": "银行流水号", "account": "收款账户",
-           "bank": "开户行", "refund": "退款单", "way": "途径"}  # fmt: skip
+           "bank": "开户行", "refund": "退款单", "way": "途径", "claim": "单据编号",
+           "version": "结算版本", "claim_no": "单据号", "institution": "就医机构",
+           "treating": "就医地"}  # fmt: skip
 
 
 def _visible(request: PortalRequest, pk: int) -> Voucher:

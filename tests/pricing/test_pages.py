@@ -208,3 +208,10 @@ def test_the_number_of_queries_is_fixed(law, django_assert_num_queries):
     Client().get(reverse("prices"), {"region": "nantong"})  # compiles the catalogue
     with django_assert_num_queries(2):  # version of the catalogue, official files
         Client().get(reverse("prices"), {"region": "nantong"})
+
+
+def test_parameters_are_shown_by_their_label_not_by_their_key(staff: Client):
+    html = staff.get(reverse("prices"), {"region": "wenzhou", "on": DAY}).content.decode()
+    assert "职工医保基金支付比例" in html
+    assert "employee_fund_ratio" not in html
+    assert "chronic_disease_list" not in html

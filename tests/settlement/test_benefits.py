@@ -5,9 +5,12 @@ Every case is settled over REST and as a file, and both come out alike.
 
 import datetime as dt
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
+from django.urls import reverse
 
 from institutions.access import EVERYTHING, set_scope
 from settlement import ledger
@@ -345,13 +348,65 @@ def test_a_record_of_an_earlier_shape_is_read() -> None:
         assert short[name][0] == -1
 
 
-def test_a_claim_with_an_early_record_is_shown_and_reversed(db) -> None:
+def test_a_claim_with_an_early_record_is_shown_and_reversed(
+    db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of before entitlements and drug lists is stored, then read by every path of today."""
     factories.policies("nantong")
     made = Hospital()
+    whole = made.settled()
+    early = FACTS.fields["standing"][1]
+    store = ledger.store
+    monkeypatch.setattr(
+        ledger, "store", lambda values: store(values | {"facts": values["facts"][:early]})
+    )
     claim = made.settled()
+    monkeypatch.setattr(ledger, "store", store)
     set_scope(EVERYTHING)
-    raw = bytes(Claim.objects.get(pk=claim["id"]).facts)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT octet_length(facts) FROM settlement_claim")
-        assert cursor.fetchone()[0] == FACTS.itemsize == len(raw)
-    assert records(raw[: FACTS.fields["standing"][1]])["scheme"] == records(raw)["scheme"]
+    lengths = [len(bytes(row.facts)) for row in Claim.objects.order_by("pk")]
+    assert lengths == [FACTS.itemsize, early]
+
+    shown = made.get(claim["links"]["self"])
+    assert (shown.status_code, shown.json()["totals"]) == (200, claim["totals"])
+    assert shown.json()["lines"] == claim["lines"]
+    staff = factories.log_in(Client(), factories.user("hospital", made.row))
+    pages = [
+        staff.get(reverse("claim", args=[row["id"]])).content.decode() for row in (whole, claim)
+    ]
+    assert all("复诊" in page and "所用事实与政策版本" in page for page in pages)
+
+    assert made.reverse(claim).json()["state"] == "reversed"
+    again = made.get(claim["links"]["self"]).json()
+    assert [version["totals"]["fund"] for version in again["versions"]] == [
+        claim["totals"]["fund"], f"-{claim['totals']['fund']}",
+    ]  # fmt: skip
+    assert "已冲正" in staff.get(reverse("claim", args=[claim["id"]])).content.decode()
+    set_scope(EVERYTHING)
+    assert ledger.balance().sound
+
+
+def test_a_stored_account_balance_survives_the_accounts_of_persons(db) -> None:
+    """The rows of 0005: what was left of a person's years becomes what is left on the one account."""
+    set_scope(EVERYTHING)
+    one, two_years, overdrawn, nobody = (
+        factories.person("nantong", "employee", account_balance=1_000) for _ in range(4)
+    )
+    left = [
+        (one.pk, 2021, 400), (two_years.pk, 2020, 700), (two_years.pk, 2021, 400),
+        (overdrawn.pk, 2020, 100), (overdrawn.pk, 2021, 300),
+    ]  # fmt: skip
+    moved = import_module("settlement.migrations.0005_benefits").ACCOUNTS.split(";")[0]
+    with connection.cursor() as cursor:  # the tables as they stood, before those of the same name
+        cursor.execute("""CREATE TEMP TABLE settlement_accumulator (person_id bigint, year int,
+            account_left bigint, region_code text) ON COMMIT DROP;
+            CREATE TEMP TABLE settlement_personalaccount (person_id bigint, account_left bigint,
+            region_code text) ON COMMIT DROP""")
+        cursor.executemany("INSERT INTO settlement_accumulator VALUES (%s, %s, %s, '320600')", left)
+        cursor.execute(moved)
+        cursor.execute("SELECT * FROM settlement_personalaccount ORDER BY person_id")
+        assert cursor.fetchall() == [
+            (one.pk, 400, "320600"),
+            (two_years.pk, 1_000 - 300 - 600, "320600"),  # each year had counted its own use
+            (overdrawn.pk, 0, "320600"),  # the least left is nobody's loss
+        ]
+    assert nobody.pk not in {key for key, _, _ in left}

@@ -19,7 +19,7 @@ from institutions.access import EVERYTHING, set_scope
 from institutions.refusals import Refusal
 from pricing import commands as law
 from pricing.models import Release
-from settlement import commands, ledger, resettlement
+from settlement import commands, ledger, resettlement, resettlement_lists
 from settlement.facts import Claimant
 from settlement.models import Period, Settlement
 from settlement.periods import month_of
@@ -98,9 +98,11 @@ class Corrections(RuleBasedStateMachine):
         """A parameter set of past validity, its list, and perhaps a reversal before it is posted."""
         publish(ratio, deductible, limit)
         with suppress(Refusal), transaction.atomic():
-            made = resettlement.propose(
+            made = resettlement_lists.propose(
                 region=PLACES[0][0].region, reason="追溯", by="clerk", at=AT, **SPAN
             )
+            resettlement_lists.draw_all(resettlement_id=made.pk, by="w", at=AT)
+            made.refresh_from_db()
             if meanwhile:
                 self.reverse(which)
             resettlement.approve(resettlement=made, by="boss", at=AT)

@@ -3,6 +3,7 @@
 from datetime import date
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
@@ -10,7 +11,13 @@ from audit.models import Event
 from institutions.models import Institution
 from settlement import consultations, lines
 from settlement.consultations import Invited
-from settlement.models import AccountReport, Consultation, FeeBill, SplitAgreement
+from settlement.models import (
+    AccountReport,
+    Consultation,
+    FeeBill,
+    MaintenanceContract,
+    SplitAgreement,
+)
 from tests import factories
 from tests.settlement.jilin import Story, agreed, at, hospital, person
 
@@ -203,6 +210,7 @@ def test_lines_bills_and_payments_by_forms(here):
     post(health, reverse("line-contract-new"), institution=here.name, number="W1", base="80000",
          rate="12.5", accepted_on="2018-05-01")  # fmt: skip
     assert "12.5%" in body(health, reverse("line-contracts"))
+    assert "未附" in body(health, reverse("line-contracts"))
     post(health, reverse("fee-bills-make"), year="2021")
     bill = FeeBill.objects.get()
     assert (bill.amount, bill.state) == (2_000_000, "draft")
@@ -264,3 +272,22 @@ def test_lists_are_paged_and_ask_a_bounded_number_of_queries(
     assert "远会2021-00001" in body(client, f"{reverse('consultations')}?page=2")
     assert body(client, reverse("consultations-csv")).count("远会2021-") == 21
     assert "没有会诊" in body(client, f"{reverse('consultations')}?q=不存在")
+
+
+def test_a_scanned_contract_is_kept_with_its_contract(here):
+    health = client_of(factories.region("jilin"), "health_commission")
+    paper = SimpleUploadedFile("合同.pdf", b"%PDF-1.4\n%%EOF\n", "application/pdf")
+    given = {"institution": here.name, "number": "W1", "base": "80000", "rate": "12.5"}
+    assert 'enctype="multipart/form-data"' in body(health, reverse("line-contract-new"))
+    wrong = SimpleUploadedFile("合同.exe", b"MZ...", "application/pdf")
+    refused = health.post(reverse("line-contract-new"), given | {"paper": wrong})
+    assert "只接受 PDF" in refused.content.decode()
+    assert MaintenanceContract.objects.count() == 0
+    assert health.post(reverse("line-contract-new"), given | {"paper": paper}).status_code == 302
+    row = MaintenanceContract.objects.get()
+    assert (row.document.kind, row.document.institution) == ("maintenance_contract", here)
+    assert "已附" in body(health, reverse("line-contracts"))
+    own = client_of(here)
+    address = reverse("document", args=[row.document_id])
+    assert address in body(own, reverse("line-contracts"))
+    assert own.get(address).status_code == 200

@@ -9,7 +9,13 @@ import pytest
 from django.db import close_old_connections, connections
 
 from institutions.access import EVERYTHING, scoped
-from settlement.models import Dispensing, Prescription, PrescriptionCharge
+from settlement.models import (
+    Dispensing,
+    DispensingReturn,
+    Prescription,
+    PrescriptionCharge,
+    Settlement,
+)
 from tests import factories
 from tests.settlement.hospital import Hospital, forget_databases
 from tests.settlement.test_medicines import (
@@ -17,8 +23,10 @@ from tests.settlement.test_medicines import (
     START,
     Pharmacy,
     _carried,
+    charged,
     dispensing,
     drug_line,
+    moment,
     pharmacist,
     post,
     prescription,
@@ -72,6 +80,28 @@ def test_two_pharmacies_cannot_hand_out_the_same_drugs(hospital: Hospital) -> No
         assert Dispensing.objects.count() == 1
         row = Prescription.objects.get()
         assert [line.dispensed for line in row.lines.all()] == [0, 20_000]
+
+
+def test_the_same_drugs_come_back_once(hospital: Hospital) -> None:
+    """Returns and the claim of the same drugs at once: one return, and the money is gone or never came."""
+    pharmacy = Pharmacy()
+    made = released(hospital, pharmacy)
+    given = post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
+    url, line = given["links"]["returns"], dispensing()["lines"][0]
+
+    def call(number: int) -> Callable[[], int]:
+        if number == 0:
+            return lambda: pharmacy.post(charged(hospital), url=made["links"]["claims"]).status_code
+        body = {"no": f"TY{number}", "returned_at": moment(90), "reason": "quality",
+                "lines": [line]}  # fmt: skip
+        return lambda: pharmacy.post(body, url=url).status_code
+
+    statuses = together([call(number) for number in range(THREADS)])
+    assert sorted(statuses) == [201, 201] + [409] * (THREADS - 2)
+    with scoped(EVERYTHING):
+        assert DispensingReturn.objects.count() == 1
+        assert Prescription.objects.get().state == "released"
+        assert sum(row.fund for row in Settlement.objects.all()) == 0
 
 
 def test_one_package_is_sold_once(hospital: Hospital) -> None:

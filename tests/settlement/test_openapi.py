@@ -16,7 +16,8 @@ from tests.settlement.hospital import URL, Hospital, forget_databases
 PROBLEM = "application/problem+json"
 MADE_UP = 15  #: calls per operation
 OURS = re.compile(
-    r"/api/v1/(claims|encounters|batches|trials|prescriptions|dispensings|deliveries|institution|agreements|applications)"
+    r"/api/v1/(claims|encounters|batches|trials|prescriptions|dispensings|deliveries|payments"
+    r"|consultations|lines|line-bills|entitlements|institution|agreements|applications)"
 )
 CLAIMS = re.compile(r"/api/v1/(claims|encounters)")
 
@@ -104,6 +105,6 @@ def test_calls_made_up_from_the_description_never_fail(hospital: Hospital) -> No
         operation = result.ok()
         if OURS.match(operation.path):
             seen[operation.label] = made_up(operation, claim["id"], bearer)
-    assert len(seen) == 39
+    assert len(seen) == 53
     assert 201 in seen["POST /api/v1/claims/{claim_id}/reversal"]
     assert hospital.get(URL).status_code == 200

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import io
+import re
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -15,7 +16,15 @@ from audit.models import Task
 from institutions.access import EVERYTHING, set_scope
 from institutions.refusals import Refusal
 from settlement import hospital_ledgers, ledger, reconciliation
-from settlement.models import Claim, Discrepancy, HospitalLedger, LedgerRow, Settlement
+from settlement.models import (
+    Claim,
+    Discrepancy,
+    HospitalLedger,
+    LedgerRow,
+    Period,
+    Settlement,
+    Statement,
+)
 from settlement.periods import month_of
 from tests import factories
 from tests.factories import line
@@ -92,6 +101,80 @@ def test_what_agrees_is_balanced(hospital: Hospital) -> None:
     assert made.state == State.BALANCED
     assert standing(hospital).label == "已对平"
     assert made.totals["fund_ours"] == made.totals["fund_theirs"] > 0
+
+
+def three_sides(hospital: Hospital, state: str = "decided", **more) -> tuple[str, list[list[str]]]:
+    """The statement page of the month, and the three sides on it as rows of text."""
+    claims = Settlement.objects.filter(period=period(), version__gt=0)
+    fund = sum(claims.values_list("fund", flat=True))
+    given = {
+        "institution_code": hospital.row.code, "scheme": "employee", "period": period(),
+        "pool": "nantong", "region_code": hospital.row.region_id, "state": state,
+        "procedure": "statement", "entered_on": period(), "opened_at": clock.now(),
+        "opened_by": "clerk", "finalised_at": clock.now(), "fund": fund, "declared": fund,
+        "payable": fund,
+    }  # fmt: skip
+    made = Statement.objects.create(**(given | more))
+    page = factories.log_in(Client(), factories.user("finance_officer", hospital.row.region))
+    html = page.get(reverse("statement", args=[made.pk])).content.decode()
+    table = html.split('id="match-title"')[1].split("</table>")[0].split("<tbody>")[1]
+    sides = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    return html, [
+        [" ".join(re.sub(r"<[^>]+>", " ", cell).split())
+         for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", side, re.DOTALL)]
+        for side in sides
+    ]  # fmt: skip
+
+
+def test_the_statement_shows_three_amounts_and_their_differences(hospital: Hospital) -> None:
+    lines = rows(hospital)
+    lines[2]["统筹基金"] = f"{float(lines[2]['统筹基金']) + 0.5:.2f}"  # half a yuan too much
+    lines.append(row(hospital, hospital.claims[0], 0, 单据号="UNKNOWN", 统筹基金="1.00"))
+    made = matched(hospital, lines)
+    set_scope(EVERYTHING)
+    fund = sum(Settlement.objects.values_list("fund", flat=True))
+    assert made.totals["schemes"] == {"employee": fund + 50, "": 100}
+    _, (theirs, centre, bank) = three_sides(hospital)
+    amount = f"{fund / 100:.2f}"
+    assert (theirs[0], *theirs[2:]) == (
+        "医院账 统筹基金", f"{(fund + 50) / 100:.2f}", "+0.50 与中心"
+    )  # fmt: skip
+    assert "另有 1.00 元的单据不在本期结算中" in theirs[1]
+    assert (centre[0], *centre[2:]) == ("中心结算 统筹基金", amount, "—")
+    assert (bank[0], *bank[2:]) == ("银行实付 拨付减退票", "0.00", f"−{amount} 与应付")
+    assert f"应付 {amount} 元" in bank[1]
+
+
+def test_a_statement_of_a_month_without_the_hospitals_ledger(hospital: Hospital) -> None:
+    html, (theirs, _, _) = three_sides(hospital)
+    assert (theirs[0], *theirs[2:]) == ("医院账 统筹基金", "—", "—")
+    assert "未上传" in html
+
+
+def test_a_reversal_of_an_earlier_months_claim_is_taken_back_on_both_sides(
+    hospital: Hospital,
+) -> None:
+    """The hospital lists it as reversed; the fund of the month is less by it on both sides."""
+    claim = hospital.claims[0]
+    first = Settlement.objects.get(claim_id=claim["id"])
+    later = (period() + dt.timedelta(days=32)).replace(day=1)
+    Period.objects.create(pool="nantong", month=period(), state="closed")
+    assert hospital.reverse(claim).status_code == 201
+    set_scope(EVERYTHING)
+    assert Settlement.objects.get(claim_id=claim["id"], version=2).period == later
+    lines = [row(hospital, claim, n, 状态="已冲正") for n in range(2)]
+    made = reconciliation.check(
+        institution=hospital.row, period=later, file_name="x.csv", content=content(lines),
+        by="hospital", at=clock.now(),
+    )  # fmt: skip
+    made = reconciliation.match(ledger=made, by="hospital", at=clock.now())
+    assert made.totals["schemes"] == {"employee": -first.fund}
+
+
+def test_a_ledger_names_drugs_by_their_national_code(hospital: Hospital) -> None:
+    code = "XA10BAE020A001010300001"
+    made = uploaded(hospital, [row(hospital, hospital.claims[0], 项目编码=code)])
+    assert (made.errors, LedgerRow.objects.get().item_code) == ([], code)
 
 
 def test_every_class_of_difference(hospital: Hospital) -> None:

@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -13,7 +14,7 @@ from institutions.models import Notification
 from institutions.refusals import Refusal
 from pricing import commands as law
 from pricing.models import Release
-from settlement import ledger, resettlement
+from settlement import ledger, resettlement, resettlement_lists
 from settlement.models import (
     Accumulator,
     LineResult,
@@ -23,6 +24,7 @@ from settlement.models import (
     Settlement,
 )
 from settlement.replay import replay
+from settlement.tasks import draw_resettlement
 from tests import factories
 from tests.factories import line
 from tests.settlement.hospital import Hospital
@@ -55,10 +57,22 @@ def hospital(db) -> Hospital:
     return made
 
 
-def propose(hospital: Hospital, **more) -> Resettlement:
+def ask(hospital: Hospital, **more) -> Resettlement:
     set_scope(EVERYTHING)
     given = {"first_day": FIRST, "last_day": LAST, "reason": "比例调整追溯"} | more
-    return resettlement.propose(region=hospital.row.region, by="clerk", at=NOW, **given)
+    return resettlement_lists.propose(region=hospital.row.region, by="clerk", at=NOW, **given)
+
+
+def draw(made: Resettlement) -> Resettlement:
+    """The list as workers leave it."""
+    resettlement_lists.draw_all(resettlement_id=made.pk, by="system:worker", at=NOW)
+    set_scope(EVERYTHING)
+    made.refresh_from_db()
+    return made
+
+
+def propose(hospital: Hospital, **more) -> Resettlement:
+    return draw(ask(hospital, **more))
 
 
 def post(made: Resettlement) -> int:
@@ -141,8 +155,7 @@ def test_a_list_is_drawn_approved_and_posted_once(hospital: Hospital) -> None:
     assert now["release"]["parameters_id"] != before[2]["release"]["parameters_id"]
     assert Notification.objects.filter(user=boss, subject=f"resettlement:{made.pk}").exists()
     assert Task.objects.filter(subject=f"resettlement:{made.pk}/{hospital.row.code}").exists()
-    with pytest.raises(Refusal, match="NOTHING_DIFFERS"):
-        propose(hospital)
+    assert propose(hospital).state == Resettlement.State.NOTHING
 
 
 def test_what_stands_after_posting_is_what_the_law_would_have_made(hospital: Hospital) -> None:
@@ -217,8 +230,7 @@ def test_a_claim_that_changed_meanwhile_is_left_out_with_the_reason(hospital, me
 
 def test_who_may_do_what_and_when(hospital: Hospital) -> None:
     hospital.settled(line(fee="12.00"))
-    with pytest.raises(Refusal, match="NOTHING_DIFFERS"):
-        propose(hospital)
+    assert propose(hospital).state == Resettlement.State.NOTHING
     hospital.settled(line(fee="12.00"))
     publish(*RATIO)
     with pytest.raises(Refusal, match="REQUIRED"):
@@ -237,6 +249,113 @@ def test_who_may_do_what_and_when(hospital: Hospital) -> None:
     resettlement.withdraw(resettlement=propose(hospital), by="clerk", at=NOW)
 
 
+def test_a_list_is_drawn_part_by_part_and_goes_on_where_it_was_left(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resettlement_lists, "PERSON_YEARS", 2)
+    for _ in range(5):
+        hospital.patient = factories.person("nantong", "employee")
+        for _ in range(2):
+            hospital.settled(line(fee="12.00"))
+    publish(*RATIO)
+    whole = propose(hospital)
+    assert (whole.claims, whole.person_years, whole.recomputed) == (5, 5, 5)
+    resettlement.withdraw(resettlement=whole, by="clerk", at=NOW)
+
+    made = ask(hospital)
+    real = resettlement_lists.replay
+    calls = []
+
+    def dies_at_the_second(*given):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ConnectionError("the worker is gone")
+        return real(*given)
+
+    monkeypatch.setattr(resettlement_lists, "replay", dies_at_the_second)
+    with pytest.raises(ConnectionError):
+        draw(made)
+    set_scope(EVERYTHING)
+    made.refresh_from_db()
+    assert (made.state, made.recomputed, made.person_years) == ("drawing", 2, 5)
+    assert made.items.count() == made.claims == 2
+    assert draw(made).claims == 5
+    assert made.items.count() == 5
+    assert (made.digest, made.totals) == (whole.digest, whole.totals)
+    assert resettlement_lists.draw_all(resettlement_id=made.pk, by="w", at=NOW) == 0
+
+
+def test_a_worker_whose_list_moved_meanwhile_leaves_it(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        hospital.settled(line(fee="12.00"))
+    publish(*RATIO)
+    made = ask(hospital)
+    real = resettlement_lists.law_of_days
+
+    def overtaken(*given):
+        monkeypatch.setattr(resettlement_lists, "law_of_days", real)
+        draw(made)
+        return real(*given)
+
+    monkeypatch.setattr(resettlement_lists, "law_of_days", overtaken)
+    assert resettlement_lists.draw_all(resettlement_id=made.pk, by="w", at=NOW) == 0
+    set_scope(EVERYTHING)
+    made.refresh_from_db()
+    assert (made.state, made.items.count()) == ("drawn", 1)
+
+
+def test_the_sweep_rings_for_what_stands_still(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        hospital.settled(line(fee="12.00"))
+    publish(*RATIO)
+    rung: list[tuple] = []
+    monkeypatch.setattr(resettlement, "ring", lambda task, ids: rung.append((task, ids)))
+    made = ask(hospital)
+    assert resettlement.sweep() == 1
+    Resettlement.objects.update(moved_at=timezone.now())
+    assert resettlement.sweep() == 0
+    draw(made)
+    resettlement.approve(resettlement=made, by="finance", at=NOW)
+    assert resettlement.sweep() == 1
+    assert rung == [(resettlement_lists.DRAW_TASK, [made.pk]), (resettlement.POST_TASK, [made.pk])]
+
+
+def test_the_list_is_drawn_by_a_worker(hospital: Hospital) -> None:
+    for _ in range(2):
+        hospital.settled(line(fee="12.00"))
+    publish(*RATIO)
+    made = ask(hospital)
+    draw_resettlement(made.pk)
+    set_scope(EVERYTHING)
+    made.refresh_from_db()
+    assert (made.state, made.claims) == ("drawn", 1)
+    draw_resettlement(made.pk + 1)
+
+
+def test_whoever_asked_takes_the_list_back_while_it_is_drawn(hospital: Hospital) -> None:
+    hospital.settled(line(fee="12.00"))
+    publish(*RATIO)
+    made = ask(hospital)
+    with pytest.raises(Refusal, match="RESETTLEMENT_STATE"):
+        resettlement.approve(resettlement=made, by="finance", at=NOW)
+    resettlement.withdraw(resettlement=made, by="clerk", at=NOW)
+    assert draw(made).state == Resettlement.State.WITHDRAWN
+
+
+def test_an_approved_list_without_its_digest_is_refused_by_the_database(hospital: Hospital) -> None:
+    publish(*RATIO)
+    made = ask(hospital)
+    with (
+        pytest.raises(IntegrityError, match="resettlement_drawn_with_digest"),
+        transaction.atomic(),
+    ):
+        Resettlement.objects.filter(pk=made.pk).update(state="approved", decided_by="x")
+
+
 def test_pages_of_both_persons_and_of_the_institution(hospital: Hospital) -> None:
     for _ in range(2):
         claim = hospital.settled(line(fee="12.00"))
@@ -252,11 +371,18 @@ def test_pages_of_both_persons_and_of_the_institution(hospital: Hospital) -> Non
     made = Resettlement.objects.get()
     own = reverse("resettlement", args=[made.pk])
     assert sent.url == own
+    assert "重算并列单" in boss.get(own).content.decode()
+    assert "核准并入账" not in boss.get(own).content.decode()
+    poll = {"HX-Request": "true", "HX-Target": "list-progress"}
+    assert "HX-Refresh" not in boss.get(own, headers=poll).headers
+    draw(made)
+    assert boss.get(own, headers=poll).headers["HX-Refresh"] == "true"
     assert "须由第二人核准" not in clerk.get(own).content.decode()
     assert "核准并入账" in boss.get(own).content.decode()
     assert clerk.post(f"{own}approve/").status_code == 404
     assert boss.post(f"{own}refuse/", {"note": ""}).status_code == 422
     assert boss.post(f"{own}approve/", {"note": "同意"}).status_code == 302
+    assert "逐人入账" in boss.get(own).content.decode()
     assert theirs.get(reverse("resettlement-claims", args=[made.pk])).status_code == 404
     set_scope(EVERYTHING)
     resettlement.post_all(resettlement_id=made.pk, by="system:worker", at=NOW)

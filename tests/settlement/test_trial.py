@@ -10,11 +10,15 @@ from django.core.management import call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pricing import releases
 from pricing.commands import SHIPPED, load_shipped
 from pricing.policy import parse
 from pricing.releases import Catalogue, Published
 from settlement import trial
 from settlement.fault import FactError, read_json
+from settlement.trial_form import TrialForm
+from tests import factories
+from tests.settlement.benefits import drug_list
 
 AT = dt.datetime(2026, 1, 5, 9, tzinfo=dt.UTC)
 POLICIES = [parse(path.read_text(encoding="utf-8")) for path in sorted(SHIPPED.glob("*.yaml"))]
@@ -160,3 +164,91 @@ class TestCommand:
         monkeypatch.setattr("sys.stdin", io.StringIO(line))
         code, (answer,) = self.run("-", "--examples")
         assert (code, answer["flags"]) == (0, ["EXAMPLE_PARAMETER"])
+
+
+# --- Drugs ---
+
+#: A drug in Wenzhou on a day of its document, everything else in order.
+DRUG = {
+    "region": "wenzhou", "service": "drug", "service_date": "2022-03-10", "fee": "33.35",
+    "scheme": "employee", "insured_area": "wenzhou", "visit_type": "revisit",
+    "condition": "chronic", "business_type": "internet", "department_in_scope": True,
+    "disease_in_list": True, "same_disease": True, "last_offline_visit": "2022-02-01",
+    "doctor_esigned": True, "pharmacist_reviewed": True, "price_class": 3, "ownership": "public",
+    "nonprofit": True, "agreement_state": "active",
+    "parameters": {"employee_fund_ratio": "0.65", "employee_deductible": "0.00"},
+}  # fmt: skip
+
+
+def judged(item: str | None, *, examples: bool = False) -> tuple:
+    """Decision, reason, category, first self-pay, fund and what was assumed of a drug."""
+    facts = DRUG if item is None else DRUG | {"item_code": item}
+    answer = trial.run(facts, releases.current(), examples=examples)
+    names = ("decision", "reason", "category", "first_self_pay", "fund_pay")
+    return (*(answer[name] for name in names), "drug_for_disease" in answer["assumed"])
+
+
+@pytest.fixture
+def listed(db):
+    """A drug list of Wenzhou in force from 2022-03-01."""
+    factories.policies("wenzhou")
+
+    def publish(**more: object) -> None:
+        drug_list(
+            "wenzhou", {"code": "JIA", "category": "A"}, {"code": "BING", "category": "C"},
+            {"code": "YI", "category": "B", "first_self_pay": 1_000, "ceiling": 1},
+            {"code": "TANG", "category": "A", "diseases": ["M01600"]},
+            valid_from=dt.date(2022, 3, 1), **more,
+        )  # fmt: skip
+
+    releases.catalogue_at.cache_clear()
+    yield publish
+    releases.catalogue_at.cache_clear()
+
+
+def test_a_drug_is_judged_by_the_list_of_its_service_day(listed) -> None:
+    before = judged("YI")
+    assert before[:3] == ("payable", None, None)  # no list is published: the document alone decides
+    listed()
+    assert [judged(code) for code in ("JIA", "YI", "BING", "TANG", "WAI")] == [
+        ("payable", None, "甲类", "0.00", "21.68", False),
+        ("payable", None, "乙类", "3.34", "19.51", False),  # as a claim of the same drug
+        ("reject", "CATEGORY_SELF_PAID", "丙类", None, "0.00", False),
+        ("payable", None, "甲类", "0.00", "21.68", True),  # limited to a disease: assumed filed
+        ("reject", "DRUG_NOT_LISTED", None, None, "0.00", False),
+    ]
+    assert judged(None) == before  # a drug that is not named is not looked up
+    day_before = DRUG | {"item_code": "WAI", "service_date": "2022-02-28"}
+    assert trial.run(day_before, releases.current())["decision"] == "payable"
+
+
+def test_an_example_list_judges_only_where_examples_are_asked_for(listed) -> None:
+    listed(example=True)
+    assert judged("WAI")[0] == "payable"
+    assert judged("WAI", examples=True)[:2] == ("reject", "DRUG_NOT_LISTED")
+
+
+def test_the_form_asks_for_the_drug_where_a_list_is_in_force(listed) -> None:
+    given = {"region": "wenzhou", "service": "drug", "service_date": "2022-03-10"}
+
+    def form() -> TrialForm:
+        return TrialForm(given, catalogue=releases.current(), today=dt.date(2022, 3, 10))
+
+    assert "item_code" not in form().fields
+    listed()
+    assert (form().fields["item_code"].label, form()["item_code"].value()) == ("药品编码", "")
+
+
+def test_jilins_first_self_pay_is_an_example_that_says_so() -> None:
+    """No document prints it: 400.00, 10 % borne first, 70 % of the rest; without examples open."""
+    facts = {
+        "region": "jilin", "service": "remote_consult", "service_date": "2021-06-01",
+        "scheme": "employee", "consent": True, "explained_item_and_price": True,
+        "charged_by": "inviting", "provincial_hospitals": ["甲"],
+    }  # fmt: skip
+    answer = trial.run(facts, LAW, examples=True)
+    names = ("in_scope_amount", "first_self_pay", "fund_pay")
+    assert [answer[name] for name in names] == ["400.00", "40.00", "252.00"]
+    assert "EXAMPLE_PARAMETER" in answer["flags"]
+    (step,) = [row for row in answer["explanation"] if row["key"] == "first_self_pay"]
+    assert step["note"] == "乙类，先行自付 10%"

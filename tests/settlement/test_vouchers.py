@@ -94,8 +94,8 @@ def test_the_database_refuses_a_row_in_a_closed_month(region) -> None:
     ):
         cursor.execute(
             """INSERT INTO settlement_leg (claim_id, version, account, amount, period, region_code,
-                institution_code) VALUES (7, 1, 1, 5, %s, %s, 'x'), (7, 1, 6, -5, %s, %s, 'x')""",
-            [dt.date(2021, 12, 1), region.pk] * 2,
+                institution_code) VALUES (%s, 1, 1, 5, %s, %s, 'x'), (%s, 1, 6, -5, %s, %s, 'x')""",
+            [voucher.pk, dt.date(2021, 12, 1), region.pk] * 2,
         )
 
 

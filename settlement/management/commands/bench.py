@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections, transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from institutions.access import EVERYTHING, scoped
 from pricing.commands import load_shipped
@@ -46,7 +47,14 @@ MEANINGS = {
     "single.p50": "one claim by HTTP, one connection; floor: bare statements of the same rows",
     "single.p99": "the same, the slowest of a hundred; floor: the slowest of a hundred bare ones",
     "single.rps": "claims by HTTP, eight connections; floor: bare statements, eight connections",
+    "single.in_batch": "one claim by HTTP while two workers settle a batch of N; floor: while none does",
     "start.again": "second start until a page is served",
+    "report.pages_per_second": "pages of a register of 200, laid out by two worker processes and joined",
+    "report.rss_mb": "peak resident memory of such a worker; floor: the most it may be",
+    "audit.year_1m": "all rules over a year of claims, read to stored, scaled to 1,000,000; floor: the most",
+    "rules.recall": "planted violations of the rule that an audit finds",
+    "rules.precision": "findings of the rule that are planted ones",
+    "rules.false_findings": "findings in the same practice without plants; n: claims",
     "list.first_page": "first page of claims, slowest filter, server time",
 }
 
@@ -97,8 +105,21 @@ class Command(BaseCommand):
             self.single()
         if self.wanted("list"):
             self.figure("list.first_page", portal.first_page(), "ms", 100.0, self.n)
+        self.watching()
         if self.wanted("start"):
             self.figure("start.again", portal.start_again(), "s", 5.0, 1)
+
+    def watching(self) -> None:
+        """What supervision measures: a higher package, by name."""
+        if self.wanted("audit") or self.wanted("rules"):
+            for figure in import_string("supervision.bench.measure.figures")(self.n):
+                self.figure(*figure)
+        if self.wanted("report"):
+            found = import_string("supervision.bench.reports.measure")()
+            self.figure(
+                "report.pages_per_second", found.pages_per_second, "pages/s", None, found.pages
+            )
+            self.figure("report.rss_mb", found.rss_mb, "MB", 300.0, found.pages)
 
     def wanted(self, name: str) -> bool:
         return name.startswith(self.only) or self.only.startswith(name)
@@ -152,10 +173,14 @@ class Command(BaseCommand):
         base = single.measured(single.bare(single.values_of_one(numbers[0])), SINGLE_CLAIMS)
         port = portal.free_port()
         with single.web(port):
-            found = single.measured(single.by_http(port, numbers), SINGLE_CLAIMS)
+            client = single.by_http(port, numbers)
+            found = single.measured(client, SINGLE_CLAIMS)
+            batch = data.loaded_batch(self.n, seed=7, tag="H")
+            busy, posted = single.meanwhile(lambda: batches.rate(batch, 2), client())
         self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
         self.figure("single.p99", found.p99_ms, "ms", base.p99_ms, SINGLE_CLAIMS)
         self.figure("single.rps", found.per_second, "claims/s", base.per_second, SINGLE_CLAIMS)
+        self.figure("single.in_batch", busy, "ms", found.p50_ms, posted)
 
     def growth(self) -> None:
         sizes = (min(max(self.n // 2, 500), 100_000), self.n)
@@ -183,7 +208,7 @@ class Command(BaseCommand):
         )
         rows = [
             f"| {f.name} | {f.value:,g} | {f.unit} | {'' if f.floor is None else f'{f.floor:,g}'} |"
-            f" {'' if f.ratio is None else f.ratio} | {f.n:,} | {MEANINGS[f.name]} |"
+            f" {'' if f.ratio is None else f.ratio} | {f.n:,} | {_meaning(f.name)} |"
             for f in self.figures
         ]
         return head + "\n".join(rows) + "\n"
@@ -192,3 +217,8 @@ class Command(BaseCommand):
 def _short(value: float | None) -> float | None:
     """Four significant digits."""
     return None if value is None else float(f"{value:.4g}")
+
+
+def _meaning(name: str) -> str:
+    """What a figure is; one of a family (`rules.recall.…`) is explained by the family."""
+    return MEANINGS.get(name) or MEANINGS[name.rpartition(".")[0]]

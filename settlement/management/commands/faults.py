@@ -17,12 +17,11 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
-from django.test import Client
 from django.utils import timezone
 
 from institutions.access import EVERYTHING, scoped
 from pricing.commands import load_shipped
-from settlement.bench import portal, single
+from settlement.bench import portal
 from settlement.faults import material, runs
 from settlement.faults.place import Place
 
@@ -37,16 +36,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("--seeds", type=int, default=2, help="how many plans")
         parser.add_argument("--first", type=int, default=1, help="the first seed")
+        parser.add_argument("--lanes", type=int, default=3, help="faults side by side")
         parser.add_argument("--only", default="", help="faults whose name contains this")
         parser.add_argument("--json", default="", help="a file for the outcomes")
-        parser.add_argument("--post", default="", help="send the claims of a file and end")
 
     def handle(self, *args, **options):
         if not settings.FAIL_POINTS:
             raise CommandError("FAIL_POINTS is off: DJANGO_ENV=test python manage.py faults")
-        if options["post"]:
-            send(Path(options["post"]))
-            return
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers end with the command
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portal-faults-")))
@@ -57,52 +53,55 @@ class Command(BaseCommand):
             if not self.small:
                 self.stdout.write("no disk of its own can be mounted here: “disk full” is left out")
             servers = stack.enter_context(portal.own_servers(str(disk)))
-            outcomes = self.sweep(servers, folder, options)
+            lanes = self.prepared(servers, folder, options["lanes"])
+            for place, _ in lanes:
+                stack.enter_context(place)
+            outcomes = self.sweep(runs.Lanes(lanes), options)
         self.report(outcomes, options)
 
-    def sweep(self, servers: Any, folder: Path, options: dict) -> list[runs.Outcome]:
-        place, outside = self.prepared(servers, folder)
-        calm = runs.settled(place, "portal", runs.CALM, outside, seed=0, calm="")
-        calm_posts = runs.received(place, "portal", runs.CALM, seed=0, calm="")
-        self.stdout.write(f"calm: {calm.state}, {calm.sm3} {calm_posts.state} {calm_posts.sm3}")
+    def sweep(self, lanes: runs.Lanes, options: dict) -> list[runs.Outcome]:
+        calm = runs.calm_of(*lanes.lanes[0])
+        self.stdout.write(f"calm: {calm.batch} {calm.posts}")
         outcomes = []
         for seed in range(options["first"], options["first"] + options["seeds"]):
-            for fault in runs.planned(seed):
-                left_out = fault.outside == "disk" and not self.small
-                if options["only"] not in fault.name or left_out:
-                    continue
-                if fault.point in runs.RECEIVE:
-                    outcome = runs.received(place, "portal", fault, seed=seed, calm=calm_posts.sm3)
-                else:
-                    outcome = runs.settled(
-                        place, "portal", fault, outside, seed=seed, calm=calm.sm3
-                    )
+            faults = [
+                fault for fault in runs.planned(seed)
+                if options["only"] in fault.name and (fault.outside != "disk" or self.small)
+            ]  # fmt: skip
+            for outcome in lanes.outcomes(faults, seed=seed, calm=calm):
                 outcomes.append(outcome)
                 self.stdout.write(line_of(outcome))
                 self.stdout.flush()
         return outcomes
 
-    def prepared(self, servers: Any, folder: Path) -> tuple[Place, runs.Outside]:
-        """The template: policies, a hospital, a confirmed batch, claims to be sent."""
+    def prepared(self, servers: Any, folder: Path, lanes: int) -> list[tuple[Place, runs.Outside]]:
+        """The template (policies, a hospital, a confirmed batch), claims to be sent, and the lanes."""
         with scoped(EVERYTHING):
             load_shipped(by=material.BY, at=timezone.now())
         made = material.prepared(patients=PATIENTS)
         (folder / "posts.json").write_text(json.dumps(made.posts))
         connections.close_all()  # a database with sessions is not copied
-        urls = servers.urls()
-        socket = f"redis+socket://{servers.valkey_socket}"
-        broker = redis.Redis(unix_socket_path=str(servers.valkey_socket))
+        waiting = str(settings.DATABASES["default"]["NAME"])
+        return [
+            (
+                Place(
+                    servers.urls(), f"redis+socket://{servers.valkey_socket}?virtual_host={lane}",
+                    folder, waiting, made.batch, lane,
+                ),
+                self.outside(servers, lane),
+            )
+            for lane in range(lanes)
+        ]  # fmt: skip
 
-        def flush() -> None:
-            broker.flushall()
-
-        acts: dict[str, Callable[[], None]] = {
-            "flushall": flush,
+    def outside(self, servers: Any, lane: int) -> runs.Outside:
+        broker = redis.Redis(unix_socket_path=str(servers.valkey_socket), db=lane)
+        acts: dict[str, Callable[[], object]] = {
+            "flushall": broker.flushall,
             "broker": lambda: restart(servers, servers.queue / "valkey.pid"),
             "postgres": lambda: restart(servers, servers.data / "postmaster.pid"),
             "disk": lambda: full_disk(servers),
         }
-        return Place(urls, socket, folder), runs.Outside(flush, acts)
+        return runs.Outside(broker.flushdb, acts)
 
     def report(self, outcomes: list[runs.Outcome], options: dict) -> None:
         sound = sum(outcome.sound for outcome in outcomes)
@@ -127,17 +126,6 @@ def line_of(outcome: runs.Outcome) -> str:
         f"seed {outcome.seed:<3} {outcome.fault:42} nth {outcome.nth}  {word:8}"
         f" restarts {outcome.restarts}  {outcome.seconds:6.2f} s  {'; '.join(outcome.notes)}"
     )
-
-
-def send(path: Path) -> None:
-    """Post claims with their keys, one after the other; any answer but 201 is an error."""
-    for key, claim in json.loads(path.read_text()):
-        answer = Client().post(
-            "/api/v1/claims", json.dumps(claim), content_type="application/json",
-            headers={"Authorization": f"Bearer {single.TOKEN}", "Idempotency-Key": key},
-        )  # fmt: skip
-        if answer.status_code != 201:
-            sys.exit(f"{key}: {answer.status_code} {answer.content.decode()[:500]}")
 
 
 def restart(servers: Any, pid_file: Path) -> None:

@@ -1,6 +1,6 @@
 """Report a claim over REST, with nothing but Python's own library.
 
-    python sample.py HOST_OF_THE_PORTAL CLIENT_ID CLIENT_SECRET claim.json
+    python report.py HOST_OF_THE_PORTAL CLIENT_ID CLIENT_SECRET claim.json
 
 The same Idempotency-Key may be sent again after a broken connection: the claim is taken once.
 """

@@ -1,0 +1,195 @@
+"""Watching in the demonstration: two cases, a drawn inspection, complaints, flags of conduct.
+
+Everything is done by the real commands and is invented (示例).
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from config.demo import TODAY, moment
+from config.demo.hospitals import HOSPITALS
+from institutions.models import Institution, Physician, Region, User
+from settlement.models import Claim, Deduction, Settlement
+from supervision import (
+    case_steps,
+    cases,
+    complaints,
+    conduct,
+    credit,
+    disclosures,
+    inspections,
+    sanctions,
+)
+from supervision.models import InspectionPlan, SupervisionCase
+
+HANDLER, CHIEF = "supervisor.nantong", "supervisor2.nantong"
+SECOND, SIGNER, POLICY = "reviewer.nantong", "signer.nantong", "policy.nantong"
+OVER, OPEN = "nt2", "nt1"
+SEED = "示例种子-20211210"
+CHECKLIST = (
+    "实名就医与人证相符",
+    "电子处方经药师审核",
+    "诊察费按公布价格收取",
+    "购药记录与处方一致",
+)
+
+
+def make_cases() -> str:
+    """Cases, an inspection plan, complaints, flags; says how many."""
+    region = Region.objects.get(pk="320600")
+    made = [row for row in (_archived(region), _running(region)) if row is not None]
+    plan = inspections.places_of(_inspected(region))
+    _complained(region)
+    credit.score_all(region=region, year=TODAY.year, by="system:beat", at=moment(TODAY, 2))
+    flags = sum(conduct.watch(on=_day(ago), by="system:beat", at=moment(_day(ago - 1), 2))
+                for ago in (9, 6, 2))  # fmt: skip
+    return (
+        f"监管案件 {len(made)} 件，检查计划 1 个（名单 {len(plan)} 家），举报 2 件，内控 {flags} 项"
+    )
+
+
+def _day(ago: int) -> dt.date:
+    return TODAY - dt.timedelta(days=ago)
+
+
+def _user(name: str) -> User:
+    return User.objects.get(username=name)
+
+
+def _step(case: SupervisionCase, step: str, who: str, ago: int, **given: Any) -> None:
+    person = _user(who)
+    case_steps.take_step(
+        case=case, step=step, who=person, by=who, at=moment(_day(ago), 14), **given
+    )
+
+
+def _claims(place: Institution, most: int) -> list[tuple[Claim, int]]:
+    """Settled claims of a hospital that the fund paid and nobody cut, with what it paid."""
+    cut = Deduction.objects.values("claim_id")
+    rows = Settlement.objects.filter(institution_code=place.pk, version=1, fund__gt=0)
+    rows = rows.exclude(claim_id__in=cut).order_by("claim_id")
+    reversed_ = Settlement.objects.filter(institution_code=place.pk, version=2).values("claim_id")
+    found = dict(rows.exclude(claim_id__in=reversed_).values_list("claim_id", "fund")[:most])
+    return [(claim, found[claim.pk]) for claim in Claim.objects.filter(pk__in=found)]
+
+
+def _begun(
+    region: Region, key: str, ago: int, *, title: str, line: str, behaviour: str
+) -> tuple[SupervisionCase, int] | None:
+    """A case that is approved, with its inspectors and claims as evidence; its loss."""
+    place = Institution.objects.get(pk=HOSPITALS[key].code)
+    claims = _claims(place, 3)
+    if not claims:
+        return None
+    case = cases.open_case(
+        region=region, by=HANDLER, at=moment(_day(ago)),
+        wanted=cases.Wanted(
+            subject_kind="institution", subject_code=place.pk, institution_code=place.pk,
+            acted_from=min(claim.service_date for claim, _ in claims),
+            acted_until=max(claim.service_date for claim, _ in claims),
+            title=title, summary=f"示例：{line}", behaviour=behaviour,
+        ),
+    )  # fmt: skip
+    _step(case, "accept", CHIEF, ago, note="同意立案（示例）")
+    at = moment(_day(ago), 16)
+    for name, number, lead in ((HANDLER, "示例-0001", True), (SECOND, "示例-0002", False)):
+        cases.name_inspector(
+            case=case, username=name, certificate=number, lead=lead, by=HANDLER, at=at
+        )
+    for claim, fund in claims:
+        cases.add_claim(case=case, claim_no=claim.claim_no, loss=fund, note="示例：同日重复收取诊察费",
+                        by=HANDLER, at=at)  # fmt: skip
+    return case, sum(fund for _, fund in claims)
+
+
+def _told(loss: int) -> Mapping[str, str]:
+    return {"route": "agreement", "found": "示例：经核对就诊记录与收费明细，所列单据系重复收费。",
+            "loss": f"{loss // 100}.{loss % 100:02d}", "method": "portal",
+            "receiver": "示例医保办"}  # fmt: skip
+
+
+def _archived(region: Region) -> SupervisionCase | None:
+    """From the line to the archive, then made public."""
+    begun = _begun(region, OVER, 60, title="示例：重复收取诊察费", line="审核发现同日两次收取诊察费。",
+                   behaviour="duplicate_charge")  # fmt: skip
+    if begun is None:
+        return None
+    case, loss = begun
+    doctor = Physician.objects.filter(institution=case.institution_code, kind="physician").first()
+    at = moment(_day(55))
+    give: dict[str, Any] = {"case": case, "by": HANDLER, "at": at}
+    sanctions.propose(kind="recovery", amount=loss, scheme="resident", **give)
+    sanctions.propose(kind="interview", note="示例：约谈医保办负责人", **give)
+    if doctor is not None:
+        sanctions.propose(kind="points", points=3, target=doctor.pk, **give)
+    _step(case, "notify", HANDLER, 54, facts=_told(loss))
+    _step(case, "record", HANDLER, 50, facts={"text": "示例：系接口重复上传，愿意退回。"})
+    _step(case, "consider", HANDLER, 49, note="示例：部分采纳，已考虑其主动退回。")
+    _step(case, "decide_agreement", SIGNER, 45, note="示例：责令退回并约谈。")
+    _step(case, "serve", HANDLER, 44, facts={"method": "direct", "receiver": "示例医保办"})
+    for row in case.sanctions.filter(state="ordered"):
+        sanctions.execute(sanction=row, on=_day(40), record="示例：已办理", who=_user(HANDLER),
+                          at=moment(_day(40)))  # fmt: skip
+    _step(case, "close", CHIEF, 35, note="示例：执行完毕，同意结案。")
+    _step(case, "archive", HANDLER, 34, note="示例：正卷一册。")
+    case.refresh_from_db()
+    shown = disclosures.propose(case=case, text="示例：该院同日重复收取诊察费，已责令退回并约谈负责人。",
+                                by=HANDLER, at=moment(_day(33)))  # fmt: skip
+    disclosures.approve(disclosure=shown, who=_user(POLICY), at=moment(_day(32)))
+    disclosures.inform(case=case, organ="health", text="示例：请依法处理。", by=HANDLER,
+                       at=moment(_day(31)))  # fmt: skip
+    return case
+
+
+def _running(region: Region) -> SupervisionCase | None:
+    """Told two days ago: the hospital may speak."""
+    begun = _begun(region, OPEN, 12, title="示例：涉嫌串换诊疗项目", line="检查发现以高等级医师名义收费。",
+                   behaviour="substituted_item")  # fmt: skip
+    if begun is None:
+        return None
+    case, loss = begun
+    at = moment(_day(6))
+    sanctions.propose(case=case, kind="recovery", amount=loss, scheme="resident", by=HANDLER, at=at)
+    sanctions.propose(
+        case=case, kind="suspend_agreement", note="示例：整改期间中止", by=HANDLER, at=at
+    )
+    _step(case, "notify", HANDLER, 3, facts=_told(loss))
+    return case
+
+
+def _inspected(region: Region) -> InspectionPlan:
+    """A plan that is drawn, with one of its visits recorded."""
+    wanted = inspections.Wanted(
+        title="示例：互联网诊疗诊察费专项检查", side="bureau", reason="示例：诊察费收取与处方审核",
+        first_day=_day(10), last_day=TODAY + dt.timedelta(days=20),
+        service_from=TODAY.replace(month=1, day=1), service_until=_day(11), wanted=2, per_task=2,
+        checklist=[{"key": f"c{no}", "text": text} for no, text in enumerate(CHECKLIST, 1)],
+    )  # fmt: skip
+    plan = inspections.plan(region=region, wanted=wanted, by=HANDLER, at=moment(_day(20)))
+    inspections.decide(plan=plan, approve=True, note="同意（示例）", who=_user(CHIEF),
+                       at=moment(_day(18)))  # fmt: skip
+    tasks = inspections.draw(plan=plan, seed=SEED, by=HANDLER, at=moment(_day(10)))
+    answers = {f"c{no}": "示例：抽查20份，相符" for no in range(1, len(CHECKLIST) + 1)}
+    inspections.record(
+        task=tasks[0], who=_user(HANDLER), at=moment(_day(4), 17),
+        seen=inspections.Seen(_day(5), answers, "clean", "示例：未发现问题。"),
+    )  # fmt: skip
+    plan.refresh_from_db()
+    return plan
+
+
+def _complained(region: Region) -> None:
+    """One that is looked into, one that waits."""
+    code = HOSPITALS[OPEN].code
+    first, _ = complaints.receive(
+        region=region, at=moment(_day(8), 20),
+        report=complaints.Report(
+            about="示例医院互联网门诊", text="示例：同一天收了两次诊察费。", institution_code=code,
+            behaviour="duplicate_charge", name="示例举报人", phone="13800000000"),
+    )  # fmt: skip
+    complaints.accept(complaint=first, by=SECOND, at=moment(_day(7)))
+    complaints.receive(
+        region=region, at=moment(_day(1), 21),
+        report=complaints.Report(about="示例药店", text="示例：用医保购买生活用品。"),
+    )  # fmt: skip

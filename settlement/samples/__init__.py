@@ -1,0 +1,1 @@
+"""Samples for hospitals' developers, shown and offered by the public interface specification."""

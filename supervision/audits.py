@@ -1,0 +1,229 @@
+"""Auditing a period (事后审核): all rules over its columns, new suspicions stored once; replays.
+
+A run is asked for (by the night, a person or the command line) and done by a worker; the row says how
+far it is. A replay uses other numbers and stores nothing but what would be found and what would not be
+any more. (温医保办〔2021〕6号 二十四；PV 二（五）)
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from django.conf import settings
+from django.db import connections, transaction
+
+from audit import clock, trail
+from audit.doorbell import ring
+from institutions.access import EVERYTHING, scoped, set_scope
+from institutions.models import Region
+from institutions.refusals import refused
+from pricing.policy import Rules
+from pricing.releases import current
+from pricing.watching import NUMBERS, Switch
+from supervision.load import Period, load
+from supervision.models import Finding, Run
+from supervision.rules import RULES
+from supervision.suspicions import Cited, Names, Suspicion, look, store, suspicions
+
+TASK = "supervision.audit"
+MOMENT = "audit"
+SETTLER = "settler"
+LONGEST = 366  #: days of one run
+FAULT = 400
+
+
+def ask(
+    *, pool: str, first: dt.date, last: dt.date, by: str, at: dt.datetime, trial: bool = False,
+    numbers: Mapping[str, Mapping[str, int]] | None = None, wake: bool = True,
+) -> Run:  # fmt: skip
+    """Ask for an audit of service days, or (`trial`) for a replay with other numbers. Refusal 422, 409.
+
+    Without `wake` the caller does the run at once.
+    """
+    if not first <= last <= clock.local(at).date():
+        raise refused("last", "PERIOD", "审核期间的止日不得早于起日、晚于今天", "not a period")
+    if (last - first).days >= LONGEST:
+        raise refused("last", "PERIOD_LONG", f"一次最多审核 {LONGEST} 天", "too long a period")
+    rules = _rules(pool, last)
+    if rules is None or not rules.watching:
+        raise refused("pool", "NO_RULES", "该统筹区没有启用审核规则", "no rule is on", status=409)
+    _known_numbers(numbers or {})
+    with transaction.atomic():
+        run = Run.objects.create(
+            pool=pool, region_code=region_of(pool), first_day=first, last_day=last, trial=trial,
+            rules={"numbers": {k: dict(v) for k, v in (numbers or {}).items()}},
+            asked_at=at, asked_by=by,
+        )  # fmt: skip
+        trail.record(
+            by=by, at=at, action="run.replay" if trial else "run.ask", subject=f"run:{run.pk}",
+            region_code=run.region_code,
+            detail={"pool": pool, "first": first, "last": last, "numbers": run.rules["numbers"]},
+        )  # fmt: skip
+        if wake:
+            transaction.on_commit(lambda: ring(TASK, [run.pk]))
+    return run
+
+
+def _known_numbers(numbers: Mapping[str, Mapping[str, int]]) -> None:
+    for rule, given in numbers.items():
+        if rule not in NUMBERS or set(given) - set(NUMBERS[rule]):
+            raise refused("numbers", "NUMBER_UNKNOWN", f"规则 {rule} 没有这样的参数", "unknown")
+
+
+def region_of(pool: str) -> str:
+    """The highest region of a pool: whose people see its runs."""
+    codes = (
+        Region.objects.filter(policy_region=pool).order_by("code").values_list("code", flat=True)
+    )
+    return next(iter(codes), "")
+
+
+def _rules(pool: str, day: dt.date) -> Rules | None:
+    return current().rules(pool, day, examples=settings.EXAMPLE_PARAMETERS)
+
+
+def execute(*, run_id: int, by: str, at: dt.datetime) -> Run | None:
+    """Do a run that waits; None when it is done, in other hands or unknown."""
+    with scoped(EVERYTHING):
+        run = Run.objects.select_for_update(skip_locked=True).filter(
+            pk=run_id, state=Run.State.WAITING
+        ).first()  # fmt: skip
+        if run is None:
+            return None
+        _move(run, state=Run.State.RUNNING, started_at=at)
+    try:
+        rules = _rules(run.pool, run.last_day)
+        if rules is None:
+            raise LookupError("no document of the region is published any more")
+        judge(run, rules, _with(rules.watching, run.rules["numbers"]), by=by, at=at)
+    except Exception as error:
+        with scoped(EVERYTHING):
+            _move(run, state=Run.State.FAILED, fault=f"{type(error).__name__}: {error}"[:FAULT],
+                  finished_at=clock.now())  # fmt: skip
+        raise
+    return run
+
+
+def _move(run: Run, **fields: Any) -> None:
+    for name, value in fields.items():
+        setattr(run, name, value)
+    run.save(update_fields=list(fields))
+
+
+def judge(
+    run: Run, rules: Rules, switches: tuple[Switch, ...], *, by: str, at: dt.datetime
+) -> None:
+    """Read the period of a run, look with each rule, store what is new; the row says how far it is."""
+    period = read(run.pool, run.first_day, run.last_day, rules, switches)
+    _scoped_move(run, claims=period.claims, rules=run.rules | {
+        "used": {s.rule: dict(s.numbers) for s in switches if s.speaks(MOMENT)},
+        "example": any(s.example for s in switches), "release": rules.release_id,
+        "parameters": rules.parameters_id,
+    })  # fmt: skip
+    cited = Cited.of(rules.policy, run.last_day)
+    found: dict[str, dict[str, int]] = {}
+    for switch, rule, hits in look(period.visits, switches, MOMENT):
+        names = _all_names(period, hits.rows)
+        ones = list(suspicions(period.visits, switch, rule, hits, names))
+        found[switch.rule] = (
+            _compared(run, switch, ones) if run.trial else _stored(run, cited, ones, at=at)
+        )
+        _scoped_move(run, found=found)
+    _scoped_move(run, state=Run.State.DONE, finished_at=clock.now())
+    with scoped(EVERYTHING):
+        trail.record(
+            by=by, at=at, action="run.done", subject=f"run:{run.pk}", region_code=run.region_code,
+            detail={"claims": run.claims, "found": found, "trial": run.trial},
+        )  # fmt: skip
+
+
+def _scoped_move(run: Run, **fields: Any) -> None:
+    with scoped(EVERYTHING):
+        _move(run, **fields)
+
+
+def _with(
+    switches: tuple[Switch, ...], numbers: Mapping[str, Mapping[str, int]]
+) -> tuple[Switch, ...]:
+    return tuple(
+        replace(s, numbers={**s.numbers, **numbers[s.rule]}) if s.rule in numbers else s
+        for s in switches
+    )
+
+
+def read(
+    pool: str, first: dt.date, last: dt.date, rules: Rules, switches: tuple[Switch, ...]
+) -> Period:
+    """The columns of a period with as many days before it as its rules look back."""
+    back = max((RULES[s.rule].lookback(s.numbers) for s in switches if s.speaks(MOMENT)), default=0)
+    with transaction.atomic(using=SETTLER):
+        set_scope(EVERYTHING, using=SETTLER)
+        with connections[SETTLER].cursor() as cursor:
+            return load(cursor, pool, first, last, back=back, rules=rules)
+
+
+PHYSICIANS = """SELECT DISTINCT hashtextextended(code, 0), code FROM (
+    SELECT document #>> '{physician,code}' AS code FROM settlement_claim WHERE id = ANY (%s)) c
+WHERE code IS NOT NULL"""
+
+
+def _all_names(period: Period, rows: Any) -> Names:
+    """The names with those of physicians whom no register knows, read from their claims."""
+    known = period.names
+    visits = period.visits
+    ids = {
+        int(n): int(i)
+        for n, i in zip(visits["physician"][rows], visits["id"][rows], strict=True)
+        if n and int(n) not in known.physicians
+    }
+    if not ids:
+        return known
+    with transaction.atomic(using=SETTLER):
+        set_scope(EVERYTHING, using=SETTLER)
+        with connections[SETTLER].cursor() as cursor:
+            cursor.execute(PHYSICIANS, [list(ids.values())])
+            return Names(known.places, {**known.physicians, **dict(cursor.fetchall())})
+
+
+def _stored(run: Run, cited: Cited, ones: list[Suspicion], *, at: dt.datetime) -> dict[str, int]:
+    with transaction.atomic(using=SETTLER):
+        set_scope(EVERYTHING, using=SETTLER)
+        made = store(ones, cited, moment=MOMENT, at=at, run=run.pk, using=SETTLER)
+    return {"found": len({one.key for one in ones}), "new": len(made)}
+
+
+def _compared(run: Run, switch: Switch, ones: list[Suspicion]) -> dict[str, int]:
+    """What a replay would find: how many in all, how many of them new, how many known ones vanish."""
+    keys = {one.key for one in ones}
+    with scoped(EVERYTHING):
+        known = {
+            bytes(key) for key in Finding.objects.filter(
+                rule=switch.rule, region_code__startswith=run.region_code.rstrip("0") or "0",
+                last_day__gte=run.first_day, last_day__lte=run.last_day,
+            ).exclude(moment=Finding.Moment.MANUAL).values_list("key", flat=True)
+        }  # fmt: skip
+    return {"found": len(keys), "new": len(keys - known), "gone": len(known - keys)}
+
+
+def nightly(*, by: str, at: dt.datetime) -> list[Run]:
+    """Ask for the audit of this month and the last, in every region with rules: batches come late."""
+    today = clock.local(at).date()
+    first = (today.replace(day=1) - dt.timedelta(days=1)).replace(day=1)
+    made = []
+    for pool in current().regions():
+        rules = _rules(pool, today)
+        if rules is not None and rules.watching and region_of(pool):
+            with scoped(EVERYTHING):
+                made.append(ask(pool=pool, first=first, last=today, by=by, at=at))
+    return made
+
+
+def sweep() -> int:
+    """Ring again for runs that wait: a lost message loses nothing."""
+    with scoped(EVERYTHING):
+        waiting = list(
+            Run.objects.filter(state=Run.State.WAITING).values_list("pk", flat=True)[:20]
+        )
+    ring(TASK, waiting)
+    return len(waiting)

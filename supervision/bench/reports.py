@@ -1,0 +1,87 @@
+"""Pages per second and memory of a worker that lays out a long register part by part.
+
+A worker is a process of its own; it is measured at the end of its parts, so that what a part leaves
+behind counts. Figures: report.pages_per_second, report.rss_mb (goal: 300).
+"""
+
+import datetime as dt
+import json
+import multiprocessing
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import django
+import numpy as np
+
+from audit.clock import ZONE
+from supervision.reports import press
+from supervision.reports.money import ZERO
+
+PAGES = 200
+RSS_GOAL = 300.0
+SEED = 5
+SCHEMES = ("employee", "resident")
+AT = dt.datetime(2021, 12, 20, 10, tzinfo=ZONE)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one run: pages laid out, by how many workers, in how many seconds, the largest worker (MB)."""
+
+    pages: int
+    workers: int
+    seconds: float
+    rss_mb: float
+
+    @property
+    def pages_per_second(self) -> float:
+        return self.pages / self.seconds
+
+
+def measure(*, pages: int = PAGES, workers: int = 2) -> Measured:
+    """Lay out a register of so many pages in new processes and join it."""
+    document = invented(pages * press.ROWS_A_PAGE)
+    text = press.canonical(document)
+    context = multiprocessing.get_context("spawn")
+    book = press.book_of(document)
+    plan = press.parts_of(book, first_page=2)
+    began = time.perf_counter()
+    with context.Pool(workers, initializer=django.setup) as pool:
+        done = pool.starmap(_part, [(text, number) for number in range(len(plan))], chunksize=1)
+    front, front_pages = press.print_front(document, book)
+    whole = press.join(front, front_pages, (content for content, _ in done), plan)
+    seconds = time.perf_counter() - began
+    return Measured(whole.pages, workers, seconds, max(rss for _, rss in done))
+
+
+def _part(text: bytes, number: int) -> tuple[bytes, float]:
+    """Lay out one part; its bytes and what this process has needed at most (MB)."""
+    document = json.loads(text)
+    book = press.book_of(document)
+    part = press.parts_of(book, first_page=2)[number]
+    content = press.print_part(document, part, book)
+    return content, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def invented(rows: int) -> dict[str, Any]:
+    """A document of the register of claims with invented rows."""
+    chance = np.random.default_rng(SEED)
+    fees = chance.integers(0, 100_000, (rows, 4)).tolist()
+    places = chance.integers(1, 31, rows).tolist()
+    lines = [
+        [number, f"示例市第{places[number - 1]}人民医院（示例）互联网医院", f"S2021{number:09d}", "张*",
+         "320***********12", SCHEMES[number % 2], "2021-11-05",
+         *fees[number - 1], "payable"]
+        for number in range(1, rows + 1)
+    ]  # fmt: skip
+    return {
+        "format": 1, "report": "00000000-0000-0000-0000-000000000000", "kind": "claims",
+        "title": "示例市费用结算明细表", "number": "示例医保报〔2021〕1号", "organ": "示例市医疗保障局",
+        "scope": "示例市", "parameters": {}, "span": "2021年11月", "by": "bench", "by_name": "示例",
+        "at": AT.isoformat(), "clause": "", "examples": ["示例"], "demo": True,
+        "seal": {"checkpoint": None, "lines": ["示例"], "qr": "示例", "note": "示例"},
+        "figures": {"totals": ZERO | {"persons": 0}, "months": [], "states": [], "institutions": [],
+                    "rows": lines, "example": True},
+    }  # fmt: skip

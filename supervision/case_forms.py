@@ -1,0 +1,269 @@
+"""Queries and forms of the pages of supervision cases."""
+
+import datetime as dt
+from typing import Any
+
+from django import forms
+
+from agreements.forms import FILE_HELP, FILE_TYPES
+from audit.procedure import PROCEDURES
+from institutions.documents import LARGEST
+from institutions.forms import day_field
+from institutions.money import MoneyError, fen
+from settlement.models import Scheme
+from supervision import law
+from supervision.models import CaseEvidence, SupervisionCase
+
+ANY = ("", "全部")
+
+
+class YuanField(forms.CharField):
+    """An amount in yuan, kept as fen; empty is None."""
+
+    def clean(self, value: Any) -> int | None:
+        text = super().clean(value).strip()
+        if not text:
+            return None
+        try:
+            return fen(text)
+        except MoneyError as error:
+            raise forms.ValidationError(f"{error}。") from None
+
+
+class CaseQuery(forms.Form):
+    """Which cases."""
+
+    q = forms.CharField(
+        label="案件", required=False, max_length=60,
+        widget=forms.TextInput({"placeholder": "案号、案由或对象"}),
+    )  # fmt: skip
+    state = forms.ChoiceField(label="状态", required=False)
+    subject = forms.ChoiceField(
+        label="对象类别", required=False, choices=[ANY, *SupervisionCase.Subject.choices]
+    )
+    route = forms.ChoiceField(
+        label="途径", required=False, choices=[ANY, *SupervisionCase.Route.choices]
+    )
+
+    def __init__(self, data: Any, **options: Any):
+        super().__init__(data, **options)
+        states = PROCEDURES["case"].states.values()
+        self.fields["state"] = forms.ChoiceField(
+            label="状态", required=False, choices=[ANY, *((row.key, row.label) for row in states)]
+        )
+
+
+class CaseForm(forms.Form):
+    """What a case is opened with."""
+
+    title = forms.CharField(label="案由", max_length=120, help_text="例如：涉嫌重复收取诊察费")
+    subject_kind = forms.ChoiceField(label="对象类别", choices=SupervisionCase.Subject.choices)
+    institution = forms.CharField(
+        label="医疗机构编码", max_length=12, required=False,
+        help_text="行为发生的机构；对象是参保人员时可不填。",
+    )  # fmt: skip
+    practitioner = forms.CharField(
+        label="医师、药师、护士编码", max_length=20, required=False,
+        help_text="对象是医师、药师或护士时填写。",
+    )  # fmt: skip
+    person_number = forms.CharField(
+        label="参保人证件号码", max_length=18, required=False,
+        help_text="对象是参保人员时填写；只用于查找，案件中显示掩码。",
+    )  # fmt: skip
+    acted_from = day_field("行为起日")
+    acted_until = day_field("行为止日")
+    origin = forms.ChoiceField(
+        label="案件来源", choices=SupervisionCase.Origin.choices,
+        initial=SupervisionCase.Origin.HAND,
+    )  # fmt: skip
+    origin_ref = forms.CharField(label="来源编号", max_length=80, required=False)
+    summary = forms.CharField(label="线索摘要", max_length=2000, widget=forms.Textarea({"rows": 4}))
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        for name in ("acted_from", "acted_until"):
+            self.fields[name].required = True
+
+
+class InspectorForm(forms.Form):
+    """Who inquires."""
+
+    username = forms.ChoiceField(label="检查人员")
+    certificate = forms.CharField(label="执法证号", max_length=40)
+    lead = forms.BooleanField(label="主办", required=False)
+
+    def __init__(self, *args: Any, people: list[tuple[str, str]], **options: Any):
+        super().__init__(*args, **options)
+        self.fields["username"] = forms.ChoiceField(
+            label="检查人员", choices=[("", "请选择"), *people]
+        )
+
+
+class ReplaceForm(InspectorForm):
+    """Who takes the place of a recused inspector."""
+
+    field_order: tuple[str, ...] = ("inspector", "username", "certificate")
+
+    def __init__(self, *args: Any, inspectors: list[tuple[int, str]], **options: Any):
+        super().__init__(*args, **options)
+        del self.fields["lead"]
+        self.fields["inspector"] = forms.TypedChoiceField(
+            label="已回避的检查人员", coerce=int, choices=inspectors
+        )
+        self.order_fields(self.field_order)
+
+
+class RecusalForm(forms.Form):
+    """Why an inspector should stand back."""
+
+    reason = forms.CharField(label="回避理由", max_length=400, widget=forms.Textarea({"rows": 2}))
+    field_order: tuple[str, ...] = ("inspector", "reason")
+
+    def __init__(self, *args: Any, inspectors: list[tuple[int, str]], **options: Any):
+        super().__init__(*args, **options)
+        self.fields["inspector"] = forms.TypedChoiceField(
+            label="检查人员", coerce=int, choices=inspectors
+        )
+        self.order_fields(self.field_order)
+
+
+class RecusalDecision(RecusalForm):
+    """Whether somebody stands back."""
+
+    grant = forms.ChoiceField(label="决定", choices=[("yes", "同意回避"), ("no", "驳回申请")])
+    field_order: tuple[str, ...] = ("inspector", "grant", "reason")
+
+
+class ClaimEvidence(forms.Form):
+    """A settled claim as evidence."""
+
+    claim_no = forms.CharField(label="单据号", max_length=40)
+    loss = YuanField(label="造成的损失（元）", help_text="不超过统筹基金已支付的金额。")
+    note = forms.CharField(label="证明内容", max_length=200)
+
+
+class FindingEvidence(forms.Form):
+    """A finding as evidence."""
+
+    def __init__(self, *args: Any, findings: list[tuple[int, str]], **options: Any):
+        super().__init__(*args, **options)
+        self.fields["finding"] = forms.TypedChoiceField(
+            label="审核疑点", coerce=int, choices=findings
+        )
+
+
+class FileEvidence(forms.Form):
+    """A document or a record as evidence."""
+
+    kind = forms.ChoiceField(
+        label="类别",
+        choices=[(key, label) for key, label in CaseEvidence.Kind.choices
+                 if key in ("document", "record")],
+    )  # fmt: skip
+    title = forms.CharField(label="名称与证明内容", max_length=300)
+    file = forms.FileField(
+        label="文件", widget=forms.ClearableFileInput({"accept": FILE_TYPES}), help_text=FILE_HELP
+    )
+
+    def clean_file(self) -> Any:
+        """Not larger than a file may be."""
+        file = self.cleaned_data["file"]
+        if (file.size or 0) > LARGEST:
+            raise forms.ValidationError("文件太大。")
+        return file
+
+
+class MeasureForm(forms.Form):
+    """A measure with its size; the article's range is checked when it is proposed."""
+
+    kind = forms.ChoiceField(label="措施")
+    article = forms.ChoiceField(
+        label="适用条款", required=False, help_text="罚款、责令科室暂停、暂停联网结算须选择。"
+    )
+    target = forms.CharField(
+        label="对象", max_length=64, required=False, help_text="医师药师护士编码，或科室名称。"
+    )
+    amount = YuanField(label="金额（元）", required=False, help_text="罚款或追回金额。")
+    months = forms.IntegerField(label="期限（月）", required=False, min_value=1, max_value=60)
+    points = forms.IntegerField(label="分值", required=False, min_value=1, max_value=100)
+    scheme = forms.ChoiceField(
+        label="险种", required=False, choices=[("", "—"), *Scheme.choices],
+        help_text="追回基金须选择。",
+    )  # fmt: skip
+    note = forms.CharField(label="说明", max_length=400, required=False)
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        kinds = [(row.key, row.label) for row in law.measures().values()]
+        sized = [row for row in law.decree().articles.values()
+                 if row.times or row.amount or row.department_months or row.online_months]  # fmt: skip
+        self.fields["kind"] = forms.ChoiceField(label="措施", choices=[("", "请选择"), *kinds])
+        self.fields["article"] = forms.ChoiceField(
+            label="适用条款", required=False, help_text=self.fields["article"].help_text,
+            choices=[("", "—"), *((row.number, f"第{row.number}条") for row in sized)],
+        )  # fmt: skip
+
+
+class DisclosureForm(forms.Form):
+    """What the public reads of a case."""
+
+    text = forms.CharField(
+        label="公开内容", max_length=2000, widget=forms.Textarea({"rows": 4}),
+        help_text="不写个人姓名和证件号码；经另一人审批后在公开页面公布。",
+    )  # fmt: skip
+
+
+class ReasonForm(forms.Form):
+    """Why."""
+
+    reason = forms.CharField(label="理由", max_length=300, widget=forms.Textarea({"rows": 2}))
+
+
+class InformForm(forms.Form):
+    """To whom a decided case is told, and what is asked."""
+
+    organ = forms.ChoiceField(label="部门")
+    text = forms.CharField(label="通报内容", max_length=2000, widget=forms.Textarea({"rows": 4}))
+
+    def __init__(self, *args: Any, organs: list[tuple[str, str]], **options: Any):
+        super().__init__(*args, **options)
+        self.fields["organ"] = forms.ChoiceField(label="部门", choices=organs)
+
+
+class LoanForm(forms.Form):
+    """Why a file is asked for, and until when."""
+
+    purpose = forms.CharField(label="借阅事由", max_length=300)
+    until = day_field("应还日")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["until"].required = True
+
+
+class Nothing(forms.Form):
+    """An act that asks for nothing but to be done."""
+
+
+class PickMeasure(forms.Form):
+    """One of the proposed measures."""
+
+    def __init__(self, *args: Any, measures: list[tuple[int, str]], **options: Any):
+        super().__init__(*args, **options)
+        self.fields["sanction"] = forms.TypedChoiceField(label="措施", coerce=int, choices=measures)
+
+
+class ExecuteForm(PickMeasure):
+    """What was carried out, when, by which record."""
+
+    record = forms.CharField(
+        label="执行记录", max_length=400, widget=forms.Textarea({"rows": 2}),
+        help_text="约谈记录、缴款凭证号、整改情况等。",
+    )  # fmt: skip
+    on = day_field("执行日")
+    field_order: tuple[str, ...] = ("sanction", "on", "record")
+
+    def __init__(self, *args: Any, today: dt.date, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["on"].required, self.fields["on"].initial = True, today
+        self.order_fields(self.field_order)

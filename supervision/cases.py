@@ -1,0 +1,347 @@
+"""Supervision cases: opening, who inquires, recusal, the evidence list.
+
+Whoever opens a case does not approve its filing; whoever inquires does not decide. A recused inspector
+stays on record and does not come back. (国务院令第735号 第29条；温医保办〔2021〕6号 二十七、二十八)
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max, QuerySet, Sum
+
+from audit import clock, procedure, tasks, trail
+from institutions import documents
+from institutions.models import Physician, Region, User
+from institutions.refusals import Refusal, refused
+from settlement.models import Claim, InsuredPerson, Settlement
+from supervision import case_steps
+from supervision.models import (
+    CaseEvidence,
+    CaseInspector,
+    Finding,
+    SupervisionCase,
+)
+
+HANDLE, DECIDE = "cases.handle", "cases.decide"
+CARRY = "inspections.carry"  #: who may be named as an inspector
+Subject, Recusal, Kind = SupervisionCase.Subject, CaseInspector.Recusal, CaseEvidence.Kind
+PRACTITIONERS = (Subject.PHYSICIAN, Subject.PHARMACIST, Subject.NURSE)
+#: what a finding's content is, as it goes into the evidence
+OF_FINDING = (
+    "rule", "behaviour", "severity", "clause", "message", "moment", "subject_kind", "subject_code",
+    "claims", "fee", "fund", "figures", "parameters", "state", "reason", "decided_by",
+)  # fmt: skip
+OF_SETTLEMENT = (
+    "version", "state", "scheme", "service_date", "fee", "in_scope", "over_cap", "out_of_scope", "fund",
+    "account", "cash", "hospital",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a case is opened with. `institution_code` is where it happened, empty for a person's own act."""
+
+    title: str
+    subject_kind: str
+    subject_code: str
+    summary: str
+    acted_from: dt.date
+    acted_until: dt.date
+    institution_code: str = ""
+    person: InsuredPerson | None = None
+    behaviour: str = ""
+    origin: str = SupervisionCase.Origin.HAND
+    origin_ref: str = ""
+
+
+# --- Opening ---
+
+
+@transaction.atomic
+def open_case(
+    *, region: Region, wanted: Wanted, by: str, at: dt.datetime,
+    findings: Sequence[Finding] = (),
+) -> SupervisionCase:  # fmt: skip
+    """Open a case that waits for its approval; findings become its first evidence."""
+    today = clock.local(at).date()
+    _sound(wanted, today)
+    case = SupervisionCase(
+        number=case_steps.number_of("case", region, today), title=wanted.title.strip(),
+        origin=wanted.origin, origin_ref=wanted.origin_ref, subject_kind=wanted.subject_kind,
+        subject_code=wanted.subject_code, subject_name=_name_of(wanted),
+        person_id=wanted.person.pk if wanted.person else None, behaviour=wanted.behaviour,
+        acted_from=wanted.acted_from, acted_until=wanted.acted_until,
+        summary=wanted.summary.strip(), region_code=region.code,
+        institution_code=wanted.institution_code, procedure=case_steps.TABLE,
+        state=procedure.PROCEDURES[case_steps.TABLE].first.key, entered_on=today, opened_at=at,
+        opened_by=by,
+    )  # fmt: skip
+    case.save()
+    procedure.opened(
+        case=case, procedure=procedure.PROCEDURES[case_steps.TABLE], handbook=case_steps.HANDBOOK,
+        by=by, at=at, on=today, note=case.get_origin_display(),
+    )  # fmt: skip
+    _event(case, "open", by, at, number=case.number, origin=case.origin, ref=case.origin_ref)
+    for finding in findings:
+        add_finding(case=case, finding=finding, by=by, at=at)
+    return case
+
+
+def _sound(wanted: Wanted, today: dt.date) -> None:
+    if not wanted.title.strip() or not wanted.summary.strip():
+        raise refused("summary", "REQUIRED", "请填写案由和线索摘要", "title and summary are needed")
+    if wanted.acted_until < wanted.acted_from:
+        raise refused("acted_until", "DATES_REVERSED", "止日不得早于起日", "the end precedes")
+    if wanted.acted_until > today:
+        raise refused("acted_until", "DAY_IN_FUTURE", "行为止日不能晚于今天", "it is in the future")
+    if (wanted.subject_kind == Subject.PERSON) != (wanted.person is not None):
+        raise refused("person", "PERSON_UNKNOWN", "没有此参保人员", "no such insured person")
+    if wanted.subject_kind != Subject.PERSON and not wanted.institution_code:
+        raise refused(
+            "institution", "INSTITUTION_UNKNOWN", "请指明医疗机构", "an institution is needed"
+        )
+
+
+def _name_of(wanted: Wanted) -> str:
+    if wanted.person is not None:
+        return f"{wanted.person.name_masked}（{wanted.person.id_masked}）"
+    if wanted.subject_kind in PRACTITIONERS:
+        row = Physician.objects.filter(pk=wanted.subject_code).first()
+        if row is None or row.kind != wanted.subject_kind:
+            raise refused("subject_code", "PRACTITIONER_UNKNOWN", "没有此医师、药师或护士",
+                          "no such practitioner")  # fmt: skip
+        return row.name
+    place = case_steps.institution_of(wanted.institution_code)
+    if place is None:
+        raise refused("institution", "INSTITUTION_UNKNOWN", "没有此医疗机构", "no such institution")
+    return place.name
+
+
+# --- Who inquires ---
+
+
+@transaction.atomic
+def name_inspector(
+    *, case: SupervisionCase, username: str, certificate: str, by: str, at: dt.datetime,
+    lead: bool = False,
+) -> CaseInspector:  # fmt: skip
+    """Name somebody who may inspect where it happened; never twice, never the decider."""
+    found = _open(case)
+    person = User.objects.filter(username=username, is_active=True).first()
+    if person is None or not person.may(CARRY) or not _covers(person, found):
+        raise refused("username", "NOT_AN_INSPECTOR", "该账号不是本辖区的检查人员",
+                      "not an inspector of this area")  # fmt: skip
+    if not certificate.strip():
+        raise refused("certificate", "REQUIRED", "请填写执法证号", "the certificate is needed")
+    before = found.inspectors.filter(username=username).first()
+    if before is not None:
+        word = "已回避，不能再次参加本案" if before.recused else "已是本案检查人员"
+        raise refused("username", "INSPECTOR_TWICE", word, "named before", status=409)
+    role = CaseInspector.Role.LEAD if lead else CaseInspector.Role.MEMBER
+    try:
+        with transaction.atomic():
+            row = CaseInspector.objects.create(
+                case=found, username=username, role=role, certificate=certificate.strip(),
+                named_at=at, named_by=by,
+            )  # fmt: skip
+    except IntegrityError as error:
+        raise refused(
+            "role", "LEAD_TWICE", "已有主办人员", "there is a lead", status=409
+        ) from error
+    if lead:
+        SupervisionCase.objects.filter(pk=found.pk).update(handled_by=username)
+    _event(found, "name", by, at, inspector=username, role=role)
+    return row
+
+
+def _covers(person: User, case: SupervisionCase) -> bool:
+    scope = person.scope_codes()
+    return any(case.region_code.startswith(prefix) for prefix in scope.regions)
+
+
+@transaction.atomic
+def ask_recusal(
+    *, inspector: CaseInspector, reason: str, who: User, at: dt.datetime
+) -> CaseInspector:
+    """The party asks that an inspector stand back: somebody else decides."""
+    row = _inspector(inspector)
+    _reason(reason)
+    kind = Recusal.DECLARED if row.username == who.username else Recusal.ASKED
+    row.recusal, row.recusal_reason = kind, reason.strip()
+    row.recusal_by, row.recusal_at = who.username, at
+    if kind == Recusal.DECLARED:
+        row.recused, row.decided_by, row.decided_at = True, who.username, at
+    row.save()
+    _event(row.case, "recusal", who.username, at, inspector=row.username, kind=kind,
+           reason=row.recusal_reason)  # fmt: skip
+    if kind == Recusal.ASKED:
+        tasks.open_task(
+            subject=f"caseinspector:{row.pk}", permission=DECIDE, at=at,
+            title=f"决定检查人员是否回避：{row.case.number}", region_code=row.case.region_code,
+            procedure=case_steps.TABLE, url=case_steps.place(row.case),
+            clause=case_steps.document("29"),
+        )  # fmt: skip
+    return row
+
+
+@transaction.atomic
+def decide_recusal(
+    *, inspector: CaseInspector, grant: bool, reason: str, who: User, at: dt.datetime
+) -> CaseInspector:
+    """Somebody who neither asked nor is concerned decides; a granted one leaves the case."""
+    row = CaseInspector.objects.select_for_update().get(pk=inspector.pk)
+    if row.recusal != Recusal.ASKED or row.recused is not None:
+        raise refused("recusal", "NOTHING_ASKED", "没有待决定的回避申请", "nothing to decide",
+                      status=409)  # fmt: skip
+    if who.username in (row.username, row.recusal_by):
+        raise refused("by", "SAME_PERSON", "须由他人决定回避", "another person decides", status=403)
+    row.recused, row.decided_by, row.decided_at = grant, who.username, at
+    row.save()
+    tasks.close(subject=f"caseinspector:{row.pk}", by=who.username, at=at)
+    _event(row.case, "recusal_decided", who.username, at, inspector=row.username, granted=grant,
+           reason=reason.strip())  # fmt: skip
+    return row
+
+
+@transaction.atomic
+def replace_inspector(
+    *, inspector: CaseInspector, username: str, certificate: str, by: str, at: dt.datetime
+) -> CaseInspector:
+    """Somebody else takes the place of a recused inspector, in the same role."""
+    row = CaseInspector.objects.select_for_update().get(pk=inspector.pk)
+    if not row.recused or row.replaced_by:
+        raise refused("inspector", "NOT_RECUSED", "该检查人员没有回避或已有人接替",
+                      "the inspector was not recused", status=409)  # fmt: skip
+    made = name_inspector(
+        case=row.case, username=username, certificate=certificate, by=by, at=at,
+        lead=row.role == CaseInspector.Role.LEAD,
+    )  # fmt: skip
+    CaseInspector.objects.filter(pk=row.pk).update(replaced_by=username)
+    return made
+
+
+def _inspector(inspector: CaseInspector) -> CaseInspector:
+    row = CaseInspector.objects.select_for_update(of=("self",)).select_related("case").get(
+        pk=inspector.pk
+    )  # fmt: skip
+    if row.recusal and row.recused is not False:
+        raise refused(
+            "recusal", "RECUSAL_ASKED", "该检查人员已提出回避", "asked before", status=409
+        )
+    return row
+
+
+# --- The evidence list ---
+
+
+@transaction.atomic
+def add_finding(
+    *, case: SupervisionCase, finding: Finding, by: str, at: dt.datetime
+) -> CaseEvidence:
+    """A finding with the claims that carry it: refuted ones are no evidence."""
+    if finding.state == Finding.State.REFUTED:
+        raise refused("finding", "FINDING_REFUTED", "该疑点已排除，不能作为证据", "it was refuted")
+    if finding.institution_code != case.institution_code and case.institution_code:
+        raise refused("finding", "FINDING_ELSEWHERE", "该疑点不属于本案机构", "another institution")
+    content = {name: getattr(finding, name) for name in OF_FINDING}
+    content |= {"days": [str(finding.first_day), str(finding.last_day)],
+                "claims_of": list(finding.evidence.values_list("claim_id", "line_no"))}  # fmt: skip
+    return _add(case, Kind.FINDING, f"finding:{finding.pk}", finding.message[:300], content,
+               loss=finding.fund, by=by, at=at)  # fmt: skip
+
+
+@transaction.atomic
+def add_claim(
+    *, case: SupervisionCase, claim_no: str, loss: int, note: str, by: str, at: dt.datetime
+) -> CaseEvidence:
+    """A settled claim of the institution; `loss` is at most what the fund paid for it."""
+    claim = Claim.objects.filter(institution_code=case.institution_code, claim_no=claim_no).first()
+    rows = Settlement.objects.filter(claim_id=claim.pk if claim else 0)
+    settled = rows.order_by("-version").first()
+    if claim is None or settled is None:
+        raise refused("claim_no", "CLAIM_UNKNOWN", "该机构没有此单据", "no such claim")
+    if not 0 <= loss <= max(settled.fund, 0):
+        raise refused("loss", "LOSS_TOO_LARGE", "损失不能超过统筹基金已支付的金额",
+                      "more than the fund paid")  # fmt: skip
+    content = {name: getattr(settled, name) for name in OF_SETTLEMENT} | {
+        "claim_no": claim.claim_no, "facts": hashlib.new("sm3", bytes(claim.facts)).hexdigest()
+    }  # fmt: skip
+    return _add(case, Kind.CLAIM, claim.claim_no, note.strip() or f"结算单据 {claim.claim_no}", content,
+                loss=loss, claim=claim.pk, by=by, at=at)  # fmt: skip
+
+
+@transaction.atomic
+def add_file(
+    *, case: SupervisionCase, title: str, file: tuple[str, bytes], by: str, at: dt.datetime,
+    kind: str = Kind.DOCUMENT,
+) -> CaseEvidence:  # fmt: skip
+    """A document or a record of an inspection, kept as a file with its digest."""
+    if not title.strip():
+        raise refused("title", "REQUIRED", "请写明证明内容", "say what it proves")
+    name, content = file
+    stored = documents.store(
+        content=content, name=name, kind="case_evidence", subject=case.subject,
+        region_code=case.region_code, by=by, at=at,
+    )  # fmt: skip
+    told = {"name": stored.name, "size": stored.size, "sm3": stored.digest}
+    return _add(case, kind, f"document:{stored.pk}", title.strip(), told, document=stored, by=by,
+                at=at)  # fmt: skip
+
+
+def _add(
+    case: SupervisionCase, kind: str, reference: str, title: str, content: dict[str, Any], *,
+    by: str, at: dt.datetime, loss: int = 0, claim: int | None = None, document: Any = None,
+) -> CaseEvidence:  # fmt: skip
+    found = _open(case)
+    if found.evidence.filter(kind=kind, reference=reference).exists():
+        raise refused(
+            "reference", "EVIDENCE_TWICE", "该证据已在清单内", "listed already", status=409
+        )
+    no = (found.evidence.aggregate(last=Max("no"))["last"] or 0) + 1
+    plain = case_steps.canonical(content)
+    row = CaseEvidence.objects.create(
+        case=found, no=no, kind=kind, reference=reference[:80], title=title[:300],
+        content=json.loads(plain), digest=hashlib.new("sm3", plain).hexdigest(), loss=loss,
+        claim_id=claim, document=document, taken_at=at, taken_by=by,
+    )  # fmt: skip
+    _event(found, "evidence", by, at, no=no, kind=kind, reference=reference, sm3=row.digest)
+    return row
+
+
+def loss_of(case: SupervisionCase) -> int:
+    """What the listed evidence says that the fund lost (fen)."""
+    return case.evidence.aggregate(sum=Sum("loss", default=0))["sum"]
+
+
+def active_inspectors(case: SupervisionCase) -> QuerySet[CaseInspector]:
+    """Who inquires now: not recused."""
+    return case_steps.active(case)
+
+
+# --- Shared ---
+
+
+def _open(case: SupervisionCase) -> SupervisionCase:
+    """The case while it is inquired into, locked."""
+    found = SupervisionCase.objects.select_for_update().get(pk=case.pk)
+    if found.state not in ("proposed", "investigating", "answered"):
+        raise Refusal(409, "NOT_INVESTIGATING",
+                      ("案件不在调查阶段，不能再增加检查人员或证据", "the inquiry is over"))  # fmt: skip
+    return found
+
+
+def _reason(reason: str) -> None:
+    if not reason.strip():
+        raise refused("reason", "REQUIRED", "请写明理由", "a reason is needed")
+
+
+def _event(case: SupervisionCase, what: str, by: str, at: dt.datetime, **detail: object) -> None:
+    trail.record(
+        by=by, at=at, action=f"supervisioncase.{what}", subject=case.subject,
+        region_code=case.region_code, institution_code=case.institution_code, detail=detail,
+    )  # fmt: skip

@@ -1,0 +1,253 @@
+"""内部控制: acts of our own people in the trail that need an explanation (温医保办〔2021〕6号 二十九).
+
+Three things are looked for, each evening, from events only: both sides of a four-eyes pair done from one
+place or under one name, many reveals of personal data in a day, and grave acts outside working hours.
+Limits are the region's parameter `conduct_limits`; without one nothing is looked for.
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import Q
+from django.urls import reverse
+
+from agreements.clocks import parameter_row
+from audit import clock, tasks, trail
+from audit.models import Event
+from institutions.calendar import MissingYear
+from institutions.holidays import load_calendar
+from institutions.models import Region, User
+from institutions.refusals import refused
+from supervision.models import ConductFlag
+
+VIEW = "conduct.view"
+KEY = "conduct_limits"
+CLAUSE = "二十九"
+Kind, State = ConductFlag.Kind, ConductFlag.State
+#: act of the first person → acts of the second: what two different people have to do
+PAIRS: Mapping[str, frozenset[str]] = {
+    "adjustment.propose": frozenset({"adjustment.posted"}),
+    "adjustment.ask_reversal": frozenset({"adjustment.reverse"}),
+    "payment.prepare": frozenset({"payment.approve"}),
+    "refund.record": frozenset({"refund.post"}),
+    "advance.propose": frozenset({"advance.pay"}),
+    "budget.propose": frozenset({"budget.approve"}),
+    "clearing.propose": frozenset({"clearing.approve"}),
+    "resettlement.propose": frozenset({"resettlement.approved"}),
+    "reimbursement.calculate": frozenset({"reimbursement.approve"}),
+    "release.draft": frozenset({"release.publish"}),
+    "supervisioncase.open": frozenset({"supervisioncase.accept"}),
+    "supervisioncase.notify": frozenset({
+        "supervisioncase.decide_agreement", "supervisioncase.decide_penalty",
+    }),
+    "inspection.plan": frozenset({"inspection.approve"}),
+    "complaint.propose_reward": frozenset({"complaint.approve_reward"}),
+}  # fmt: skip
+REVEALS = ".reveal"
+#: acts that nobody does at night without a reason
+GRAVE = frozenset().union(PAIRS, *PAIRS.values()) | {"period.close", "period.reopen"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From how many reveals a day on, and between which hours work is done."""
+
+    reveals: int
+    first_hour: int
+    last_hour: int
+    example: bool
+
+    @classmethod
+    def of(cls, region: Region, day: dt.date) -> "Limits | None":
+        """The limits of a region on a day."""
+        row = parameter_row(region, KEY, day)
+        if row is None or not isinstance(row.value, Mapping):
+            return None
+        value = row.value
+        return cls(value["reveals"], value["first_hour"], value["last_hour"], row.example)
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One flag before it is stored."""
+
+    kind: str
+    actor: str
+    message: str
+    events: tuple[Event, ...]
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class Staff:
+    """Our own people by log-in: name, and the region whose limits hold for them."""
+
+    names: Mapping[str, str]
+    regions: Mapping[str, Region]
+
+    @classmethod
+    def all(cls) -> "Staff":
+        """Everybody who works for an authority, not for an institution."""
+        rows = User.objects.filter(region__isnull=False).select_related("region")
+        people = list(rows)
+        return cls({row.username: row.display_name for row in people},
+                   {row.username: row.region for row in people if row.region})  # fmt: skip
+
+
+def watch(*, on: dt.date, by: str, at: dt.datetime) -> int:
+    """Look at a day's events; how many new flags were raised. A second look raises none."""
+    staff = Staff.all()
+    events = list(_events(on, staff.regions))
+    made = 0
+    for suspect in (
+        *_pairs(events, staff),
+        *_reveals(events, staff, on),
+        *_late(events, staff, on),
+    ):
+        made += _store(suspect, staff.regions[suspect.actor], on, by, at)
+    return made
+
+
+def _events(on: dt.date, people: Mapping[str, Region]) -> Iterator[Event]:
+    start = dt.datetime.combine(on, dt.time(), clock.ZONE)
+    rows = Event.objects.filter(at__gte=start, at__lt=start + dt.timedelta(days=1))
+    wanted = Q(action__in=GRAVE) | Q(action__endswith=REVEALS)
+    return rows.filter(wanted, actor__in=people).order_by("at").iterator()
+
+
+def _pairs(events: Sequence[Event], staff: Staff) -> Iterator[Suspect]:
+    """Both sides of a pair about one subject, from one address or under one name."""
+    firsts: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for event in events:
+        if event.action in PAIRS:
+            firsts[event.action, event.subject].append(event)
+    for event in events:
+        for first, seconds in PAIRS.items():
+            if event.action not in seconds:
+                continue
+            for before in firsts[first, event.subject]:
+                if before.at <= event.at and (why := _same(before, event, staff)):
+                    yield Suspect(
+                        Kind.SELF_DEALING, before.actor,
+                        f"“{event.subject}”的经办与复核由两个账号办理，但{why}",
+                        (before, event), event.actor,
+                    )  # fmt: skip
+
+
+def _same(first: Event, second: Event, staff: Staff) -> str:
+    """Why two acts look like one person's; '' when they do not."""
+    if first.actor == second.actor:
+        return ""
+    places = {origin_of(first), origin_of(second)}
+    if len(places) == 1 and "" not in places:
+        return "来自同一网络地址"
+    names = {staff.names.get(first.actor, ""), staff.names.get(second.actor, "")}
+    return "两个账号登记为同一姓名" if len(names) == 1 and "" not in names else ""
+
+
+def origin_of(event: Event) -> str:
+    """The network address that an event names; '' for acts of tasks."""
+    return json.loads(bytes(event.body)).get("origin", "")
+
+
+def _by_actor(events: Iterable[Event]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        found[event.actor].append(event)
+    return found
+
+
+def _reveals(events: Iterable[Event], staff: Staff, on: dt.date) -> Iterator[Suspect]:
+    rows = (event for event in events if event.action.endswith(REVEALS))
+    for actor, found in _by_actor(rows).items():
+        limits = Limits.of(staff.regions[actor], on)
+        if limits is not None and len(found) >= limits.reveals:
+            yield Suspect(
+                Kind.MASS_REVEAL, actor,
+                f"当日查看个人信息{len(found)}次，标准为每日不足{limits.reveals}次", tuple(found),
+            )  # fmt: skip
+
+
+def _late(events: Iterable[Event], staff: Staff, on: dt.date) -> Iterator[Suspect]:
+    rows = (event for event in events if event.action in GRAVE)
+    for actor, found in _by_actor(rows).items():
+        limits = Limits.of(staff.regions[actor], on)
+        if limits is None:
+            continue
+        rest = _rest_day(staff.regions[actor].code, on)
+        late = tuple(event for event in found if rest or not _in_hours(event, limits))
+        if late:
+            when = "休息日" if rest else f"{limits.first_hour}时至{limits.last_hour}时以外"
+            yield Suspect(Kind.OFF_HOURS, actor, f"{when}办理重要事项{len(late)}次", late)
+
+
+def _in_hours(event: Event, limits: Limits) -> bool:
+    return limits.first_hour <= clock.local(event.at).hour < limits.last_hour
+
+
+def _rest_day(region_code: str, on: dt.date) -> bool:
+    try:
+        return not load_calendar(region_code).is_working_day(on)
+    except MissingYear:
+        return False
+
+
+def _store(suspect: Suspect, region: Region, on: dt.date, by: str, at: dt.datetime) -> int:
+    named = "\n".join((suspect.kind, suspect.actor, suspect.other, str(on),
+                       suspect.message if suspect.kind == Kind.SELF_DEALING else ""))  # fmt: skip
+    limits = Limits.of(region, on)
+    row, made = ConductFlag.objects.get_or_create(
+        key=hashlib.new("sm3", named.encode()).digest(),
+        defaults={
+            "region_code": region.code, "kind": suspect.kind, "actor": suspect.actor,
+            "other": suspect.other, "day": on, "count": len(suspect.events),
+            "message": suspect.message[:300], "found_at": at,
+            "example": limits is not None and limits.example
+            and suspect.kind != Kind.SELF_DEALING,
+            "evidence": [str(event.pk) for event in suspect.events[:200]],
+        },
+    )  # fmt: skip
+    if not made:
+        return 0
+    trail.record(
+        by=by, at=at, action="conduct.flag", subject=f"conduct:{row.pk}", region_code=region.code,
+        detail={"kind": row.kind, "actor": row.actor, "count": row.count},
+    )  # fmt: skip
+    tasks.open_task(
+        subject=f"conduct:{row.pk}", permission=VIEW, at=at, region_code=region.code,
+        title=f"内控核查：{row.get_kind_display()}（{row.actor}，{on}）", procedure="conduct",
+        status=row.get_state_display(), clause=CLAUSE, url=reverse("conduct-flag", args=[row.pk]),
+    )  # fmt: skip
+    return 1
+
+
+@transaction.atomic
+def acknowledge(
+    *, flag: ConductFlag, state: str, note: str, who: User, at: dt.datetime
+) -> ConductFlag:
+    """Somebody who is not concerned says what it was."""
+    row = ConductFlag.objects.select_for_update().get(pk=flag.pk)
+    if row.state != State.OPEN:
+        raise refused("state", "DECIDED_BEFORE", "已核查", "decided before", status=409)
+    if who.username in (row.actor, row.other):
+        raise refused("by", "SAME_PERSON", "当事人不能核查自己的行为", "another person", status=403)
+    if state not in (State.EXPLAINED, State.REFERRED) or not note.strip():
+        raise refused("note", "REQUIRED", "请填写核查意见", "say what it was")
+    row.state, row.note, row.decided_at, row.decided_by = (
+        state,
+        note.strip()[:400],
+        at,
+        who.username,
+    )
+    row.save()
+    tasks.close(subject=f"conduct:{row.pk}", by=who.username, at=at)
+    trail.record(
+        by=who.username, at=at, action=f"conduct.{state}", subject=f"conduct:{row.pk}",
+        region_code=row.region_code, detail={"actor": row.actor, "note": row.note},
+    )  # fmt: skip
+    return row

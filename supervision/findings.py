@@ -1,0 +1,147 @@
+"""Acts on findings: confirm, refute, merge, hand over, record one that a person noticed.
+
+A finding of the rules is decided by one person; what a person noticed is decided by another.
+(温医保办〔2021〕6号 二十四：智能审核与人工重点审核相结合，查实违规不予支付)
+"""
+
+import datetime as dt
+import hashlib
+import uuid
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Q
+
+from audit import trail
+from institutions.models import User
+from institutions.refusals import Refusal, refused
+from settlement.models import Claim, Settlement
+from supervision.models import Finding, FindingClaim
+
+CLAUSE = "二十四"
+DECIDE = "findings.decide"
+State = Finding.State
+
+
+def _locked(finding: Finding) -> Finding:
+    found = Finding.objects.select_for_update().get(pk=finding.pk)
+    if found.state != State.OPEN:
+        raise refused(
+            "state", "FINDING_DECIDED", f"疑点已{found.get_state_display()}，不能再次认定",
+            "it is decided", status=409,
+        )  # fmt: skip
+    return found
+
+
+def finder_of(finding: Finding) -> str:
+    """The person who noticed it; empty for a rule."""
+    return str(finding.parameters.get("by", ""))
+
+
+def _decided(
+    finding: Finding, state: str, action: str, *, reason: str, by: str, at: dt.datetime, **more: Any
+) -> Finding:
+    found = _locked(finding)
+    if finder_of(found) == by:
+        raise refused(
+            "state", "SAME_PERSON", "人工发现的疑点须由另一人认定", "another person decides",
+            status=403, clause=CLAUSE,
+        )  # fmt: skip
+    if not reason.strip():
+        raise refused("reason", "REASON_MISSING", "请写明认定理由", "a reason is needed")
+    found.state, found.reason = state, reason.strip()[:400]
+    found.decided_at, found.decided_by = at, by
+    for name, value in more.items():
+        setattr(found, name, value)
+    found.save()
+    _record(found, action, {"reason": found.reason, "rule": found.rule}, by=by, at=at)
+    return found
+
+
+def _record(found: Finding, action: str, detail: dict, *, by: str, at: dt.datetime) -> None:
+    trail.record(
+        by=by, at=at, action=f"finding.{action}", subject=f"finding:{found.pk}",
+        region_code=found.region_code, institution_code=found.institution_code, detail=detail,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def confirm(*, finding: Finding, reason: str, by: str, at: dt.datetime) -> Finding:
+    """The suspicion is true. What follows (review, case, deduction) is decided elsewhere."""
+    return _decided(finding, State.CONFIRMED, "confirm", reason=reason, by=by, at=at)
+
+
+@transaction.atomic
+def refute(*, finding: Finding, reason: str, by: str, at: dt.datetime) -> Finding:
+    """The suspicion is not true; the rule's precision counts it."""
+    return _decided(finding, State.REFUTED, "refute", reason=reason, by=by, at=at)
+
+
+@transaction.atomic
+def merge(*, finding: Finding, into: Finding, by: str, at: dt.datetime) -> Finding:
+    """The same matter as another finding of the same institution, which goes on alone."""
+    if into.pk == finding.pk or into.state == State.MERGED:
+        raise refused("into", "MERGE_TARGET", "请选择另一条未并案的疑点", "another finding")
+    if into.institution_code != finding.institution_code:
+        raise refused("into", "MERGE_ELSEWHERE", "只能并入同一机构的疑点", "the same institution")
+    return _decided(
+        finding, State.MERGED, "merge", reason=f"并入疑点 {into.pk}", by=by, at=at,
+        merged_into=into,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def hand_over(*, finding: Finding, to: User, by: str, at: dt.datetime) -> Finding:
+    """Give an open finding to a person who may decide it and sees it."""
+    found = _locked(finding)
+    if not to.may(DECIDE) or not Finding.objects.visible_to(to).filter(pk=found.pk).exists():
+        raise refused("to", "MAY_NOT_DECIDE", "该人员无权认定此疑点", "that person may not decide")
+    found.assignee = to.username
+    found.save(update_fields=["assignee"])
+    _record(found, "assign", {"to": to.username}, by=by, at=at)
+    return found
+
+
+@transaction.atomic
+def record(
+    *, claim: Claim, behaviour: str, severity: int, message: str, clause: str, by: str,
+    at: dt.datetime,
+) -> Finding:  # fmt: skip
+    """What a person noticed on a claim; another person decides it."""
+    if len(message.strip()) < 5:
+        raise Refusal(422, "MESSAGE_SHORT", ("请写明发现的情况", "say what was noticed"))
+    fund = sum(Settlement.objects.filter(claim_id=claim.pk).values_list("fund", flat=True))
+    made = Finding.objects.create(
+        region_code=claim.region_code, institution_code=claim.institution_code, rule="manual",
+        behaviour=behaviour, severity=severity, clause=clause[:160],
+        message=message.strip()[:400], moment=Finding.Moment.MANUAL,
+        subject_kind=Finding.Subject.CLAIM, subject_code=str(claim.pk), person_id=claim.person_id,
+        physician_code=str(claim.document.get("physician", {}).get("code", ""))[:20],
+        first_day=claim.service_date, last_day=claim.service_date, claims=1, fee=claim.fee,
+        fund=fund, figures={}, parameters={"by": by}, found_at=at,
+        key=hashlib.new("sm3", f"manual|{uuid.uuid4()}".encode()).digest(),
+    )  # fmt: skip
+    FindingClaim.objects.create(
+        finding=made, claim_id=claim.pk, line_no=0, region_code=claim.region_code,
+        institution_code=claim.institution_code,
+    )  # fmt: skip
+    _record(made, "record", {"claim": claim.pk, "behaviour": behaviour}, by=by, at=at)
+    return made
+
+
+def precision(rows: Any) -> list[dict[str, Any]]:
+    """Per rule: findings by state, and the share of decided ones that were true (per ten thousand)."""
+    counted = (
+        rows.exclude(rule="manual").values("rule").order_by("rule").annotate(
+            total=Count("pk"), confirmed=Count("pk", filter=Q(state=State.CONFIRMED)),
+            refuted=Count("pk", filter=Q(state=State.REFUTED)),
+            open=Count("pk", filter=Q(state=State.OPEN)),
+            merged=Count("pk", filter=Q(state=State.MERGED)),
+        )
+    )  # fmt: skip
+    found = []
+    for row in counted:
+        decided = row["confirmed"] + row["refuted"]
+        share = (row["confirmed"] * 20_000 + decided) // (2 * decided) if decided else None
+        found.append(row | {"precision": share})
+    return found

@@ -1,0 +1,288 @@
+"""One claim from fee to payment and to its proof: every station with its figures, link and event.
+
+Claim → lines → settlement versions → ledger legs → deductions → statement → payment list → bank →
+vouchers → events → inclusion in the sealed log. Read inside the reader's scope, in a fixed number of
+queries. (温医保办〔2021〕6号 二十六: 信息流、资金流、实物流可追溯)
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.urls import reverse
+
+from audit import bundles, clock, proofs, trail, verify
+from audit.models import Checkpoint, Event, Leaf
+from audit.procedure import PROCEDURES
+from audit.text import yuan
+from audit.words import act
+from institutions.models import Institution, User
+from settlement.models import (
+    Claim,
+    ClaimLine,
+    Deduction,
+    InsuredPerson,
+    Leg,
+    PaymentOrder,
+    Refund,
+    Settlement,
+    Statement,
+    Voucher,
+)
+from supervision.models import Sample
+from supervision.reports.wish import SCHEMES
+
+EVENTS_SHOWN = 40
+README = """本压缩包由门户导出，可在任何装有 Python 3.11+ 与 openssl 的机器上离线核验：
+
+    python verify.py bundle.jsonl --key 自行保存的公钥.pem
+
+bundle.jsonl  所抽单据的留痕事件、包含证明与签名检查点（RFC 9162，SM3/SM2）
+sample.json   抽样条件、随机种子、总体摘要与所抽单据
+verify.py     核验程序（只用标准库和 openssl 命令）
+"""
+
+
+@dataclass
+class Chain:
+    """Everything that happened with the money of one claim, as far as the reader may see it."""
+
+    claim: Claim
+    institution: Institution
+    person: InsuredPerson | None
+    lines: list[ClaimLine]
+    versions: list[Settlement]
+    legs: list[Leg]
+    deductions: list[Deduction]
+    statements: list[Statement]
+    orders: list[PaymentOrder]
+    refunds: list[Refund]
+    vouchers: list[Voucher]
+    events: list[Event]
+    checkpoint: Checkpoint | None
+    places: Mapping[Any, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, claim: Claim, *, user: User) -> "Chain":
+        """Read the chain of a claim."""
+        versions = list(Settlement.objects.filter(claim_id=claim.pk).order_by("version"))
+        periods = {row.period for row in versions}
+        statements = list(
+            Statement.objects.visible_to(user).filter(
+                institution_code=claim.institution_code, period__in=periods,
+                scheme__in={row.scheme for row in versions},
+            ).order_by("period")
+        )  # fmt: skip
+        paid_for = [row.subject for row in statements]
+        orders = list(
+            PaymentOrder.objects.visible_to(user).filter(subject__in=paid_for)
+            .select_related("list").order_by("pk")
+        )  # fmt: skip
+        events = cls._events(claim, user, [*paid_for, *{row.list.subject for row in orders}])
+        return cls(
+            claim=claim, versions=versions, statements=statements, orders=orders, events=events,
+            institution=Institution.objects.get(pk=claim.institution_code),
+            person=InsuredPerson.objects.filter(pk=claim.person_id).first(),
+            lines=list(
+                ClaimLine.objects.filter(claim_id=claim.pk, period=claim.period).order_by("line_no")
+            ),
+            legs=list(Leg.objects.filter(claim_id=claim.pk).order_by("version", "account")),
+            deductions=list(Deduction.objects.visible_to(user).filter(claim_id=claim.pk)),
+            refunds=list(Refund.objects.visible_to(user).filter(order__in=orders)),
+            vouchers=list(
+                Voucher.objects.visible_to(user).filter(subject__in=paid_for).order_by("pk")
+            ),
+            checkpoint=trail.checkpoint(),
+            places=dict(
+                Leaf.objects.filter(event__in=[row.pk for row in events]).values_list("event", "seq")
+            ),
+        )  # fmt: skip
+
+    @staticmethod
+    def _events(claim: Claim, user: User, more: Iterable[str]) -> list[Event]:
+        subjects = [f"claim:{claim.pk}", *more]
+        if claim.batch_id:
+            subjects.append(f"batch:{claim.batch_id}")
+        rows = Event.objects.visible_to(user).filter(subject__in=subjects)
+        return list(rows.order_by("at", "id")[:EVENTS_SHOWN])
+
+    # --- Stations ---
+
+    def stations(self) -> list[dict[str, Any]]:
+        """The stations in their order: title, what it comes to, state, rows with links."""
+        return [
+            self._fee(), self._settled(), self._booked(), self._stated(), self._paid(),
+            self._returned(), self._proven(),
+        ]  # fmt: skip
+
+    def _fee(self) -> dict[str, Any]:
+        whole = sum(line.fee for line in self.lines)
+        same = whole == self.claim.fee
+        return _station(
+            "费用与明细", f"{yuan(self.claim.fee)} 元，{len(self.lines)} 项",
+            "ok" if same else "bad", "明细之和等于申报费用" if same else f"明细之和为 {yuan(whole)} 元",
+            [{"text": f"单据 {self.claim.claim_no}", "url": reverse("claim", args=[self.claim.pk]),
+              "note": f"服务日期 {self.claim.service_date}，{self.institution.name}"},
+             *({"text": f"第 {line.line_no} 项 {line.item_code or line.service_type}",
+                "note": f"{yuan(line.fee)} 元"} for line in self.lines)],
+        )  # fmt: skip
+
+    def _settled(self) -> dict[str, Any]:
+        net = sum(row.fund for row in self.versions)
+        return _station(
+            "结算版本", f"统筹基金净额 {yuan(net)} 元", "ok" if self.versions else "wait",
+            "奇数版本为结算，偶数版本为冲正" if self.versions else "尚未结算",
+            [{"text": f"第 {row.version} 版 {row.get_state_display()}",
+              "note": f"统筹 {yuan(row.fund)}，个人账户 {yuan(row.account)}，现金 {yuan(row.cash)}，"
+                      f"入账 {row.period:%Y-%m}，{SCHEMES[row.scheme]}"
+                      + ("，示例参数" if row.example else "")} for row in self.versions],
+        )  # fmt: skip
+
+    def _booked(self) -> dict[str, Any]:
+        sums: dict[int, int] = {}
+        for leg in self.legs:
+            sums[leg.version] = sums.get(leg.version, 0) + leg.amount
+        balanced = not any(sums.values())
+        return _station(
+            "总账分录", f"{len(self.legs)} 条", "ok" if balanced else "bad",
+            "每一版本借贷相抵" if balanced else "借贷不平",
+            [{"text": f"第 {leg.version} 版 {Leg.Account(leg.account).label}",
+              "note": f"{yuan(leg.amount, sign=True)} 元"} for leg in self.legs],
+        )  # fmt: skip
+
+    def _stated(self) -> dict[str, Any]:
+        states = PROCEDURES["statement"].states
+        cut = sum(row.amount for row in self.deductions if row.state != "withdrawn")
+        final = any(row.is_final for row in self.statements)
+        return _station(
+            "月结算单与扣款", f"审核扣款 {yuan(cut)} 元" if self.deductions else "无审核扣款",
+            "ok" if final else "wait", "" if self.statements else "所在结算期尚未生成结算单",
+            [*({"text": row.number, "url": reverse("statement", args=[row.pk]),
+                "note": f"{states[row.state].label}，申报 {yuan(row.declared)}，应付 {yuan(row.payable)} 元"}
+               for row in self.statements),
+             *({"text": f"扣款 {row.get_reason_display()}",
+                "note": f"{yuan(row.amount)} 元，{row.note}，{row.get_state_display()}"}
+               for row in self.deductions)],
+        )  # fmt: skip
+
+    def _paid(self) -> dict[str, Any]:
+        paid = [row for row in self.orders if row.state == "paid"]
+        rows = [
+            {"text": f"清单 {row.list.number}　指令 {row.number}",
+             "url": reverse("payment-order", args=[row.pk]),
+             "note": f"{yuan(row.amount)} 元，{row.get_state_display()}，制单 {row.list.prepared_by}，"
+                     f"复核 {row.list.approved_by or '—'}"} for row in self.orders
+        ]  # fmt: skip
+        rows += [
+            {"text": f"凭证 {row.number}", "url": reverse("voucher", args=[row.pk]),
+             "note": f"{row.get_kind_display()} {yuan(row.amount)} 元"} for row in self.vouchers
+        ]  # fmt: skip
+        amount = sum(row.amount for row in paid)
+        return _station(
+            "拨付清单与凭证", f"已支付 {yuan(amount)} 元" if paid else "尚未支付",
+            "ok" if paid else "wait", "" if self.orders else "结算单尚未列入拨付清单", rows,
+        )  # fmt: skip
+
+    def _returned(self) -> dict[str, Any]:
+        answers = [row for row in self.orders if row.result_on]
+        bad = [row for row in answers if row.state in ("returned", "rejected")]
+        rows = [
+            {"text": f"银行流水 {row.bank_serial or '—'}", "url": reverse("payment-order", args=[row.pk]),
+             "note": f"{row.result_on}，{row.get_state_display()}"
+                     + (f"，{row.reason}" if row.reason else "")} for row in answers
+        ]  # fmt: skip
+        rows += [
+            {"text": f"退款 {row.number}",
+             "note": f"{yuan(row.amount)} 元，{row.get_state_display()}，{row.reason}"}
+            for row in self.refunds
+        ]  # fmt: skip
+        tone = "warn" if bad or self.refunds else "ok" if answers else "wait"
+        return _station("银行结果与退回", f"{len(answers)} 条回执，{len(self.refunds)} 笔退款", tone,
+                        "" if answers else "尚无银行回执", rows)  # fmt: skip
+
+    def _proven(self) -> dict[str, Any]:
+        sealed = self.checkpoint.size if self.checkpoint else 0
+        proven = [row for row in self.events if self.places.get(row.pk, sealed) < sealed]
+        rows = [
+            {"text": f"{act(row.action)}　{clock.local(row.at):%Y-%m-%d %H:%M:%S}",
+             "url": reverse("trail-event", args=[row.pk]), "note": self._place(row, sealed)}
+            for row in self.events
+        ]  # fmt: skip
+        whole = bool(self.events) and len(proven) == len(self.events)
+        about = f"检查点 {sealed:,} 条" if sealed else "尚无检查点"
+        return _station("留痕与证明", f"{len(self.events)} 条事件，{len(proven)} 条已封存",
+                        "ok" if whole else "wait", about, rows)  # fmt: skip
+
+    def _place(self, row: Event, sealed: int) -> str:
+        seq = self.places.get(row.pk)
+        if seq is None or seq >= sealed or self.checkpoint is None:
+            return f"{row.actor}，待封存"
+        way = proofs.inclusion(seq, sealed, alg=self.checkpoint.alg)
+        return f"{row.actor}，日志位置 {seq:,}，包含证明 {len(way)} 级"
+
+
+def _station(
+    title: str, figure: str, tone: str, about: str, rows: Sequence[Mapping[str, str]]
+) -> dict[str, Any]:
+    return {"title": title, "figure": figure, "tone": tone, "about": about, "rows": list(rows),
+            "word": {"ok": "相符", "wait": "未到", "warn": "注意", "bad": "不符"}[tone]}  # fmt: skip
+
+
+# --- What an auditor takes away ---
+
+
+def facts_of(sample: Sample) -> dict[str, Any]:
+    """A sample as plain JSON: conditions, seed, digest and claims, so that it can be drawn again."""
+    return {
+        "number": sample.number, "region": sample.region_code, "institutions": sample.institutions,
+        "scheme": sample.scheme, "first_day": f"{sample.first_day}", "last_day": f"{sample.last_day}",
+        "method": sample.method, "seed": sample.seed, "size": sample.size,
+        "population": sample.population, "fee_fen": sample.value,
+        "population_sm3": sample.population_sm3, "drawn_by": sample.drawn_by,
+        "drawn_at": clock.local(sample.drawn_at).isoformat(timespec="seconds"),
+        "claims": [
+            {"no": row.no, "claim": row.claim_id, "institution": row.institution_code,
+             "fee_fen": row.fee, "hits": row.hits, "verdict": row.verdict, "remark": row.remark}
+            for row in sample.claims.all()
+        ],
+    }  # fmt: skip
+
+
+def events_of(sample: Sample, user: User) -> Any:
+    """The events of a sample and of its claims (those of a batch stand under the batch)."""
+    claims = list(sample.claims.values_list("claim_id", flat=True))
+    batches = set(
+        Claim.objects.visible_to(user).filter(pk__in=claims, batch_id__isnull=False)
+        .values_list("batch_id", flat=True)
+    )  # fmt: skip
+    subjects = [
+        sample.subject,
+        *(f"claim:{pk}" for pk in claims),
+        *(f"batch:{pk}" for pk in batches),
+    ]
+    return Event.objects.visible_to(user).filter(subject__in=subjects)
+
+
+def bundle(
+    sample: Sample, *, user: User, by: str, at: Any, older: Sequence[int] = ()
+) -> bytes | None:
+    """A zip that verifies elsewhere with nothing but verify.py; None before the first checkpoint."""
+    top = trail.checkpoint()
+    if top is None:
+        return None
+    seqs = bundles.seqs_of(events_of(sample, user))
+    lines = bundles.selection(seqs=seqs, top=top, by=by, at=at, older=older)
+    parts = {
+        "bundle.jsonl": "".join(lines), "README.txt": README,
+        "sample.json": json.dumps(facts_of(sample), ensure_ascii=False, sort_keys=True, indent=1),
+        "verify.py": Path(verify.__file__).read_text(encoding="utf-8"),
+    }  # fmt: skip
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in parts.items():
+            archive.writestr(zipfile.ZipInfo(name, clock.local(at).timetuple()[:6]), text)
+    return sink.getvalue()

@@ -1,0 +1,286 @@
+"""The claims of a period as columns, by COPY: months one after another, no object per claim.
+
+Texts are told apart by PostgreSQL's own 64-bit hash of them; `Names` says what the numbers of
+institutions and physicians stand for. A reversed claim is not there; a refused line is marked.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from institutions.models import Institution
+from pricing.policy import Rules
+from settlement.columns import FACTS, day_number, day_of
+from settlement.copy import columns, copy_out
+from settlement.facts import whole_facts
+from settlement.kernel import REJECT
+from supervision.near import VIDEO
+from supervision.rules.data import Array, Visits, runs
+from supervision.suspicions import Names, Place
+
+MEMORY = "256MB"  #: for sorting and joining inside one statement
+EVER, NEVER = -(2**30), 2**30  #: days without beginning and end
+GOODS_LATE = 90  #: days after the last visit in which goods may still be handed over
+
+SETTLED = """(SELECT claim_id, max(version) AS version, sum(fund + major + assistance)::int8 AS fund
+    FROM settlement_settlement WHERE service_date BETWEEN %(first)s AND %(last)s
+        AND institution_code = ANY (%(places)s) GROUP BY claim_id)"""
+WHOSE = """c.service_date BETWEEN %(first)s AND %(last)s AND c.institution_code = ANY (%(places)s)
+    AND (s.version IS NULL OR s.version %% 2 = 1)"""
+
+
+def _told(text: str) -> str:
+    """SQL with its short forms written out: NUMBER[text], DOCUMENT[path], the settlement that stands."""
+    text = re.sub(r"DOCUMENT\[(.*?)\]", r"(c.document #>> '{\1}')", text)
+    text = re.sub(r"NUMBER\[(.*?)\]", r"coalesce(hashtextextended(\1, 0), 0)", text)
+    text = text.replace("SETTLED", SETTLED).replace("WHOSE", WHOSE)
+    return text.replace("FACTS", whole_facts("c.facts"))
+
+
+VISITS = _told("""SELECT c.id, NUMBER[c.institution_code], NUMBER[DOCUMENT[physician,code]], c.person_id,
+    (c.service_date - '1970-01-01'::date),
+    coalesce(extract(epoch FROM DOCUMENT[encounter,started_at]::timestamptz)::int8, 0),
+    coalesce(extract(epoch FROM DOCUMENT[encounter,ended_at]::timestamptz)::int8, 0),
+    (DOCUMENT[encounter,session,medium] IN %(video)s) IS TRUE,
+    NUMBER[left(jsonb_path_query_first(c.document, %(main)s) #>> '{}', 3)],
+    NUMBER[DOCUMENT[encounter,session,device]], NUMBER[DOCUMENT[encounter,session,address]],
+    c.encounter_key, NUMBER[DOCUMENT[encounter,department_code]], c.fee, coalesce(s.fund, 0),
+    FACTS
+FROM settlement_claim c LEFT JOIN SETTLED s ON s.claim_id = c.id
+WHERE WHOSE ORDER BY c.id""")
+VISIT_ROW = columns(
+    id="int8", institution="int8", physician="int8", person="int8", day="int4", start="int8",
+    end="int8", video="bool", disease="int8", device="int8", address="int8", encounter="int8",
+    department="int8", fee="int8", fund="int8", facts=f"bytea:{FACTS.itemsize}",
+)  # fmt: skip
+MAIN = "$.encounter.diagnoses[*] ? (@.main == true).code"
+
+LINES = _told("""SELECT l.claim_id, l.line_no, l.service, NUMBER[l.item_code], l.quantity, l.unit_price,
+    l.fee, coalesce(cardinality(l.trace_codes), 0), coalesce(r.decision, 0)::int2,
+    greatest(coalesce(r.overcharge, 0), 0)::int8
+FROM settlement_claim c
+JOIN settlement_claimline l ON l.claim_id = c.id AND l.period = c.period
+LEFT JOIN SETTLED s ON s.claim_id = c.id
+LEFT JOIN settlement_lineresult r
+    ON r.claim_id = l.claim_id AND r.version = s.version AND r.line_no = l.line_no
+WHERE WHOSE""")
+LINE_ROW = columns(
+    id="int8", line_no="int2", service="int2", item="int8", quantity="int8", unit_price="int8",
+    fee="int8", traces="int4", decision="int2", overcharge="int8",
+)  # fmt: skip
+
+ORDERED = _told("""SELECT c.id, NUMBER[d ->> 'drug_code'], (d ->> 'days_supply')::int4,
+    ((d ->> 'quantity')::numeric * 10000)::int8
+FROM settlement_claim c, jsonb_path_query(c.document, '$.prescriptions[*].lines[*]') d
+WHERE c.service_date BETWEEN %(first)s AND %(last)s AND c.institution_code = ANY (%(places)s)""")
+ORDERED_ROW = columns(id="int8", drug="int8", days="int4", quantity="int8")
+
+GOODS = """SELECT encounter, bool_or(dispensed), bool_or(delivered) FROM (
+    SELECT encounter_key AS encounter, kind = 'purchase' AS dispensed, kind = 'delivery' AS delivered
+    FROM settlement_evidence WHERE kind IN ('purchase', 'delivery')
+        AND institution_code = ANY (%(places)s)
+        AND at >= %(first)s::date AND at < %(last)s::date + %(late)s
+    UNION ALL
+    SELECT p.encounter_key, true, EXISTS (
+        SELECT FROM settlement_delivery w WHERE w.dispensing_id = d.id)
+    FROM settlement_dispensing d JOIN settlement_prescription p ON p.id = d.prescription_id
+    WHERE p.institution_code = ANY (%(places)s) AND p.issued_on BETWEEN %(first)s AND %(last)s) goods
+GROUP BY encounter"""
+GOODS_ROW = columns(encounter="int8", dispensed="bool", delivered="bool")
+
+POSTS = _told("""SELECT NUMBER[d.code], NUMBER[post.place],
+    coalesce(post.since - '1970-01-01'::date, %(ever)s),
+    least(coalesce(post.until - '1970-01-01'::date, %(never)s),
+        coalesce(d.licence_until - '1970-01-01'::date, %(never)s))
+FROM institutions_physician d
+CROSS JOIN LATERAL (
+    SELECT d.institution_id AS place, d.joined_on AS since, d.left_on AS until, d.checked_at
+    UNION ALL
+    SELECT institution_id, valid_from, valid_until, checked_at FROM institutions_post
+    WHERE physician_id = d.code) post
+WHERE post.checked_at IS NOT NULL AND d.is_clinician""")
+POST_ROW = columns(physician="int8", place="int8", since="int4", until="int4")
+
+
+@dataclass(frozen=True)
+class Period:
+    """Columns of a period and what their numbers stand for."""
+
+    visits: Visits
+    names: Names
+    claims: int
+
+
+def load(
+    cursor: Any, pool: str, first: dt.date, last: dt.date, *, back: int, rules: Rules
+) -> Period:
+    """The visits of a pooling region from `back` days before `first` to `last`; those are neighbours."""
+    cursor.execute("SELECT set_config('work_mem', %s, true)", [MEMORY])
+    places = _Places(cursor, pool)
+    parts = [
+        _part(cursor, places, begin, end)
+        for begin, end in months(first - dt.timedelta(days=back), last)
+    ]
+    visits = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
+    before = np.cumsum([0, *(len(part[0]["id"]) for part in parts)])
+    lines = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+    lines["claim"] += np.repeat(before[:-1], [len(part[1]["claim"]) for part in parts])
+    lines["title_min"] = _title_min(cursor, rules, lines["item"])
+    visits["registered"] = _registered(cursor, visits)
+    visits["dispensed"], visits["delivered"] = _goods(cursor, places, visits, first, last)
+    focus = visits["day"] >= day_number(first)
+    return Period(Visits(visits, lines, focus), places.names(cursor), int(focus.sum()))
+
+
+def months(first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, dt.date]]:
+    """The span cut at months: memory holds one month's rows beside the columns."""
+    while first <= last:
+        following = (first.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+        end = min(last, following - dt.timedelta(days=1))
+        yield first, end
+        first = end + dt.timedelta(days=1)
+
+
+class _Places:
+    """The institutions of a pooling region by number."""
+
+    def __init__(self, cursor: Any, pool: str):
+        rows = Institution.objects.filter(region__policy_region=pool).values_list(
+            "code", "region_id", "parent_id", "kind"
+        )
+        found = list(rows)
+        self.codes = [row[0] for row in found]
+        numbers = hashes(cursor, [code for row in found for code in (row[0], row[2] or "")])
+        self.places = {n: Place(row[0], row[1]) for n, row in zip(numbers[::2], found, strict=True)}
+        self.number = np.array(numbers[::2], np.int64)
+        self.parent = np.array(
+            [n if row[2] else 0 for n, row in zip(numbers[1::2], found, strict=True)], np.int64
+        )
+        self.pharmacy = np.array([row[3] == Institution.Kind.PHARMACY for row in found], np.int8)
+        order = np.argsort(self.number)
+        self.number, self.parent = self.number[order], self.parent[order]
+        self.pharmacy = self.pharmacy[order]
+
+    def names(self, cursor: Any) -> Names:
+        cursor.execute("SELECT hashtextextended(code, 0), code FROM institutions_physician")
+        return Names(self.places, dict(cursor.fetchall()))
+
+
+def hashes(cursor: Any, texts: Sequence[str]) -> list[int]:
+    """PostgreSQL's numbers of some texts."""
+    cursor.execute(
+        "SELECT hashtextextended(t, 0) FROM unnest(%s::text[]) WITH ORDINALITY u (t, k) ORDER BY k",
+        [list(texts)],
+    )
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _part(
+    cursor: Any, places: _Places, first: dt.date, last: dt.date
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    given = {"first": first, "last": last, "places": places.codes, "video": VIDEO, "main": MAIN}
+    rows = copy_out(cursor, VISITS, VISIT_ROW, given)
+    facts = np.ascontiguousarray(rows["facts"]).view(FACTS)
+    visits = {c.name: np.ascontiguousarray(rows[c.name]) for c in VISIT_ROW if c.name != "facts"}
+    visits |= {
+        name: facts[fact].copy() for name, fact in (
+            ("title", "doctor_title"), ("price_class", "price_class"), ("visit_type", "visit_type"),
+            ("last_offline", "last_offline_day"), ("same_disease", "same_disease"),
+            ("consent", "consent"), ("explained", "explained_item_and_price"),
+            ("prescribed", "prescription_issued"), ("reviewed", "pharmacist_reviewed"),
+        )
+    }  # fmt: skip
+    at = np.searchsorted(places.number, visits["institution"])
+    visits["parent"], visits["pharmacy"] = places.parent[at], places.pharmacy[at]
+    rows = copy_out(cursor, LINES, LINE_ROW, given)
+    rows = rows[np.argsort(rows["id"], kind="stable")]
+    lines = {c.name: np.ascontiguousarray(rows[c.name]) for c in LINE_ROW}
+    ids = lines.pop("id")
+    lines["claim"] = np.searchsorted(visits["id"], ids)
+    lines["rejected"] = (lines.pop("decision") == REJECT).astype(np.int8)
+    ordered = copy_out(cursor, ORDERED, ORDERED_ROW, given)
+    lines["days"], lines["ordered"] = _ordered(ids, lines["item"], ordered)
+    return visits, lines
+
+
+def _ordered(ids: Array, item: Array, rows: Array) -> tuple[Array, Array]:
+    """Per line the days of supply and quantity prescribed of its drug (-1: no prescription at all)."""
+    days, amount = np.full(len(ids), -1, np.int32), np.full(len(ids), -1, np.int64)
+    if not len(rows):
+        return days, amount
+    amount[np.isin(ids, rows["id"])] = 0
+    rows = rows[np.lexsort((rows["drug"], rows["id"]))]
+    _, starts = runs(rows["id"], rows["drug"])
+    total = np.add.reduceat(rows["quantity"], starts)
+    longest = np.maximum.reduceat(rows["days"], starts)
+    claim, drug = rows["id"][starts], rows["drug"][starts]
+    mixed, wanted = _mix(claim, drug), _mix(ids, item)
+    order = np.argsort(mixed)
+    at = np.minimum(np.searchsorted(mixed[order], wanted), len(order) - 1)
+    place = order[at]
+    hit = (claim[place] == ids) & (drug[place] == item)
+    days[hit], amount[hit] = longest[place[hit]], total[place[hit]]
+    return days, amount
+
+
+def _mix(one: Array, other: Array) -> Array:
+    """Two numbers as one; equal pairs are equal, others practically never."""
+    with np.errstate(over="ignore"):
+        return one.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ other.astype(np.uint64)
+
+
+def _title_min(cursor: Any, rules: Rules, item: Array) -> Array:
+    """The lowest title that may charge each line's item."""
+    found = np.zeros(len(item), np.int8)
+    numbers = hashes(cursor, rules.codes)
+    for place, number in enumerate(numbers, 1):
+        least = int(rules.title_min[rules.row_of_code[place]])
+        if least:
+            found[item == number] = least
+    return found
+
+
+def _registered(cursor: Any, visits: dict[str, Array]) -> Array:
+    """1 where the physician is registered at the institution or its parent that day, else 0."""
+    posts = copy_out(cursor, POSTS, POST_ROW, {"ever": EVER, "never": NEVER})
+    found = (visits["physician"] == 0).astype(np.int8)
+    if not len(posts):
+        return found
+    key = _mix(posts["physician"], posts["place"])
+    order = np.argsort(key, kind="stable")
+    posts, key = posts[order], key[order]
+    most = int(np.diff(np.append(runs(key)[1], len(key))).max())
+    for place in ("institution", "parent"):
+        wanted = _mix(visits["physician"], visits[place])
+        begin = np.searchsorted(key, wanted)
+        for step in range(most):
+            at = np.minimum(begin + step, len(key) - 1)
+            row = posts[at]
+            found |= (
+                (key[at] == wanted) & (row["since"] <= visits["day"])
+                & (visits["day"] <= row["until"])
+            ).astype(np.int8)  # fmt: skip
+    return found
+
+
+def _goods(
+    cursor: Any, places: _Places, visits: dict[str, Array], first: dt.date, last: dt.date
+) -> tuple[Array, Array]:
+    """Per visit whether goods were dispensed and delivered; -1 where no record says."""
+    n = len(visits["id"])
+    dispensed, delivered = np.full(n, -1, np.int8), np.full(n, -1, np.int8)
+    begin = day_of(int(visits["day"].min())) if n else first
+    rows = copy_out(cursor, GOODS, GOODS_ROW, {
+        "places": places.codes, "first": begin, "last": last, "late": GOODS_LATE,
+    })  # fmt: skip
+    if not len(rows):
+        return dispensed, delivered
+    rows = rows[np.argsort(rows["encounter"])]
+    at = np.minimum(np.searchsorted(rows["encounter"], visits["encounter"]), len(rows) - 1)
+    hit = rows["encounter"][at] == visits["encounter"]
+    dispensed[hit], delivered[hit] = rows["dispensed"][at[hit]], rows["delivered"][at[hit]]
+    return dispensed, delivered

@@ -1,0 +1,178 @@
+"""One visit and its neighbourhood as columns: what reminding and watching look at.
+
+One statement reads the person's recent claims and the physician's claims of that day, whatever
+institution they belong to; texts become numbers here, so nothing else is asked.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from django.db import connection
+
+from audit import prepared
+from pricing.watching import Switch
+from settlement.columns import Columns, day_number
+from settlement.contract import fee, local_day, quantity, unit_price
+from settlement.facts import (
+    ICD_CATEGORY,
+    Claimant,
+    Known,
+    Law,
+    encounter_key,
+    main_diagnosis,
+)
+from settlement.kernel import REJECT, check_lines
+from supervision.rules import RULES, Visits
+from supervision.suspicions import Names, Place
+
+NEAR = "SELECT * FROM supervision_near(%(person)s, %(physician)s, %(day)s, %(since)s, %(but)s)"
+VIDEO = ("video", "voice")  #: media that take the physician's whole attention
+Row = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A visit to be judged: as it came, with what the records say and the law that decides it."""
+
+    claimant: Claimant
+    claim: dict
+    known: Known
+    record: np.ndarray
+    law: Law
+    columns: Columns
+    decided: bool = False  #: lines that the law refuses are looked at no more (watching)
+
+
+@lru_cache(maxsize=4_096)
+def number_of(text: str) -> int:
+    """A text as a number of 63 bits, 0 for the empty text."""
+    if not text:
+        return 0
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def visits_near(asked: Asked, switches: Iterable[Switch]) -> tuple[Visits, Names]:
+    """The visit as the last row, judged; its neighbours before it."""
+    day = local_day(asked.claim["encounter"]["started_at"])
+    back = max((RULES[s.rule].lookback(s.numbers) for s in switches), default=0)
+    physician = asked.claim["physician"]["code"]
+    rows, lines = _neighbours(asked, day, back)
+    texts = {number_of(physician): physician}
+    place = Place(asked.claimant.code, asked.claimant.region_code)
+    lines += _own_lines(asked, len(rows))
+    rows.append(_own(asked, day))
+    focus = np.zeros(len(rows), bool)
+    focus[-1] = True
+    names = Names({number_of(place.code): place}, texts)
+    return Visits(_columns(rows), _columns(lines) or {"claim": np.zeros(0, np.int64)}, focus), names
+
+
+def _columns(rows: list[Row]) -> Mapping[str, np.ndarray]:
+    """Rows of equal keys as columns."""
+    if not rows:
+        return {}
+    return {name: np.array([row[name] for row in rows], np.int64) for name in rows[-1]}
+
+
+def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[list[Row], list[Row]]:
+    with connection.cursor() as cursor:
+        prepared.execute(cursor, NEAR, {
+            "person": asked.known.person_id or 0, "physician": asked.claim["physician"]["code"],
+            "day": day, "since": day - dt.timedelta(days=back), "but": asked.known.claim_id,
+        })  # fmt: skip
+        found = cursor.fetchall()
+    rows: list[Row] = []
+    lines: list[Row] = []
+    blank = dict.fromkeys(_FACTS, -1) | {"title": 0, "visit_type": 0}
+    for (key, place, physician, person, on, began, ended, medium, disease, encounter, amount,
+         its_lines) in found:  # fmt: skip
+        rows.append(blank | _met(key, place, physician, person, on, began, ended, medium)
+                    | {"disease": number_of((disease or "")[:ICD_CATEGORY]), "fee": amount,
+                       "encounter": encounter})  # fmt: skip
+        for line_no, service, item, amount_of, price, line_fee, decision, days in its_lines:
+            lines.append({
+                "claim": len(rows) - 1, "line_no": line_no, "service": service,
+                "item": number_of(item), "quantity": amount_of, "unit_price": price,
+                "fee": line_fee, "rejected": int(decision == REJECT), "overcharge": 0,
+                "days": -1 if days is None else days, "ordered": -1, "title_min": 0,
+            })  # fmt: skip
+    return rows, lines
+
+
+def _met(
+    key: int, place: str, physician: str | None, person: int, day: dt.date, began: float | None,
+    ended: float | None, medium: str | None,
+) -> Row:  # fmt: skip
+    return {
+        "id": key, "institution": number_of(place), "physician": number_of(physician or ""),
+        "person": person, "day": day_number(day), "start": int(began or 0), "end": int(ended or 0),
+        "video": int(medium in VIDEO), "fund": 0, "pharmacy": 0,
+    }  # fmt: skip
+
+
+_FACTS = ("same_disease", "consent", "explained", "prescribed", "reviewed", "registered",
+          "last_offline")  # fmt: skip
+
+
+def _own(asked: Asked, day: dt.date) -> Row:
+    """The visit itself; a claim of a pharmacy is a hand-over of drugs, not a meeting."""
+    claim, record = asked.claim, asked.record
+    encounter = claim["encounter"]
+    began, ended = (
+        dt.datetime.fromisoformat(encounter[name]).timestamp()
+        for name in ("started_at", "ended_at")
+    )
+
+    def fact(name: str) -> int:
+        return int(record[name][0])
+
+    return _met(
+        asked.known.claim_id, asked.claimant.code, claim["physician"]["code"],
+        asked.known.person_id or 0, day, began, ended, encounter["session"]["medium"],
+    ) | {
+        "disease": number_of(main_diagnosis(claim)[:ICD_CATEGORY]),
+        "fee": sum(fee(line) for line in claim["lines"]),
+        "encounter": encounter_key(asked.claimant.code, encounter["id"]),
+        "pharmacy": int(asked.claimant.issuer is not None),
+        "same_disease": fact("same_disease"), "consent": fact("consent"),
+        "explained": fact("explained_item_and_price"), "prescribed": fact("prescription_issued"),
+        "reviewed": fact("pharmacist_reviewed"),
+        "registered": int(fact("provider_is_clinician") == 1),
+        "last_offline": fact("last_offline_day"), "title": fact("doctor_title"),
+        "visit_type": fact("visit_type"),
+    }  # fmt: skip
+
+
+def _own_lines(asked: Asked, at: int) -> list[Row]:
+    results = check_lines(asked.columns, asked.law.rules)
+    rules, ordered = asked.law.rules, _ordered(asked.claim)
+    found = []
+    for k, line in enumerate(asked.claim["lines"]):
+        row = int(results.row[k])
+        days, amount = ordered.get(line["item_code"], (-1, 0))
+        drug = line["kind"] == "drug" and bool(asked.claim.get("prescriptions"))
+        found.append({
+            "claim": at, "line_no": line["line_no"], "service": int(asked.columns["service"][k]),
+            "item": number_of(line["item_code"]), "quantity": quantity(line),
+            "unit_price": unit_price(line), "fee": fee(line),
+            "rejected": int(asked.decided and results.decision[k] == REJECT),
+            "overcharge": max(int(results.overcharge[k]), 0), "days": days,
+            "ordered": amount if drug else -1,
+            "title_min": int(rules.title_min[row]),
+        })  # fmt: skip
+    return found
+
+
+def _ordered(claim: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Drug → (days of supply, quantity) by the prescriptions of a claim."""
+    found: dict[str, tuple[int, int]] = {}
+    for prescription in claim.get("prescriptions", ()):
+        for line in prescription["lines"]:
+            days, amount = found.get(line["drug_code"], (0, 0))
+            found[line["drug_code"]] = (max(days, line["days_supply"]), amount + quantity(line))
+    return found

@@ -1,0 +1,330 @@
+"""Ordering a report: asked for, gathered once inside the reader's scope, printed in parts, kept.
+
+The database is the queue: a task carries an id, a row lock is the lease, what a dead worker left is rung
+for again by the sweep. A cancelled order stops before its next part. The figures are frozen before the
+first page is laid out; every page comes from them.
+"""
+
+import datetime as dt
+import json
+import uuid
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils.module_loading import import_string
+
+from audit import clock, reports, tasks, trail
+from audit.doorbell import ring
+from audit.models import Checkpoint
+from institutions.access import EVERYTHING, scoped
+from institutions.models import Office, Region, User
+from institutions.refusals import Refusal, refused
+from settlement.terms import cite
+from supervision.models import ReportOrder, ReportPart
+from supervision.reports import press
+from supervision.reports.book import span_name
+from supervision.reports.kinds import KINDS, Kind
+from supervision.reports.wish import Wish
+
+GATHER_TASK, PART_TASK = "supervision.gather_report", "supervision.print_part"
+FINISH_TASK = "supervision.finish_report"
+ATTEMPTS = 3
+AGENCY_SIDE = "医保经办"
+TAILS = ("特别行政区", "维吾尔自治区", "壮族自治区", "回族自治区", "自治区", "自治州", "省", "市")
+State = ReportOrder.State
+
+
+@transaction.atomic
+def order(*, kind: str, wish: Wish, user: User, by: str, at: dt.datetime) -> ReportOrder:
+    """Ask for a report about what `user` may see; a worker makes it."""
+    chosen = KINDS.get(kind)
+    if chosen is None or not (user.may("reports.make") and user.may(chosen.permission)):
+        raise refused("kind", "KIND", "无权编制此类报告", "not allowed", status=403)
+    if chosen.needs_institution and not wish.institution:
+        raise refused("institution", "REQUIRED", "请选择医疗机构", "choose an institution")
+    if "day" in chosen.asks and wish.day is None:
+        raise refused("day", "REQUIRED", "请填写前后分界日", "choose the dividing day")
+    wish.check(user)
+    if chosen.about_one is not None:
+        wish = chosen.about_one(wish, user)
+    place = Region.objects.get(pk=wish.region)
+    row = ReportOrder.objects.create(
+        kind=kind, title=_title(chosen, wish, place), number=_number(place, at),
+        parameters=wish.as_json(), region_code=wish.region, institution_code=wish.institution,
+        asked_at=at.replace(microsecond=0), asked_by=by,
+    )  # fmt: skip
+    _record(row, "reportorder.open", by, at, {"kind": kind, "parameters": row.parameters})
+    transaction.on_commit(partial(ring, GATHER_TASK, [row.pk]))
+    return row
+
+
+@transaction.atomic
+def cancel(*, order_id: int, by: str, at: dt.datetime) -> ReportOrder:
+    """Stop an order: no further part is begun, nothing is kept."""
+    row = ReportOrder.objects.select_for_update().get(pk=order_id)
+    if not row.is_open:
+        raise refused("state", "ENDED", "报告已经结束，不能取消", "has ended", status=409)
+    row.state, row.finished_at = State.CANCELLED, at
+    row.save(update_fields=["state", "finished_at"])
+    # A part under way holds its own row and wants this one next: it is left alone, see print_part.
+    row.parts.filter(done_at__isnull=False).update(content=None)
+    _record(row, "reportorder.cancel", by, at, {"parts_done": row.parts_done})
+    return row
+
+
+def gather(*, order_id: int, at: dt.datetime) -> bool:
+    """Gather the figures of a waiting order and lay out its front; whether this call did it."""
+    with scoped(EVERYTHING):
+        row = _leased(order_id, State.WAITING)
+        if row is None:
+            return False
+        if row.attempts >= ATTEMPTS:
+            _fail(row, "多次未能生成，请缩小范围后重试", at)
+            return False
+        ReportOrder.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1)
+    with scoped(EVERYTHING):
+        row = _leased(order_id, State.WAITING)
+        if row is None:
+            return False
+        try:
+            document = document_of(row)
+        except Refusal as refusal:
+            _fail(row, refusal.detail[0], at)
+            return False
+        _lay_out(row, document)
+    return True
+
+
+def _leased(order_id: int, state: str) -> ReportOrder | None:
+    rows = ReportOrder.objects.select_for_update(skip_locked=True)
+    return rows.filter(pk=order_id, state=state).first()
+
+
+def _lay_out(row: ReportOrder, document: dict[str, Any]) -> None:
+    book = press.book_of(document)
+    front, pages = press.print_front(document, book)
+    plan = press.parts_of(book, first_page=pages + 1)
+    where = {"order": row, "region_code": row.region_code, "institution_code": row.institution_code}
+    ReportPart.objects.bulk_create(
+        [
+            ReportPart(**where, number=0, first_row=0, rows=0, first_page=1, pages=pages,
+                       content=front, done_at=row.asked_at),
+            *(ReportPart(**where, number=part.number, first_row=part.first_row, rows=part.rows,
+                         first_page=part.first_page, pages=part.pages) for part in plan),
+        ]
+    )  # fmt: skip
+    row.document = press.canonical(document)
+    row.rows = len(book.register["rows"]) if book.register else 0
+    row.pages = pages + sum(part.pages for part in plan)
+    row.state, row.parts_total, row.parts_done = State.PRINTING, 1 + len(plan), 1
+    row.save()
+    transaction.on_commit(partial(_ring_for, row.pk))
+
+
+def _ring_for(order_id: int) -> None:
+    """Wake workers for what an order still needs."""
+    with scoped(EVERYTHING):
+        waiting = list(
+            ReportPart.objects.filter(order=order_id, done_at__isnull=True).values_list(
+                "pk", flat=True
+            )
+        )
+    ring(PART_TASK, waiting) if waiting else ring(FINISH_TASK, [order_id])
+
+
+def print_part(*, part_id: int, at: dt.datetime) -> bool:
+    """Lay out one part; a part that is done, taken, cancelled or unknown is passed over."""
+    with scoped(EVERYTHING):
+        part = (
+            ReportPart.objects.select_for_update(skip_locked=True, of=("self",))
+            .filter(pk=part_id, done_at__isnull=True, order__state=State.PRINTING)
+            .select_related("order").first()
+        )  # fmt: skip
+        if part is None or part.order.document is None:
+            return False
+        document = json.loads(bytes(part.order.document))
+        piece = press.Part(part.number, part.first_row, part.rows, part.first_page, part.pages)
+        try:
+            part.content, part.done_at = press.print_part(document, piece), at
+        except ValueError:  # would fail for ever: the same rows give the same pages
+            _fail(part.order, f"第{part.number}片排版后的页数不符，请联系系统管理员", at)
+            return False
+        part.save(update_fields=["content", "done_at"])
+        order_id = part.order_id
+        going = ReportOrder.objects.filter(pk=order_id, state=State.PRINTING)
+        if not going.update(parts_done=F("parts_done") + 1):
+            ReportPart.objects.filter(pk=part_id).update(content=None)  # cancelled meanwhile
+            return False
+    if _complete(order_id):
+        ring(FINISH_TASK, [order_id])
+    return True
+
+
+def _complete(order_id: int) -> bool:
+    with scoped(EVERYTHING):
+        rows = ReportOrder.objects.filter(pk=order_id, state=State.PRINTING)
+        return rows.filter(parts_done=F("parts_total")).exists()
+
+
+def finish(*, order_id: int, at: dt.datetime) -> bool:
+    """Join the parts of an order and keep the report; whether this call did it."""
+    with scoped(EVERYTHING):
+        row = _leased(order_id, State.PRINTING)
+        if row is None or row.document is None or row.parts_done < row.parts_total:
+            return False
+        front, *parts = row.parts.order_by("number")
+        plan = [press.Part(p.number, p.first_row, p.rows, p.first_page, p.pages) for p in parts]
+        printed = press.join(_file(front), front.pages, (_file(part) for part in parts), plan)
+        document = json.loads(bytes(row.document))
+        sealed = document["seal"]["checkpoint"]
+        row.report = reports.keep(
+            kind=row.kind, title=row.title, number=row.number, document=printed.content,
+            content=document, parameters=row.parameters, by=row.asked_by, at=row.asked_at,
+            key=uuid.UUID(document["report"]), template=press.FRONT,
+            checkpoint=Checkpoint.objects.filter(pk=sealed).first() if sealed else None,
+            region_code=row.region_code, institution_code=row.institution_code,
+        )  # fmt: skip
+        row.state, row.finished_at, row.pages = State.DONE, at, printed.pages
+        row.save()
+        row.parts.update(content=None)
+    return True
+
+
+def _file(part: ReportPart) -> bytes:
+    if part.content is None:
+        raise ValueError(f"part {part.number} of {part.order_id} has no pages")
+    return bytes(part.content)
+
+
+def make_now(*, order_id: int, at: dt.datetime) -> ReportOrder:
+    """Gather, print and keep an order in this process, part by part (demonstration, commands, tests)."""
+    gather(order_id=order_id, at=at)
+    with scoped(EVERYTHING):
+        waiting = list(
+            ReportPart.objects.filter(order=order_id, done_at__isnull=True).values_list(
+                "pk", flat=True
+            )
+        )
+    for part_id in waiting:
+        print_part(part_id=part_id, at=at)
+    finish(order_id=order_id, at=at)
+    with scoped(EVERYTHING):
+        return ReportOrder.objects.get(pk=order_id)
+
+
+def sweep() -> int:
+    """Ring again for every order that waits: a lost message loses nothing."""
+    with scoped(EVERYTHING):
+        rows = ReportOrder.objects.order_by("pk")
+        waiting = list(rows.filter(state=State.WAITING).values_list("pk", flat=True))
+        printing = list(rows.filter(state=State.PRINTING).values_list("pk", flat=True))
+    if waiting:
+        ring(GATHER_TASK, waiting)
+    for order_id in printing:
+        _ring_for(order_id)
+    return len(waiting) + len(printing)
+
+
+def document_of(row: ReportOrder) -> dict[str, Any]:
+    """Everything that the paper will say, as plain JSON, read inside the scope of whoever asked."""
+    kind, wish = KINDS[row.kind], Wish.of(row.parameters)
+    user = User.objects.select_related("region", "institution").get(username=row.asked_by)
+    with scoped(user.scope_codes()):
+        figures = kind.gather(wish, user)
+        demo = wish.institutions(user).filter(is_demo=True).exists()
+        scope = wish.scope_name()
+    key = uuid.uuid4()
+    place = Region.objects.get(pk=row.region_code)
+    return {
+        "format": 1, "report": str(key), "kind": row.kind, "title": row.title, "number": row.number,
+        "organ": organ_of(user, place), "scope": scope, "parameters": row.parameters,
+        "span": span_name(row.parameters["since"], row.parameters["until"]), "by": row.asked_by,
+        "by_name": str(user), "at": clock.local(row.asked_at).isoformat(timespec="seconds"),
+        "clause": _clause(kind, wish, place), "examples": _examples(figures), "demo": demo,
+        "seal": _seal(key, at=row.asked_at), "figures": figures,
+    }  # fmt: skip
+
+
+def _seal(key: uuid.UUID, *, at: dt.datetime) -> dict[str, Any]:
+    """The newest signed checkpoint as lines of text; what the QR says; where to check the paper."""
+    checkpoint = trail.checkpoint()
+    printed = reports.stamp(key, checkpoint, at=at)
+    note = f"核验地址：{printed['url']}"
+    if checkpoint is None:
+        return {"checkpoint": None, "lines": ["制作时留痕日志尚无检查点"], "qr": printed["url"],
+                "note": note}  # fmt: skip
+    signed = f"{clock.local(checkpoint.at):%Y-%m-%d %H:%M:%S}"
+    return {
+        "checkpoint": checkpoint.pk, "qr": checkpoint.text, "note": f"{note}　二维码为签名检查点全文",
+        "lines": [
+            f"留痕检查点　{checkpoint.origin}　条数 {checkpoint.size:,}　签发 {signed}",
+            f"树根（{checkpoint.alg.upper()}）{bytes(checkpoint.root).hex()}",
+            checkpoint.text.strip().splitlines()[-1],
+        ],
+    }  # fmt: skip
+
+
+def _examples(figures: dict[str, Any]) -> list[str]:
+    if not figures["example"]:
+        return []
+    named = figures.get("form", {}).get("stamped", [])
+    return [f"“{label}”" for label in named] or ["结算所用部分参数"]
+
+
+def _clause(kind: Kind, wish: Wish, place: Region) -> str:
+    """The clauses of the region's own document that a report serves; '' when it has none of them."""
+    found = [cite(place.policy_region, wish.until, clause) for clause in kind.clauses]
+    kept = [reference for reference in found if reference]
+    if not kept:
+        return ""
+    return f"{kept[0]['document']} {'、'.join(reference['clause'] for reference in kept)}"
+
+
+def organ_of(user: User, place: Region) -> str:
+    """Who issues a report: the agency or the bureau of the region."""
+    role = import_string(settings.ROLE_TABLE).get(user.role)
+    agency = role is not None and role.side == AGENCY_SIDE
+    kind = Office.Kind.AGENCY if agency else Office.Kind.BUREAU
+    office = Office.objects.filter(region=place, kind=kind).first()
+    if office is not None:
+        return office.name
+    return f"{place.name}{'医疗保险服务经办机构' if agency else '医疗保障局'}"
+
+
+def short_name(place: Region) -> str:
+    """A region as numbers of documents name it: 南通市 → 南通."""
+    for tail in TAILS:
+        if place.name.endswith(tail) and len(place.name) > len(tail) + 1:
+            return place.name.removesuffix(tail)
+    return place.name
+
+
+def _title(kind: Kind, wish: Wish, place: Region) -> str:
+    if kind.key == "statement":
+        return f"{wish.since.year}年{wish.since.month}月医疗保障基金结算单"
+    return kind.title if wish.institution else f"{place.name}{kind.title}"
+
+
+def _number(place: Region, at: dt.datetime) -> str:
+    name, year = short_name(place), clock.local(at).year
+    return f"{name}医保报〔{year}〕{tasks.next_number(f'report:{name}:{year}')}号"
+
+
+def _fail(row: ReportOrder, fault: str, at: dt.datetime) -> None:
+    row.state, row.fault, row.finished_at = State.FAILED, fault[:300], at
+    row.save(update_fields=["state", "fault", "finished_at"])
+    _record(row, "reportorder.fail", row.asked_by, at, {"fault": fault[:300]}, outcome="refused")
+
+
+def _record(
+    row: ReportOrder, action: str, by: str, at: dt.datetime, detail: dict[str, Any],
+    outcome: str = "ok",
+) -> None:  # fmt: skip
+    trail.record(
+        by=by, at=at, action=action, subject=row.subject, region_code=row.region_code,
+        institution_code=row.institution_code, outcome=outcome,
+        detail={"number": row.number, **detail},
+    )  # fmt: skip

@@ -1,0 +1,244 @@
+"""From a stored document to a PDF: the same document gives the same bytes, in one run or in many parts.
+
+A document is plain JSON. Cover and text are one part; the rows of a register follow in parts of at most
+`PART_ROWS` rows, each laid out by itself (a table of fixed height per page, so that every part knows its
+page numbers beforehand) and joined at the end. A joined file is PDF/A-3b: a structure tree does not
+survive joining (ISO 19005-3 6.8.3.3 asks for one at level a only).
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from audit import clock, pdf
+from supervision.reports.book import ALIGNS, Book, Column, day_name
+from supervision.reports.kinds import KINDS
+
+STYLES = ("css/report.css", "css/report_book.css")
+FRONT, ROSTER = "reports/book.html", "reports/roster.html"
+ROWS_A_PAGE = 20
+PAGES_A_PART = 5
+PART_ROWS = ROWS_A_PAGE * PAGES_A_PART
+PAGE_WIDTH = 269  #: millimetres between the margins of a landscape page
+CELL_EDGE = 2.2  #: millimetres of padding and rule of a cell
+LETTER = 2.65  #: millimetres of a Chinese letter at 7.5 pt; others are about half as wide
+#: The margins of a register in the face of its watermark: every further face costs a worker 60 MB.
+ONE_FACE = "".join(
+    f' @page {{ @{corner} {{ font: 8pt "Noto Sans CJK SC", sans-serif }} }}'
+    for corner in ("top-left", "top-right", "bottom-left", "bottom-right")
+)
+ATTACHED, BUNDLE = "report.json", "bundle.jsonl"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of rows: `number` from 1, rows [first_row, first_row + rows), pages from `first_page`."""
+
+    number: int
+    first_row: int
+    rows: int
+    first_page: int
+    pages: int
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A finished file."""
+
+    content: bytes
+    pages: int
+
+
+def canonical(document: Mapping[str, Any]) -> bytes:
+    """A document as bytes: what is stored, attached and hashed."""
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode()
+
+
+def book_of(document: Mapping[str, Any]) -> Book:
+    """The blocks of a document, laid out by its kind from the stored figures alone."""
+    book = Book()
+    KINDS[document["kind"]].lay(document["figures"], book)
+    return book
+
+
+def print_whole(document: Mapping[str, Any]) -> Printed:
+    """The whole file in one run: what joining the parts of workers gives, byte for byte."""
+    book = book_of(document)
+    front, pages = print_front(document, book)
+    parts = parts_of(book, first_page=pages + 1)
+    return join(front, pages, (print_part(document, part, book) for part in parts), parts)
+
+
+def print_front(document: Mapping[str, Any], book: Book | None = None) -> tuple[bytes, int]:
+    """Cover, contents, chapters and closing with the data attached; and how many pages they are."""
+    book = book or book_of(document)
+    content = _front(document, book, sheet="")
+    pages = _binding().pages_in(content)
+    if book.register is None or not book.register["rows"]:
+        return content, pages
+    total = pages + sum(part.pages for part in parts_of(book, first_page=1))
+    return _front(document, book, sheet=_numbered(0, total)), pages
+
+
+def parts_of(book: Book, *, first_page: int) -> list[Part]:
+    """How the register is cut; pages are counted on from `first_page`."""
+    rows = len(book.register["rows"]) if book.register else 0
+    parts = []
+    for number, first in enumerate(range(0, rows, PART_ROWS), 1):
+        count = min(PART_ROWS, rows - first)
+        pages = -(-count // ROWS_A_PAGE)
+        parts.append(Part(number, first, count, first_page, pages))
+        first_page += pages
+    return parts
+
+
+def print_part(document: Mapping[str, Any], part: Part, book: Book | None = None) -> bytes:
+    """The pages of one part of the register."""
+    book = book or book_of(document)
+    register = book.register
+    if register is None:
+        raise ValueError("this report has no register")
+    columns: list[Column] = list(register["columns"])
+    rows = register["rows"][part.first_row : part.first_row + part.rows]
+    cells = [_roster_row(row, columns) for row in rows]
+    last = parts_of(book, first_page=part.first_page - _pages_before(book, part))[-1]
+    total = last.first_page + last.pages - 1
+    context = _common(document) | {
+        "caption": register["caption"], "unit": register["unit"], "columns": columns,
+        "pages": [cells[i : i + ROWS_A_PAGE] for i in range(0, len(cells), ROWS_A_PAGE)],
+        "sheet": _numbered(part.first_page - 1, total) + ONE_FACE + _widths(columns),
+    }  # fmt: skip
+    content = _render(document, ROSTER, context, name=f"part-{part.number}")
+    if _binding().pages_in(content) != part.pages:
+        raise ValueError(f"part {part.number} does not fit its {part.pages} pages")
+    return content
+
+
+def join(front: bytes, pages: int, parts: Iterable[bytes], plan: Iterable[Part]) -> Printed:
+    """One file of the front and the parts in their order; alone, the front is the file."""
+    plan = list(plan)
+    if not plan:
+        return Printed(front, pages)
+    content = _binding().bind(front, parts)
+    return Printed(content, pages + sum(part.pages for part in plan))
+
+
+def document_in(content: bytes) -> dict[str, Any]:
+    """The document that a printed report carries."""
+    return json.loads(_binding().attached(content, ATTACHED))
+
+
+def table_of(document: Mapping[str, Any]) -> tuple[list[str], Iterator[list[str]]]:
+    """The same data for a spreadsheet: the register, or else every table below its number and name."""
+    book = book_of(document)
+    if book.register is not None and book.register["rows"]:
+        columns = [column.label for column in book.register["columns"]]
+        return columns, (list(row) for row in book.register["rows"])
+    grids = [block for block in book.blocks if block["type"] == "grid"]
+    width = max((len(grid["heads"]) for grid in grids), default=1)
+    return ["表号", "表名", *([""] * (width - 1))], _grid_rows(grids, width + 1)
+
+
+def _grid_rows(grids: Iterable[Mapping[str, Any]], width: int) -> Iterator[list[str]]:
+    for grid in grids:
+        for cells in (
+            [grid["no"], f"{grid['caption']}　{grid['unit']}".strip()],
+            ["", *(head["label"] for head in grid["heads"])],
+            *(["", *(cell["text"] for cell in row)] for row in grid["rows"]),
+            *([["", *(cell["text"] for cell in grid["foot"])]] if grid["foot"] else []),
+        ):
+            yield cells + [""] * (width - len(cells))
+
+
+# --- What the templates show ---
+
+
+def _front(document: Mapping[str, Any], book: Book, *, sheet: str) -> bytes:
+    context = _common(document) | {
+        "blocks": book.blocks, "headings": book.headings, "sheet": sheet,
+        "clause": document["clause"], "checkpoint": _checkpoint(document),
+    }  # fmt: skip
+    enclosed = [pdf.Attachment(ATTACHED, canonical(document), "报告数据，本文件由其生成")]
+    if bundle := document["figures"].get("bundle"):
+        enclosed.append(pdf.Attachment(BUNDLE, bundle.encode(), "留痕记录与证明，可离线核验"))
+    return _render(document, FRONT, context, name="front", enclosed=enclosed)
+
+
+def _common(document: Mapping[str, Any]) -> dict[str, Any]:
+    made = clock.local(dt.datetime.fromisoformat(document["at"]))
+    return {
+        **{key: document[key] for key in ("title", "span", "number", "organ", "scope")},
+        "by": document["by_name"], "on": day_name(f"{made:%Y-%m-%d}"),
+        "examples": document["examples"], "invented": document["demo"],
+    }  # fmt: skip
+
+
+def _checkpoint(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The signed checkpoint under which the report was made, as text and picture."""
+    seal = document["seal"]
+    lines = [f"制作：{document['by']}　{document['at']}", *seal["lines"]]
+    return {"lines": lines, "qr": pdf.qr(seal["qr"]), "note": seal["note"]}
+
+
+def _render(
+    document: Mapping[str, Any], template: str, context: Mapping[str, Any], *, name: str,
+    enclosed: Sequence[pdf.Attachment] = (),
+) -> bytes:  # fmt: skip
+    at = dt.datetime.fromisoformat(document["at"])
+    return pdf.render(
+        template, context, at=at, styles=STYLES,
+        identifier=pdf.identifier_of("report", document["report"], name),
+        attachments=enclosed,
+        watermark=f"{document['by']} {clock.local(at):%Y-%m-%d %H:%M}",
+    )  # fmt: skip
+
+
+def _numbered(before: int, total: int) -> str:
+    """Page rules of a part that begins after `before` pages of `total`."""
+    rule = f'@page {{ @bottom-right {{ content: "第 " counter(page) " 页 / 共 {total} 页" }} }}'
+    return f"{rule} @page :first {{ counter-reset: page {before + 1} }}" if before else rule
+
+
+def _widths(columns: Iterable[Column]) -> str:
+    return "".join(
+        f" .list .w{i} {{ width: {width:.2f}mm }}" for i, width in enumerate(_inner(columns), 1)
+    )
+
+
+def _inner(columns: Iterable[Column]) -> list[float]:
+    """Millimetres inside the cells of a register, so that the table fills the page."""
+    shares = [column.width for column in columns]
+    room = PAGE_WIDTH - CELL_EDGE * len(shares)
+    return [room * share / sum(shares) for share in shares]
+
+
+def _roster_row(row: Iterable[str], columns: list[Column]) -> list[dict[str, str]]:
+    return [
+        {"text": clip(text, width), "kind": ALIGNS[column.align]}
+        for text, column, width in zip(row, columns, _inner(columns), strict=True)
+    ]
+
+
+def clip(text: str, width: float) -> str:
+    """A text that two lines of a cell of so many millimetres hold; what is cut ends with …"""
+    room = 2 * int(width / LETTER) - 1
+    used = 0.0
+    for at, letter in enumerate(text):
+        used += 1.0 if ord(letter) > 0x2E7F else 0.62
+        if used > room:
+            return f"{text[: max(at - 1, 0)]}…"
+    return text
+
+
+def _pages_before(book: Book, part: Part) -> int:
+    return sum(found.pages for found in parts_of(book, first_page=1) if found.number < part.number)
+
+
+def _binding() -> ModuleType:
+    from supervision.reports import binding  # pikepdf: only for who prints
+
+    return binding

@@ -1,0 +1,87 @@
+"""机构月结算单 as a kept report: the signed form with its deductions, and every claim of it.
+
+(温医保办〔2021〕6号 二十四)
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from django.db.models import Q
+
+from audit.text import yuan
+from institutions.models import User
+from institutions.refusals import refused
+from settlement import statement_page, statement_paper, statements
+from settlement.models import InsuredPerson, Settlement, Statement
+from supervision.reports.book import Book, Column
+from supervision.reports.wish import Wish
+
+STATES = dict(Settlement.State.choices)
+AMOUNTS = ("fee", "fund", "account", "cash", "held")
+READ = 2_000
+
+
+def gather(wish: Wish, user: User) -> dict[str, Any]:
+    """What the signed form shows, and the lines of the statement."""
+    row = find(wish, user)
+    form = statement_paper.form_of(row)
+    return {"form": form, "rows": _lines(row), "example": row.example, "number": row.number}
+
+
+def find(wish: Wish, user: User) -> Statement:
+    """The statement of a wish, inside the reader's scope."""
+    key = wish.subject
+    rows = wish.within(statements.seen_by(user))
+    found = rows.filter(pk=int(key)).first() if key.isdigit() and len(key) < 19 else None
+    if found is None:
+        raise refused("subject", "SUBJECT", "没有此结算单", "no such statement")
+    return found
+
+
+def about(wish: Wish, user: User) -> Wish:
+    """The month, institution and scheme of the statement that is asked for."""
+    row = find(wish, user)
+    return replace(
+        wish, since=row.period, until=row.next_period - dt.timedelta(days=1),
+        institution=row.institution_code, scheme=row.scheme,
+    )  # fmt: skip
+
+
+def _lines(row: Statement) -> list[list[Any]]:
+    found: list[list[Any]] = []
+    last = (0, 0)
+    while True:
+        after = Q(claim_id__gt=last[0]) | Q(claim_id=last[0], version__gt=last[1])
+        part = list(statement_page.lines(row).filter(after)[:READ])
+        masked = dict(
+            InsuredPerson.objects.filter(pk__in={line.person_id for line in part})
+            .values_list("pk", "id_masked")
+        )  # fmt: skip
+        found.extend(
+            [one["number"], one["settlement"].version, one["person"],
+             masked.get(one["settlement"].person_id, ""), f"{one['settlement'].service_date}",
+             *(getattr(one["settlement"], name) for name in AMOUNTS), one["deducted"],
+             one["settlement"].state]
+            for one in statement_page.described(row, part)
+        )  # fmt: skip
+        if len(part) < READ:
+            return found
+        last = (part[-1].claim_id, part[-1].version)
+
+
+def lay(figures: Mapping[str, Any], book: Book) -> None:
+    """The form, then its lines."""
+    book.body("reports/statement_body.html", figures["form"])
+    book.list_rows(
+        f"结算单 {figures['number']} 明细",
+        [Column("单据号", 36, "x"), Column("版本", 12, "c"), Column("参保人", 18), Column("证件号", 34, "x"),
+         Column("服务日期", 22, "c"), Column("费用", 20, "r"), Column("统筹基金", 20, "r"),
+         Column("个人账户", 20, "r"), Column("个人现金", 20, "r"), Column("待审", 20, "r"),
+         Column("审核扣款", 20, "r"), Column("状态", 20, "c")],
+        [[number, str(version), name, identity, day, *(yuan(amount) for amount in amounts),
+          STATES[state]]
+         for number, version, name, identity, day, *amounts, state in figures["rows"]],
+        unit="金额单位：元",
+    )  # fmt: skip

@@ -1,0 +1,241 @@
+"""REST: fee reviews of an institution's own claims: list, read, supply material, accept, object."""
+
+from typing import Any, ClassVar
+
+from django.http import HttpResponse
+from django.urls import path
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+
+from audit.procedure import Refused
+from institutions import openapi, shape
+from institutions.money import yuan
+from institutions.refusals import Fault, Refusal
+from institutions.rest import (
+    BIGGEST_ID,
+    InstitutionView,
+    after_asked,
+    body_of,
+    iso,
+    json_answer,
+    limit_asked,
+    refuse_unknown,
+    wrong_parameter,
+)
+from settlement.answer import API, moment_of
+from settlement.commands import refused
+from settlement.facts import Claimant
+from settlement.systems import System
+from supervision import review_steps, reviews
+from supervision.models import Review, ReviewLine
+
+STATES = review_steps.PROCEDURE.states
+MAY = ("reviews.view", "reviews.object")
+TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
+AMOUNT = {"type": "string", "pattern": r"^\d+\.\d{2}$"}
+SUMMARY: dict[str, dict] = {
+    "id": WHOLE, "number": TEXT, "claim_no": TEXT, "claim": TEXT, "service_date": DAY,
+    "state": TEXT, "label": TEXT, "version": WHOLE, "answer_by": openapi.or_null(DAY),
+    "answer_clause": TEXT, "fee": AMOUNT, "cut": AMOUNT, "example_parameters": openapi.BOOL,
+}  # fmt: skip
+LINE = openapi.record(
+    line_no=WHOLE, item_code=TEXT, kind=TEXT, fee=AMOUNT, verdict=openapi.or_null(TEXT), cut=AMOUNT,
+    category=openapi.or_null(TEXT), note=TEXT, clause=TEXT,
+)  # fmt: skip
+REPLY = openapi.record(kind=TEXT, text=TEXT, at=TEXT, answer=TEXT)
+REVIEW = openapi.record(
+    **SUMMARY, asked=TEXT, lines=openapi.listed(LINE), replies=openapi.listed(REPLY)
+)
+REVIEWS = openapi.record(
+    results=openapi.listed(openapi.record(**SUMMARY)), next=openapi.or_null(TEXT)
+)
+STATE = OpenApiParameter("state", str, description="只列这一状态", enum=list(STATES))
+
+VERSION = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+SIGNED: dict[str, dict] = {"signed_name": shape.text(60), "version": VERSION}
+ACCEPTING = shape.record("signed_name version", **SIGNED)
+OBJECTING = shape.record("signed_name version reason", **SIGNED, reason=shape.text(500))
+SUPPLYING = shape.record("version text", version=VERSION, text=shape.text(500))
+
+
+class ReviewsView(InstitutionView):
+    """What the addresses of reviews share."""
+
+    required_scopes: ClassVar[list[str]] = ["claims:read", "claims:write"]
+
+    def one(self, number: int) -> Review:
+        """A review that this institution was asked or told about; Refusal (404) without it."""
+        found = None
+        if number <= BIGGEST_ID:
+            found = own(System(self.client, MAY)).filter(pk=number).first()
+        if found is None:
+            raise Refusal(404, "NOT_FOUND", ("没有此审核", "no such review"))
+        return found
+
+    def take(self, request: Request, number: int, step: str, contract: dict) -> HttpResponse:
+        """Take a step as the institution, on the version that was read."""
+        self.begin(request)
+        given = shape.checked(shape.read_json(body_of(request)), contract)
+        try:
+            with self.rows():
+                facts = {name: value for name, value in given.items() if name != "version"}
+                review_steps.take(
+                    case=self.one(number), step=step, who=System(self.client, MAY), by=self.by,
+                    at=self.at, facts=facts, version=given["version"],
+                )  # fmt: skip
+                return json_answer(represent(self.one(number)))
+        except Refused as error:
+            client = self.client
+            with self.rows():
+                refused(
+                    institution=Claimant(client.institution, client.region_code, client.policy_region,
+                                         (client.institution,)),
+                    action=f"review.{step}", subject=f"review:{number}", code=error.code, by=self.by,
+                    at=self.at,
+                )  # fmt: skip
+            detail = (error.detail, f"{step}: {error.code.lower().replace('_', ' ')}")
+            faults = (Fault(f"/{error.field}", error.code, detail),) if error.field else ()
+            raise Refusal(error.status, error.code, detail, faults) from error
+
+
+class Reviews(ReviewsView):
+    """本机构单据的费用审核。"""
+
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="reviews_list", summary="列出已告知本机构的费用审核", tags=["reviews"],
+        parameters=[STATE, openapi.AFTER, openapi.LIMIT], responses=openapi.answers(s200=REVIEWS),
+    )  # fmt: skip
+    def get(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        refuse_unknown(request, "state", "after", "limit")
+        limit, after = limit_asked(request), after_asked(request, whole=True)
+        state = request.query_params.get("state")
+        if state is not None and state not in STATES:
+            raise wrong_parameter("state", f"应为 {'、'.join(STATES)} 之一", "no such state")
+        with self.rows():
+            rows = own(System(self.client, MAY)).order_by("-pk")
+            rows = rows.filter(state=state) if state else rows
+            rows = rows.filter(pk__lt=int(after)) if after else rows
+            part = list(rows[: limit + 1])
+            shown = [summary(row) for row in part[:limit]]
+        more = len(part) > limit
+        return json_answer({"results": shown, "next": str(part[limit - 1].pk) if more else None})
+
+
+class OneReview(ReviewsView):
+    """一张单据的费用审核：各项意见与依据、期限、说明与答复。"""
+
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="reviews_read", summary="读取一张单据的费用审核", tags=["reviews"],
+        responses=openapi.answers(404, s200=REVIEW),
+    )  # fmt: skip
+    def get(self, request: Request, number: int) -> HttpResponse:
+        self.begin(request)
+        with self.rows():
+            return json_answer(represent(self.one(number)))
+
+
+class Acceptance(ReviewsView):
+    """对审核意见无异议。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="reviews_accept", summary="确认审核意见：签字人和读到的版本",
+        tags=["reviews"], request=openapi.body(ACCEPTING),
+        responses=openapi.answers(404, 409, 415, 422, s200=REVIEW),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "accept", ACCEPTING)
+
+
+class Objection(ReviewsView):
+    """对审核意见提出申诉。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="reviews_object", summary="对审核意见提出申诉：理由、提出人和读到的版本",
+        tags=["reviews"], request=openapi.body(OBJECTING),
+        responses=openapi.answers(404, 409, 415, 422, s200=REVIEW),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "object", OBJECTING)
+
+
+class Supplement(ReviewsView):
+    """补充审核所需材料的说明。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="reviews_supply", summary="补充材料说明（文件由就诊凭据接口上传）",
+        tags=["reviews"], request=openapi.body(SUPPLYING),
+        responses=openapi.answers(404, 409, 415, 422, s200=REVIEW),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "supply", SUPPLYING)
+
+
+def own(system: System) -> Any:
+    """The reviews of the system's institution that it was asked or told about."""
+    return reviews.seen_by(system)
+
+
+def summary(row: Review) -> dict[str, Any]:
+    """A review as a list shows it."""
+    return {
+        "id": row.pk, "number": row.number, "claim_no": row.claim_no,
+        "claim": f"{API}/claims/{row.claim_id}", "service_date": iso(row.service_date),
+        "state": row.state, "label": STATES[row.state].label, "version": row.version,
+        "answer_by": iso(row.due), "answer_clause": row.due_clause, "fee": yuan(row.fee),
+        "cut": yuan(row.cut if told(row) else 0), "example_parameters": row.example,
+    }  # fmt: skip
+
+
+def represent(row: Review) -> dict[str, Any]:
+    """A review with its lines, once told, and what was said of it."""
+    return {
+        **summary(row), "asked": _asked(row),
+        "lines": [_line(line, told(row)) for line in row.lines.all()],
+        "replies": [
+            {"kind": one.kind, "text": one.text, "at": moment_of(one.made_at), "answer": one.answer}
+            for one in row.replies.all()
+        ],
+    }  # fmt: skip
+
+
+def told(row: Review) -> bool:
+    """Whether the institution may read the verdicts: not before they were decided."""
+    return row.state in reviews.DECIDED
+
+
+def _asked(row: Review) -> str:
+    """What the reviewer asked for, while it is awaited."""
+    if row.state != "returned":
+        return ""
+    found = review_steps.last_move(row, "return")
+    return found.note if found else ""
+
+
+def _line(row: ReviewLine, shown: bool) -> dict[str, Any]:
+    adverse = shown and row.verdict in reviews.ADVERSE
+    return {
+        "line_no": row.line_no, "item_code": row.item_code, "kind": row.kind, "fee": yuan(row.fee),
+        "verdict": row.verdict or None if shown else None, "cut": yuan(row.taken if shown else 0),
+        "category": row.category if adverse else None, "note": row.note if shown else "",
+        "clause": row.clause if adverse else "",
+    }  # fmt: skip
+
+
+urlpatterns = [
+    path("reviews", Reviews.as_view(), name="api-reviews"),
+    path("reviews/<int:number>", OneReview.as_view(), name="api-review"),
+    path("reviews/<int:number>/acceptance", Acceptance.as_view(), name="api-review-accept"),
+    path("reviews/<int:number>/objection", Objection.as_view(), name="api-review-object"),
+    path("reviews/<int:number>/supplement", Supplement.as_view(), name="api-review-supply"),
+]

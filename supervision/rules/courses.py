@@ -1,0 +1,165 @@
+"""PURE. The course of a treatment: is it a follow-up, of the same disease, with a reviewed prescription?"""
+
+import numpy as np
+from numba import njit
+
+from pricing.rules import CODES, SERVICES
+from settlement.checks import add_months
+from settlement.columns import NO_DAY, UNKNOWN_DAY
+from supervision.rules.base import Numbers, Rule
+from supervision.rules.data import Array, Found, Visits, runs, same
+
+CONSULT, DRUG = SERVICES.index("consult"), SERVICES.index("drug")
+REVISIT = CODES["visit_type"].index("revisit")
+WHOLE = 10_000
+USUAL_SUPPLY = 120  #: days before a refill in which the ones before it are looked for
+
+
+class FirstVisitAsRevisit(Rule):
+    """按复诊收费，但没有此前在实体医疗机构就诊的记录，疑为首诊"""
+
+    code = "first_visit_as_revisit"
+    facts = ("visit_type", "last_offline")
+
+    def find(self, visits: Visits, numbers: Numbers) -> Found:
+        never = (visits["visit_type"] == REVISIT) & (visits["last_offline"] == NO_DAY)
+        return Found.claims(visits, np.flatnonzero(never & visits.charged()))
+
+
+class DiseaseWindow(Rule):
+    """距实体医疗机构就诊已超过规定月数，或与线下诊疗不是同种疾病"""
+
+    code = "disease_window"
+    facts = ("last_offline", "same_disease", "day")
+    figures = {"days": "距线下就诊天数"}
+
+    def find(self, visits: Visits, numbers: Numbers) -> Found:
+        last, day = visits["last_offline"], visits["day"]
+        known = (last != UNKNOWN_DAY) & (last != NO_DAY) & (last <= day)
+        end = add_months(np.where(known, last, 0), numbers["months"])
+        wrong = (day > end) | (visits["same_disease"] == 0)
+        hit = np.flatnonzero(known & wrong & visits.charged())
+        return Found.claims(visits, hit, days=day[hit] - last[hit])
+
+
+class PrescriptionUnreviewed(Rule):
+    """结算了药品费而处方未经药师审核"""
+
+    code = "prescription_unreviewed"
+    facts = ("prescribed", "reviewed")
+
+    def find(self, visits: Visits, numbers: Numbers) -> Found:
+        hit = np.flatnonzero(
+            (visits.line("service") == DRUG) & (visits.line("rejected") == 0)
+            & (visits.of_line("prescribed") == 1) & (visits.of_line("reviewed") == 0)
+        )  # fmt: skip
+        return Found.claims(visits, visits.line("claim")[hit], visits.line("line_no")[hit])
+
+
+class EarlyRefill(Rule):
+    """药品尚未用完即多次重复配取，累计超过用药天数"""
+
+    code = "early_refill"
+    subject = "person"
+    facts = ("person", "item", "days", "day")
+    figures = {
+        "stock": "配取时尚余用药天数",
+        "refills": "连续提前配取次数",
+        "supply": "累计用药天数",
+    }
+
+    def find(self, visits: Visits, numbers: Numbers) -> Found:
+        lines = np.flatnonzero(
+            (visits.line("service") == DRUG) & (visits.line("rejected") == 0)
+            & (visits.line("days") > 0)
+        )  # fmt: skip
+        if not len(lines):
+            return Found.nothing()
+        person, item = visits.of_line("person")[lines], visits.line("item")[lines]
+        order = np.lexsort(
+            (visits.of_line("id")[lines], visits.of_line("day")[lines], item, person)
+        )
+        lines, person, item = lines[order], person[order], item[order]
+        run, _ = runs(person, item)
+        # a drug on several lines of one claim is one refill
+        claim = visits.line("claim")[lines]
+        again = same(claim) & same(run)
+        lines, run, claim = lines[~again], run[~again], claim[~again]
+        day = visits["day"][claim].astype(np.int64)
+        days = visits.line("days")[lines].astype(np.int64)
+        stock, early, supply = refills(run, day, days, numbers["grace_days"])
+        hit = np.flatnonzero(early == numbers["times"])
+        if not len(hit):
+            return Found.nothing()
+        sizes = early[hit] + 1  # the refill before the first early one, and the early ones
+        at = np.repeat(hit - sizes + 1, sizes) + (
+            np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        )
+        month = visits["day"][claim[hit]].astype("datetime64[D]").astype("datetime64[M]")
+        return Found.groups(
+            claim[at], np.repeat(np.arange(len(hit)), sizes), subject=person[~again][hit],
+            mark=month.astype(np.int64), line_no=visits.line("line_no")[lines[at]],
+            stock=stock[hit], refills=early[hit], supply=supply[hit],
+        )  # fmt: skip
+
+    def lookback(self, numbers: Numbers) -> int:
+        return USUAL_SUPPLY
+
+
+@njit("UniTuple(int64[::1], 3)(int64[::1], int64[::1], int64[::1], int64)", cache=True)
+def refills(run, day, days, grace):
+    """Of refills in order: days of supply still at hand, how many early ones in a row, days given.
+
+    A refill is early while more than `grace` days of the earlier ones are left.
+    """
+    n = len(run)
+    stock = np.zeros(n, np.int64)
+    early = np.zeros(n, np.int64)
+    supply = np.zeros(n, np.int64)
+    for i in range(n):
+        if i == 0 or run[i] != run[i - 1]:
+            supply[i] = days[i]
+            continue
+        stock[i] = max(stock[i - 1] + days[i - 1] - (day[i] - day[i - 1]), 0)
+        supply[i] = days[i]
+        if stock[i] > grace:
+            early[i] = early[i - 1] + 1
+            supply[i] += supply[i - 1]
+    return stock, early, supply
+
+
+class MissingTraceCodes(Rule):
+    """药品结算明细没有药品追溯码"""
+
+    code = "missing_trace_codes"
+    subject = "institution"
+    facts = ("traces",)
+    figures = {"lines": "药品行数", "missing": "没有追溯码的行数", "share": "缺失比例（万分比）"}
+
+    def find(self, visits: Visits, numbers: Numbers) -> Found:
+        lines = np.flatnonzero((visits.line("service") == DRUG) & (visits.line("rejected") == 0))
+        if not len(lines):
+            return Found.nothing()
+        place = visits.of_line("institution")[lines]
+        month = _month(visits.of_line("day")[lines])
+        lines = lines[np.lexsort((month, place))]
+        place = visits.of_line("institution")[lines]
+        month = _month(visits.of_line("day")[lines])
+        group, starts = runs(place, month)
+        bare = visits.line("traces")[lines] == 0
+        total, missing = np.bincount(group), np.bincount(group, weights=bare).astype(np.int64)
+        share = missing * WHOLE // total
+        odd = (share >= numbers["share"]) & (missing >= numbers["lines"])
+        if not odd.any():
+            return Found.nothing()
+        keep = bare & odd[group]
+        return Found.groups(
+            visits.line("claim")[lines[keep]], (np.cumsum(odd) - 1)[group[keep]],
+            subject=place[starts[odd]], mark=month[starts[odd]],
+            line_no=visits.line("line_no")[lines[keep]], lines=total[odd], missing=missing[odd],
+            share=share[odd],
+        )  # fmt: skip
+
+
+def _month(day: Array) -> Array:
+    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)

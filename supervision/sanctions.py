@@ -1,0 +1,317 @@
+"""What a case can order, within which limits, and how it is carried out through the commands that own it.
+
+Recovery goes through the ledger (deductions of claims, adjustments by two persons), agreements through
+agreements' decisions, practitioners and persons through restrictions. A fine is recorded with its
+receipt: it is no money of the fund. (国务院令第735号 第38至41、45条；温医保办〔2021〕6号 二十二、二十八)
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db import transaction
+
+from agreements import lifecycle
+from agreements.models import Agreement
+from audit import clock, trail
+from audit.text import yuan
+from institutions.models import Physician, Region, User
+from institutions.refusals import Refusal, refused
+from settlement import adjustments, statement_steps
+from settlement.models import Adjustment, Deduction, InsuredPerson
+from settlement.terms import cite
+from supervision import case_papers, law, subjects
+from supervision.models import CaseEvidence, Sanction, SupervisionCase
+
+State = Sanction.State
+HANDLE = "cases.handle"
+#: who carries out a measure besides the handler of the case
+EXECUTES: Mapping[str, tuple[str, ...]] = {
+    "suspend_agreement": ("agreements.decide",),
+    "terminate_agreement": ("agreements.decide",),
+    "recovery": (HANDLE, "statements.deduct"),
+}
+MONEY = ("fine", "recovery")
+#: kind of the article's range by which months are checked
+MONTHS = {"suspend_department": "department_months", "suspend_person": "online_months"}
+NEEDS_MONTHS = (*MONTHS, "suspend_practitioner")
+NEEDS_TARGET = ("suspend_practitioner", "points", "suspend_department")
+NEEDS_ARTICLE = ("fine", "suspend_department", "suspend_person")
+#: behaviours of findings → the reason of a deduction
+REASONS = {
+    "fictitious_service": Deduction.Reason.FICTITIOUS, "split_service": Deduction.Reason.SPLIT,
+    "forced_service": Deduction.Reason.FORCED, "inflated_price": Deduction.Reason.INFLATED,
+    "substituted_item": Deduction.Reason.SUBSTITUTED,
+    "duplicate_charge": Deduction.Reason.DUPLICATE,
+}  # fmt: skip
+
+
+# --- Proposing ---
+
+
+@transaction.atomic
+def propose(
+    *, case: SupervisionCase, kind: str, by: str, at: dt.datetime, article: str = "",
+    target: str = "", amount: int | None = None, months: int | None = None,
+    points: int | None = None, scheme: str = "", note: str = "",
+) -> Sanction:  # fmt: skip
+    """Propose a measure while the case is inquired into; its limits are checked against the article."""
+    found = SupervisionCase.objects.select_for_update().get(pk=case.pk)
+    if found.state != "investigating":
+        raise refused("kind", "NOT_INVESTIGATING", "案件不在调查阶段", "the inquiry is over",
+                      status=409)  # fmt: skip
+    if kind not in law.measures():
+        raise refused("kind", "MEASURE_UNKNOWN", "没有这一措施", "no such measure")
+    row = Sanction(
+        case=found, kind=kind, article=article.strip(), target=target.strip(), amount=amount,
+        months=months, points=points, scheme=scheme, note=note.strip()[:400], proposed_at=at,
+        proposed_by=by,
+    )  # fmt: skip
+    row.clause = clause_of(row)
+    _complete(row)
+    loss = sum(found.evidence.values_list("loss", flat=True))
+    _within(row, loss)
+    row.save()
+    _event(row, "propose", by, at)
+    return row
+
+
+@transaction.atomic
+def drop(*, sanction: Sanction, by: str, at: dt.datetime) -> None:
+    """Take a proposal back while the case is inquired into."""
+    row = Sanction.objects.select_for_update().get(pk=sanction.pk)
+    if row.state != State.PROPOSED or row.case.state != "investigating":
+        raise refused("state", "NOT_PROPOSED", "该措施已不能撤回", "it is too late", status=409)
+    row.state = State.DROPPED
+    row.save(update_fields=["state"])
+    _event(row, "drop", by, at)
+
+
+def clause_of(row: Sanction) -> str:
+    """What a measure rests on: the article, or the region's document, or the agreement itself."""
+    if row.article:
+        return law.decree().cite(row.article)
+    pool = Region.objects.get(pk=row.case.region_code).policy_region
+    named = law.measures()[row.kind].clauses.get(pool)
+    if named is None:
+        named = next((route.clauses.get(pool) for route in law.routes().values()
+                      if row.kind in route.measures), None)  # fmt: skip
+    found = cite(pool, row.case.acted_until, named) if named else None
+    return f"{found['document']} {found['clause']}" if found else "医保服务协议约定"
+
+
+def _complete(row: Sanction) -> None:
+    """Every measure says how much, how long, against whom."""
+    wanted = (
+        (row.kind in MONEY, "amount", row.amount, "金额"),
+        (row.kind in NEEDS_MONTHS, "months", row.months, "期限（月）"),
+        (row.kind == "points", "points", row.points, "分值"),
+        (row.kind in NEEDS_TARGET, "target", row.target, "对象"),
+        (row.kind in NEEDS_ARTICLE, "article", row.article, "适用条款"),
+        (row.kind == "recovery", "scheme", row.scheme, "险种"),
+    )
+    for needed, field, value, word in wanted:
+        if needed and not value:
+            raise refused(field, "REQUIRED", f"请填写{word}", f"{field} is needed")
+    if row.kind in ("suspend_practitioner", "points") and _practitioner(row) is None:
+        raise refused("target", "PRACTITIONER_UNKNOWN", "本案机构没有此医师、药师或护士",
+                      "no such practitioner there")  # fmt: skip
+    person = row.case.subject_kind == SupervisionCase.Subject.PERSON
+    if (row.kind == "suspend_person") != (person and row.kind not in (*MONEY, "interview")):
+        raise refused("kind", "MEASURE_NOT_FOR_SUBJECT", "该措施不适用于本案对象",
+                      "not for this subject")  # fmt: skip
+
+
+def _practitioner(row: Sanction) -> Physician | None:
+    return Physician.objects.filter(pk=row.target, institution=row.case.institution_code).first()
+
+
+def _within(row: Sanction, loss: int) -> None:
+    """Amount and months lie in the article's range; nothing is recovered that was not lost."""
+    case = row.case
+    given: dict[str, Any] = {"number": row.article, "acted_on": case.acted_from,
+                             "subject": case.subject_kind}  # fmt: skip
+    try:
+        if row.kind == "fine":
+            law.check_fine(loss=loss, amount=row.amount or 0, **given)
+        elif row.kind in MONTHS:
+            law.check_months(kind=MONTHS[row.kind], months=row.months or 0, **given)
+    except law.OutOfRange as error:
+        field = "amount" if row.kind == "fine" else "months"
+        raise refused(field, "OUT_OF_RANGE", error.text, "outside the article's range",
+                      clause=row.clause) from error  # fmt: skip
+    if row.kind == "recovery" and (row.amount or 0) > loss:
+        raise refused("amount", "MORE_THAN_LOST", f"追回金额不能超过认定的损失{yuan(loss)}元",
+                      "more than was lost", clause=row.clause)  # fmt: skip
+
+
+def sound(row: Sanction, *, route: str, loss: int) -> None:
+    """Whether a proposal may stand on a route with a loss; Refusal says why not."""
+    found = law.routes().get(route)
+    if found is None or row.kind not in found.measures:
+        word = law.measures()[row.kind].label
+        raise refused("route", "MEASURE_NOT_OF_ROUTE",
+                      f"“{word}”不属于{found.label if found else '所选途径'}的措施",
+                      "the route has no such measure", clause=row.clause)  # fmt: skip
+    _within(row, loss)
+
+
+def told(row: Sanction) -> dict[str, Any]:
+    """A measure as papers and pages tell it."""
+    sizes = [
+        f"{yuan(row.amount)}元" if row.amount else "", f"{row.months}个月" if row.months else "",
+        f"{row.points}分" if row.points else "",
+    ]  # fmt: skip
+    return {
+        "kind": row.kind, "label": law.measures()[row.kind].label, "target": target_of(row),
+        "size": "、".join(filter(None, sizes)), "clause": row.clause, "note": row.note,
+        "amount": row.amount, "months": row.months, "points": row.points,
+    }  # fmt: skip
+
+
+def target_of(row: Sanction) -> str:
+    """Against whom: a practitioner by name, else what was written, else the subject of the case."""
+    found = _practitioner(row) if row.kind in ("suspend_practitioner", "points") else None
+    return f"{found.name}（{found.code}）" if found else row.target or row.case.subject_name
+
+
+# --- Carrying out ---
+
+
+@transaction.atomic
+def execute(
+    *, sanction: Sanction, on: dt.date, record: str, who: User, at: dt.datetime
+) -> Sanction:
+    """Carry out an ordered measure, once, by the command that owns it, with its record."""
+    row = Sanction.objects.select_for_update(of=("self",)).select_related("case").get(
+        pk=sanction.pk
+    )  # fmt: skip
+    if row.state != State.ORDERED or row.case.state != "executing":
+        raise refused("state", "NOT_ORDERED", "该措施不在待执行状态", "not to be executed now",
+                      status=409)  # fmt: skip
+    if not any(who.may(name) for name in EXECUTES.get(row.kind, (HANDLE,))):
+        raise Refusal(403, "NOT_YOURS", ("您的角色不能执行该措施", "your role may not do this"))
+    if not record.strip():
+        raise refused("record", "REQUIRED", "请填写执行记录", "a record is needed")
+    if not (row.case.decided_on or on) <= on <= clock.local(at).date():
+        raise refused("on", "DAY_OUTSIDE", "执行日应在决定日与今天之间", "the day is outside")
+    act = ACTS.get(row.kind)
+    row.effects = act(row, on, who, at) if act else []
+    row.state, row.done_on, row.done_at, row.done_by = State.DONE, on, at, who.username
+    row.record = record.strip()[:400]
+    row.save()
+    _event(row, "execute", who.username, at, on=on, effects=row.effects)
+    return row
+
+
+def _recover(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
+    """Claim by claim as far as the evidence names them, the rest as an adjustment for a second person."""
+    case, left = row.case, row.amount or 0
+    made: list[dict[str, Any]] = []
+    claims = case.evidence.filter(kind=CaseEvidence.Kind.CLAIM, loss__gt=0)
+    for item in claims if case.subject_kind != "person" else ():
+        part = min(item.loss, left)
+        if part and item.claim_id:
+            cut = statement_steps.deduct(
+                claim_id=item.claim_id, amount=part,
+                reason=REASONS.get(case.behaviour, Deduction.Reason.OTHER),
+                note=f"{case.number}：{item.title}", clause=row.clause[:120], by=who.username, at=at,
+            )  # fmt: skip
+            made.append({"deduction": cut.pk, "claim": item.reference, "amount": part})
+            left -= part
+    if left:
+        made.append(_adjusted(row, left, who, at))
+    return made
+
+
+def _adjusted(row: Sanction, amount: int, who: User, at: dt.datetime) -> dict[str, Any]:
+    case = row.case
+    paper = case.papers.filter(kind__in=("decision", "transfer")).latest("pk")
+    person = InsuredPerson.objects.filter(pk=case.person_id).first() if case.person_id else None
+    wanted = adjustments.Wanted(
+        reason_class="ruling" if person else "recovery", reason=f"{case.number} {paper.number}",
+        subject="person" if person else "institution", amount=-amount, scheme=row.scheme,
+        institution_code=case.institution_code, person=person,
+    )  # fmt: skip
+    made = adjustments.propose(
+        region=Region.objects.get(pk=case.region_code), wanted=wanted,
+        file=(f"{paper.number}.pdf", case_papers.pdf_of(paper)), by=who.username, at=at,
+    )  # fmt: skip
+    return {"adjustment": made.number, "amount": amount}
+
+
+def _agreement(decision: str) -> Callable[..., list[dict[str, Any]]]:
+    def carry_out(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
+        rows = Agreement.objects.filter(
+            institution=row.case.institution_code, kind=Agreement.Kind.SUPPLEMENTARY
+        ).in_force(on=on)
+        agreement = rows.order_by("-valid_from").first()
+        if agreement is None:
+            raise refused("kind", "NO_AGREEMENT", "该机构当日没有补充协议", "no agreement that day",
+                          status=409)  # fmt: skip
+        lifecycle.decide(
+            agreement=agreement, decision=decision, on=on, by=who.username, at=at,
+            reason=f"{row.case.number} {row.note}".strip()[:200], clause=row.clause[:120],
+        )  # fmt: skip
+        return [{"agreement": agreement.number, "decision": decision, "on": str(on)}]
+
+    return carry_out
+
+
+def _restrict(kind: str) -> Callable[..., list[dict[str, Any]]]:
+    def carry_out(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
+        case = row.case
+        made = subjects.restrict(
+            kind=kind, region_code=case.region_code,
+            institution_code="" if case.person_id else case.institution_code,
+            subject_code=row.target or case.subject_code, person_id=case.person_id, since=on,
+            months=row.months, clause=row.clause, source=case.subject, by=who.username, at=at,
+        )  # fmt: skip
+        return [
+            {"restriction": made.pk, "from": str(made.valid_from), "until": str(made.valid_until)}
+        ]
+
+    return carry_out
+
+
+def _points(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
+    practitioner = _practitioner(row)
+    if practitioner is None:
+        raise refused("target", "PRACTITIONER_UNKNOWN", "没有此医师、药师或护士", "nobody")
+    entry = subjects.add_points(
+        practitioner=practitioner, points=row.points or 0, behaviour=row.case.title,
+        clause=row.clause, source=row.case.subject, on=on, proposed_by=row.case.handled_by,
+        by=row.case.decided_by, at=at,
+    )  # fmt: skip
+    return [{"points": entry.pk}]
+
+
+ACTS: Mapping[str, Callable[[Sanction, dt.date, User, dt.datetime], list[dict[str, Any]]]] = {
+    "recovery": _recover,
+    "suspend_agreement": _agreement("suspended"),
+    "terminate_agreement": _agreement("terminated"),
+    "suspend_practitioner": _restrict("practitioner"),
+    "suspend_department": _restrict("department"),
+    "suspend_person": _restrict("online"),
+    "points": _points,
+}
+
+
+def unfinished(case: SupervisionCase) -> int:
+    """How many measures are not carried out, or wait in the ledger for their second person."""
+    waiting = 0
+    for row in case.sanctions.exclude(state=State.DROPPED):
+        numbers = [made["adjustment"] for made in row.effects if "adjustment" in made]
+        posted = Adjustment.objects.filter(number__in=numbers, state=Adjustment.State.POSTED)
+        waiting += row.state != State.DONE or posted.count() < len(numbers)
+    return waiting
+
+
+def _event(row: Sanction, what: str, by: str, at: dt.datetime, **detail: object) -> None:
+    case = row.case
+    trail.record(
+        by=by, at=at, action=f"sanction.{what}", subject=case.subject, region_code=case.region_code,
+        institution_code=case.institution_code,
+        detail={"kind": row.kind, "amount": row.amount, "months": row.months,
+                "points": row.points, "target": row.target, "clause": row.clause, **detail},
+    )  # fmt: skip

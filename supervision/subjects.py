@@ -1,0 +1,222 @@
+"""Points of practitioners, and restrictions of practitioners, departments and persons.
+
+How many points lead to what is the region's parameter `practitioner_points`: without one, points are
+only counted. A year begins anew on 1 January. (温医保办〔2021〕6号 二十七、二十八；国务院令第735号 第41条)
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Sum
+
+from agreements.clocks import parameter_row
+from audit import clock, tasks, trail
+from institutions import news
+from institutions.calendar import add_months
+from institutions.models import Physician, Region, User
+from institutions.refusals import refused
+from supervision.models import PointEntry, Restriction
+
+KEY = "practitioner_points"
+DAY = dt.timedelta(days=1)
+Kind = Restriction.Kind
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """What points lead to in a region; empty where nobody fixed it."""
+
+    suspend_from: int | None = None
+    suspend_months: int = 0
+    terminate_from: int | None = None
+    repair_most: int = 0
+    clause: str = ""
+    example: bool = False
+    label: str = ""
+
+    @classmethod
+    def of(cls, region_code: str, day: dt.date) -> "Tariff":
+        """The tariff of a region on a day."""
+        row = parameter_row(Region.objects.get(pk=region_code), KEY, day)
+        if row is None or not isinstance(row.value, Mapping):
+            return cls()
+        value: Mapping[str, Any] = row.value
+        return cls(
+            suspend_from=value["suspend"]["from"], suspend_months=value["suspend"]["months"],
+            terminate_from=value["terminate"]["from"], repair_most=value["repair"]["most"],
+            clause=row.clause, example=row.example, label=row.label,
+        )  # fmt: skip
+
+    def outcome(self, total: int) -> str:
+        """What a year's total leads to: '', a kind of restriction."""
+        if self.terminate_from is not None and total >= self.terminate_from:
+            return Kind.TERMINATED
+        if self.suspend_from is not None and total >= self.suspend_from:
+            return Kind.PRACTITIONER
+        return ""
+
+
+def total_of(code: str, year: int) -> int:
+    """The points of a practitioner in a year, less repairs."""
+    rows = PointEntry.objects.filter(practitioner_code=code, year=year)
+    return rows.aggregate(sum=Sum("points", default=0))["sum"]
+
+
+@transaction.atomic
+def add_points(
+    *, practitioner: Physician, points: int, behaviour: str, clause: str, source: str, on: dt.date,
+    proposed_by: str, by: str, at: dt.datetime,
+) -> PointEntry:  # fmt: skip
+    """Enter points by a second person; the thresholds of the region follow at once."""
+    Physician.objects.select_for_update(no_key=True, of=("self",)).get(pk=practitioner.pk)
+    place = practitioner.institution
+    tariff = Tariff.of(place.region_id, on)
+    entry = _entered(
+        practitioner, PointEntry.Kind.POINTS, points, behaviour, clause, source, on, proposed_by, by,
+        at, tariff,
+    )  # fmt: skip
+    before, now = total_of(practitioner.pk, on.year) - points, total_of(practitioner.pk, on.year)
+    kind = tariff.outcome(now)
+    if kind and kind != tariff.outcome(before):
+        _by_points(practitioner, kind, tariff, now, on, by, at)
+    return entry
+
+
+@transaction.atomic
+def repair(
+    *, practitioner: Physician, points: int, course: str, on: dt.date, proposed_by: str, by: str,
+    at: dt.datetime,
+) -> PointEntry:  # fmt: skip
+    """信用修复: points go down after a course, within the region's yearly limit and never below zero."""
+    tariff = Tariff.of(practitioner.institution.region_id, on)
+    rows = PointEntry.objects.filter(practitioner_code=practitioner.pk, year=on.year)
+    done = -rows.filter(kind=PointEntry.Kind.REPAIR).aggregate(sum=Sum("points", default=0))["sum"]
+    left = min(tariff.repair_most - done, total_of(practitioner.pk, on.year))
+    if not 0 < points <= left:
+        raise refused("points", "REPAIR_TOO_LARGE", f"本年度至多还可修复{max(left, 0)}分",
+                      "more than can be repaired", clause=tariff.clause)  # fmt: skip
+    return _entered(
+        practitioner, PointEntry.Kind.REPAIR, -points, course, tariff.clause or "示例", f"course:{on}",
+        on, proposed_by, by, at, tariff,
+    )  # fmt: skip
+
+
+def _entered(
+    practitioner: Physician, kind: str, points: int, behaviour: str, clause: str, source: str,
+    on: dt.date, proposed_by: str, by: str, at: dt.datetime, tariff: Tariff,
+) -> PointEntry:  # fmt: skip
+    if proposed_by == by or not proposed_by:
+        raise refused("by", "SAME_PERSON", "记分和修复须由提出人以外的第二人登记",
+                      "a second person enters it", status=403)  # fmt: skip
+    if not behaviour.strip() or not points:
+        raise refused("points", "REQUIRED", "请填写行为和分值", "behaviour and points are needed")
+    place = practitioner.institution
+    try:
+        with transaction.atomic():
+            entry = PointEntry.objects.create(
+                region_code=place.region_id, institution_code=place.pk,
+                practitioner_code=practitioner.pk, year=on.year, kind=kind, points=points,
+                behaviour=behaviour.strip()[:80], clause=clause[:160], source=source,
+                example=tariff.example, proposed_by=proposed_by, entered_by=by, entered_at=at,
+            )  # fmt: skip
+    except IntegrityError as error:
+        raise refused("source", "POINTS_TWICE", "同一来源已记分", "entered before",
+                      status=409) from error  # fmt: skip
+    _event("practitioner.points", f"physician:{practitioner.pk}", place.region_id, place.pk, by, at,
+           points=points, kind=kind, source=source)  # fmt: skip
+    return entry
+
+
+def _by_points(
+    practitioner: Physician, kind: str, tariff: Tariff, total: int, on: dt.date, by: str,
+    at: dt.datetime,
+) -> None:  # fmt: skip
+    place = practitioner.institution
+    months = tariff.suspend_months if kind == Kind.PRACTITIONER else None
+    made = restrict(
+        kind=kind, region_code=place.region_id, institution_code=place.pk, months=months,
+        subject_code=practitioner.pk, person_id=None, since=on, by=by, at=at,
+        clause=f"{tariff.clause}（年度累计{total}分）", source=f"points:{practitioner.pk}:{on.year}",
+    )  # fmt: skip
+    tasks.open_task(
+        subject=f"restriction:{made.pk}", permission="registry.check", at=at,
+        title=f"{practitioner.name}年度记分{total}分：{made.get_kind_display()}，请核对医师登记",
+        region_code=place.region_id, institution_code=place.pk, clause=tariff.clause,
+        procedure="points", status=made.get_kind_display(),
+    )  # fmt: skip
+
+
+# --- Restrictions ---
+
+
+@transaction.atomic
+def restrict(
+    *, kind: str, region_code: str, institution_code: str, subject_code: str,
+    person_id: int | None, since: dt.date, months: int | None, clause: str, source: str, by: str,
+    at: dt.datetime,
+) -> Restriction:  # fmt: skip
+    """Begin a restriction; one that runs already is refused, for it would be counted twice."""
+    until = add_months(since, months) - DAY if months else None
+    try:
+        with transaction.atomic():
+            made = Restriction.objects.create(
+                region_code=region_code, institution_code=institution_code, kind=kind,
+                subject_code=subject_code, person_id=person_id, valid_from=since,
+                valid_until=until, clause=clause[:160], source=source[:80], made_at=at, made_by=by,
+            )  # fmt: skip
+    except IntegrityError as error:
+        raise refused("since", "RESTRICTED_ALREADY", "该对象在这一期间已被暂停",
+                      "restricted already", status=409) from error  # fmt: skip
+    _event(f"restriction.{kind}", f"restriction:{made.pk}", region_code, institution_code, by, at,
+           restricted=subject_code, since=since, until=until, source=source)  # fmt: skip
+    if institution_code:
+        news.tell(
+            permission="cases.answer", region_code=region_code, institution_code=institution_code,
+            text=f"{made.get_kind_display()}：{subject_code}，自{since}起", url="",
+            subject=f"restriction:{made.pk}", at=at,
+        )  # fmt: skip
+    return made
+
+
+@transaction.atomic
+def lift(*, restriction: Restriction, on: dt.date, reason: str, who: User, at: dt.datetime) -> None:
+    """End a restriction before its day, by another person than who made it; `on` is its last day."""
+    row = Restriction.objects.select_for_update().get(pk=restriction.pk)
+    if row.made_by == who.username:
+        raise refused("by", "SAME_PERSON", "作出暂停的人不能提前解除", "another person", status=403)
+    if not reason.strip():
+        raise refused("reason", "REQUIRED", "请写明理由", "a reason is needed")
+    last = row.valid_until
+    if row.lifted_at or on < row.valid_from or (last and on >= last) or on < clock.local(at).date():
+        raise refused("on", "DAY_OUTSIDE", "解除日应在今天与原止日之间", "the day is outside")
+    row.valid_until, row.lifted_at, row.lifted_by = on, at, who.username
+    row.lift_reason = reason.strip()[:400]
+    row.save()
+    tasks.close(subject=f"restriction:{row.pk}", by=who.username, at=at)
+    _event("restriction.lift", f"restriction:{row.pk}", row.region_code, row.institution_code,
+           who.username, at, on=on, reason=row.lift_reason)  # fmt: skip
+
+
+def online_suspended(person_id: int, day: dt.date) -> Restriction | None:
+    """Whether a person may not settle online on a day (第41条): the manual channel stays open."""
+    rows = Restriction.objects.filter(kind=Kind.ONLINE, person_id=person_id)
+    return rows.in_force(on=day).first()
+
+
+def practitioner_suspended(code: str, day: dt.date) -> Restriction | None:
+    """Whether a practitioner may not serve insured persons on a day."""
+    kinds = (Kind.PRACTITIONER, Kind.TERMINATED)
+    return Restriction.objects.filter(kind__in=kinds, subject_code=code).in_force(on=day).first()
+
+
+def _event(
+    action: str, subject: str, region: str, institution: str, by: str, at: dt.datetime,
+    **detail: object,
+) -> None:  # fmt: skip
+    trail.record(
+        by=by, at=at, action=action, subject=subject, region_code=region,
+        institution_code=institution, detail=detail,
+    )  # fmt: skip

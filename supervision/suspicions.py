@@ -1,0 +1,195 @@
+"""Suspicions become findings: named, cited, with figures and evidence, each stored once.
+
+`key` is the SM3 of rule, subject and mark: the same suspicion is the same finding, whether it was seen
+when the claim came in, in last night's audit or in one of the whole year.
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from django.db import connections
+
+from pricing.policy import Policy
+from pricing.watching import SECTION, Law, Switch, law_of
+from settlement.columns import day_of
+from supervision.rules import RULES, Found, Rule, Visits
+
+EVIDENCE_MOST = 500  #: claims kept as evidence of one finding; its figures count all
+PIECE = 2_000  #: findings stored by one statement
+
+
+@dataclass(frozen=True)
+class Place:
+    """An institution behind its number."""
+
+    code: str
+    region: str
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the numbers of columns stand for."""
+
+    places: Mapping[int, Place]
+    physicians: Mapping[int, str]
+
+    def place(self, number: int) -> Place:
+        return self.places.get(number, Place("", ""))
+
+    def physician(self, number: int) -> str:
+        return self.physicians.get(number, f"#{number & 0xFFFFFFFF:08x}" if number else "")
+
+
+@dataclass(frozen=True)
+class Cited:
+    """The document and day by which a rule speaks."""
+
+    document: str
+    law: Law | None
+    policy: Policy
+
+    @classmethod
+    def of(cls, policy: Policy, day: dt.date) -> "Cited":
+        return cls(policy.document, law_of(policy.section(SECTION, {}), day), policy)
+
+    def clause(self, switch: Switch) -> str:
+        """Document and clause, then the statute's article where it is in force."""
+        told = f"{self.document} {switch.clause}"
+        if self.law and switch.article:
+            told += f"；{self.law.document} {switch.article}"
+        return told[:160]
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A finding before it is stored."""
+
+    switch: Switch
+    rule: Rule
+    place: Place
+    subject_code: str
+    physician: str
+    person: int | None
+    first: dt.date
+    last: dt.date
+    claims: int
+    fee: int
+    fund: int
+    mark: int
+    figures: dict[str, Any] = field(default_factory=dict)
+    evidence: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def key(self) -> bytes:
+        text = f"{self.switch.rule}|{self.rule.subject}|{self.subject_code}|{self.mark}"
+        return hashlib.new("sm3", text.encode()).digest()
+
+
+def look(
+    visits: Visits, switches: Iterable[Switch], moment: str
+) -> Iterator[tuple[Switch, Rule, Found]]:
+    """What each rule that speaks at a moment finds about the judged visits."""
+    for switch in switches:
+        if switch.speaks(moment):
+            rule = RULES[switch.rule]
+            yield switch, rule, rule.find(visits, switch.numbers).touching(visits.focus)
+
+
+def suspicions(
+    visits: Visits, switch: Switch, rule: Rule, found: Found, names: Names
+) -> Iterator[Suspicion]:
+    """The suspicions of a rule, named and added up."""
+    fee, fund = found.totals(visits, "fee"), found.totals(visits, "fund")
+    days, ids = visits["day"], visits["id"]
+    for k, (start, end) in enumerate(zip(found.starts, found.ends(), strict=True)):
+        rows = found.rows[start:end]
+        whole = np.unique(rows)
+        last = int(rows[-1])
+        person = int(visits["person"][last])
+        pairs = zip(ids[rows].tolist(), found.line_no[start:end].tolist(), strict=True)
+        figures: dict[str, Any] = {name: int(value[k]) for name, value in found.figures.items()}
+        if found.pictures:
+            figures["picture"] = found.pictures[k]
+        yield Suspicion(
+            switch=switch, rule=rule, place=names.place(int(visits["institution"][last])),
+            subject_code=_subject(rule, int(found.subject[k]), names),
+            physician=names.physician(int(visits["physician"][last])),
+            person=person if rule.subject in ("claim", "person") else None,
+            first=day_of(int(days[rows].min())), last=day_of(int(days[rows].max())),
+            claims=len(whole), fee=int(fee[k]), fund=int(fund[k]), mark=int(found.mark[k]),
+            figures=figures, evidence=tuple(dict.fromkeys(pairs))[:EVIDENCE_MOST],
+        )  # fmt: skip
+
+
+def _subject(rule: Rule, number: int, names: Names) -> str:
+    if rule.subject == "institution":
+        return names.place(number).code
+    if rule.subject in ("physician", "network"):
+        return names.physician(number)
+    return str(number)
+
+
+STORE = """WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(findings)s::jsonb) AS g (
+        key text, region_code text, institution_code text, rule text, behaviour text,
+        severity smallint, clause text, message text, subject_kind text, subject_code text,
+        physician_code text, person_id bigint, first_day date, last_day date, claims integer,
+        fee bigint, fund bigint, figures jsonb, parameters jsonb, evidence jsonb)
+), made AS (
+    INSERT INTO supervision_finding (key, region_code, institution_code, rule, behaviour, severity,
+        clause, message, moment, subject_kind, subject_code, physician_code, person_id, first_day,
+        last_day, claims, fee, fund, figures, parameters, run_id, found_at, state, assignee,
+        decided_by, reason)
+    SELECT decode(key, 'hex'), region_code, institution_code, rule, behaviour, severity, clause,
+        message, %(moment)s, subject_kind, subject_code, physician_code, person_id, first_day,
+        last_day, claims, fee, fund, figures, parameters, %(run)s, %(at)s, 'open', '', '', ''
+    FROM given
+    ON CONFLICT (key) DO NOTHING RETURNING id, key, rule
+), evidence AS (
+    INSERT INTO supervision_findingclaim (finding_id, claim_id, line_no, region_code,
+        institution_code, note)
+    SELECT made.id, (e ->> 0)::bigint, (e ->> 1)::smallint, given.region_code,
+        given.institution_code, ''
+    FROM given JOIN made ON made.key = decode(given.key, 'hex'),
+        jsonb_array_elements(given.evidence) e
+)
+SELECT id, rule, encode(key, 'hex') FROM made"""
+
+
+def store(
+    found: Sequence[Suspicion], cited: Cited, *, moment: str, at: dt.datetime, run: int | None,
+    using: str = "default",
+) -> list[tuple[int, str, str]]:  # fmt: skip
+    """Store what is not known yet: (id, rule, key) of the new findings."""
+    made: list[tuple[int, str, str]] = []
+    with connections[using].cursor() as cursor:
+        for start in range(0, len(found), PIECE):
+            rows = {one.key: _row(one, cited) for one in found[start : start + PIECE]}
+            cursor.execute(STORE, {
+                "findings": json.dumps(list(rows.values()), ensure_ascii=False),
+                "moment": moment, "run": run, "at": at,
+            })  # fmt: skip
+            made += cursor.fetchall()
+    return made
+
+
+def _row(one: Suspicion, cited: Cited) -> dict[str, Any]:
+    switch = one.switch
+    return {
+        "key": one.key.hex(), "region_code": one.place.region,
+        "institution_code": one.place.code, "rule": switch.rule, "behaviour": switch.behaviour,
+        "severity": switch.severity, "clause": cited.clause(switch), "message": one.rule.message,
+        "subject_kind": one.rule.subject, "subject_code": one.subject_code,
+        "physician_code": one.physician[:20], "person_id": one.person,
+        "first_day": one.first.isoformat(), "last_day": one.last.isoformat(),
+        "claims": one.claims, "fee": one.fee, "fund": one.fund, "figures": one.figures,
+        "parameters": {"numbers": dict(switch.numbers), "example": switch.example,
+                       "document": cited.document, "clause": switch.clause,
+                       "article": switch.article},
+        "evidence": one.evidence,
+    }  # fmt: skip

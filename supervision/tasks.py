@@ -1,0 +1,48 @@
+"""Celery tasks of auditing: doorbells; the run's row says what is to be done."""
+
+import datetime as dt
+
+from celery import shared_task
+
+from audit import clock
+from institutions.access import EVERYTHING, scoped
+from institutions.models import Region
+from supervision import audits, conduct, credit
+
+WORKER = "system:worker"
+BEAT = "system:beat"
+
+
+@shared_task(name=audits.TASK, soft_time_limit=1_500, time_limit=1_800)
+def audit(run_id: int) -> None:
+    """Do an audit that waits; one that is done, in other hands or unknown is passed over."""
+    audits.execute(run_id=run_id, by=WORKER, at=clock.now())
+
+
+@shared_task(name="supervision.nightly", soft_time_limit=600, time_limit=900)
+def nightly() -> int:
+    """Every night: audit this month and the last in every region with rules (温州 第二十四条)."""
+    return len(audits.nightly(by=BEAT, at=clock.now()))
+
+
+@shared_task(name="supervision.watch_conduct", soft_time_limit=600, time_limit=900)
+def watch_conduct() -> int:
+    """Every night: yesterday's acts of our own people that need an explanation (温州 第二十九条)."""
+    with scoped(EVERYTHING):
+        day = clock.today() - dt.timedelta(days=1)
+        return conduct.watch(on=day, by=BEAT, at=clock.now())
+
+
+@shared_task(name="supervision.score_credit", soft_time_limit=1_500, time_limit=1_800)
+def score_credit() -> int:
+    """Every night: credit scores of this year, where a region has a scheme (温州 第二十七条)."""
+    at, year = clock.now(), clock.today().year
+    with scoped(EVERYTHING):
+        tops = Region.objects.filter(level=Region.Level.PREFECTURE)
+        return sum(credit.score_all(region=row, year=year, by=BEAT, at=at) for row in tops)
+
+
+@shared_task(name="supervision.sweep_audits", expires=60)
+def sweep_audits() -> int:
+    """Every minute: ring again for audits that wait."""
+    return audits.sweep()

@@ -1,0 +1,353 @@
+"""What is done in a case besides its steps: inspectors, recusal, evidence, measures, their execution.
+
+Each act names its permission, the states in which it is offered, its form and its one command.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from agreements.views.refusing import refuse, words_of
+from audit import clock
+from audit.access import requires
+from audit.procedure import Refused
+from institutions import news
+from institutions.access import PortalRequest
+from institutions.models import User
+from institutions.refusals import Refusal
+from supervision import case_forms, case_steps, cases, disclosures, sanctions
+from supervision.models import (
+    ArchiveLoan,
+    CaseInspector,
+    Disclosure,
+    Finding,
+    Sanction,
+    SupervisionCase,
+)
+from supervision.views import cases as pages
+
+INQUIRY = ("proposed", "investigating", "answered")
+TOLD = ("statement", "answered", "hearing", "investigating")
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act of the page."""
+
+    key: str
+    label: str
+    states: tuple[str, ...]
+    may: Callable[[User, SupervisionCase], bool]
+    form: Callable[..., forms.Form]
+    given: Callable[[SupervisionCase, User], dict[str, Any]]
+    run: Callable[[SupervisionCase, Mapping[str, Any], User], object]
+    group: str
+    danger: bool = False
+
+    def offered(self, case: SupervisionCase, user: User) -> bool:
+        """Whether this person can do it with this case now."""
+        if case.state not in self.states or not self.may(user, case):
+            return False
+        given = self.given(case, user)
+        return all(given.values()) if given else True
+
+
+def _has(permission: str) -> Callable[[User, SupervisionCase], bool]:
+    return lambda user, case: user.may(permission)
+
+
+def _speaks(user: User, case: SupervisionCase) -> bool:
+    """Inspectors declare themselves; the institution concerned asks."""
+    mine = bool(user.institution_id) and user.institution_id == case.institution_code
+    return (mine and user.may(case_steps.ANSWER)) or user.may(case_steps.HANDLE)
+
+
+def _executes(user: User, case: SupervisionCase) -> bool:
+    return bool(_to_execute(case, user))
+
+
+# --- What the forms choose from ---
+
+
+def people_of(case: SupervisionCase) -> list[tuple[str, str]]:
+    """Who may inspect in the area of a case and is not named yet."""
+    named = set(case.inspectors.values_list("username", flat=True))
+    rows = User.objects.filter(role__in=news.roles_with(cases.CARRY), is_active=True)
+    rows = rows.select_related("region").order_by("username")
+    return [
+        (row.username, f"{row.display_name or row.username}（{row.username}）") for row in rows
+        if row.username not in named
+        and any(case.region_code.startswith(prefix) for prefix in row.scope_codes().regions)
+    ]  # fmt: skip
+
+
+def _active(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
+    """Inspectors whom this person can ask to stand back: a handler only declares the own name."""
+    rows = case_steps.active(case).exclude(recusal="asked", recused=None)
+    if not user.institution_id:
+        rows = rows.filter(username=user.username)
+    return [(row.pk, row.username) for row in rows]
+
+
+def _asked(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
+    rows = case.inspectors.filter(recusal=CaseInspector.Recusal.ASKED, recused=None)
+    return [(row.pk, f"{row.username}：{row.recusal_reason}"[:80]) for row in rows]
+
+
+def _recused(case: SupervisionCase) -> list[tuple[int, str]]:
+    rows = case.inspectors.filter(recused=True, replaced_by="")
+    return [(row.pk, row.username) for row in rows]
+
+
+def _findings(case: SupervisionCase) -> list[tuple[int, str]]:
+    listed = {
+        int(reference.partition(":")[2])
+        for reference in case.evidence.filter(kind="finding").values_list("reference", flat=True)
+    }
+    rows = Finding.objects.filter(institution_code=case.institution_code)
+    rows = rows.exclude(state__in=("refuted", "merged")).exclude(pk__in=listed)
+    return [(row.pk, f"{row.pk} {row.message}"[:80]) for row in rows[:50]]
+
+
+def _proposed(case: SupervisionCase) -> list[tuple[int, str]]:
+    return [_named(row) for row in case.sanctions.filter(state=Sanction.State.PROPOSED)]
+
+
+def _to_execute(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
+    return [
+        _named(row) for row in case.sanctions.filter(state=Sanction.State.ORDERED)
+        if any(user.may(name) for name in sanctions.EXECUTES.get(row.kind, (sanctions.HANDLE,)))
+    ]  # fmt: skip
+
+
+def _named(row: Sanction) -> tuple[int, str]:
+    told = sanctions.told(row)
+    return row.pk, " ".join(filter(None, (told["label"], told["target"], told["size"])))
+
+
+# --- What the acts do ---
+
+
+def _name(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return cases.name_inspector(
+        case=case, username=given["username"], certificate=given["certificate"],
+        lead=given["lead"], by=who.username, at=clock.now(),
+    )  # fmt: skip
+
+
+def _recuse(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = case.inspectors.get(pk=given["inspector"])
+    return cases.ask_recusal(inspector=row, reason=given["reason"], who=who, at=clock.now())
+
+
+def _decide(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = case.inspectors.get(pk=given["inspector"])
+    return cases.decide_recusal(
+        inspector=row, grant=given["grant"] == "yes", reason=given["reason"], who=who,
+        at=clock.now(),
+    )  # fmt: skip
+
+
+def _replace(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return cases.replace_inspector(
+        inspector=case.inspectors.get(pk=given["inspector"]), username=given["username"],
+        certificate=given["certificate"], by=who.username, at=clock.now(),
+    )  # fmt: skip
+
+
+def _finding(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = Finding.objects.visible_to(who).get(pk=given["finding"])
+    return cases.add_finding(case=case, finding=row, by=who.username, at=clock.now())
+
+
+def _claim(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return cases.add_claim(
+        case=case, claim_no=given["claim_no"], loss=given["loss"], note=given["note"],
+        by=who.username, at=clock.now(),
+    )  # fmt: skip
+
+
+def _file(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    file = given["file"]
+    return cases.add_file(
+        case=case, title=given["title"], kind=given["kind"], by=who.username, at=clock.now(),
+        file=(file.name or "", file.read()),
+    )  # fmt: skip
+
+
+def _measure(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return sanctions.propose(case=case, by=who.username, at=clock.now(), **given)
+
+
+def _drop(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = case.sanctions.get(pk=given["sanction"])
+    return sanctions.drop(sanction=row, by=who.username, at=clock.now())
+
+
+def _execute(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = case.sanctions.get(pk=given["sanction"])
+    return sanctions.execute(
+        sanction=row, on=given["on"], record=given["record"], who=who, at=clock.now()
+    )
+
+
+def _disclosure(case: SupervisionCase) -> Disclosure | None:
+    return Disclosure.objects.filter(case=case, withdrawn_at__isnull=True).first()
+
+
+def _waits(case: SupervisionCase, user: User) -> bool:
+    """Whether a disclosure waits for this person as the second."""
+    row = _disclosure(case)
+    return row is not None and not row.approved_by and row.proposed_by != user.username
+
+
+def _loan(case: SupervisionCase) -> ArchiveLoan | None:
+    return ArchiveLoan.objects.filter(case=case, returned_at__isnull=True).first()
+
+
+def _loan_waits(case: SupervisionCase, user: User) -> bool:
+    row = _loan(case)
+    return row is not None and not row.approved_by and row.asked_by != user.username
+
+
+def _publish(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return disclosures.propose(case=case, text=given["text"], by=who.username, at=clock.now())
+
+
+def _approve(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = Disclosure.objects.get(case=case)
+    return disclosures.approve(disclosure=row, who=who, at=clock.now())
+
+
+def _withdraw(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = Disclosure.objects.get(case=case)
+    return disclosures.withdraw(
+        disclosure=row, reason=given["reason"], by=who.username, at=clock.now()
+    )
+
+
+def _inform(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return disclosures.inform(case=case, by=who.username, at=clock.now(), **given)
+
+
+def _borrow(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return disclosures.ask_loan(case=case, who=who, at=clock.now(), **given)
+
+
+def _lend(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = ArchiveLoan.objects.get(case=case, returned_at__isnull=True)
+    return disclosures.lend(loan=row, who=who, at=clock.now())
+
+
+def _back(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = ArchiveLoan.objects.get(case=case, returned_at__isnull=True)
+    return disclosures.give_back(loan=row, by=who.username, at=clock.now())
+
+
+def _nothing(case: SupervisionCase, user: User) -> dict[str, Any]:
+    return {}
+
+
+HANDLES = _has(case_steps.HANDLE)
+OVER = ("closed", "archived")
+ACTS = {
+    act.key: act
+    for act in (
+        Act("name", "指定检查人员", INQUIRY, HANDLES, case_forms.InspectorForm,
+            lambda case, user: {"people": people_of(case)}, _name, "inspectors"),
+        Act("replace", "更换已回避人员", INQUIRY, HANDLES, case_forms.ReplaceForm,
+            lambda case, user: {"people": people_of(case), "inspectors": _recused(case)},
+            _replace, "inspectors"),
+        Act("recuse", "提出回避", (*INQUIRY, *TOLD), _speaks, case_forms.RecusalForm,
+            lambda case, user: {"inspectors": _active(case, user)}, _recuse, "inspectors"),
+        Act("recusal", "决定回避", (*INQUIRY, *TOLD), _has(case_steps.DECIDE),
+            case_forms.RecusalDecision,
+            lambda case, user: {"inspectors": _asked(case, user)}, _decide, "inspectors"),
+        Act("finding", "列入疑点", INQUIRY, HANDLES, case_forms.FindingEvidence,
+            lambda case, user: {"findings": _findings(case)}, _finding, "evidence"),
+        Act("claim", "列入结算单据", INQUIRY,
+            lambda user, case: HANDLES(user, case) and bool(case.institution_code),
+            case_forms.ClaimEvidence, _nothing, _claim, "evidence"),
+        Act("file", "列入文件或笔录", INQUIRY, HANDLES, case_forms.FileEvidence, _nothing, _file,
+            "evidence"),
+        Act("measure", "拟定处理措施", ("investigating",), HANDLES, case_forms.MeasureForm,
+            _nothing, _measure, "measures"),
+        Act("drop", "撤回拟定措施", ("investigating",), HANDLES, case_forms.PickMeasure,
+            lambda case, user: {"measures": _proposed(case)}, _drop, "measures", danger=True),
+        Act("execute", "登记执行", ("executing",), _executes, case_forms.ExecuteForm,
+            lambda case, user: {"measures": _to_execute(case, user), "today": clock.today()},
+            _execute, "measures"),
+        Act("publish", "提出公开", OVER,
+            lambda user, case: user.may(disclosures.PUBLISH)
+            and not Disclosure.objects.filter(case=case).exists(),
+            case_forms.DisclosureForm, _nothing, _publish, "after"),
+        Act("approve", "批准公开", OVER,
+            lambda user, case: user.may(disclosures.PUBLISH) and _waits(case, user),
+            case_forms.Nothing, _nothing, _approve, "after"),
+        Act("withdraw", "撤下公开", OVER,
+            lambda user, case: user.may(disclosures.PUBLISH) and _disclosure(case) is not None,
+            case_forms.ReasonForm, _nothing, _withdraw, "after", danger=True),
+        Act("inform", "通报其他部门", ("executing", *OVER), HANDLES, case_forms.InformForm,
+            lambda case, user: {"organs": list(disclosures.ORGANS.items())}, _inform, "after"),
+        Act("borrow", "申请借阅案卷", ("archived",),
+            lambda user, case: user.may(disclosures.BORROW) and _loan(case) is None,
+            case_forms.LoanForm, _nothing, _borrow, "after"),
+        Act("lend", "批准借阅", ("archived",),
+            lambda user, case: user.may(case_steps.DECIDE) and _loan_waits(case, user),
+            case_forms.Nothing, _nothing, _lend, "after"),
+        Act("back", "登记归还", ("archived",),
+            lambda user, case: HANDLES(user, case) and _loan(case) is not None,
+            case_forms.Nothing, _nothing, _back, "after"),
+    )
+}  # fmt: skip
+
+
+def entries(
+    case: SupervisionCase, user: User, group: str, typed: forms.Form | None, key: str
+) -> list[dict[str, Any]]:
+    """The acts of a part of the page that this person can do, each with its form."""
+    found = []
+    for act in ACTS.values():
+        if act.group == group and act.offered(case, user):
+            form = typed if typed is not None and act.key == key else form_of(act, case, user)
+            found.append({"key": act.key, "title": act.label, "form": form, "danger": act.danger,
+                          "multipart": form.is_multipart(), "open": bool(form.errors)})  # fmt: skip
+    return found
+
+
+def form_of(act: Act, case: SupervisionCase, user: User, *data: Any) -> forms.Form:
+    """The form of an act, with what it chooses from."""
+    return act.form(*data, auto_id=f"{act.key}_%s", **act.given(case, user))
+
+
+@requires("cases.view")
+@require_POST
+def act(request: PortalRequest, pk: int, key: str) -> HttpResponse:
+    """Do one of the acts; who may, the table says."""
+    case = pages.visible(request, pk)
+    chosen = ACTS.get(key)
+    if chosen is None:
+        raise Http404(key)
+    if not chosen.may(request.user, case):
+        raise PermissionDenied(key)
+    form = form_of(chosen, case, request.user, request.POST, request.FILES)
+    status = 422
+    if form.is_valid():
+        try:
+            with transaction.atomic():
+                chosen.run(case, form.cleaned_data, request.user)
+        except (Refusal, Refused) as error:
+            status = refuse(form, error)
+            messages.error(request, f"{words_of(error)}。")
+        else:
+            messages.success(request, f"已办理“{chosen.label}”。")
+            return redirect("case", pk=case.pk)
+    return pages.page(request, pages.visible(request, pk), typed=form, key=key, status=status)

@@ -1,0 +1,148 @@
+"""Points of practitioners and restrictions of practitioners, departments and persons."""
+
+from django.core.paginator import Paginator
+from django.db.models import Sum
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from audit import clock
+from audit.access import requires
+from audit.tables import Action, Cell, Column, Pages, Row, Table
+from institutions.access import PortalRequest
+from institutions.models import Physician, User
+from settlement.models import InsuredPerson
+from supervision import inspection_forms, subjects
+from supervision.models import PointEntry, Restriction
+from supervision.views import parts
+from supervision.views.cases import CRUMBS, SIZE
+
+
+@requires("cases.view")
+@require_GET
+def listing(request: PortalRequest) -> HttpResponse:
+    """Restrictions of a day inside the reader's scope, with the year's points of practitioners."""
+    form = inspection_forms.RestrictionQuery(request.GET)
+    rows = Restriction.objects.none()
+    if form.is_valid():
+        given = form.cleaned_data
+        rows = Restriction.objects.visible_to(request.user)
+        if given["kind"]:
+            rows = rows.filter(kind=given["kind"])
+        if given["on"]:
+            rows = rows.in_force(on=given["on"])
+        if text := given["q"].strip():
+            rows = rows.filter(subject_code__icontains=text)
+    page = Paginator(rows, SIZE).get_page(request.GET.get("page"))
+    return render(request, "supervision/restrictions.html", {
+        "breadcrumbs": [*CRUMBS, {"label": "记分与暂停", "url": ""}], "form": form,
+        "table": _restrictions(list(page), Pages(total=page.paginator.count, page=page.number,
+                                                 size=SIZE, sizes=(SIZE,))),
+        "points": _points(request), "year": clock.today().year,
+    })  # fmt: skip
+
+
+def _restrictions(rows: list[Restriction], pages: Pages) -> Table:
+    today = clock.today()
+    doctors = dict(Physician.objects.filter(pk__in=[row.subject_code for row in rows])
+                   .values_list("pk", "name"))  # fmt: skip
+    persons = InsuredPerson.objects.in_bulk([row.person_id for row in rows if row.person_id])
+    shown = []
+    for row in rows:
+        runs = row.valid_from <= today and (row.valid_until is None or today <= row.valid_until)
+        person = persons.get(row.person_id) if row.person_id else None
+        name = str(person) if person else doctors.get(row.subject_code, row.subject_code)
+        address = reverse("restriction", args=[row.pk])
+        shown.append(Row(key=str(row.pk), label=name, cells=[
+            Cell(text=name, url=address, sub="" if person else row.subject_code),
+            Cell(text=row.get_kind_display()),
+            Cell(text=f"{row.valid_from} 至 {row.valid_until or '长期'}"),
+            Cell(text=row.clause), Cell(text="生效中" if runs else "已届满",
+                                        tone="bad" if runs else "mute"),
+        ], actions=[Action(label="查看", url=address)]))  # fmt: skip
+    return Table(
+        id="restrictions", caption="暂停与终止",
+        columns=[Column(label="对象"), Column(label="类别"), Column(label="期间"),
+                 Column(label="依据", wide=True), Column(label="状态")],
+        rows=shown, pages=pages, empty_title="没有暂停或终止",
+        empty_text="处理决定执行后，或年度记分达到标准时，在此列出。",
+    )  # fmt: skip
+
+
+def _points(request: PortalRequest) -> Table:
+    year = clock.today().year
+    rows = PointEntry.objects.visible_to(request.user).filter(year=year)
+    totals = rows.values("practitioner_code").annotate(total=Sum("points")).order_by("-total")[:50]
+    names = dict(Physician.objects.filter(pk__in=[row["practitioner_code"] for row in totals])
+                 .values_list("pk", "name"))  # fmt: skip
+    return Table(
+        id="points", caption=f"{year}年度记分", actions=False,
+        columns=[Column(label="医师、药师、护士"), Column(label="累计分值", numeric=True)],
+        rows=[Row(key=row["practitioner_code"], label=row["practitioner_code"], cells=[
+            Cell(text=names.get(row["practitioner_code"], "—"), sub=row["practitioner_code"]),
+            Cell(text=str(row["total"])),
+        ]) for row in totals],
+        empty_title="本年度没有记分", empty_text="记分由处理决定登记，每年1月1日重新计算。",
+    )  # fmt: skip
+
+
+ACTS = {
+    "lift": parts.Act(
+        "lift", "提前解除", "cases.decide",
+        lambda row, user: row.lifted_at is None and row.made_by != user.username
+        and (row.valid_until is None or row.valid_until > clock.today()),
+        inspection_forms.LiftForm,
+        lambda row, form, who: subjects.lift(
+            restriction=row, on=form.cleaned_data["on"], reason=form.cleaned_data["reason"],
+            who=who, at=clock.now()),
+        danger=True,
+    ),
+}  # fmt: skip
+
+
+def _visible(user: User, pk: int) -> Restriction:
+    rows = Restriction.objects.visible_to(user)
+    return get_object_or_404(rows, pk=min(pk, 2**63 - 1))
+
+
+@requires("cases.view")
+@require_GET
+def restriction(request: PortalRequest, pk: int) -> HttpResponse:
+    """One restriction: whose, how long, by what."""
+    return _page(request, _visible(request.user, pk))
+
+
+def _page(
+    request: PortalRequest, row: Restriction, *, typed=None, key: str = "", status: int = 200
+) -> HttpResponse:
+    person = InsuredPerson.objects.filter(pk=row.person_id).first() if row.person_id else None
+    doctor = Physician.objects.filter(pk=row.subject_code).first()
+    facts = [
+        {"label": "对象", "value": str(person) if person else doctor.name if doctor
+         else row.subject_code, "sub": "" if person else row.subject_code},
+        {"label": "类别", "value": row.get_kind_display()},
+        {"label": "期间", "value": f"{row.valid_from} 至 {row.valid_until or '长期'}"},
+        {"label": "依据", "value": row.clause},
+        {"label": "来源", "value": row.source, "code": True},
+        {"label": "登记", "value": row.made_by, "sub": f"{clock.local(row.made_at):%Y-%m-%d %H:%M}"},
+        {"label": "提前解除", "value": row.lifted_by or "—", "sub": row.lift_reason},
+    ]  # fmt: skip
+    return render(request, "supervision/inspection.html", {
+        "breadcrumbs": [*CRUMBS, {"label": "记分与暂停", "url": reverse("restrictions")},
+                        {"label": row.get_kind_display(), "url": ""}],
+        "facts_title": "登记", "title": row.get_kind_display(), "number": str(row.pk), "kind": "暂停与终止",
+        "back": reverse("restrictions"), "facts": facts,
+        "badge": {"word": "已解除" if row.lifted_at else "已登记",
+                  "tone": "mute" if row.lifted_at else "warn"},
+        "acts": parts.entries(ACTS, row, request.user, typed, key),
+        "act_name": "restriction-act", "pk": row.pk,
+    }, status=status)  # fmt: skip
+
+
+@requires("cases.view")
+@require_POST
+def act(request: PortalRequest, pk: int, key: str) -> HttpResponse:
+    """End a restriction early."""
+    row = _visible(request.user, pk)
+    return parts.done(request, ACTS, key, row, "restriction", _page)

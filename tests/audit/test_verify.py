@@ -1,0 +1,347 @@
+"""Every known way to tamper with the trail, tried by a superuser, found offline by audit/verify.py."""
+
+import datetime as dt
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audit import bundles, merkle, notes, trail, verify
+from audit.models import Checkpoint, Event, Leaf
+from tests.audit.sealing import AT, act, seal, superuser
+
+SIZES = (4, 8, 13)
+PROGRAM = Path(verify.__file__)
+
+
+@pytest.fixture
+def log(committed_db, settings, tmp_path) -> Path:
+    """Thirteen entries sealed under three checkpoints; the folder holds a printed one of eight."""
+    settings.SEAL_KEY_FILE = str(tmp_path / "seal.pem")
+    count = 0
+    for minutes, size in enumerate(SIZES):
+        while count < size:
+            act(count)
+            count += 1
+        seal(minutes + 60)
+    (tmp_path / "older.txt").write_text(Checkpoint.objects.get(size=8).text, encoding="utf-8")
+    (tmp_path / "key.pem").write_text(notes.public_key())
+    return tmp_path
+
+
+def whole(folder: Path, **more: object) -> Path:
+    """The whole log as it stands now, exported."""
+    lines = bundles.stretch(first=0, top=trail.checkpoint(), by="auditor", at=AT, **more)
+    (folder / "bundle.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder / "bundle.jsonl"
+
+
+def chosen(folder: Path, *seqs: int, **more: object) -> Path:
+    lines = bundles.selection(seqs=seqs, top=trail.checkpoint(), by="auditor", at=AT, **more)
+    (folder / "chosen.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder / "chosen.jsonl"
+
+
+def body_at(seq: int) -> tuple[str, bytes]:
+    event = Event.objects.get(pk=Leaf.objects.get(seq=seq).event)
+    return str(event.pk), bytes(event.body)
+
+
+def told(folder: Path, *, older: bool = False, make: Callable = whole) -> tuple[int, str]:
+    return verify.verify(make(folder), folder / "key.pem", [folder / "older.txt"] if older else ())
+
+
+def rebuilt(cursor, leaves: list[bytes]) -> merkle.Frontier:
+    """What a superuser makes of the log: all leaves and nodes hashed anew."""
+    edge = merkle.Frontier()
+    cursor.execute("DELETE FROM audit_node")
+    for seq, leaf in enumerate(leaves):
+        cursor.execute("UPDATE audit_leaf SET hash = %s WHERE seq = %s", [leaf, seq])
+        for place, made in edge.append(leaf):
+            cursor.execute("INSERT INTO audit_node VALUES (%s, %s, %s)", [*place, made])
+    return edge
+
+
+def signed_anew(cursor, sizes: tuple[int, ...], leaves: list[bytes]) -> None:
+    """The superuser has the key, too: every checkpoint is signed anew over the new hashes."""
+    for size in sizes:
+        edge = merkle.Frontier()
+        for leaf in leaves[:size]:
+            edge.append(leaf)
+        row = Checkpoint.objects.get(size=size)
+        text = notes.sign(
+            notes.text_of(origin=row.origin, size=size, root=edge.root(), alg="sm3", at=row.at),
+            name=row.origin,
+        )
+        cursor.execute(
+            "UPDATE audit_checkpoint SET root = %s, text = %s WHERE size = %s",
+            [edge.root(), text, size],
+        )
+
+
+def leaves() -> list[bytes]:
+    return [bytes(leaf.hash) for leaf in Leaf.objects.order_by("seq")]
+
+
+# --- what is right ---
+
+
+def test_an_untouched_log_verifies_with_and_without_an_older_checkpoint(log):
+    for older in (False, True):
+        status, sentence = told(log, older=older)
+        assert (status, "13 条" in sentence) == (verify.OK, True), sentence
+
+
+def test_the_program_alone_verifies_without_the_portal(log):
+    """Python without site packages, in an empty folder, with nothing of ours but this one file."""
+    alone = log / "elsewhere"
+    alone.mkdir()
+    shutil.copy(PROGRAM, alone / "verify.py")
+    words = [sys.executable, "-I", "-S", "verify.py", str(whole(log)), "--older", "../older.txt"]
+    done = subprocess.run(
+        words,
+        cwd=alone,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "一致" in done.stdout
+
+
+def test_a_selection_carries_its_proofs(log):
+    assert told(log, make=lambda folder: chosen(folder, 2, 11, 12))[0] == verify.OK
+    status, _ = told(log, older=True, make=lambda folder: chosen(folder, 2, 11, older=[8]))
+    assert status == verify.OK
+
+
+def test_without_a_proof_of_growth_a_selection_is_not_comparable(log):
+    assert told(log, older=True, make=lambda f: chosen(f, 2))[0] == verify.NOT_COMPARABLE
+
+
+def test_a_bundle_that_ended_earlier_is_not_comparable(log):
+    """Nothing is wrong with it, but the older checkpoint says more than it holds."""
+
+    def early(folder: Path) -> Path:
+        lines = bundles.stretch(first=0, top=Checkpoint.objects.get(size=4), by="a", at=AT)
+        (folder / "early.jsonl").write_text("".join(lines), encoding="utf-8")
+        return folder / "early.jsonl"
+
+    assert told(log, make=early)[0] == verify.OK
+    assert told(log, older=True, make=early)[0] == verify.NOT_COMPARABLE
+
+
+def test_the_tail_alone_is_replayed_from_its_edge(log):
+    lines = bundles.stretch(first=8, top=trail.checkpoint(), by="auditor", at=AT, older=[4])
+    (log / "tail.jsonl").write_text("".join(lines), encoding="utf-8")
+    assert verify.verify(log / "tail.jsonl", log / "key.pem")[0] == verify.OK
+    assert verify.verify(log / "tail.jsonl", None, [log / "older.txt"])[0] == verify.NOT_COMPARABLE
+
+
+# --- what a superuser does ---
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_event SET body = %(body)s WHERE id = %(id)s",
+        "UPDATE audit_event SET body = %(body)s, leaf = %(leaf)s WHERE id = %(id)s",
+        "UPDATE audit_event SET leaf = %(leaf)s WHERE id = %(id)s",
+        "UPDATE audit_leaf SET hash = %(leaf)s WHERE event = %(id)s",
+        "DELETE FROM audit_event WHERE id = %(id)s",
+        "UPDATE audit_event SET body = '' WHERE id = %(id)s",
+    ],
+    ids=["body", "body and leaf", "leaf", "sealed leaf", "deleted", "emptied"],
+)
+@pytest.mark.parametrize(
+    "make", [whole, lambda folder: chosen(folder, 1, 5, 9)], ids=["all", "some"]
+)
+def test_an_entry_that_was_changed_is_named(log, statement: str, make: Callable):
+    key, body = body_at(5)
+    other = body.replace(b"clerk.one", b"clerk.two")
+    with superuser() as cursor:
+        cursor.execute(statement, {"id": key, "body": other, "leaf": merkle.leaf_hash(other)})
+    status, sentence = told(log, make=make)
+    assert (status, "broken at entry 5)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_an_entry_taken_out_leaves_its_place_empty(log):
+    with superuser() as cursor:
+        cursor.execute("DELETE FROM audit_leaf WHERE seq = 5")
+    status, sentence = told(log)
+    assert (status, "broken at entry 5)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_an_entry_taken_out_with_the_rest_moved_up(log):
+    """Numbers have no gap then; the next checkpoint tells in which stretch."""
+    with superuser() as cursor:
+        cursor.execute("DELETE FROM audit_leaf WHERE seq = 5")
+        for seq in range(6, 13):
+            cursor.execute("UPDATE audit_leaf SET seq = %s WHERE seq = %s", [seq - 1, seq])
+    status, sentence = told(log)
+    assert (status, "broken at entry 4)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_an_entry_put_in_between(log):
+    event = trail.event_row(by="forger", at=AT, action="claim.receive", subject="claim:0")
+    with superuser() as cursor:
+        for seq in range(12, 8, -1):
+            cursor.execute("UPDATE audit_leaf SET seq = %s WHERE seq = %s", [seq + 1, seq])
+        cursor.execute("INSERT INTO audit_leaf VALUES (9, %s, %s)", [str(event.pk), event.leaf])
+        event.save(force_insert=True)
+    status, sentence = told(log)
+    assert (status, "broken at entry 8)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_entries_in_another_order(log):
+    with superuser() as cursor:
+        for old, new in ((1, 99), (2, 1), (99, 2)):
+            cursor.execute("UPDATE audit_leaf SET seq = %s WHERE seq = %s", [new, old])
+    status, sentence = told(log)
+    assert (status, "broken at entry 0)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_a_tail_cut_off_and_signed_anew(log):
+    """Ten entries under a fresh signature: the log had thirteen, says the paper."""
+    (log / "older.txt").write_text(Checkpoint.objects.get(size=13).text, encoding="utf-8")
+    kept = leaves()[:10]
+    with superuser() as cursor:
+        cursor.execute(
+            "DELETE FROM audit_event WHERE id IN (SELECT event FROM audit_leaf WHERE seq > 9)"
+        )
+        cursor.execute("DELETE FROM audit_leaf WHERE seq > 9")
+        edge = rebuilt(cursor, kept)
+        at = AT + dt.timedelta(days=1)
+        origin = Checkpoint.objects.get(size=13).origin
+        text = notes.sign(
+            notes.text_of(origin=origin, size=10, root=edge.root(), alg="sm3", at=at), name=origin
+        )
+        cursor.execute(
+            "UPDATE audit_checkpoint SET size = 10, root = %s, text = %s, at = %s WHERE size = 13",
+            [edge.root(), text, at],
+        )
+    assert told(log)[0] == verify.OK  # inside the database nothing is left to see
+    status, sentence = told(log, older=True)
+    assert (status, "broken at entry 10)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_a_file_cut_off(log):
+    lines = whole(log).read_text(encoding="utf-8").splitlines(keepends=True)
+    (log / "cut.jsonl").write_text("".join(lines[:-2]), encoding="utf-8")
+    status, sentence = verify.verify(log / "cut.jsonl")
+    assert (status, "broken at entry 11)" in sentence) == (verify.BROKEN, True), sentence
+    (log / "torn.jsonl").write_text("".join(lines)[:-40], encoding="utf-8")
+    status, sentence = verify.verify(log / "torn.jsonl")
+    assert (status, "broken after entry 11)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_a_superuser_with_the_key_who_rewrites_and_hashes_everything_anew(log):
+    """Whoever owns the database and the key leaves no trace in either: the printed checkpoint tells."""
+    key, body = body_at(5)
+    other = body.replace(b"clerk.one", b"clerk.two")
+    changed = leaves()
+    changed[5] = merkle.leaf_hash(other)
+    with superuser() as cursor:
+        cursor.execute(
+            "UPDATE audit_event SET body = %s, leaf = %s WHERE id = %s", [other, changed[5], key]
+        )
+        rebuilt(cursor, changed)
+        signed_anew(cursor, SIZES, changed)
+    assert told(log)[0] == verify.OK
+    status, sentence = told(log, older=True)
+    assert (status, "broken at entry 4)" in sentence) == (verify.BROKEN, True), sentence
+    status, _ = told(log, older=True, make=lambda folder: chosen(folder, 5, older=[8]))
+    assert status == verify.BROKEN
+
+
+def test_the_right_root_under_a_wrong_size(log):
+    """The size stands inside the signed text: with it changed the signature or the root is wrong."""
+    top = trail.checkpoint()
+    lines = whole(log).read_text(encoding="utf-8").splitlines()
+    for size in (12, 14):
+        text = notes.text_of(
+            origin=top.origin, size=size, root=bytes(top.root), alg="sm3", at=top.at
+        )
+        forged = [top.text.replace("\n13\n", f"\n{size}\n"), notes.sign(text, name=top.origin)]
+        for note in forged:
+            other = [json.dumps(json.loads(lines[0]) | {"last": size})] + [
+                json.dumps({"checkpoint": note}) if json.loads(line).get("checkpoint") == top.text
+                else line for line in lines[1:]
+            ]  # fmt: skip
+            (log / "forged.jsonl").write_text("\n".join(other) + "\n", encoding="utf-8")
+            assert verify.verify(log / "forged.jsonl", log / "key.pem")[0] == verify.BROKEN
+
+
+@pytest.mark.parametrize("place", ["bundle", "older"])
+def test_a_forged_signature(log, place: str):
+    path = whole(log)
+    target = path if place == "bundle" else log / "older.txt"
+    text = target.read_text(encoding="utf-8")
+    note = trail.checkpoint().text if place == "bundle" else text
+    raw = note.strip().rpartition(" ")[2]
+    wrong = raw[:20] + ("A" if raw[20] != "A" else "B") + raw[21:]
+    target.write_text(text.replace(raw, wrong), encoding="utf-8")
+    assert verify.verify(path, None, [log / "older.txt"])[0] == verify.BROKEN
+
+
+def test_a_swapped_key(log, settings):
+    """The whole log signed by another key: not the one that was published, nor that of the paper."""
+    settings.SEAL_KEY_FILE = str(log / "other.pem")
+    pem = notes.public_key()
+    with superuser() as cursor:
+        cursor.execute("DELETE FROM audit_sealkey")
+        origin = trail.Checkpoint.objects.first().origin
+        key = notes.key_id(origin, pem)
+        cursor.execute(
+            "INSERT INTO audit_sealkey VALUES (%s, %s, 'sm2-sm3', %s, now())", [key, origin, pem]
+        )
+        cursor.execute("UPDATE audit_checkpoint SET key_id = %s", [key])
+        signed_anew(cursor, SIZES, leaves())
+    path = whole(log)
+    assert verify.verify(path)[0] == verify.OK
+    assert verify.verify(path, log / "key.pem")[0] == verify.BROKEN
+    assert verify.verify(path, None, [log / "older.txt"])[0] == verify.BROKEN
+
+
+def test_a_back_dated_entry_is_told(log):
+    """It is sealed where it was written, behind a checkpoint of a later day."""
+    act(1, at=AT - dt.timedelta(days=40), subject="claim:late")
+    seal(99)
+    status, sentence = told(log)
+    assert (status, "entry 13 is back-dated" in sentence) == (verify.OK, True), sentence
+
+
+def test_two_histories_are_told_apart_by_two_checkpoints(log):
+    """The same log shown to two readers with different ends: each checkpoint is signed, both cannot be."""
+    mine = Checkpoint.objects.get(size=13)
+    changed = [*leaves()[:12], bytes(32)]
+    with superuser() as cursor:
+        signed_anew(cursor, (13,), changed)
+    (log / "theirs.txt").write_text(Checkpoint.objects.get(size=13).text, encoding="utf-8")
+    with superuser() as cursor:
+        cursor.execute(
+            "UPDATE audit_checkpoint SET root = %s, text = %s WHERE size = 13",
+            [bytes(mine.root), mine.text],
+        )
+    for make in (whole, lambda folder: chosen(folder, 3)):
+        status, sentence = verify.verify(make(log), log / "key.pem", [log / "theirs.txt"])
+        assert status == verify.BROKEN, sentence
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "[1]\n", "no json\n", '{"keys": 1}\n'])
+def test_what_is_no_bundle_is_not_comparable(tmp_path, text: str):
+    (tmp_path / "b").write_text(text, encoding="utf-8")
+    assert verify.verify(tmp_path / "b")[0] == verify.NOT_COMPARABLE
+    assert verify.verify(tmp_path / "missing")[0] == verify.NOT_COMPARABLE
+
+
+def test_without_openssl_nothing_is_claimed(log, monkeypatch):
+    path = whole(log)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert verify.verify(path)[0] == verify.NOT_COMPARABLE

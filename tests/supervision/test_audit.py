@@ -1,0 +1,112 @@
+"""Auditing a period: what was planted is found, once; honest practice is left alone."""
+
+import datetime as dt
+
+import pytest
+from django.core.management import call_command
+
+from pricing.policy import compile_rules, parse
+from pricing.watching import NEAR, NUMBERS
+from settlement.bench.data import AT
+from supervision import audits
+from supervision.bench import measure
+from supervision.bench.plants import PLANTS, plant
+from supervision.bench.practice import practice
+from supervision.bench.store import POOL, as_visits
+from supervision.models import Finding, FindingClaim, Run
+from supervision.rules import RULES
+from tests import factories
+
+N, SEED = 5_000, 7
+STATISTICAL = {code for code, rule in RULES.items() if rule.statistical}
+#: Rules that one plant in sixty people's data may miss or hit besides; all others must be exact.
+LEAST_RECALL, LEAST_PRECISION = 0.75, 0.75
+
+
+def wenzhou():
+    from pricing.commands import SHIPPED
+
+    policy, numbers = (
+        parse((SHIPPED / f"{name}.yaml").read_text())
+        for name in ("wenzhou-2021-6", "parameters-wenzhou")
+    )
+    return compile_rules(policy, numbers.parameters(dt.date(2021, 6, 1), examples=True))
+
+
+@pytest.fixture(scope="module")
+def switches():
+    return measure.all_rules({"wenzhou": wenzhou()})
+
+
+def test_every_rule_of_the_vocabulary_is_a_class_with_a_message() -> None:
+    assert set(RULES) == set(NUMBERS) == set(PLANTS)
+    assert all(rule.message and len(rule.message) <= 400 for rule in RULES.values())
+    assert {code for code, rule in RULES.items() if rule.near} == NEAR
+    assert not NEAR & STATISTICAL
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_what_is_planted_is_found(rule, switches) -> None:
+    made = plant(practice(N, seed=SEED), k=20, seed=SEED, only=[rule])
+    one = measure.in_columns(made, as_visits(made), switches)[rule]
+    assert one.planted >= (2 if rule == "institution_fee_outlier" else 19)
+    if rule in STATISTICAL:
+        assert (one.recall, one.precision) >= (LEAST_RECALL, LEAST_PRECISION)
+    else:
+        assert (one.recall, one.false) == (1.0, 0)
+
+
+def test_honest_practice_is_left_alone(switches) -> None:
+    made = practice(20_000, seed=SEED)
+    found = measure.in_columns(made, as_visits(made), switches)
+    false = {rule: one.false for rule, one in found.items() if one.false}
+    assert set(false) <= STATISTICAL | {"early_refill"}
+    assert sum(false.values()) <= 5
+
+
+def test_an_audit_stores_each_suspicion_once(committed_db) -> None:
+    factories.policies("nantong", "wenzhou")
+    made, ids = measure.year(N, seed=SEED, k=4)
+    done = measure.audited(made, ids)
+    exact = {rule: one for rule, one in done.rules.items() if rule not in STATISTICAL}
+    assert {rule: one.recall for rule, one in exact.items()} == dict.fromkeys(exact, 1.0)
+    assert sum(one.false for one in exact.values()) == 0
+    run = Run.objects.get()
+    assert (run.state, run.claims) == ("done", made.n)
+    before = Finding.objects.count()
+    assert before == sum(counts["new"] for counts in run.found.values()) > 60
+    claims = FindingClaim.objects.filter(finding__rule="duplicate_charge")
+    assert all(row.line_no == 4 for row in claims)
+    outlier = Finding.objects.filter(rule="physician_fee_outlier").first()
+    assert outlier is not None
+    assert sum(outlier.figures["picture"]["counts"]) == outlier.figures["peers"]
+    assert outlier.fee > outlier.fund > 0
+    assert outlier.clause.endswith("国务院令第735号 第三十八条（二）")
+    measure.audited(made, ids)
+    assert Finding.objects.count() == before
+
+
+def test_a_replay_tells_what_other_numbers_would_find(committed_db) -> None:
+    factories.policies("nantong", "wenzhou")
+    made = plant(practice(1_500, seed=SEED), k=3, seed=SEED, only=["split_visits"])
+    measure.register(made)
+    measure.store(made)
+    period = {"pool": POOL, "first": dt.date(2021, 1, 1), "last": dt.date(2021, 11, 30),
+              "by": "jiandu", "at": AT, "wake": False}  # fmt: skip
+    run = audits.execute(run_id=audits.ask(**period).pk, by="w", at=AT)
+    assert run is not None
+    assert run.found["split_visits"] == {"found": 3, "new": 3}
+    stricter = audits.ask(**period, trial=True, numbers={"split_visits": {"visits": 4}})
+    replay = audits.execute(run_id=stricter.pk, by="w", at=AT)
+    assert replay is not None
+    assert replay.found["split_visits"] == {"found": 0, "new": 0, "gone": 3}
+    assert Finding.objects.filter(rule="split_visits").count() == 3
+    assert audits.execute(run_id=stricter.pk, by="w", at=AT) is None
+
+
+@pytest.mark.django_db
+def test_the_command_audits_a_region(capsys) -> None:
+    factories.policies("wenzhou")
+    factories.institution("wenzhou")
+    call_command("audit_claims", "--pool", "wenzhou", "--from", "2021-06-01", "--to", "2021-06-30")
+    assert "0 张申报" in capsys.readouterr().out

@@ -1,0 +1,282 @@
+"""审计台: the same seed draws the same claims; one claim is followed to its proof; the bundle verifies elsewhere."""
+
+import datetime as dt
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit import sealer
+from audit.models import Event
+from institutions.access import EVERYTHING, set_scope
+from institutions.models import Region
+from institutions.refusals import Refusal
+from settlement.models import Claim, Settlement
+from supervision import auditing, follow
+from supervision.auditing import Drawn, Frame
+from supervision.models import Sample, SampledClaim
+from tests import factories
+from tests.settlement import money
+from tests.settlement.hospital import Hospital
+from tests.settlement.money import at
+
+NOW = at(12, 20)
+CLAIMS = [
+    Drawn(number, fee, "H1", "330300") for number, fee in enumerate((500, 0, 9_000, 100, 400), 1)
+]
+
+
+# --- Drawing ---
+
+
+def test_simple_random_is_the_order_of_the_hashes() -> None:
+    ranks = sorted(
+        range(1, 6), key=lambda number: hashlib.new("sm3", f"种子\n{number}".encode()).digest()
+    )
+    drawn = auditing.simple(CLAIMS, seed="种子", size=2)
+    assert [row.claim_id for row in drawn] == sorted(ranks[:2])
+
+
+def test_monetary_units_are_drawn_at_equal_steps() -> None:
+    """10,000 fen in 4 steps of 2,500: claim 3 holds the units [500, 9500)."""
+    start = int.from_bytes(hashlib.new("sm3", "种子\n10000\n4".encode()).digest()) % 2_500
+    points = [start + step * 2_500 for step in range(4)]
+    hits = [sum(begin <= point < end for point in points)
+            for begin, end in ((0, 500), (500, 500), (500, 9_500), (9_500, 9_600), (9_600, 10_000))]  # fmt: skip
+    drawn = auditing.monetary(CLAIMS, seed="种子", size=4)
+    assert [(row.claim_id, row.hits) for row in drawn] == [
+        (number, hit) for number, hit in enumerate(hits, 1) if hit
+    ]
+    assert sum(row.hits for row in drawn) == 4
+
+
+@given(
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=40),
+    st.text("种子0123", max_size=8),
+    st.integers(1, 40),
+)
+def test_a_sample_is_a_part_of_its_population_and_the_same_again(fees, seed, size) -> None:
+    rows = [Drawn(number, fee, "H1", "330300") for number, fee in enumerate(fees, 1)]
+    size = min(size, len(rows))
+    drawn = auditing.simple(rows, seed=seed, size=size)
+    assert len(drawn) == size
+    assert drawn == auditing.simple(rows[:], seed=seed, size=size)
+    assert {row.claim_id for row in drawn} <= {row.claim_id for row in rows}
+    if sum(fees) >= size:
+        by_value = auditing.monetary(rows, seed=seed, size=size)
+        assert sum(row.hits for row in by_value) == size
+        assert all(row.fee for row in by_value)
+        step = sum(fees) // size
+        certain = {row.claim_id for row in rows if row.fee >= 2 * step}
+        assert certain - {row.claim_id for row in by_value} <= _tail(rows, step, size)
+
+
+def _tail(rows: list[Drawn], step: int, size: int) -> set[int]:
+    """Claims in the remainder behind the last full step: no unit of it is drawn for certain."""
+    passed, found = 0, set()
+    for row in rows:
+        passed += row.fee
+        if passed > step * size:
+            found.add(row.claim_id)
+    return found
+
+
+# --- Commands ---
+
+
+@pytest.fixture
+def place(db) -> money.Place:
+    set_scope(EVERYTHING)
+    found = money.Place("wenzhou")
+    for number in range(8):
+        found.claim(fund=100 * (number + 1), cash=50, number=f"WZ-{number}")
+    found.reverse(found.claim(fund=7_777, number="WZ-reversed"))
+    return found
+
+
+def frame(place: money.Place, **more) -> Frame:
+    days = {"first_day": dt.date(2021, 11, 1), "last_day": dt.date(2021, 11, 30)}
+    return Frame(**{"region": place.region, **days, **more})
+
+
+def drawn(place: money.Place, **more) -> Sample:
+    given = {"frame": frame(place), "method": "random", "seed": "2021-12-20 双色球 17", "size": 3,
+             "note": "年度审计", "user": place.user("auditor"), "by": "auditor", "at": NOW}  # fmt: skip
+    return auditing.draw(**given | more)
+
+
+def test_a_draw_keeps_seed_digest_and_claims_and_can_be_drawn_again(place) -> None:
+    sample = drawn(place)
+    assert (sample.population, sample.value, sample.number) == (8, 4_000, "SJ20211220-001")
+    listed = "".join(
+        f"{claim}:{fee}\n" for claim, fee in Settlement.objects.exclude(fund=7_777)
+        .filter(fund__gt=0).order_by("claim_id").values_list("claim_id", "fee")
+    )  # fmt: skip
+    assert sample.population_sm3 == hashlib.new("sm3", listed.encode()).hexdigest()
+    assert auditing.select(
+        auditing.population(frame(place), place.user("auditor")), method="random",
+        seed=sample.seed, size=3,
+    ) == [Drawn(row.claim_id, row.fee, row.institution_code, row.region_code)
+          for row in sample.claims.all()]  # fmt: skip
+    detail = json.loads(bytes(Event.objects.get(action="sample.draw").body))["detail"]
+    assert detail["claims"] == list(sample.claims.values_list("claim_id", flat=True))
+    assert detail["seed"] == "2021-12-20 双色球 17"
+    same = auditing.redraw(sample=sample, user=place.user("auditor"), by="auditor", at=NOW)
+    assert (same.same_population, same.same_claims) == (True, True)
+    place.claim(fund=900)
+    changed = auditing.redraw(sample=sample, user=place.user("auditor"), by="auditor", at=NOW)
+    assert (changed.same_population, changed.population) == (False, 9)
+
+
+def test_a_monetary_sample_counts_hits(place) -> None:
+    sample = drawn(place, method="monetary", size=8)
+    assert sum(sample.claims.values_list("hits", flat=True)) == 8
+    assert sample.claims.count() < 8
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"size": 9}, "TOO_FEW"), ({"size": 0}, "SIZE"), ({"size": auditing.MOST + 1}, "SIZE"),
+        ({"region": "320600"}, "SCOPE"), ({"institutions": ("H32060000001",)}, "SCOPE"),
+        ({"last_day": dt.date(2021, 10, 1)}, "SPAN"),
+    ],
+)  # fmt: skip
+def test_refused_draws(place, given, code) -> None:
+    asked = {key: given[key] for key in ("size",) if key in given}
+    about = replace(frame(place), **{key: value for key, value in given.items() if key != "size"})
+    with pytest.raises(Refusal, match=code):
+        drawn(place, frame=about, **asked)
+    assert not Sample.objects.exists()
+
+
+def test_what_was_drawn_never_changes(place) -> None:
+    sample = drawn(place)
+    first = sample.claims.first()
+    for change in (
+        lambda: Sample.objects.filter(pk=sample.pk).update(seed="x"),
+        lambda: SampledClaim.objects.filter(pk=first.pk).update(claim_id=1),
+        lambda: SampledClaim.objects.filter(pk=first.pk).update(verdict="doubt", judged_by="x"),
+    ):
+        with pytest.raises(DatabaseError), transaction.atomic():
+            change()
+    auditing.judge(sampled_id=first.pk, verdict="clean", remark="", by="auditor", at=NOW)
+    with pytest.raises(Refusal, match="REQUIRED"):
+        auditing.judge(sampled_id=first.pk, verdict="doubt", remark=" ", by="auditor", at=NOW)
+    with pytest.raises(Refusal, match="VERDICT"):
+        auditing.judge(sampled_id=first.pk, verdict="", remark="", by="auditor", at=NOW)
+    auditing.judge(sampled_id=first.pk, verdict="doubt", remark="缺处方", by="auditor", at=NOW)
+    first.refresh_from_db()
+    assert (first.verdict, first.remark, first.judged_by) == ("doubt", "缺处方", "auditor")
+    assert Event.objects.filter(action="sample.judge").count() == 2
+
+
+def test_another_region_sees_no_sample(place) -> None:
+    sample = drawn(place)
+    theirs = factories.user("auditor", factories.region("nantong"))
+    client = factories.log_in(Client(), theirs)
+    claim = sample.claims.first().claim_id
+    for name, more in (("sample", ()), ("sample-bundle", ()), ("claim-chain", (claim,))):
+        assert client.get(reverse(name, args=[sample.pk, *more])).status_code == 404
+    assert client.post(reverse("sample-redraw", args=[sample.pk])).status_code == 404
+    assert sample.number not in client.get(reverse("audit-desk")).content.decode()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('app.scope', 'R:3206', true)")
+    assert (Sample.objects.count(), SampledClaim.objects.count()) == (0, 0)
+
+
+# --- Pages: draw, follow, take away ---
+
+
+@pytest.fixture
+def visited(db, settings) -> Hospital:
+    """A Nantong hospital with two settled claims, seen on the day after."""
+    set_scope(EVERYTHING)
+    settings.DEMO_TODAY = factories.DAY + dt.timedelta(days=2)
+    factories.policies("nantong")
+    hospital = Hospital("nantong")
+    factories.offline_visit(hospital.patient, hospital.row)
+    hospital.settled(factories.line(fee="12.00"))
+    hospital.settled(factories.line(fee="12.00"), day=factories.DAY + dt.timedelta(days=1))
+    return hospital
+
+
+def test_a_claim_is_followed_from_fee_to_proof_and_the_bundle_verifies(visited, tmp_path) -> None:
+    auditor = factories.user("auditor", Region.objects.get(pk="320600"))
+    client = factories.log_in(Client(), auditor)
+    form = client.get(reverse("sample-new")).content.decode()
+    assert visited.row.name in form
+    given = {"region": "320600", "first_day": f"{factories.DAY}", "size": "2", "seed": "42",
+             "last_day": f"{factories.DAY + dt.timedelta(days=5)}", "method": "random", "scheme": "",
+             "note": "穿行测试", "institutions": [visited.row.code]}  # fmt: skip
+    assert client.post(reverse("sample-new"), given | {"size": "5"}).status_code == 422
+    answer = client.post(reverse("sample-new"), given)
+    sample = Sample.objects.get()
+    assert answer["Location"] == reverse("sample", args=[sample.pk])
+    page = client.get(answer["Location"]).content.decode()
+    assert "穿行测试" in page
+    assert sample.population_sm3 in page
+    assert "暂不能导出" in page
+    sealer.seal(at=NOW, machine=NOW, everything=True)
+    first = sample.claims.first()
+    chain = reverse("claim-chain", args=[sample.pk, first.claim_id])
+    seen = client.get(chain).content.decode()
+    for word in ("费用与明细", "明细之和等于申报费用", "结算版本", "每一版本借贷相抵", "月结算单与扣款",
+                 "拨付清单与凭证", "银行结果与退回", "留痕与证明", "日志位置", "包含证明",
+                 reverse("claim", args=[first.claim_id])):  # fmt: skip
+        assert word in seen, word
+    assert visited.patient.credential not in seen
+    look = Event.objects.get(action="sample.follow")
+    assert (look.subject, bytes(look.person_hash)) == (
+        f"claim:{first.claim_id}", bytes(visited.patient.id_hash)
+    )  # fmt: skip
+    refused = client.post(chain, {"verdict": "doubt", "remark": ""})
+    assert refused.status_code == 422
+    assert client.post(chain, {"verdict": "clean", "remark": "相符"}).status_code == 302
+    again = client.post(reverse("sample-redraw", args=[sample.pk]), follow=True).content.decode()
+    assert "总体与样本完全一致" in again
+    _verified(client.get(reverse("sample-bundle", args=[sample.pk])).content, tmp_path, sample)
+    assert Event.objects.filter(action="sample.export", subject=sample.subject).exists()
+
+
+def _verified(content: bytes, folder: Path, sample: Sample) -> None:
+    """The bundle verifies with what is in it; a changed word in it is found."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(folder)
+    told = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+    assert [row["claim"] for row in told["claims"]] == list(
+        sample.claims.values_list("claim_id", flat=True)
+    )
+    command = [sys.executable, "-I", "verify.py", "bundle.jsonl"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+    text = (folder / "bundle.jsonl").read_text(encoding="utf-8")
+    (folder / "bundle.jsonl").write_text(
+        text.replace("claim.receive", "claim.deceive"), encoding="utf-8"
+    )
+    assert subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 1
+
+
+def test_a_chain_names_statement_payment_and_bank(visited) -> None:
+    """Stations whose time has not come say so."""
+    auditor = factories.user("auditor", Region.objects.get(pk="320600"))
+    frame = Frame(region="320600", first_day=factories.DAY, last_day=factories.DAY)
+    sample = auditing.draw(frame=frame, method="monetary", seed="7", size=1, note="", user=auditor,
+                           by=auditor.username, at=NOW)  # fmt: skip
+    row = sample.claims.get()
+    stations = follow.Chain.of(Claim.objects.get(pk=row.claim_id), user=auditor).stations()
+    assert [(one["title"], one["word"]) for one in stations] == [
+        ("费用与明细", "相符"), ("结算版本", "相符"), ("总账分录", "相符"), ("月结算单与扣款", "未到"),
+        ("拨付清单与凭证", "未到"), ("银行结果与退回", "未到"), ("留痕与证明", "未到"),
+    ]  # fmt: skip

@@ -1,0 +1,198 @@
+"""Pages of cases, inspections and restrictions: who sees what, what can be done there."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from audit.models import Event
+from institutions.models import User
+from supervision import cases, inspections, subjects
+from supervision.models import InspectionPlan, SupervisionCase
+from tests import factories
+from tests.settlement.test_pages import AT
+from tests.supervision.casework import PDF, TODAY, Office
+from tests.supervision.test_inspections import drawn
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def office(settings) -> Office:
+    settings.DEMO_TODAY = TODAY
+    return Office()
+
+
+def client_of(user: User) -> Client:
+    return factories.log_in(Client(), user)
+
+
+def text(response) -> str:
+    assert response.status_code == 200, response.status_code
+    return response.content.decode()
+
+
+def test_a_case_is_opened_and_walked_through_in_the_browser(office: Office) -> None:
+    handler, chief = client_of(office.handler), client_of(office.chief)
+    made = handler.post(reverse("case-new"), {
+        "title": "涉嫌重复收费", "subject_kind": "institution", "institution": office.place.code,
+        "acted_from": "2021-06-01", "acted_until": "2021-06-15", "origin": "hand",
+        "summary": "线索",
+    })  # fmt: skip
+    case = SupervisionCase.objects.get()
+    assert made.status_code == 302
+
+    def step(client: Client, key: str, **given: str) -> int:
+        case.refresh_from_db()
+        address = reverse("case-step", args=[case.pk, key])
+        return client.post(address, {"version": case.version} | given).status_code
+
+    def act(client: Client, key: str, **given: object) -> int:
+        return client.post(reverse("case-act", args=[case.pk, key]), given).status_code
+
+    assert step(handler, "accept") == 403
+    assert step(chief, "accept") == 302
+    assert act(handler, "name", username=office.handler.username, certificate="1", lead="on") == 302
+    assert act(handler, "name", username=office.second.username, certificate="2") == 302
+    assert act(handler, "name", username="nobody", certificate="2") == 422
+    claim, fund = office.claim()
+    assert act(handler, "claim", claim_no=claim.claim_no, loss="9999", note="重复") == 422
+    assert act(handler, "claim", claim_no=claim.claim_no, loss="1.00", note="重复") == 302
+    assert act(handler, "measure", kind="recovery", amount="1.00", scheme="resident") == 302
+    assert act(handler, "measure", kind="interview") == 302
+    facts = {"route": "agreement", "found": "属实", "loss": "1.00", "method": "portal",
+             "receiver": "王某", "on": "2021-06-15"}  # fmt: skip
+    hospital = client_of(office.hospital)
+    assert hospital.get(reverse("case", args=[case.pk])).status_code == 404
+    assert step(handler, "notify", **facts) == 302
+    assert step(hospital, "answer", text="愿意退回") == 302
+    assert step(handler, "consider", note="采纳") == 302
+    assert step(client_of(office.agency), "decide_agreement", note="同意") == 302
+    assert step(handler, "serve", method="direct", receiver="王某", on="2021-06-15") == 302
+    for row in case.sanctions.all():
+        given = {"sanction": row.pk, "on": "2021-06-15", "record": "已办理"}
+        assert act(handler, "execute", **given) == 302
+    assert step(chief, "close", note="结案") == 302
+    assert step(handler, "archive", note="一册") == 302
+    page = text(handler.get(reverse("case", args=[case.pk])))
+    assert "已归档" in page
+    assert "愿意退回" in page
+    assert fund > 100
+
+
+def test_the_institution_sees_its_case_once_told_without_internal_papers(office: Office) -> None:
+    case = office.inquired()
+    hospital = client_of(office.hospital)
+    assert case.number not in text(hospital.get(reverse("cases")))
+    office.notify(case, "agreement")
+    assert case.number in text(hospital.get(reverse("cases")))
+    page = text(hospital.get(reverse("case", args=[case.pk])))
+    assert "处理告知书" in page
+    assert "立案审批表" not in page
+    assert "线索摘要" not in page
+    assert case.summary not in page
+    filing, notice = case.papers.get(kind="filing"), case.papers.get(kind="notice")
+    assert hospital.get(reverse("case-paper", args=[case.pk, filing.pk])).status_code == 404
+    paper = hospital.get(reverse("case-paper", args=[case.pk, notice.pk]))
+    assert paper.content.startswith(b"%PDF")
+    assert Event.objects.filter(action="supervisioncase.print").count() == 1
+    asked = hospital.post(reverse("case-act", args=[case.pk, "recuse"]), {
+        "inspector": case.inspectors.get(role="member").pk, "reason": "有利害关系"})  # fmt: skip
+    assert asked.status_code == 302
+    assert hospital.post(reverse("case-act", args=[case.pk, "measure"]), {}).status_code == 403
+    other = client_of(factories.user("hospital", factories.institution("nantong")))
+    assert other.get(reverse("case", args=[case.pk])).status_code == 404
+
+
+def test_a_file_of_the_evidence_is_read_with_its_case_and_leaves_an_event(office: Office) -> None:
+    case = office.open()
+    row = cases.add_file(case=case, title="笔录", file=PDF, by=office.handler.username, at=AT)
+    found = client_of(office.chief).get(reverse("case-evidence", args=[case.pk, row.pk]))
+    assert found.content == PDF[1]
+    assert Event.objects.filter(action="document.read").exists()
+
+
+def test_a_look_at_a_persons_case_is_an_event(office: Office) -> None:
+    person = office.house.patient
+    case = office.open(subject_kind="person", subject_code=person.subject, person=person,
+                       institution_code="")  # fmt: skip
+    page = text(client_of(office.chief).get(reverse("case", args=[case.pk])))
+    assert person.credential not in page
+    event = Event.objects.get(action="supervisioncase.read")
+    assert bytes(event.person_hash or b"") == bytes(person.id_hash)
+
+
+def test_the_list_is_found_by_state_route_and_words(office: Office) -> None:
+    case = office.open()
+    client = client_of(office.chief)
+    for query, there in (("q=重复收取", True), ("state=archived", False), ("route=penalty", False),
+                         ("subject=institution", True), ("q=不存在", False)):  # fmt: skip
+        assert (case.number in text(client.get(f"{reverse('cases')}?{query}"))) is there
+
+
+def test_a_plan_is_made_drawn_and_recorded_in_the_browser(office: Office) -> None:
+    client, chief = client_of(office.handler), client_of(office.chief)
+    made = client.post(reverse("inspection-new"), {
+        "title": "专项检查", "side": "bureau", "reason": "诊察费", "first_day": "2021-06-15",
+        "last_day": "2021-07-15", "service_from": "2021-01-01", "service_until": "2021-06-15",
+        "wanted": "1", "per_task": "2", "checklist": "实名就医\n处方审核",
+    })  # fmt: skip
+    assert made.status_code == 302
+    plan = InspectionPlan.objects.get()
+
+    def act(who: Client, key: str, **given: str) -> int:
+        address = reverse("inspection-plan-act", args=[plan.pk, key])
+        return who.post(address, given).status_code
+
+    assert act(client, "decide", approve="yes") == 403
+    assert act(chief, "decide", approve="yes") == 302
+    assert act(client, "draw", seed="2021068") == 302
+    assert "2021068" in text(client.get(reverse("inspection-plan", args=[plan.pk])))
+    task = plan.tasks.get()
+    names = set(task.inspectors.values_list("username", flat=True))
+    who = next(person for person in (office.handler, office.second, office.third, office.chief)
+               if person.username in names)  # fmt: skip
+    address = reverse("inspection-task-act", args=[task.pk, "visit"])
+    given = {"visited_on": "2021-06-15", "c1": "符合", "c2": "符合", "result": "clean",
+             "report": "未发现问题"}  # fmt: skip
+    assert client_of(who).post(address, given | {"c2": ""}).status_code == 422
+    assert client_of(who).post(address, given).status_code == 302
+    page = text(client.get(reverse("inspection-task", args=[task.pk])))
+    assert "未发现问题" in page
+    assert act(client, "close", text="完成") == 302
+
+
+def test_an_institution_sees_only_finished_inspections_of_its_own(office: Office) -> None:
+    plan = drawn(office, wanted=1)
+    hospital = client_of(office.hospital)
+    task = plan.tasks.get()
+    assert hospital.get(reverse("inspection-task", args=[task.pk])).status_code == 404
+    who = next(person for person in (office.handler, office.second, office.third, office.chief)
+               if task.inspectors.filter(username=person.username).exists())  # fmt: skip
+    inspections.record(
+        task=task, who=who, at=AT,
+        seen=inspections.Seen(TODAY, {"c1": "x", "c2": "x"}, "clean", "未见异常"),
+    )  # fmt: skip
+    assert task.number in text(hospital.get(reverse("inspections")))
+    assert "未见异常" in text(hospital.get(reverse("inspection-task", args=[task.pk])))
+    assert hospital.get(reverse("inspection-plan", args=[plan.pk])).status_code == 404
+
+
+def test_a_restriction_is_listed_and_lifted_by_another_person(office: Office) -> None:
+    row = subjects.restrict(
+        kind="practitioner", region_code="320600", institution_code=office.place.code,
+        subject_code=office.house.doctor.pk, person_id=None, since=TODAY, months=3, clause="示例",
+        source="case:1", by=office.chief.username, at=AT,
+    )  # fmt: skip
+    subjects.add_points(
+        practitioner=office.house.doctor, points=2, behaviour="x", clause="示例", source="x",
+        on=TODAY, proposed_by=office.handler.username, by=office.chief.username, at=AT,
+    )  # fmt: skip
+    client = client_of(office.handler)
+    page = text(client.get(reverse("restrictions")))
+    assert office.house.doctor.name in page
+    assert "生效中" in page
+    address = reverse("restriction-act", args=[row.pk, "lift"])
+    given = {"on": TODAY.isoformat(), "reason": "整改到位"}
+    assert client_of(office.chief).post(address, given).status_code == 403
+    assert client.post(address, given).status_code == 302
+    assert "整改到位" in text(client.get(reverse("restriction", args=[row.pk])))

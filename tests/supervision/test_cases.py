@@ -1,0 +1,466 @@
+"""Supervision cases to their end: who may what, what the database refuses, what a decision does."""
+
+from typing import Any
+
+import pytest
+from django.db import Error, IntegrityError, connection, transaction
+
+from agreements import lifecycle
+from agreements.models import Agreement
+from audit.models import Event, Task
+from audit.procedure import PROCEDURES, Refused, checked
+from institutions.access import EVERYTHING, scoped, set_scope
+from institutions.holidays import NATIONAL, import_year, national_year
+from institutions.refusals import Refusal
+from settlement import adjustments
+from settlement.models import Adjustment, Deduction
+from supervision import case_papers, case_steps, cases, law, sanctions, subjects
+from supervision.models import (
+    CaseEvidence,
+    CaseInspector,
+    CasePaper,
+    Restriction,
+    Sanction,
+    SupervisionCase,
+)
+from tests import factories
+from tests.settlement.test_pages import AT
+from tests.supervision.casework import ACTED, PDF, TODAY, Office
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_the_table_names_only_what_is_in_the_handbook() -> None:
+    checked(case_steps.HANDBOOK, [PROCEDURES[case_steps.TABLE]])
+
+
+# --- The whole way ---
+
+
+def test_a_case_on_the_way_of_the_agreement_to_its_archive(office: Office) -> None:
+    case = office.inquired()
+    fund = cases.loss_of(case)
+    office.propose(case, "recovery", amount=fund, scheme="resident")
+    office.propose(case, "interview", note="约谈负责人")
+    office.propose(case, "suspend_agreement", note="整改期间")
+    loss = f"{fund // 100}.{fund % 100:02d}"
+    office.notify(case, "agreement", loss=loss)
+    office.take(case, "answer", office.hospital, facts={"text": "系统重复上传，愿意退回"})
+    office.take(case, "consider", office.handler, note="部分采纳")
+    assert Task.objects.get(subject=case.subject, state="open").permission == "agreements.decide"
+    office.take(case, "decide_agreement", office.agency, note="同意")
+    office.take(case, "serve", office.handler, facts={"method": "direct", "receiver": "王某"})
+    for row in case.sanctions.all():
+        who = office.agency if row.kind == "suspend_agreement" else office.handler
+        sanctions.execute(sanction=row, on=TODAY, record="已办理", who=who, at=AT)
+    office.take(case, "close", office.chief, note="执行完毕")
+    office.take(case, "archive", office.handler, note="正卷一册，保管十年")
+    case.refresh_from_db()
+    cut = Deduction.objects.get()
+    agreement = Agreement.objects.get(institution=office.place, kind="supplementary")
+    state = lifecycle.state_on(agreement, TODAY)
+    assert {
+        "state": case.state, "final": case.final_on, "archive": case.archive_no,
+        "decided": case.decided_by, "cut": (cut.amount, cut.clause),
+        "agreement": state.state if state else None,
+        "papers": list(case.papers.values_list("kind", flat=True)),
+        "statement": case.statement, "tasks": Task.objects.filter(state="open",
+                                                                 subject=case.subject).count(),
+    } == {
+        "state": "archived", "final": TODAY, "archive": "320600-JG-2021-0001",
+        "decided": office.agency.username, "cut": (fund, "通医保发〔2020〕25号 四（三）"),
+        "agreement": "suspended",
+        "papers": ["filing", "notice", "evidence", "receipt", "decision", "receipt", "closing"],
+        "statement": "系统重复上传，愿意退回", "tasks": 0,
+    }  # fmt: skip
+
+
+def test_a_penalty_is_fined_within_its_article_and_decided_by_the_bureau(office: Office) -> None:
+    case = office.inquired()
+    fund = cases.loss_of(case)
+    loss = f"{fund // 100}.{fund % 100:02d}"
+    with pytest.raises(Refusal, match="OUT_OF_RANGE"):
+        office.propose(case, "fine", article="38", amount=2 * fund + 1)
+    row = office.propose(case, "fine", article="38", amount=2 * fund)
+    office.propose(case, "suspend_department", article="38", months=6, target="全科医学科")
+    office.notify(case, "penalty", "38", loss)
+    office.take(case, "waive", office.hospital)
+    with pytest.raises(Refused, match="不适用"):
+        office.take(case, "decide_agreement", office.agency, note="同意")
+    office.take(case, "decide_penalty", office.chief, note="同意")
+    office.take(case, "serve", office.handler, facts={"method": "post", "receiver": "王某"})
+    with pytest.raises(Refused, match="还有2项"):
+        office.take(case, "close", office.chief, note="结案")
+    office.execute(case)
+    office.take(case, "close", office.chief, note="结案")
+    paper = case.papers.get(kind="decision")
+    assert paper.content["measures"][0]["size"] == f"{2 * fund / 100:.2f}元"
+    assert row.clause == "《医疗保障基金使用监督管理条例》（国务院令第735号）第38条"
+    assert Restriction.objects.get().valid_until.isoformat() == "2021-12-14"
+
+
+def test_a_recovery_beyond_the_claims_waits_for_a_second_person_in_the_ledger(
+    office: Office,
+) -> None:
+    case = office.inquired()
+    finding_loss = 5_000
+    CaseEvidence.objects.create(
+        case=case, no=2, kind="record", reference="document:0", title="清点笔录", content={},
+        digest="0" * 64, loss=finding_loss, taken_at=AT, taken_by=office.handler.username,
+    )  # fmt: skip
+    total = cases.loss_of(case)
+    office.propose(case, "recovery", amount=total, scheme="resident")
+    office.decided(case, "agreement", loss=f"{total // 100}.{total % 100:02d}")
+    office.execute(case)
+    waiting = Adjustment.objects.get()
+    assert (waiting.amount, waiting.state) == (-finding_loss, "proposed")
+    with pytest.raises(Refused, match="没有执行或入账"):
+        office.take(case, "close", office.chief, note="结案")
+    adjustments.approve(adjustment=waiting, who=office.finance, at=AT)
+    office.take(case, "close", office.chief, note="结案")
+
+
+def test_a_transfer_to_the_police(office: Office) -> None:
+    case = office.inquired()
+    office.notify(case, "transfer")
+    office.take(case, "waive", office.hospital)
+    office.take(case, "transfer", office.chief, note="涉嫌诈骗", facts={"organ": "市公安局"})
+    office.take(case, "confirm_transfer", office.handler, note="已立案", facts={"receiver": "李某"})
+    office.take(case, "close", office.chief, note="结案")
+    assert case.papers.get(kind="transfer").addressee == "市公安局"
+
+
+def test_a_person_is_suspended_from_online_settlement(office: Office) -> None:
+    person = office.house.patient
+    case = office.inquired(
+        subject_kind="person", subject_code=f"person:{person.pk}", institution_code="",
+        person=person, title="出借医保凭证",
+    )  # fmt: skip
+    with pytest.raises(Refusal, match="OUT_OF_RANGE"):
+        office.propose(case, "suspend_person", article="41", months=2)
+    with pytest.raises(Refusal, match="MEASURE_NOT_FOR_SUBJECT"):
+        office.propose(case, "suspend_agreement")
+    office.propose(case, "suspend_person", article="41", months=3)
+    office.notify(case, "penalty", "41")
+    assert Task.objects.get(subject=case.subject, state="open").permission == "cases.handle"
+    office.take(case, "record", office.handler, facts={"text": "承认出借"})
+    office.take(case, "consider", office.handler, note="采纳")
+    office.take(case, "decide_penalty", office.chief, note="同意")
+    office.take(case, "serve", office.handler, facts={"method": "direct", "receiver": "本人"})
+    office.execute(case)
+    assert subjects.online_suspended(person.pk, TODAY) is not None
+    assert subjects.online_suspended(person.pk, TODAY.replace(month=12)) is None
+
+
+# --- Who may, who may not ---
+
+
+def test_who_opens_does_not_approve_and_who_handles_does_not_decide(office: Office) -> None:
+    case = office.open()
+    with pytest.raises(Refused, match="不能审批立案"):
+        office.take(case, "accept", office.handler)
+    case = office.inquired()
+    office.notify(case, "agreement")
+    office.take(case, "waive", office.hospital)
+    for person in (office.handler, office.second):
+        with pytest.raises(Refused, match="不能对本案作出决定"):
+            office.take(case, "dismiss", person, note="算了")
+    with pytest.raises(Refused, match="不能办理"):
+        office.take(case, "decide_agreement", office.chief, note="行政部门不作协议决定")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        SupervisionCase.objects.filter(pk=case.pk).update(
+            decided_by=office.handler.username, decided_on=TODAY
+        )
+
+
+def test_one_inspector_no_evidence_or_an_open_recusal_stop_the_notice(office: Office) -> None:
+    case = office.open()
+    office.take(case, "accept", office.chief)
+    name = {"case": case, "certificate": "苏F-01", "by": office.handler.username, "at": AT}
+    lead = cases.name_inspector(username=office.handler.username, lead=True, **name)
+    with pytest.raises(Refused, match="2名以上"):
+        office.notify(case, "agreement")
+    other = cases.name_inspector(username=office.second.username, **name)
+    with pytest.raises(Refused, match="证据清单为空"):
+        office.notify(case, "agreement")
+    cases.add_file(case=case, title="现场笔录", file=PDF, by=office.handler.username, at=AT)
+    cases.ask_recusal(inspector=other, reason="其配偶在该院任职", who=office.hospital, at=AT)
+    with pytest.raises(Refused, match="回避申请尚未决定"):
+        office.notify(case, "agreement")
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        cases.decide_recusal(inspector=other, grant=False, reason="", who=office.second, at=AT)
+    cases.decide_recusal(inspector=other, grant=True, reason="属实", who=office.chief, at=AT)
+    with pytest.raises(Refused, match="2名以上"):
+        office.notify(case, "agreement")
+    with pytest.raises(Refusal, match="INSPECTOR_TWICE"):
+        cases.name_inspector(username=office.second.username, **name)
+    made = cases.replace_inspector(
+        inspector=other, username=office.third.username, certificate="苏F-03",
+        by=office.handler.username, at=AT,
+    )  # fmt: skip
+    office.notify(case, "agreement")
+    assert (lead.role, made.role, case.inspectors.count()) == ("lead", "member", 3)
+
+
+def test_a_declared_recusal_takes_effect_at_once(office: Office) -> None:
+    case = office.inquired()
+    lead = case.inspectors.get(role="lead")
+    cases.ask_recusal(inspector=lead, reason="与负责人是亲属", who=office.handler, at=AT)
+    made = cases.replace_inspector(
+        inspector=lead, username=office.third.username, certificate="苏F-03",
+        by=office.chief.username, at=AT,
+    )  # fmt: skip
+    case.refresh_from_db()
+    assert (made.role, case.handled_by) == ("lead", office.third.username)
+    with pytest.raises(Refused, match="须由本案检查人员办理"):
+        office.notify(case, "agreement")
+
+
+def test_only_inspectors_of_the_area_are_named(office: Office) -> None:
+    case = office.open()
+    far = factories.user("supervisor", factories.region("wenzhou"))
+    for username in (far.username, office.finance.username, "nobody"):
+        with pytest.raises(Refusal, match="NOT_AN_INSPECTOR"):
+            cases.name_inspector(
+                case=case, username=username, certificate="1", by=office.handler.username, at=AT
+            )
+
+
+def test_only_the_institution_concerned_speaks_for_itself(office: Office) -> None:
+    import_year(year=2021, region=NATIONAL, rows=national_year(2021), by="x", at=AT)
+    case = office.inquired()
+    office.notify(case, "agreement")
+    stranger = factories.user("hospital", factories.institution("nantong"))
+    with pytest.raises(Refused, match="只有当事机构"):
+        office.take(case, "answer", stranger, facts={"text": "我们也有话说"})
+    assert str(case.due) == "2021-06-22"  # five working days after 2021-06-15
+    with pytest.raises(Refused, match="期限未满"):
+        office.take(case, "lapse", office.handler)
+
+
+def test_a_hearing_is_not_presided_over_by_an_inspector(office: Office) -> None:
+    case = office.inquired()
+    office.notify(case, "agreement")
+    office.take(case, "ask_hearing", office.hospital, note="对金额有异议")
+    facts = {"presider": office.second.username, "text": "双方陈述"}
+    with pytest.raises(Refused, match="不能主持听证"):
+        office.take(case, "hear", office.handler, facts=facts)
+    office.take(case, "hear", office.handler, facts=facts | {"presider": office.chief.username})
+    assert case.papers.filter(kind="hearing").count() == 1
+
+
+# --- Law and evidence ---
+
+
+def test_measures_belong_to_their_route(office: Office) -> None:
+    case = office.inquired()
+    fund = cases.loss_of(case)
+    office.propose(case, "fine", article="38", amount=fund)
+    with pytest.raises(Refused, match="不属于协议处理的措施"):
+        office.notify(case, "agreement", loss=f"{fund / 100:.2f}")
+    row = case.sanctions.get()
+    sanctions.drop(sanction=row, by=office.handler.username, at=AT)
+    office.notify(case, "agreement")
+    with pytest.raises(Refusal, match="NOT_INVESTIGATING"):
+        office.propose(case, "interview")
+
+
+def test_an_act_before_the_decree_is_not_fined(office: Office) -> None:
+    case = office.inquired(acted_from=ACTED.replace(month=4))
+    with pytest.raises(Refusal) as caught:
+        office.propose(case, "fine", article="39", amount=1_000_000)
+    assert "自2021-05-01起施行" in caught.value.detail[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "code"),
+    [
+        ("fine", {"article": "38"}, "REQUIRED"),
+        ("fine", {"amount": 100}, "REQUIRED"),
+        ("points", {"points": 3}, "REQUIRED"),
+        ("points", {"points": 3, "target": "D9999999"}, "PRACTITIONER_UNKNOWN"),
+        ("recovery", {"amount": 100}, "REQUIRED"),
+        ("recovery", {"amount": 10**9, "scheme": "resident"}, "MORE_THAN_LOST"),
+        ("exile", {}, "MEASURE_UNKNOWN"),
+    ],
+)
+def test_a_measure_says_how_much_and_against_whom(
+    office: Office, kind: str, given: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(Refusal, match=code):
+        office.propose(office.inquired(), kind, **given)
+
+
+def test_evidence_is_taken_once_with_its_digest_and_stays(office: Office) -> None:
+    case = office.inquired()
+    row = case.evidence.get()
+    with pytest.raises(Refusal, match="EVIDENCE_TWICE"):
+        cases.add_claim(case=case, claim_no=row.reference, loss=0, note="",
+                        by=office.handler.username, at=AT)  # fmt: skip
+    claim, fund = office.claim()
+    with pytest.raises(Refusal, match="LOSS_TOO_LARGE"):
+        cases.add_claim(case=case, claim_no=claim.claim_no, loss=fund + 1, note="",
+                        by=office.handler.username, at=AT)  # fmt: skip
+    with pytest.raises(Error, match=r"append-only|permission denied"), transaction.atomic():
+        CaseEvidence.objects.filter(pk=row.pk).update(title="别的")
+    with pytest.raises(Refused, match="损失超过证据清单"):
+        office.notify(case, "agreement", loss=f"{(row.loss + 1) / 100:.2f}")
+
+
+def test_papers_are_numbered_by_kind_and_year_and_drawn_again_byte_for_byte(office: Office) -> None:
+    first, second = office.inquired(), office.inquired()
+    office.notify(first, "agreement")
+    office.notify(second, "agreement")
+    numbers = (
+        CasePaper.objects.filter(kind="notice").order_by("pk").values_list("number", flat=True)
+    )
+    assert list(numbers) == ["南通医保监告〔2021〕1号", "南通医保监告〔2021〕2号"]
+    paper = first.papers.get(kind="notice")
+    assert case_papers.pdf_of(paper) == case_papers.pdf_of(paper)
+    for made in first.papers.all():
+        assert case_papers.pdf_of(made).startswith(b"%PDF")
+    with pytest.raises(Error, match=r"append-only|permission denied"), transaction.atomic():
+        CasePaper.objects.filter(pk=paper.pk).update(number="1")
+
+
+# --- What the database refuses ---
+
+
+def test_a_case_keeps_whom_it_is_about(office: Office) -> None:
+    case = office.open()
+    with pytest.raises(Error, match="stays"), transaction.atomic():
+        SupervisionCase.objects.filter(pk=case.pk).update(subject_code="X")
+
+
+def test_an_ordered_measure_keeps_its_size(office: Office) -> None:
+    case = office.inquired()
+    office.propose(case, "recovery", amount=cases.loss_of(case), scheme="resident")
+    office.decided(case, "agreement", loss=f"{cases.loss_of(case) / 100:.2f}")
+    with pytest.raises(Error, match="stays"), transaction.atomic():
+        Sanction.objects.filter(case=case).update(amount=1)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Sanction.objects.filter(case=case).update(state="done")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"acted_until": ACTED.replace(year=2020)},
+        {"loss": -1},
+        {"decided_by": "x"},
+        {"subject_kind": "person"},
+    ],
+)
+def test_the_database_refuses_half_a_case(office: Office, given: dict[str, Any]) -> None:
+    values: dict[str, Any] = {
+        "number": "X", "title": "x", "origin": "hand", "subject_kind": "institution",
+        "subject_code": office.place.code, "subject_name": "x", "acted_from": ACTED,
+        "acted_until": TODAY, "summary": "x", "region_code": "320600", "procedure": "case",
+        "institution_code": office.place.code, "state": "proposed", "entered_on": TODAY,
+        "opened_at": AT, "opened_by": "x",
+    }  # fmt: skip
+    with pytest.raises(IntegrityError), transaction.atomic():
+        SupervisionCase.objects.create(**values | given)
+
+
+def test_a_recusal_is_decided_by_another_and_has_one_lead(office: Office) -> None:
+    case = office.inquired()
+    row = case.inspectors.get(role="member")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        CaseInspector.objects.filter(pk=row.pk).update(role="lead")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        CaseInspector.objects.filter(pk=row.pk).update(
+            recusal="asked", recusal_reason="r", recusal_by="x", recused=True, decided_by="x"
+        )
+
+
+def test_an_institution_sees_its_case_from_the_notice_on_and_no_other(office: Office) -> None:
+    case, other = office.inquired(), Office("wenzhou").open()
+    set_scope(EVERYTHING)
+    connection.cursor().execute("SET ROLE mip_app")
+    with scoped(office.hospital.scope_codes()):
+        assert not SupervisionCase.objects.exists()
+        assert not CaseEvidence.objects.exists()
+    set_scope(EVERYTHING)
+    office.notify(case, "agreement")
+    with scoped(office.hospital.scope_codes()):
+        assert list(SupervisionCase.objects.values_list("pk", flat=True)) == [case.pk]
+        assert CaseEvidence.objects.filter(case=case).exists()
+        assert not SupervisionCase.objects.filter(pk=other.pk).exists()
+    connection.cursor().execute("RESET ROLE")
+
+
+def test_every_act_is_an_event_without_the_statement(office: Office) -> None:
+    case = office.inquired()
+    office.notify(case, "agreement")
+    office.take(case, "answer", office.hospital, facts={"text": "涉及患者张三的病历"})
+    rows = Event.objects.filter(subject=case.subject)
+    actions = set(rows.values_list("action", flat=True))
+    assert {"supervisioncase.open", "supervisioncase.accept", "supervisioncase.name",
+            "supervisioncase.evidence", "supervisioncase.notify",
+            "supervisioncase.answer"} <= actions  # fmt: skip
+    assert not any("张三" in bytes(row.body).decode() for row in rows)
+
+
+# --- Points ---
+
+
+def test_points_lead_to_suspension_and_termination_and_begin_anew(office: Office) -> None:
+    doctor = office.house.doctor
+    given = {"practitioner": doctor, "behaviour": "违规开药", "clause": "示例", "at": AT,
+             "proposed_by": office.handler.username, "by": office.chief.username}  # fmt: skip
+    subjects.add_points(points=8, source="a", on=TODAY, **given)
+    assert subjects.practitioner_suspended(doctor.pk, TODAY) is None
+    subjects.add_points(points=1, source="b", on=TODAY, **given)
+    found = subjects.practitioner_suspended(doctor.pk, TODAY)
+    assert found is not None
+    assert found.valid_until.isoformat() == "2021-09-14"
+    subjects.repair(
+        practitioner=doctor, points=3, course="学习考试合格", on=TODAY, at=AT,
+        proposed_by=office.handler.username, by=office.chief.username,
+    )  # fmt: skip
+    assert subjects.total_of(doctor.pk, 2021) == 6
+    with pytest.raises(Refusal, match="REPAIR_TOO_LARGE"):
+        subjects.repair(
+            practitioner=doctor, points=1, course="再学", on=TODAY, at=AT,
+            proposed_by=office.handler.username, by=office.chief.username,
+        )  # fmt: skip
+    subjects.add_points(points=6, source="c", on=TODAY, **given)
+    assert Restriction.objects.filter(kind="terminated").count() == 1
+    assert subjects.total_of(doctor.pk, 2022) == 0
+
+
+def test_points_need_a_second_person_and_come_once_from_a_source(office: Office) -> None:
+    doctor = office.house.doctor
+    given = {"practitioner": doctor, "points": 2, "behaviour": "x", "clause": "示例", "at": AT,
+             "on": TODAY, "source": "a", "by": office.chief.username}  # fmt: skip
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        subjects.add_points(proposed_by=office.chief.username, **given)
+    subjects.add_points(proposed_by=office.handler.username, **given)
+    with pytest.raises(Refusal, match="POINTS_TWICE"):
+        subjects.add_points(proposed_by=office.handler.username, **given)
+
+
+def test_a_restriction_is_lifted_by_another_person_only(office: Office) -> None:
+    row = subjects.restrict(
+        kind="practitioner", region_code="320600", institution_code=office.place.code,
+        subject_code="D1", person_id=None, since=TODAY, months=3, clause="x", source="x",
+        by=office.chief.username, at=AT,
+    )  # fmt: skip
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        subjects.lift(restriction=row, on=TODAY, reason="r", who=office.chief, at=AT)
+    with pytest.raises(Refusal, match="RESTRICTED_ALREADY"):
+        subjects.restrict(
+            kind="practitioner", region_code="320600", institution_code=office.place.code,
+            subject_code="D1", person_id=None, since=TODAY, months=1, clause="x", source="y",
+            by="x", at=AT,
+        )  # fmt: skip
+    subjects.lift(restriction=row, on=TODAY, reason="整改到位", who=office.handler, at=AT)
+    row.refresh_from_db()
+    assert row.valid_until == TODAY
+    assert law.routes()["agreement"].permission == "agreements.decide"
