@@ -23,7 +23,7 @@ from audit.procedure import PROCEDURES, Due, Pauses, State, at_level
 from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Region
-from pricing.policy import Parameter, Policy
+from pricing.document import Parameter, Policy
 from pricing.releases import current
 
 IMPORT = "calendar.import"

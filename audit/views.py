@@ -4,11 +4,13 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import Field
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET, require_POST
 
 from audit import clock, cursor, proof_views, trail, watch, words
@@ -66,7 +68,7 @@ def search(request: HttpRequest) -> HttpResponse:
             Column(label="区域 / 机构"),
             Column(label="叶哈希"),
         ],
-        rows=[_row(event) for event in found.rows],
+        rows=_rows(found.rows),
         pages=Pages(size=size, previous=found.previous, next=found.next, sizes=SIZES),
         toolbar=[
             Action(
@@ -120,7 +122,25 @@ def find_person(request: HttpRequest) -> HttpResponse:
     return redirect(f"{reverse('trail')}?person={form.cleaned_data['credential']}")
 
 
-def _row(event: Event) -> Row:
+def _called(events: Iterable[Event]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the people and the places of events are called."""
+    rows = list(events)
+    places = {code for row in rows for code in (row.region_code, row.institution_code) if code}
+    return import_string(settings.TRAIL_NAMES)({row.actor for row in rows}, places)
+
+
+def _named(known: dict[str, str], code: str) -> Cell:
+    """A name with its code below it; a code without a name stands alone."""
+    name = known.get(code, code)
+    return Cell(text=name, sub=code if name != code else "")
+
+
+def _rows(events: list[Event]) -> list[Row]:
+    people, places = _called(events)
+    return [_row(event, people, places) for event in events]
+
+
+def _row(event: Event, people: dict[str, str], places: dict[str, str]) -> Row:
     place = event.institution_code or event.region_code
     return Row(
         key=str(event.pk),
@@ -131,11 +151,11 @@ def _row(event: Event) -> Row:
                 text=f"{clock.local(event.at):%Y-%m-%d %H:%M:%S}",
                 url=reverse("trail-event", args=[event.pk]),
             ),
-            Cell(text=event.actor),
+            _named(people, event.actor),
             Cell(text=words.act(event.action), sub=event.action),
             Cell(text=words.subject(event.subject), sub=event.subject),
             _outcome(event.outcome),
-            Cell(text=place, code=bool(place)),
+            _named(places, place),
             Cell(text=bytes(event.leaf).hex()[:12] + "…", code=True, title=bytes(event.leaf).hex()),
         ],
     )
@@ -158,9 +178,10 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     recomputed = trail.leaf_hash(body, found.alg)
     same = recomputed == bytes(found.leaf) or archive is not None
     differing = _differing(found, body) if archive is None else []
+    people, places = _called([found])
     facts = [
         {"label": "时间", "value": f"{clock.local(found.at):%Y-%m-%d %H:%M:%S.%f}"},
-        {"label": "操作人", "value": found.actor},
+        _fact("操作人", people, found.actor),
         {"label": "动作", "value": words.act(found.action), "sub": found.action},
         {
             "label": "对象",
@@ -173,8 +194,8 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             "value": _outcome(found.outcome).text,
             "tone": _outcome(found.outcome).tone,
         },
-        {"label": "区域", "value": found.region_code},
-        {"label": "机构", "value": found.institution_code, "code": bool(found.institution_code)},
+        _fact("区域", places, found.region_code),
+        _fact("机构", places, found.institution_code),
         {"label": "事件编号", "value": str(found.pk), "code": True},
     ]
     proof = [
@@ -215,6 +236,11 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             ],
         },
     )
+
+
+def _fact(label: str, known: dict[str, str], code: str) -> dict[str, str]:
+    name = _named(known, code)
+    return {"label": label, "value": name.text, "sub": name.sub}
 
 
 def _archive_of(place: dict) -> Archive | None:

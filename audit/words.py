@@ -146,7 +146,8 @@ ACTS: dict[str, str] = {
     "conduct.referred": "内控移交处理",
     "restriction.online": "暂停联网结算", "restriction.lift": "提前解除暂停",
     "finding.watch": "事中监督发现疑点", "finding.record": "登记人工发现的疑点",
-    "finding.confirm": "查实疑点", "finding.refute": "排除疑点", "finding.merge": "疑点并案",
+    "finding.confirm": "查实疑点", "finding.refute": "排除疑点", "finding.tell": "告知查实的疑点",
+    "finding.merge": "疑点并案",
     "finding.assign": "交办疑点", "run.ask": "发起事后审核", "run.replay": "发起阈值试算",
     "run.done": "完成事后审核", "visit.precheck": "事前提醒", "assessment.compute": "测算年度考核",
     "review.open": "发起费用审核", "review.mark": "填写审核意见", "review.read": "查看费用审核",
@@ -155,8 +156,9 @@ ACTS: dict[str, str] = {
     "claim.read": "查看单据", "claim.find": "按身份证号查找单据", "claim.export": "导出单据",
     "trail.bundle": "导出留痕材料", "trail.person": "按参保人查询留痕",
     "trail.still": "留痕封存停止", "trail.runs": "留痕封存恢复", "trail.archive": "归档留痕正文",
-    "trail.empty": "移出已归档正文", "report.make": "制作报告", "report.read": "下载报告",
-    "report.check": "重新生成核对报告", "reportorder.open": "申请编制报告",
+    "trail.empty": "移出已归档正文", "reportorder.open": "申请编制报告", "report.make": "制作报告",
+    "report.read": "下载报告", "report.check": "重新生成核对报告",
+    "monthlyreport.open": "编制监管月报", "monthlyreport.count": "统计监管月报",
     "reportorder.cancel": "取消编制报告", "reportorder.fail": "报告未能编制",
     "sample.draw": "抽取审计样本", "sample.redraw": "同种子重抽核对", "sample.follow": "穿行核查单据",
     "sample.judge": "记录核查结论", "sample.export": "导出可核验包",
@@ -189,7 +191,7 @@ SUBJECTS: dict[str, str] = {
     "supervisioncase": "监管案件", "inspectionplan": "检查计划", "inspectiontask": "检查任务",
     "complaint": "举报", "conduct": "内控", "credit": "信用评价", "restriction": "暂停与终止",
     "resettlement": "重新结算", "adjustment": "特殊调整", "outage": "断网", "ledger": "机构对账",
-    "review": "费用审核", "samplingplan": "抽样方案",
+    "review": "费用审核", "samplingplan": "抽样方案", "monthlyreport": "监管月报",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audit.procedure import PROCEDURES, Procedure, State, Step, diagram
 from config.roles import PERMISSIONS, ROLES
-from pricing.policy import Policy, parse
+from pricing.document import Policy, parse
 from pricing.rules import GROUPS, VOCABULARY
 from pricing.watching import BEHAVIOURS
 from supervision.rules import RULES

@@ -85,16 +85,19 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("审核疑点", "findings", "magnifying-glass-circle", "findings.view"),
             Entry("费用审核", "reviews", "document-magnifying-glass", "reviews.view"),
             Entry("监管案件", "cases", "scale", "cases.view"),
+            Entry("案卷档案", "archive", "archive-box", "archive.borrow"),
             Entry("稽核检查", "inspections", "clipboard-document-check", "inspections.view"),
             Entry("记分与暂停", "restrictions", "no-symbol", "cases.view"),
             Entry("信用评价", "credit", "star", "cases.view"),
             Entry("举报投诉", "complaints", "megaphone", "complaints.handle"),
             Entry("监督报告", "reports", "document-chart-bar", "reports.view"),
+            Entry("监管月报", "monthly", "calendar-days", "monthly.view"),
             Entry("审计台", "audit-desk", "funnel", "samples.draw"),
             Entry("全程留痕", "trail", "finger-print", "trail.view"),
             Entry("内控监察", "conduct", "eye", "conduct.view"),
         ),
     ),
+    ("系统", (Entry("运行状态", "system-status", "server-stack", "system.configure"),)),
 )
 #: What the search box finds, for whom.
 SEARCHED = (

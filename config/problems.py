@@ -41,6 +41,7 @@ TITLES: dict[int, tuple[str, Texts]] = {
     503: ("BUSY", ("系统繁忙，请重试", "Busy, please retry")),
 }
 DETAILS: dict[int, Texts] = {
+    429: ("请求没有处理；请按 Retry-After 所示的秒数等待后重试", "Please wait as Retry-After says"),
     500: ("请求没有生效；请凭 trace_id 联系运维", "Nothing was stored; quote the trace_id"),
     503: ("请求没有生效，请稍后重试", "Nothing was stored; please retry"),
 }

@@ -30,7 +30,9 @@ SEE_MONEY = (
 )
 SEE_JILIN = "consultations.view lines.view"
 #: findings of the rules, reviews, inspections and cases, reports
-SEE_WATCH = "findings.view reviews.view inspections.view cases.view reports.view reports.make"
+SEE_WATCH = (
+    "findings.view reviews.view inspections.view cases.view reports.view reports.make monthly.view"
+)
 
 ROLES: dict[str, Role] = {
     "policy_staff": _role(
@@ -47,7 +49,7 @@ ROLES: dict[str, Role] = {
         "applications.review registry.maintain registry.check assessments.score waves.view "
         f"{SEE_MONEY} {SEE_JILIN} persons.reveal diseases.view diseases.review statements.deduct "
         f"reconciliations.handle {SEE_WATCH} findings.decide rules.run reviews.decide reviews.plan "
-        "inspections.carry complaints.handle",
+        "inspections.carry complaints.handle monthly.make",
     ),
     "signing_officer": _role(
         "经办签约", AGENCY,
@@ -57,16 +59,17 @@ ROLES: dict[str, Role] = {
     "settlement_clerk": _role(
         "经办结算", AGENCY,
         f"{SEE_CLAIMS} claims.reverse batches.view batches.run releases.view registry.view "
-        f"agreements.view accounts.reveal {SEE_MONEY} {SEE_JILIN} persons.maintain "
+        f"agreements.view documents.view accounts.reveal {SEE_MONEY} {SEE_JILIN} persons.maintain "
         "persons.reveal diseases.view diseases.file "
         "reimbursements.handle statements.prepare payments.prepare adjustments.propose "
         "corrections.propose reconciliations.handle outages.accept",
     ),
     "finance_officer": _role(
         "经办财务", AGENCY,
-        f"{SEE_CLAIMS} batches.view releases.view registry.view agreements.view accounts.reveal "
-        f"persons.reveal diseases.view {SEE_MONEY} {SEE_JILIN} periods.close periods.reopen payments.approve "
-        "reimbursements.approve adjustments.approve corrections.approve reports.view reports.make",
+        f"{SEE_CLAIMS} batches.view releases.view registry.view agreements.view documents.view "
+        f"accounts.reveal persons.reveal diseases.view {SEE_MONEY} {SEE_JILIN} "
+        "periods.close periods.reopen payments.approve reimbursements.approve "
+        "adjustments.approve corrections.approve reports.view reports.make",
     ),
     "information": _role(
         "信息部门", BUREAU,
@@ -78,7 +81,8 @@ ROLES: dict[str, Role] = {
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
         f"tasks.oversee diseases.view {SEE_MONEY} {SEE_JILIN} {SEE_WATCH} findings.decide rules.run "
         "rules.tune reviews.second reviews.plan inspections.plan inspections.carry cases.handle "
-        "cases.decide complaints.handle conduct.view disclosures.publish archive.borrow",
+        "cases.decide complaints.handle conduct.view disclosures.publish archive.borrow "
+        "monthly.make monthly.submit monthly.receive",
     ),
     "auditor": _role(
         "审计人员", BUREAU,
@@ -88,12 +92,12 @@ ROLES: dict[str, Role] = {
     ),
     "hospital": _role(
         "医院医保办", HOSPITAL,
-        "workbench.view claims.view claims.reverse institutions.view prices.view trials.run "
-        f"batches.view batches.run {SEE_AGREEMENTS} applications.apply agreements.countersign "
+        "workbench.view claims.view claims.enter claims.reverse institutions.view prices.view "
+        f"trials.run batches.view batches.run {SEE_AGREEMENTS} applications.apply agreements.countersign "
         "registry.file accounts.reveal waves.view statements.view statements.confirm medicines.view "
-        "reconciliations.view reconciliations.upload outages.report budgets.view diseases.view diseases.file "
-        "persons.view findings.view reviews.view reviews.object inspections.view cases.view "
-        f"cases.answer {SEE_JILIN} consultations.record lines.pay",
+        "medicines.return reconciliations.view reconciliations.upload outages.report budgets.view "
+        "diseases.view diseases.file persons.view findings.view reviews.view reviews.object "
+        f"inspections.view cases.view cases.answer {SEE_JILIN} consultations.record lines.pay",
         scope="institution",
     ),
     "health_commission": _role(

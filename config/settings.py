@@ -80,6 +80,7 @@ CALENDAR_LISTENERS = [
     "settlement.filings.refresh_unknown",
     "supervision.review_steps.refresh_unknown",
     "supervision.case_steps.refresh_unknown",
+    "supervision.monthly.refresh_unknown",
 ]  # fmt: skip
 # What may hinder the closing of a settlement month besides its own books: period → [(code, sentence)].
 PERIOD_CLOSE_CHECKS = ["audit.watch.hinders_closing"]
@@ -89,6 +90,7 @@ SEAL_ORIGIN = os.environ.get("SEAL_ORIGIN") or "medical-insurance-portal/trail"
 # So long may the sealer stand still while events wait; then there is an alarm and no month is closed.
 SEAL_STILL_SECONDS = number("SEAL_STILL_SECONDS", 300 if ENVIRONMENT != "test" else 86400)
 TRAIL_ARCHIVE_DIR = os.environ.get("TRAIL_ARCHIVE_DIR") or str(VAR_DIR / "trail-archives")
+TRAIL_NAMES = "institutions.naming.trail_names"  # what the people and places of events are called
 PERSON_KEY = "institutions.crypto.person_key"  # how the trail finds a person by an ID number
 ALLOWED_HOSTS = words("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
@@ -148,6 +150,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "audit.access.OriginMiddleware",
+    "config.throttle.AddressThrottle",
     "config.login.SessionEndsMiddleware",
     "institutions.access.ScopeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -259,6 +262,10 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "audit_claims": {"task": "supervision.nightly", "schedule": crontab(hour=1, minute=30)},
     "score_credit": {"task": "supervision.score_credit", "schedule": crontab(hour=2, minute=20)},
     "watch_conduct": {"task": "supervision.watch_conduct", "schedule": crontab(hour=2, minute=10)},
+    "remind_monthly": {
+        "task": "supervision.remind_monthly",
+        "schedule": crontab(hour=0, minute=30),
+    },
     "sweep_audits": {"task": "supervision.sweep_audits", "schedule": 60.0},
     "collect_reviews": {"task": "supervision.collect_reviews", "schedule": crontab(minute="*/15")},
     "reports": {"task": "supervision.sweep_reports", "schedule": 60.0},
@@ -348,6 +355,7 @@ OAUTH2_PROVIDER = {
         "persons:read": "查询本机构就诊患者的参保状态（脱敏，每次留痕）",
         "institution:read": "查询本机构登记信息、协议和办理进度",
         "institution:write": "上传本机构材料、提交对码",
+        "reports:read": "医保部门系统查询和下载监督报告、监管月报",
     },
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
     "PKCE_REQUIRED": True,
@@ -378,8 +386,22 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["institutions.throttling.ClientThrottle"],
     "EXCEPTION_HANDLER": "config.problems.handle",
 }
+# How often one may ask (docs/decisions/throttling.md): a client of the interface, an address at the rest.
+# An empty word in the environment lifts a limit; tests have none, one machine asks for everybody there.
+THROTTLES = {
+    name: os.environ.get(f"THROTTLE_{name.upper()}", usual if ENVIRONMENT != "test" else "")
+    for name, usual in (
+        ("client", "60000/minute"), ("login", "120/minute"), ("token", "300/minute"),
+        ("public", "1200/minute"),
+    )
+}  # fmt: skip
+THROTTLED_PATHS = (
+    ("/accounts/login/", "login"), ("/accounts/2fa/", "login"), ("/api/v1/oauth/", "token"),
+    ("/public/", "public"),
+)  # fmt: skip
 SPECTACULAR_SETTINGS = {
     "TITLE": "互联网医疗医保监管与结算平台",
     "VERSION": "1.2.0",

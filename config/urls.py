@@ -3,13 +3,14 @@
 from django.urls import include, path
 
 from config.health import healthz
-from config.views import favicon, find, front, gallery
+from config.views import favicon, find, front, gallery, status
 from settlement.trial_api import TrialView
 
 urlpatterns = [
     path("", front, name="front"),  # before the workbench, which stands at the same address
     path("favicon.ico", favicon, name="favicon"),
     path("find/", find, name="find"),
+    path("system/", status, name="system-status"),
     path("healthz", healthz, name="healthz"),
     path("api/v1/", include("settlement.batch_api")),
     path("api/v1/", include("settlement.corrections_api")),
@@ -20,6 +21,8 @@ urlpatterns = [
     path("api/v1/", include("settlement.persons_api")),
     path("api/v1/", include("supervision.prechecks_api")),
     path("api/v1/", include("supervision.reviews_api")),
+    path("api/v1/", include("supervision.told_api")),
+    path("api/v1/", include("supervision.reports_api")),
     path("api/v1/", include("agreements.api")),
     path("api/v1/", include("institutions.api")),
     path("api/v1/trials", TrialView.as_view(), name="trials"),

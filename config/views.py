@@ -10,9 +10,10 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 
-from audit import clock, trail
-from audit.access import public, signed_in
+from audit import clock, trail, watch
+from audit.access import public, requires, signed_in
 from config import gallery as samples
+from config import health
 from config.menu import home
 from institutions import crypto
 from institutions.access import PortalRequest
@@ -23,6 +24,7 @@ from settlement.views.workbench import workbench
 PAGE_SIZES = (20, 50, 100)
 LONGEST = 120
 LIKE_ID_NUMBER = re.compile(r"^\d{15}$|^\d{17}[\dXx]$")
+WORKS = {"ok": "正常", "down": "无响应", "still": "停止"}
 UNKNOWN = "没有找到。请输入机构名称或编码、完整的单据号或 18 位身份证号；只查找您数据范围内的记录。"
 
 
@@ -94,6 +96,25 @@ def _institutions(request: PortalRequest, text: str) -> str:
     if len(found) == 1:
         return reverse("institution", args=[found[0].code])
     return f"{reverse('institutions')}?{urlencode({'q': text})}" if found else ""
+
+
+@requires("system.configure")
+@require_GET
+def status(request: PortalRequest) -> HttpResponse:
+    """Whether the servers answer and the trail is sealed: for whoever has to mend them."""
+    now = clock.machine()
+    found, sealing = health.state(), watch.health(at=now)
+    ran = f"{clock.local(sealing.ran_at):%Y-%m-%d %H:%M:%S}" if sealing.ran_at else ""
+    return render(request, "system.html", {
+        "breadcrumbs": [{"label": "系统", "url": ""}, {"label": "运行状态", "url": ""}],
+        "alarm": sealing.sentence, "now": f"{clock.local(now):%Y-%m-%d %H:%M:%S}",
+        "facts": [
+            {"label": label, "value": WORKS.get(found[key], found[key]),
+             "tone": "ok" if found[key] == "ok" else "bad", "sub": sub}
+            for key, label, sub in (("database", "数据库", ""), ("broker", "任务队列", ""),
+                                    ("trail", "留痕封存", f"最近一次 {ran}" if ran else "尚未运行"))
+        ],
+    })  # fmt: skip
 
 
 @public

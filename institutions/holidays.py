@@ -21,6 +21,9 @@ from institutions.models import CalendarDay
 NATIONAL = ""
 NOTICES = Path(__file__).with_name("holidays.yaml")
 SATURDAY = 5
+#: What the package chinesecalendar raises for every year that its release does not know: the State
+#: Council has not published the notice yet. Here it is an answer, and the year a task to import.
+UNKNOWN_YEAR: type[Exception] = NotImplementedError
 LABELS = {
     "New Year's Day": "元旦",
     "Spring Festival": "春节",
@@ -72,9 +75,7 @@ def national_year(year: int) -> tuple[DayRow, ...]:
         try:
             working = chinese_calendar.is_workday(day)
             _, holiday = chinese_calendar.get_holiday_detail(day)
-        except NotImplementedError:
-            # The package raises this for every year whose notice the State Council has not published
-            # or the release does not hold yet; here it is an answer, and the year a task to import.
+        except UNKNOWN_YEAR:
             raise MissingYear(year) from None
         rows.append(DayRow(day, working, _label(day, working=working, holiday=holiday), notice))
     return tuple(rows)

@@ -8,22 +8,24 @@ import base64
 import binascii
 import datetime as dt
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
+from audit.access import DECLARED, PUBLIC, SIGNED_IN
 from audit.cursor import CursorPage
 from audit.models import Task
 from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendars
 from institutions.models import Delegation, User, area_prefix
+from institutions.naming import shown_names
 
 OVERSEE = "tasks.oversee"
 LABELS_SHOWN = 3
@@ -259,52 +261,6 @@ def assignees(subjects: Collection[str]) -> dict[str, str]:
     return {subject: names[name] for subject, name in taken.items()}
 
 
-def shown_names(usernames: Iterable[str]) -> dict[str, str]:
-    """What people are called; a name that no user has stays as it is."""
-    wanted = set(usernames)
-    found = {row.username: str(row) for row in User.objects.filter(username__in=wanted)}
-    return {name: found.get(name, name) for name in wanted}
-
-
-class Login(str):
-    """A login name in what a page shows, to be shown as the person's name (`named`)."""
-
-    __slots__ = ()
-
-
-def named(shown: Any) -> Any:
-    """What a page shows with people called by name, in one query.
-
-    Names stand under `by` and wherever a `Login` is; lists and dicts are looked through.
-    """
-    names = shown_names(_logins(shown))
-    return _called(shown, names)
-
-
-def _logins(shown: Any) -> Iterator[str]:
-    if isinstance(shown, dict):
-        if isinstance(by := shown.get("by"), str):
-            yield by
-        for value in shown.values():
-            yield from _logins(value)
-    elif isinstance(shown, list):
-        for value in shown:
-            yield from _logins(value)
-    elif isinstance(shown, Login):
-        yield shown
-
-
-def _called(shown: Any, names: dict[str, str]) -> Any:
-    if isinstance(shown, dict):
-        return {
-            key: names[value] if key == "by" and isinstance(value, str) else _called(value, names)
-            for key, value in shown.items()
-        }
-    if isinstance(shown, list):
-        return [_called(value, names) for value in shown]
-    return names[shown] if isinstance(shown, Login) else shown
-
-
 def delegations_to(user: User, *, on: dt.date) -> QuerySet[Delegation]:
     """Whose tasks a person does on a day: delegations of colleagues in the same role and office."""
     return Delegation.objects.in_force(on=on).filter(
@@ -322,6 +278,17 @@ def address(task: Task) -> str:
         return reverse(PLACES[kind], args=[key])
     except (KeyError, NoReverseMatch):
         return ""
+
+
+def may_open(user: User, url: str) -> str:
+    """The address, or nothing where its page is not for this person (an overseer sees all tasks)."""
+    if not url:
+        return ""
+    try:
+        needed = getattr(resolve(url.partition("?")[0].partition("#")[0]).func, DECLARED, "")
+    except Resolver404:
+        return url
+    return url if needed in ("", PUBLIC, SIGNED_IN) or user.may(needed) else ""
 
 
 def capped(number: int) -> str:

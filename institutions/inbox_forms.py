@@ -67,8 +67,12 @@ class AssignForm(forms.Form):
 class DelegationForm(forms.Form):
     """Who does my tasks (an overseer: also an absent colleague's), from when until when."""
 
-    giver = forms.ModelChoiceField(queryset=User.objects.none(), label="委托人", required=False)
-    taker = forms.ModelChoiceField(queryset=User.objects.none(), label="受托人")
+    giver = forms.ModelChoiceField(
+        queryset=User.objects.none(), label="委托人", required=False, empty_label="本人"
+    )
+    taker = forms.ModelChoiceField(
+        queryset=User.objects.none(), label="受托人", empty_label="请选择"
+    )
     valid_from = day_field("自")
     valid_until = day_field("至")
     reason = forms.CharField(label="事由", required=False, max_length=200)

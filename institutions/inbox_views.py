@@ -25,6 +25,7 @@ from institutions.inbox import (
     Wanted,
     address,
     capped,
+    may_open,
     role_label,
     visible,
     working_days_left,
@@ -251,11 +252,13 @@ def _rows(tasks: list[Task], box: Inbox, user: User) -> list[Row]:
     area = user.institution.region_id if user.institution else user.region_id
     left = working_days_left(tasks, today=box.today, area=area or "")
     people = box.people(tasks)
-    return [_row(task, left.get(task.pk), people.get(task.assignee)) for task in tasks]
+    return [
+        _row(task, left.get(task.pk), people.get(task.assignee), may_open(user, address(task)))
+        for task in tasks
+    ]
 
 
-def _row(task: Task, left: int | None, holder: Holder | None) -> Row:
-    url = address(task)
+def _row(task: Task, left: int | None, holder: Holder | None, url: str) -> Row:
     clock_cell = term(task, left)
     parts = [task.status, f"受{holder.name}委托" if holder and holder.delegated else "",
              "已报督办" if task.escalated_at else ""]  # fmt: skip

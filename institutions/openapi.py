@@ -25,6 +25,13 @@ class BearerScheme(OpenApiAuthenticationExtension):
         return {self.name: [read if auto_schema.method == "GET" else write]}
 
 
+class OfficeScheme(BearerScheme):
+    """OAuth 2 client credentials: the token belongs to the office of one region."""
+
+    target_class = "institutions.rest.OfficeToken"
+    name = "office"
+
+
 def public(schema: object) -> object:
     """A schema without the messages that only the checker reads."""
     if isinstance(schema, dict):
@@ -74,7 +81,7 @@ def answers(*statuses: int, **found: dict) -> dict:
     described: dict = {
         (int(name[1:]), "application/json"): schema for name, schema in found.items()
     }
-    for status in {*statuses, 400, 401, 403, 404, 405, 406, 500, 503}:
+    for status in {*statuses, 400, 401, 403, 404, 405, 406, 429, 500, 503}:
         described[status, "application/problem+json"] = OpenApiResponse(
             PROBLEM, description="RFC 9457"
         )

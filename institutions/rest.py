@@ -4,8 +4,9 @@ import datetime as dt
 import json
 import re
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
@@ -21,7 +22,7 @@ from institutions.access import scoped
 from institutions.models import Scope
 from institutions.refusals import Fault, Refusal
 from institutions.shape import MAX_BYTES, day
-from institutions.tokens import Client, client_of
+from institutions.tokens import Client, OfficeClient, client_of, office_of
 
 FORM_BYTES = 64 * 1024  #: of a multipart body around its file
 USUAL, MOST = 100, 500  #: rows of a page of a list
@@ -29,14 +30,20 @@ BIGGEST_ID = 2**63 - 1
 CODE = re.compile(r"[0-9A-Za-z._-]{1,40}")
 
 
+def bearer(request: Request) -> str | None:
+    """The token of the Authorization header; None without one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 class BearerToken(BaseAuthentication):
     """`Authorization: Bearer …` of a client that is bound to an institution."""
 
     def authenticate(self, request: Request) -> tuple[Client, Client] | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
+        token = bearer(request)
+        if token is None:
             return None
-        client = client_of(token.strip(), at=timezone.now())
+        client = client_of(token, at=timezone.now())
         if client is None:
             raise AuthenticationFailed
         return client, client
@@ -45,13 +52,29 @@ class BearerToken(BaseAuthentication):
         return 'Bearer realm="claims"'
 
 
+class OfficeToken(BaseAuthentication):
+    """`Authorization: Bearer …` of a client that is bound to a region's office."""
+
+    def authenticate(self, request: Request) -> tuple[OfficeClient, OfficeClient] | None:
+        token = bearer(request)
+        if token is None:
+            return None
+        client = office_of(token, at=timezone.now())
+        if client is None:
+            raise AuthenticationFailed
+        return client, client
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="office"'
+
+
 class TokenScope(BasePermission):
     """Reading needs the first of the view's scopes, everything else the second."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        read, write = cast(InstitutionView, view).required_scopes
+        read, write = cast(InstitutionView | OfficeView, view).required_scopes
         needed = read if request.method == "GET" else write
-        return isinstance(request.auth, Client) and needed in request.auth.scopes
+        return isinstance(request.auth, Client | OfficeClient) and needed in request.auth.scopes
 
 
 class InstitutionView(APIView):
@@ -73,6 +96,26 @@ class InstitutionView(APIView):
     def rows(self):
         """The transaction of this request, in which other institutions' rows do not exist."""
         return scoped(Scope(institutions=(self.client.institution,)))
+
+
+class OfficeView(APIView):
+    """A view of what a region's office may read: its own rows and those of the regions inside it."""
+
+    authentication_classes = (OfficeToken,)
+    permission_classes = (TokenScope,)
+    renderer_classes = (JSONRenderer,)
+    http_method_names = ["get"]
+    required_scopes: ClassVar[list[str]] = ["reports:read", "reports:read"]
+
+    def begin(self, request: Request) -> None:
+        """Which office asks and when: `office`, `by`, `at`."""
+        self.office = cast(OfficeClient, request.auth)
+        self.by = self.office.name
+        self.at: dt.datetime = clock.now()
+
+    def rows(self):
+        """The transaction of this request, in which other regions' rows do not exist."""
+        return scoped(self.office.scope_codes())
 
 
 def body_of(request: Request) -> bytes:
@@ -118,12 +161,17 @@ def refuse_unknown(request: Request, *known: str) -> None:
 
 def day_asked(request: Request, at: dt.datetime) -> dt.date:
     """The day of `?on=`, else that of the request."""
-    text = request.query_params.get("on")
+    return day_of_query(request, "on") or clock.local(at).date()
+
+
+def day_of_query(request: Request, name: str) -> dt.date | None:
+    """The day of a query parameter; None where it is not given."""
+    text = request.query_params.get(name)
     if text is None:
-        return clock.local(at).date()
+        return None
     found = day(text) if len(text) == len("2021-01-01") else None
     if found is None:
-        raise wrong_parameter("on", "应为日期 YYYY-MM-DD", "expected a date YYYY-MM-DD")
+        raise wrong_parameter(name, "应为日期 YYYY-MM-DD", "expected a date YYYY-MM-DD")
     return found
 
 
@@ -144,6 +192,15 @@ def after_asked(request: Request, *, whole: bool = False) -> str:
     if not fits:
         raise wrong_parameter("after", "应为上一页的 next", "expected the next of the page before")
     return text
+
+
+def newest(request: Request, rows: QuerySet) -> tuple[list[Any], str | None]:
+    """The page of rows by descending id that `?after=` and `?limit=` ask for, and the next `after`."""
+    limit, after = limit_asked(request), after_asked(request, whole=True)
+    rows = rows.order_by("-pk")
+    found = list((rows.filter(pk__lt=int(after)) if after else rows)[: limit + 1])
+    shown = found[:limit]
+    return shown, str(shown[-1].pk) if len(found) > limit else None
 
 
 def iso(day: dt.date | None) -> str | None:

@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
 from audit.text import rate, yuan
+from pricing.benefits import MODE_FIXED, MODE_OPEN, Benefit
 from pricing.disclosure import (
     NOT_OFFERED,
     ClassRow,
@@ -21,7 +22,9 @@ from pricing.disclosure import (
     Tariff,
     Value,
 )
-from pricing.policy import MODE_FIXED, MODE_OPEN, UNLIMITED, Benefit, Parameter, Policy, Rules
+from pricing.document import UNLIMITED, Parameter, Policy
+from pricing.parameter_words import parameter_text
+from pricing.policy import Rules
 from pricing.rules import VOCABULARY
 
 SCHEMES = {"resident": "居民医保", "employee": "职工医保", "lixiu": "离休统筹"}
@@ -42,28 +45,6 @@ DECISIONS = {
 OVER_PRICE = {"overcharge": "超出部分应退还", "self_pay": "超出部分由个人负担"}
 SOURCES = {"official": ("正式", "ok"), "imported": ("导入", "info"), "example": ("示例", "warn")}
 PER = {"provincial_hospital": "每个省级医院每次会诊"}
-#: What the numbers of a parameter are, by the ending of its key; the parts of an assessment scheme.
-AMOUNTS = (
-    "_price",
-    "_deductible",
-    "_annual_limit",
-    "_second_amount",
-    "_reward_least",
-    "_reward_most",
-)
-UNITS = {"_working_days": "个工作日", "_days": "日", "_months": "个月", "_hour": "时"}
-PARTS = {
-    "version": "版本", "full": "每项满分", "indicators": "指标", "grades": "等次",
-    "deductible": "起付线", "annual_limit": "年度限额", "tiers": "分段", "ratio": "支付比例",
-    "basic": "基本医疗保险", "major_illness": "大病保险", "assistance": "医疗救助",
-    "extreme_poverty": "特困人员", "subsistence": "最低生活保障对象", "marginal": "低保边缘家庭成员",
-    "relapse": "防止返贫监测对象",
-    "suspend": "暂停", "terminate": "终止", "repair": "修复", "from": "达到", "months": "期限",
-    "most": "至多", "least": "至少", "share": "比例", "reveals": "每日查看个人信息次数",
-    "first_hour": "工作时间起", "last_hour": "工作时间止", "start": "基准分", "worth": "每项分值",
-    "levels": "等级", "case": "生效的处理决定", "finding": "查实的疑点", "point": "每记一分",
-    "restriction": "暂停与终止", "clean": "检查未发现问题",
-}  # fmt: skip
 NOT_PRINTED = "文件未载明"
 BLANK = "—"
 
@@ -289,7 +270,7 @@ class _Writer:
         return ParameterRow(
             key=row["key"],
             label=str(row.get("label") or row["key"]).removeprefix("示例："),
-            value=_parameter_text(row["key"], self._in_words(row["value"])),
+            value=parameter_text(row["key"], self._in_words(row["value"])),
             source=source,
             tone=tone,
             reference=row.get("source_ref", ""),
@@ -392,52 +373,6 @@ def _numbers(entry: Mapping) -> Iterator[str]:
         yield f"项目 {'、'.join(entry['items'])}"
     if "services" in entry:
         yield "、".join(SERVICES.get(service, service) for service in entry["services"])
-
-
-def _parameter_row(row: Mapping | str) -> str:
-    """A row of a list parameter: a disease, a tier, an indicator, a grade, a locality, a name."""
-    if isinstance(row, str):
-        return PARTS.get(row, row)
-    if "code" in row:
-        return f"{row.get('name') or row.get('text', '')}（{row['code']}）"
-    if "above" in row:
-        return f"超过 {yuan(row['above'])} 部分 {rate(row['ratio'])}"
-    if "weight" in row:
-        return f"{row['name']}（权重 {rate(row['weight'])}）"
-    if "coefficient" in row:
-        return f"{row['name']}（{rate(row['from'])} 起，系数 {rate(row['coefficient'])}）"
-    if "area" in row:
-        return f"{row['area']}（自 {row['from']} 起）"
-    if "name" in row and "from" in row:
-        return f"{row['name']}（{row['from']} 分起）"
-    return "，".join(str(value) for value in row.values())
-
-
-def _parameter_text(key: str, value: object) -> str:
-    if isinstance(value, Mapping):
-        return "；".join(
-            f"{PARTS.get(name, name)}：{_parameter_text(f'{key}_{name}' if name in PARTS else key, part)}"
-            for name, part in value.items()
-        )
-    if isinstance(value, list):
-        return "、".join(
-            _parameter_text(key, row) if isinstance(row, int) else _parameter_row(row)
-            for row in value
-        )
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _parameter_number(key, value)
-    if isinstance(value, bool):
-        return "是" if value else "否"
-    return str(value)
-
-
-def _parameter_number(key: str, value: int) -> str:
-    if key.endswith(("ratio", "ratios", "_first_self_pay", "_reward_share")):
-        return rate(value)
-    if key.endswith(AMOUNTS):
-        return f"{yuan(value)} 元"
-    unit = next((word for ending, word in UNITS.items() if key.endswith(ending)), "")
-    return f"{value} {unit}".strip()
 
 
 def _walk(node: object, clause: str) -> Iterator[tuple[str, str]]:

@@ -14,8 +14,8 @@ from django.db.models import Q
 
 from audit import trail
 from audit.models import Event
-from pricing.models import Release
-from pricing.policy import Policy, PolicyError, parse
+from pricing.document import Policy, PolicyError, parse
+from pricing.models import Combination, Release
 from pricing.validation import Problem, problems
 
 SHIPPED = Path(__file__).with_name("policies")
@@ -96,6 +96,7 @@ def end(*, release: Release, until: dt.date, reference: str, by: str, at: dt.dat
         raise ReleaseError("须注明规定截止日的文件")
     release.valid_until = until
     release.save(update_fields=["valid_until"])
+    _combine(release.region)
     _record("release.end", release, parse(release.text), by=by, at=at, reference=reference)
     return release
 
@@ -151,8 +152,32 @@ def _put_in_force(release: Release, evidence: dict, *, by: str, at: dt.datetime)
         if "release_no_overlap" not in str(error):
             raise
         raise ReleaseError("有效期与同一文件已发布的版本重叠") from error
+    _combine(release.region)
     _record("release.publish", release, policy, by=by, at=at, evidence=evidence)
     return release
+
+
+#: What of a region's parameter sets holds together on some day, with the hashes of the sets.
+TOGETHER = """WITH sets AS (
+    SELECT id, sm3, valid_from, valid_until FROM pricing_release
+    WHERE state = 'published' AND kind = 'parameters' AND region = %(region)s
+), days AS (
+    SELECT valid_from AS day FROM sets UNION SELECT valid_until + 1 FROM sets
+)
+SELECT DISTINCT array_agg(id ORDER BY valid_from, id), string_agg(sm3, ' ' ORDER BY valid_from, id)
+FROM days JOIN sets ON valid_from <= day AND (valid_until IS NULL OR valid_until >= day)
+GROUP BY day HAVING count(*) > 1"""
+
+
+def _combine(region: str) -> None:
+    """Number the parameter sets of a region that hold together, so that settlements can name them."""
+    with connection.cursor() as cursor:
+        cursor.execute(TOGETHER, {"region": region})
+        found = cursor.fetchall()
+    Combination.objects.bulk_create(
+        (Combination(releases=sets, sm3=sm3(hashes)) for sets, hashes in found),
+        ignore_conflicts=True,
+    )
 
 
 def _end_predecessor(release: Release, policy: Policy, *, by: str, at: dt.datetime) -> None:

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 
-from pricing.policy import Policy
+from pricing.document import Policy
 
 NOT_OFFERED = "该类别没有此项目的价格"
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pricing.policy import NONE, UNLIMITED
+from pricing.document import NONE, UNLIMITED
 
 PER_FEN = 10**8  #: a ceiling (1/1000000 yuan) × a quantity (1/10000) is in 1/100000000 fen
 HALF = 10**4  #: PER_FEN is HALF × HALF: products are split there, so that none leaves 64 bits

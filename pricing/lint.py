@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pricing.policy import ASSISTANCE, RATIO_ONE, Policy
+from pricing.benefits import ASSISTANCE
+from pricing.document import RATIO_ONE, Policy
 from pricing.rules import CATEGORIES, VOCABULARY
 from pricing.watching import NEAR, NUMBERS
 

@@ -2,7 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q, Value
 
 from institutions.models import DatedQuerySet, no_overlap
 
@@ -66,6 +66,30 @@ class Release(models.Model):
 
     def __str__(self):
         return f"{self.document} {self.valid_from}"
+
+
+class Combination(models.Model):
+    """Parameter sets that hold together on some day, in the order in which later rows prevail.
+
+    A settlement names what it used by one number: a release or, of several sets, a combination; both
+    are numbered by one sequence. `sm3` is the hash of the sets' hashes.
+    """
+
+    id = models.BigIntegerField(
+        primary_key=True, db_default=Func(Value("pricing_release_id_seq"), function="nextval")
+    )
+    releases = ArrayField(models.BigIntegerField(), unique=True)
+    sm3 = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(releases__len__gte=2), name="combination_of_several"
+            ),
+        )
+
+    def __str__(self):
+        return " + ".join(map(str, self.releases))
 
 
 class DocumentFile(models.Model):

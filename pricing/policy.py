@@ -1,4 +1,4 @@
-"""PURE. A policy document: parse its text, compile it with the parameters of a day to lookup tables.
+"""PURE. A policy document compiled with the parameters of a day to lookup tables.
 
 Everything settlement needs to know about a document is in the `Rules` that `compile_rules` returns:
 the ordered checks and the tables of prices, caps and benefits. No number of any document is here.
@@ -9,14 +9,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import yaml
 
+from pricing.benefits import (
+    BenefitTables,
+    OneStop,
+    benefit_tables,
+    benefits_of,
+    one_stop_of,
+)
+from pricing.document import MAX_CLASS, NONE, UNLIMITED, Parameter, Policy
 from pricing.rules import (
     CATEGORIES,
     CODES,
     GROUPS,
     NUMBERED_LAST,
     SERVICES,
+    SUSPENSIONS,
     VOCABULARY,
     WATCHED,
     Rule,
@@ -25,102 +33,18 @@ from pricing.watching import KEY as WATCHING_NUMBERS
 from pricing.watching import SECTION as WATCHING
 from pricing.watching import Switch, entries, switched
 
-RATIO_ONE = 10_000  #: ratios are per ten thousand
-MAX_CLASS = 9
-NONE = -1  #: "no value" in tables
-UNLIMITED = 2**60
-
 OWNERSHIPS = CODES["ownership"]
-SCHEMES = CODES["scheme"]
 TITLES = CODES["doctor_title"]
 AGREEMENT_STATES = CODES["agreement_state"]
-ASSISTANCE = CODES["assistance"]
 CATEGORY_B = CATEGORIES.index("乙类")
-
-#: What a person still has of a year, stated in a trial: it stands for the benefit's own number.
-REMAINING = {"deductible_remaining": "deductible", "annual_limit_remaining": "annual_limit"}
-
-MODE_OPEN, MODE_FIXED, MODE_RATIO = 0, 1, 2
-
-
-class PolicyError(ValueError):
-    """The text is not a policy document; the message names what is expected (Chinese)."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A parsed document (kind `policy`) or parameter set (kind `parameters`)."""
-
-    data: dict
-
-    slug = property(lambda self: self.data["slug"])
-    kind = property(lambda self: self.data["kind"])
-    region = property(lambda self: self.data["region"])
-    document = property(lambda self: self.data["document"])
-    title = property(lambda self: self.data.get("title", ""))
-
-    def section(self, name: str, default):
-        """A top-level section; an absent or empty one is `default`."""
-        return self.data.get(name) or default
-
-    @property
-    def effective(self) -> tuple[dt.date, dt.date | None]:
-        span = self.data["effective"]
-        return span["from"], span.get("until")
-
-    def clause_text(self, clause: str) -> str:
-        """Our one-sentence summary of a clause; '' when the document gives none."""
-        return self.section("clauses", {}).get(clause, "")
-
-    def parameters(self, on: dt.date, *, examples: bool) -> dict[str, "Parameter"]:
-        """The rows in force on a day, by key; example rows only when asked for."""
-        rows = {}
-        for row in self.section("rows", ()):
-            if row["source_kind"] == "example" and not examples:
-                continue
-            if row["from"] <= on and (row.get("until") is None or on <= row["until"]):
-                rows[row["key"]] = Parameter(
-                    row["value"],
-                    row["source_kind"] == "example",
-                    row.get("label", ""),
-                    row.get("clause", ""),
-                )
-        return rows
-
-    def change_days(self) -> set[dt.date]:
-        """The days on which another parameter row begins to hold."""
-        days = set()
-        for row in self.section("rows", ()):
-            days.add(row["from"])
-            if row.get("until"):
-                days.add(row["until"] + dt.timedelta(days=1))
-        return days
-
-
-def parse(text: str) -> Policy:
-    """Parse the YAML text. Raises PolicyError when it is no mapping or not of our format."""
-    try:
-        data = yaml.load(text, Loader=yaml.CSafeLoader)  # seven times as fast as safe_load
-    except yaml.YAMLError as error:
-        raise PolicyError(f"不是有效的 YAML：{error}") from error
-    if not isinstance(data, dict) or data.get("kind") not in ("policy", "parameters"):
-        raise PolicyError("应为一个政策文件（kind: policy）或参数集（kind: parameters）")
-    return Policy(data)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A number that a document only refers to."""
-
-    value: object
-    example: bool = False
-    label: str = ""
-    clause: str = ""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A requirement as a document switches it on: its rule, clause, decision and numbers."""
+    """A requirement as a document switches it on: its rule, clause, decision and numbers.
+
+    `statute` is the document and article of the statute that it applies, where it names one.
+    """
 
     number: int
     rule: Rule
@@ -130,6 +54,7 @@ class Check:
     when_given: bool
     charge: bool | dict[str, bool] | None = None
     numbers: dict = field(default_factory=dict)
+    statute: tuple[str, str] | None = None
 
     @cached_property
     def for_everything(self) -> bool:
@@ -139,20 +64,6 @@ class Check:
     def applies(self) -> np.ndarray:
         """`services` as a table to be looked up by many lines at once."""
         return np.array(self.services)
-
-
-@dataclass(frozen=True)
-class Benefit:
-    """How a scheme pays in scope at a price class: a fixed amount or a ratio (or left open)."""
-
-    mode: int = MODE_OPEN
-    fixed: int = 0
-    ratio: int = 0
-    deductible: int = 0
-    limit: int = UNLIMITED
-    tiers: tuple[tuple[int, int], ...] = ()
-    clause: str = ""
-    example: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,44 +125,6 @@ class Rules:
         return any(check.rule.name == rule for check in self.checks)
 
 
-@dataclass(frozen=True)
-class BenefitTables:
-    """Benefits as arrays [scheme, class]; tiers are slices of `above`/`rate`."""
-
-    mode: np.ndarray
-    fixed: np.ndarray
-    ratio: np.ndarray
-    deductible: np.ndarray
-    limit: np.ndarray
-    tier_start: np.ndarray
-    tier_count: np.ndarray
-    above: np.ndarray
-    rate: np.ndarray
-    example: np.ndarray
-
-
-@dataclass(frozen=True)
-class OneStop:
-    """What pays after the basic fund: major illness by scheme, assistance by category of the person.
-
-    Amounts in fen; a ratio or limit of 0 pays nothing. Tiers lie on the year's own part above the
-    deductible and are slices of `above`/`rate`.
-    """
-
-    assistance_first: bool
-    deductible: np.ndarray
-    limit: np.ndarray
-    tier_start: np.ndarray
-    tier_count: np.ndarray
-    above: np.ndarray
-    rate: np.ndarray
-    help_ratio: np.ndarray
-    help_limit: np.ndarray
-    major_clause: dict
-    help_clause: str
-    example: bool
-
-
 def compile_rules(
     policy: Policy,
     parameters: dict[str, Parameter] | None = None,
@@ -268,7 +141,7 @@ def compile_rules(
     builder = _Tables(policy, parameters or {})
     first, last = policy.effective
     last = min((day for day in (last, until) if day), default=None)
-    benefits = _benefits(policy, parameters or {})
+    benefits = benefits_of(policy, parameters or {})
     states = policy.section("agreement_states", {})
     payable = states.get("payable", ["active", "signed"])
     return Rules(
@@ -284,8 +157,8 @@ def compile_rules(
         known_services=np.array([n in policy.section("services", {}) for n in SERVICES]),
         account_rules=tuple(policy.section("personal_account", ())),
         benefits=benefits,
-        benefit_tables=_benefit_tables(benefits),
-        one_stop=_one_stop(parameters or {}),
+        benefit_tables=benefit_tables(benefits),
+        one_stop=one_stop_of(parameters or {}),
         offsite=_offsite(policy, parameters or {}),
         watching=switched(policy.section(WATCHING, {}), (parameters or {}).get(WATCHING_NUMBERS)),
         **builder.tables(),
@@ -315,12 +188,20 @@ def _checks(policy: Policy) -> tuple[Check, ...]:
     entries += [
         {"rule": name, "clause": price_clause} for name in ("tariff_known", "no_overcharge")
     ]
-    entries += [{"rule": name, "clause": price_clause} for name in NUMBERED_LAST]
+    named = {entry["rule"] for entry in entries}
+    watched = policy.section("supervision", {}).get("clause") or price_clause
+    entries += [
+        {"rule": name, "clause": watched if name in SUSPENSIONS else price_clause,
+         "when_fact_given": name in SUSPENSIONS}
+        for name in NUMBERED_LAST if name not in named
+    ]  # fmt: skip
     order = {group: position for position, group in enumerate(GROUPS)}
     entries.sort(key=lambda entry: order[VOCABULARY[entry["rule"]].group])
-    numbered = sorted(entries, key=lambda entry: entry["rule"] in NUMBERED_LAST)
+    last = {name: place for place, name in enumerate(NUMBERED_LAST, 1)}
+    numbered = sorted(entries, key=lambda entry: last.get(entry["rule"], 0))
     numbers = {id(entry): number for number, entry in enumerate(numbered, 1)}
-    return tuple(_check(numbers[id(entry)], entry) for entry in entries)
+    law = (policy.section(WATCHING, {}).get("law") or {}).get("document", "")
+    return tuple(_check(numbers[id(entry)], entry, law) for entry in entries)
 
 
 def _watched(policy: Policy) -> tuple[Check, ...]:
@@ -335,12 +216,13 @@ def _watched(policy: Policy) -> tuple[Check, ...]:
     )  # fmt: skip
 
 
-def _check(number: int, entry: dict) -> Check:
+def _check(number: int, entry: dict, law: str) -> Check:
     rule = VOCABULARY[entry["rule"]]
     named = entry.get("services")
     if rule.name == "payable_services":
         named = None
-    known = {"rule", "clause", "services", "decision", "patient_may_be_charged", "when_fact_given"}
+    known = {"rule", "clause", "services", "decision", "patient_may_be_charged", "when_fact_given",
+             "article"}  # fmt: skip
     return Check(
         number=number,
         rule=rule,
@@ -351,6 +233,7 @@ def _check(number: int, entry: dict) -> Check:
         charge=entry.get("patient_may_be_charged"),
         numbers={k: v for k, v in entry.items() if k not in known}
         | ({"services": entry["services"]} if rule.name == "payable_services" else {}),
+        statute=(law, entry["article"]) if law and "article" in entry else None,
     )
 
 
@@ -486,130 +369,6 @@ class _Tables:
         row = int(self.row_of_service[SERVICES.index("remote_consult")])
         self.example[row] |= parameter.example
         return int(str(parameter.value))
-
-
-def _benefits(policy: Policy, parameters: dict[str, Parameter]) -> dict:
-    """(scheme, class) → Benefit for every entry of `fund_pays`; class 0 stands for any class."""
-    table: dict[tuple[str, int], Benefit] = {}
-    for entry in policy.section("fund_pays", ()):
-        scheme = entry["scheme"]
-        if "per_visit_by_class" in entry:
-            for price_class, amount in entry["per_visit_by_class"].items():
-                table[scheme, int(price_class)] = Benefit(
-                    MODE_FIXED, fixed=amount, clause=entry["clause"]
-                )
-            continue
-        values, example = _benefit_values(entry, parameters)
-        by_class = values.get("ratio_by_class")
-        for price_class in range(MAX_CLASS + 1):
-            ratio = values.get("ratio")
-            if isinstance(by_class, dict):
-                ratio = by_class.get(str(price_class))
-            table[scheme, price_class] = _benefit(entry["clause"], values, ratio, example)
-    return table
-
-
-def _benefit_values(entry: dict, parameters: dict[str, Parameter]) -> tuple[dict, bool]:
-    stated = {REMAINING[key]: p.value for key, p in parameters.items() if key in REMAINING}
-    if entry.get("refer_to") != "parameters":
-        return entry | stated, False
-    names = {
-        "ratio": "fund_ratio", "deductible": "deductible", "annual_limit": "annual_limit",
-        "tiers": "tiers",
-    }  # fmt: skip
-    found = {key: parameters.get(f"{entry['scheme']}_{name}") for key, name in names.items()}
-    present = {key: parameter for key, parameter in found.items() if parameter is not None}
-    values = {key: parameter.value for key, parameter in present.items()}
-    ratio = values.get("ratio")
-    if isinstance(ratio, dict):
-        del values["ratio"]
-        values["ratio_by_class"] = {str(k): v for k, v in ratio.items()}
-    return values | stated, any(parameter.example for parameter in present.values())
-
-
-def _benefit(clause: str, values: dict, ratio, example: bool) -> Benefit:
-    tiers = tuple((tier["above"], tier["ratio"]) for tier in values.get("tiers") or ())
-    if ratio is None and not tiers:
-        return Benefit(clause=clause)
-    return Benefit(
-        MODE_RATIO,
-        ratio=ratio or 0,
-        deductible=values.get("deductible") or 0,
-        limit=UNLIMITED if values.get("annual_limit") is None else values["annual_limit"],
-        tiers=tiers,
-        clause=clause,
-        example=example,
-    )
-
-
-def _benefit_tables(benefits: dict) -> BenefitTables:
-    shape = (len(SCHEMES), MAX_CLASS + 1)
-    columns = {name: np.zeros(shape, np.int64) for name in ("mode", "fixed", "ratio", "deductible")}
-    limit = np.full(shape, UNLIMITED, np.int64)
-    start, count = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    example = np.zeros(shape, bool)
-    above: list[int] = []
-    rate: list[int] = []
-    for (scheme, price_class), benefit in benefits.items():
-        at = SCHEMES.index(scheme), price_class
-        for name, column in columns.items():
-            column[at] = getattr(benefit, name)
-        limit[at] = benefit.limit
-        example[at] = benefit.example
-        start[at], count[at] = len(above), len(benefit.tiers)
-        above += [edge for edge, _ in benefit.tiers]
-        rate += [share for _, share in benefit.tiers]
-    return BenefitTables(
-        **columns, limit=limit, tier_start=start, tier_count=count, example=example,
-        above=np.array([*above, 0], np.int64), rate=np.array([*rate, 0], np.int64),
-    )  # fmt: skip
-
-
-def _one_stop(parameters: dict[str, Parameter]) -> OneStop:
-    """Major illness insurance and medical assistance, as far as parameters switch them on."""
-    order = parameters.get("one_stop_order")
-    funds = list(order.value) if order is not None and isinstance(order.value, list) else []
-    schemes, persons = len(SCHEMES), len(ASSISTANCE)
-    table = {
-        name: np.zeros(schemes, np.int64) for name in ("deductible", "tier_start", "tier_count")
-    }
-    limit = np.zeros(schemes, np.int64)
-    help_ratio, help_limit = np.zeros(persons, np.int64), np.zeros(persons, np.int64)
-    above: list[int] = []
-    rate: list[int] = []
-    used = [order] if funds else []
-    clauses = {}
-    for number, scheme in enumerate(SCHEMES):
-        major = parameters.get(f"{scheme}_major_illness") if scheme else None
-        if major is None or "major_illness" not in funds or not isinstance(major.value, dict):
-            continue
-        used.append(major)
-        clauses[scheme] = major.clause
-        table["deductible"][number] = major.value["deductible"]
-        limit[number] = _limit(major.value)
-        tiers = major.value["tiers"]
-        table["tier_start"][number], table["tier_count"][number] = len(above), len(tiers)
-        above += [tier["above"] for tier in tiers]
-        rate += [tier["ratio"] for tier in tiers]
-    helping = parameters.get("medical_assistance") if "assistance" in funds else None
-    if helping is not None and isinstance(helping.value, dict):
-        used.append(helping)
-        for name, part in helping.value.items():
-            help_ratio[ASSISTANCE.index(name)] = part["ratio"]
-            help_limit[ASSISTANCE.index(name)] = _limit(part)
-    both = {"major_illness", "assistance"} <= set(funds)
-    return OneStop(
-        assistance_first=both and funds.index("assistance") < funds.index("major_illness"),
-        **table, limit=limit, above=np.array([*above, 0], np.int64),
-        rate=np.array([*rate, 0], np.int64), help_ratio=help_ratio, help_limit=help_limit,
-        major_clause=clauses, help_clause=helping.clause if helping else "",
-        example=any(parameter.example for parameter in used if parameter is not None),
-    )  # fmt: skip
-
-
-def _limit(value: dict) -> int:
-    limit = value.get("annual_limit")
-    return UNLIMITED if limit is None else int(limit)
 
 
 def _offsite(policy: Policy, parameters: dict[str, Parameter]) -> bool:

@@ -4,7 +4,7 @@ import datetime as dt
 from functools import partial
 
 from institutions.law import Platform, RegistryLaw
-from pricing.policy import Policy
+from pricing.document import Policy
 from pricing.releases import current
 
 

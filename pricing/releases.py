@@ -2,16 +2,17 @@
 
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from django.db import connection
 
+from pricing.document import NONE, Parameter, Policy, parse
 from pricing.formulary import Formulary, disease_number
-from pricing.models import Drug, DrugList, Release
-from pricing.policy import NONE, Parameter, Policy, Rules, compile_rules, parse
+from pricing.models import Combination, Drug, DrugList, Release
+from pricing.policy import Rules, compile_rules
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,19 @@ class Published:
 class Catalogue:
     """All published releases at one moment; compiled rules are cached per span of days."""
 
-    def __init__(self, releases: list[Published], lists: Sequence[DrugList] = ()):
+    def __init__(
+        self, releases: list[Published], lists: Sequence[DrugList] = (),
+        combinations: Mapping[tuple[int, ...], int] | None = None,
+    ):  # fmt: skip
+        self._number_of = dict(combinations or {})
+        self._sets_of = {number: sets for sets, number in self._number_of.items()}
         self._lists = {row.pk: row for row in lists}
         self._formularies: dict[int, Formulary] = {}
         self.policies = [r for r in releases if r.policy.kind == "policy"]
         self.parameters = [r for r in releases if r.policy.kind == "parameters"]
         self._by_id = {release.id: release for release in releases}
         self._compiled: dict[tuple, Rules] = {}
+        self._of_day: dict[tuple[str, dt.date, bool], Rules | None] = {}
 
     def regions(self) -> list[str]:
         return sorted({release.policy.region for release in self.policies})
@@ -69,6 +76,12 @@ class Catalogue:
 
     def rules(self, region: str, day: dt.date, *, examples: bool = True) -> Rules | None:
         """The compiled rules of a region on a day; None when no document of it is published."""
+        asked = (region, day, examples)
+        if asked not in self._of_day:
+            self._of_day[asked] = self._rules(*asked)
+        return self._of_day[asked]
+
+    def _rules(self, region: str, day: dt.date, examples: bool) -> Rules | None:
         chosen = self.policy(region, day)
         if chosen is None:
             return None
@@ -84,10 +97,24 @@ class Catalogue:
                 rows,
                 release_id=chosen.id,
                 release_sm3=chosen.sm3,
-                parameters_id=sets[-1].id if sets else 0,
+                parameters_id=self._named(sets),
                 until=chosen.last,
             )
         return self._compiled[key]
+
+    def _named(self, sets: list[Published]) -> int:
+        """The one number of parameter sets: 0 for none, a release, a combination of several.
+
+        Sets that no publication combined (drafts in a trial) have the number of the last.
+        """
+        known = self._number_of.get(tuple(release.id for release in sets))
+        return known or (sets[-1].id if sets else 0)
+
+    def sets_of(self, parameters_id: int) -> list[Published]:
+        """The parameter sets that a number names, in the order in which later rows prevail."""
+        if not parameters_id:
+            return []
+        return [self._by_id[key] for key in self._sets_of.get(parameters_id, (parameters_id,))]
 
     def formulary(self, region: str, day: dt.date) -> Formulary | None:
         """The drug list in force in a region on a day; read once per process, it never changes."""
@@ -146,7 +173,9 @@ def catalogue_at(at_version: tuple) -> Catalogue:
     return Catalogue(
         [Published(r.pk, r.sm3, parse(r.text), r.valid_from, r.valid_until) for r in rows],
         list(DrugList.objects.filter(state=DrugList.State.PUBLISHED)),
-    )
+        {tuple(sets): number for sets, number in
+         Combination.objects.values_list("releases", "id")},
+    )  # fmt: skip
 
 
 #: PostgreSQL's own hash of a code, by which a batch compares texts; the drugs come in its order.

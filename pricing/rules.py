@@ -110,6 +110,10 @@ VOCABULARY = _rules(
         ("consent", "explained_item_and_price"),
     ),
     Rule(
+        "online_permitted", "person", "ONLINE_SUSPENDED",
+        "就诊日在参保人员被暂停医疗费用联网结算的期间内", ("online_permitted",),
+    ),
+    Rule(
         "business_type_separated", "visit", "BUSINESS_TYPE_MISSING",
         "申报费用未区分正常、异地和“互联网+”业务", ("business_type",),
     ),
@@ -168,6 +172,10 @@ VOCABULARY = _rules(
     Rule(
         "physician_title", "physician", "DOCTOR_RANK_MISMATCH", "医师职称与收费项目不符",
         ("doctor_title",),
+    ),
+    Rule(
+        "physician_permitted", "physician", "PHYSICIAN_SUSPENDED",
+        "接诊医师在被暂停或终止医保服务资格的期间内", ("physician_permitted",),
     ),
     Rule(
         "prescription_issued", "prescription", "NO_PRESCRIPTION", "复诊未开具处方，需人工审核",
@@ -255,8 +263,11 @@ IMPLICIT = (
     "no_overcharge",
     "category_covered",
 )
+#: Checks that every document has, though one may name them with a clause of its own: whoever is
+#: suspended is suspended under texts of before, too.
+SUSPENSIONS = ("online_permitted", "physician_permitted")
 #: Implicit checks that came later are numbered after all others: results keep the number.
-NUMBERED_LAST = ("category_covered",)
+NUMBERED_LAST = ("category_covered", *SUSPENSIONS)
 
 #: Results keep the position of a reason: a later code goes to the end, none is ever taken away.
 REASONS = (
@@ -273,6 +284,7 @@ REASONS = (
     "PHARMACY_NOT_DESIGNATED", "NOT_DISPENSED", "DRUG_NOT_LISTED", "DRUG_NOT_FOR_DISEASE",
     "CATEGORY_SELF_PAID",
     "REVIEW_PASSED", "REVIEW_CUT", "REVIEW_REFUSED", "REVIEW_SELF_PAID", "SUSPECTED", "VIOLATION",
+    "ONLINE_SUSPENDED", "PHYSICIAN_SUSPENDED",
 )  # fmt: skip
 REASON_NO = {code: number for number, code in enumerate(REASONS)}
 DECISIONS = ("payable", "reject", "review", "no_rule")

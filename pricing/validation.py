@@ -14,8 +14,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
+from pricing.document import Policy, PolicyError, parse
 from pricing.lint import RULES, Fault, KeyPath
-from pricing.policy import Policy, PolicyError, compile_rules, parse
+from pricing.policy import compile_rules
 from pricing.rules import CODES, DECISIONS, IMPLICIT, SERVICES, VOCABULARY
 from pricing.watching import BEHAVIOURS, MOMENTS, NUMBERS, WATCHES
 

@@ -10,14 +10,14 @@ import numpy as np
 from django.db import connection
 
 from institutions.money import yuan
-from pricing.policy import Rules, compile_rules
+from pricing.policy import Parameter, Rules, compile_rules
 from pricing.releases import Catalogue
 from pricing.rules import SERVICES
 from settlement import explain
 from settlement.columns import pool_number, records
 from settlement.contract import LOCAL
 from settlement.facts import examples_allowed, item_number
-from settlement.kernel import PAYABLE, Results
+from settlement.kernel import Results
 from settlement.ledger import RESULT, TOTALS
 from settlement.models import Leg
 
@@ -165,11 +165,11 @@ def rules_of(stored: Stored, catalogue: Catalogue) -> Rules:
 def pinned(
     catalogue: Catalogue, release_id: int, parameters_id: int, day: dt.date, examples: bool
 ) -> Rules:
-    """Compile a named release with a named parameter set (0 = none) as of a day."""
+    """Compile a named release with exactly the parameter sets that a number names, as of a day."""
     release = catalogue.release(release_id)
-    rows = {}
-    if parameters_id:
-        rows = catalogue.release(parameters_id).policy.parameters(day, examples=examples)
+    rows: dict[str, Parameter] = {}
+    for parameters in catalogue.sets_of(parameters_id):
+        rows |= parameters.policy.parameters(day, examples=examples)
     return compile_rules(
         release.policy,
         rows,
@@ -265,8 +265,7 @@ def _line(stored: Stored, results: Results, i: int, rules: Rules, home: Rules | 
     service = SERVICES[row["service"]]
     line = explain.line_of(results, i, rules, stored.record, service, home)
     found = explain.answer(line) | {"assumed": []}
-    if line.decision == PAYABLE:
-        found |= explain.channel(rules, int(stored.record["online_settlement"]))
+    found |= explain.channel_of(line, int(stored.record["online_settlement"]))
     return {
         "line_no": row["line_no"],
         "service": service,

@@ -16,7 +16,7 @@ from agreements import deadlines, onboarding, standing
 from agreements.facts import CaseError, Facts, Subjects, Unanswerable, ask
 from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
-from pricing.policy import Policy
+from pricing.document import Policy
 from pricing.releases import Catalogue
 from settlement import consultation, line_fees, trial
 from settlement.fault import FactError

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pricing.policy import MODE_OPEN, NONE, Check, Rules
+from pricing.benefits import MODE_OPEN
+from pricing.document import NONE
+from pricing.policy import Check, Rules
 from pricing.rules import CATEGORIES, CODES, SERVICES
 from settlement.columns import NO_DAY, UNKNOWN_DAY, Columns
 
@@ -62,7 +64,7 @@ for _name in (
     "institution_filed", "department_in_scope", "disease_in_list", "same_disease",
     "included_in_pool", "inpatient_only", "patient_facing", "medical_treatment", "clinician_only",
     "prescription_issued", "physician_signature", "pharmacist_review", "uploaded_in_time",
-    "drug_listed", "drug_for_disease",
+    "drug_listed", "drug_for_disease", "physician_permitted",
 ):  # fmt: skip
     _not_true(_name)
 
@@ -135,6 +137,13 @@ def entitlement_in_force(lines: Lines, check: Check) -> Mask:
     standing = lines["standing"]
     failing = (standing != 0) & (standing != ACTIVE)
     return failing if check.when_given else failing | (standing == 0)
+
+
+@predicate
+def online_permitted(lines: Lines, check: Check) -> Mask:
+    """Only settling online is suspended: whoever paid by hand may claim by hand."""
+    fact = lines["online_permitted"]
+    return ((fact == 0) if check.when_given else (fact != 1)) & (lines["manual"] == 0)
 
 
 @predicate

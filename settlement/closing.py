@@ -196,11 +196,16 @@ WHERE r.policy_region = %(pool)s AND s.period < %(month)s AND NOT EXISTS (
     WHERE p.pool = %(pool)s AND p.month = s.period AND p.state = 'closed')"""
 
 
+def earliest_open(pool: str, *, before: dt.date) -> dt.date | None:
+    """The first month with settlements before `before` that is not closed; None when all are."""
+    with connection.cursor() as cursor:
+        cursor.execute(EARLIER, {"pool": pool, "month": before})
+        return cursor.fetchone()[0]
+
+
 def _earlier_closed(period: Period) -> None:
     """Months are closed in their order: what is carried over comes from the one before."""
-    with connection.cursor() as cursor:
-        cursor.execute(EARLIER, {"pool": period.pool, "month": period.month})
-        first = cursor.fetchone()[0]
+    first = earliest_open(period.pool, before=period.month)
     if first is not None:
         raise refused("month", "EARLIER_PERIOD_OPEN", f"{first:%Y年%m月}尚未关账，请先办理",
                       "an earlier month is not closed", status=409)  # fmt: skip

@@ -9,8 +9,8 @@ import hashlib
 
 import numpy as np
 
+from pricing.document import NONE
 from pricing.formulary import DISEASES_KEPT, UNKNOWN_COUNT
-from pricing.policy import NONE
 from pricing.rules import CATEGORIES, CODES
 
 EPOCH = dt.date(1970, 1, 1)
@@ -24,10 +24,11 @@ TRISTATE = (
     "is_medical_treatment", "prescription_issued", "doctor_esigned", "pharmacist_reviewed",
     "credential_verified", "person_matched", "online_settlement", "consent",
     "explained_item_and_price", "included_in_pool", "inpatient", "uploaded_in_time",
+    "online_permitted", "physician_permitted",
 )  # fmt: skip
 
 #: Facts that came later stand at the end of the record: an earlier, shorter one is still read.
-LATER_TRISTATE = ("uploaded_in_time",)
+LATER_TRISTATE = ("uploaded_in_time", "online_permitted", "physician_permitted")
 LATER_CODES = ("standing", "assistance", "prescription_record")
 
 FACTS = np.dtype(

@@ -16,7 +16,7 @@ from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Institution
 from institutions.money import MoneyError, fen, yuan
-from pricing.policy import Policy
+from pricing.document import Policy
 from pricing.releases import current
 from settlement import consultation as arithmetic
 from settlement.facts import examples_allowed

@@ -38,18 +38,17 @@ from institutions.refusals import Fault, Refusal, refused
 from institutions.rest import (
     BIGGEST_ID,
     InstitutionView,
-    after_asked,
     body_of,
+    day_of_query,
     encoded,
     iso,
     json_answer,
-    limit_asked,
+    newest,
     refuse_unknown,
     wrong_parameter,
 )
 from institutions.shape import DAY as DATE
 from institutions.shape import checked, choice, code, many, nullable, read_json, refuse, text
-from institutions.shape import day as day_of
 from institutions.shape import record as contract
 from settlement import commands, consultations
 from settlement.api import key_of, receipt_answer
@@ -223,16 +222,12 @@ class Consultations(ConsultationsView):
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
         refuse_unknown(request, "state", "since", "after", "limit")
-        limit, after = limit_asked(request), after_asked(request, whole=True)
         wanted = _wanted(request)
         with self.rows():
             rows = Consultation.objects.visible_to(self.system).filter(**wanted)
-            if after:
-                rows = rows.filter(pk__lt=int(after))
-            found = list(rows.order_by("-pk")[: limit + 1])
-            shown = [summary(row, self.client.institution) for row in found[:limit]]
-        more = len(found) > limit
-        return json_answer({"results": shown, "next": str(found[limit - 1].pk) if more else None})
+            part, after = newest(request, rows)
+            shown = [summary(row, self.client.institution) for row in part]
+        return json_answer({"results": shown, "next": after})
 
 
 def _wanted(request: Request) -> dict[str, Any]:
@@ -241,11 +236,8 @@ def _wanted(request: Request) -> dict[str, Any]:
         if state not in TABLE.states:
             raise wrong_parameter("state", "没有此状态", "no such state")
         wanted["state"] = state
-    if since := request.query_params.get("since"):
-        first = day_of(since) if len(since) == len("2021-01-01") else None
-        if first is None:
-            raise wrong_parameter("since", "应为日期 YYYY-MM-DD", "expected a date YYYY-MM-DD")
-        wanted["session_on__gte"] = first
+    if since := day_of_query(request, "since"):
+        wanted["session_on__gte"] = since
     return wanted
 
 

@@ -13,7 +13,9 @@ from django.utils import timezone
 from audit.models import Event
 from audit.text import yuan
 from audit.words import ACTS, act
+from institutions.departments import department
 from institutions.models import Institution, Physician, User
+from institutions.naming import Login
 from pricing.policy import Rules
 from pricing.releases import Catalogue
 from pricing.rules import CODES, SERVICES
@@ -247,25 +249,17 @@ class Detail:
         ]
 
     def releases(self) -> list[dict[str, Any]]:
-        """The releases and parameter sets that the lines name, and what else was in force that day.
-
-        Of several parameter sets of a day a line names the last, whose rows prevail.
-        """
-        named = dict.fromkeys(
-            key for row in self.results for key in (row.release_id, row.parameters_id) if key
-        )
-        found = [self.catalogue.release(key) for key in named]
-        regions = {release.policy.region for release in found}
-        beside = [
-            release for release in self.catalogue.parameters
-            if release.policy.region in regions and release.id not in named
-            and release.covers(self.claim.service_date)
-        ]  # fmt: skip
+        """The releases that the lines name, and every parameter set that applied with them."""
+        named = dict.fromkeys((row.release_id, row.parameters_id) for row in self.results)
+        found = {
+            release.id: release
+            for key, parameters in named if key
+            for release in (self.catalogue.release(key), *self.catalogue.sets_of(parameters))
+        }  # fmt: skip
         return [
             {"label": release.policy.data["title"], "value": release.policy.document,
-             "sub": f"版本 {release.id} · SM3 {release.sm3[:16]}…"
-             + ("" if release.id in named else " · 服务日同时有效")}
-            for release in [*found, *beside]
+             "sub": f"版本 {release.id} · SM3 {release.sm3[:16]}…"}
+            for release in found.values()
         ]  # fmt: skip
 
     def regional(self) -> list[dict[str, Any]]:
@@ -299,7 +293,7 @@ class Detail:
                 {"label": "单据号", "value": claim.claim_no, "code": True},
                 {"label": "医疗机构", "value": str(self.institution or claim.institution_code),
                  "sub": claim.institution_code},
-                {"label": "申报时间", "value": moment(claim.received_at), "sub": claim.received_by},
+                {"label": "申报时间", "value": moment(claim.received_at), "sub": Login(claim.received_by)},
                 self._channel(document.get("channel", "")),
                 {"label": "电子发票", "value": document.get("e_invoice_no") or ""},
                 {"label": "个人账户", "value": "使用" if document.get("pay_from_account") else "不使用"}]},
@@ -346,7 +340,7 @@ class Detail:
                 words.word(name, given[name]) for name in ("business_type", "visit_type")
                 if given.get(name))},
             {"label": "诊断", "value": "、".join(diagnoses)},
-            {"label": "科室与方式", "value": given.get("department_code", ""),
+            {"label": "科室与方式", "value": department(given.get("department_code", "")),
              "sub": words.MEDIA.get(session.get("medium", ""), "")},
             {"label": "医师", "value": doctor.name if doctor else "未登记",
              "sub": self.claim.document.get("physician", {}).get("code", "")},

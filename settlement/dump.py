@@ -21,7 +21,8 @@ LEFT_OUT = frozenset({
 CLAIM = "JOIN settlement_claim k ON k.id = t.claim_id"
 PERSON = "JOIN settlement_insuredperson p ON p.id = {}.person_id"
 RELEASES = """LEFT JOIN pricing_release r ON r.id = t.release_id
-    LEFT JOIN pricing_release e ON e.id = t.parameters_id"""
+    LEFT JOIN pricing_release e ON e.id = t.parameters_id
+    LEFT JOIN pricing_combination m ON m.id = t.parameters_id"""
 #: Section: table, joins, columns that name a row and stand first in its line and in the order.
 SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "claim": (
@@ -39,7 +40,7 @@ SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "settlement_lineresult",
         f"{CLAIM} {RELEASES}",
         ("k.institution_code", "k.claim_no", "t.version", "t.line_no", "coalesce(r.sm3, '')",
-         "coalesce(e.sm3, '')"),
+         "coalesce(e.sm3, m.sm3, '')"),
     ),
     "leg": (
         "settlement_leg", CLAIM,

@@ -6,12 +6,15 @@ import numpy as np
 
 from audit.text import rate
 from institutions.money import yuan
-from pricing.policy import MODE_FIXED, MODE_RATIO, RATIO_ONE, Benefit, Rules
+from pricing.benefits import MODE_FIXED, MODE_RATIO, Benefit
+from pricing.document import RATIO_ONE
+from pricing.policy import Rules
 from pricing.rules import CODES, DECISIONS, REASONS, REVIEWED
 from settlement.columns import category_of, flag_names
 from settlement.kernel import NO_RULE, OPEN, PAYABLE, REJECT
 
 MANUAL_CHANNEL = "manual"
+BY_HAND = "online_permitted"  #: the check whose failing leaves the manual channel open
 
 STANDINGS = {
     "arrears": "欠费暂停", "waiting": "等待期", "stopped": "终止参保", "deceased": "死亡",
@@ -151,7 +154,16 @@ def reason_text(line: Line) -> str | None:
         return None
     if check.rule.name == "entitlement_in_force" and line.standing in STANDINGS:
         return f"{check.rule.message}（{STANDINGS[line.standing]}）"
+    if by_hand(line):
+        return f"{check.rule.message}，不能联网结算，可先行支付后凭电子发票手工报销"
     return check.rule.message
+
+
+def by_hand(line: Line) -> bool:
+    """A line that is refused online alone, in a region with a manual channel."""
+    check = line.rules.check(line.check_no)
+    manual = line.rules.policy.section("manual_channel", {})
+    return check is not None and check.rule.name == BY_HAND and bool(manual)
 
 
 def may_be_charged(line: Line) -> bool | None:
@@ -189,11 +201,13 @@ def clauses(line: Line) -> list[dict]:
     """The clauses that decided a line, in order."""
     rules, check = line.rules, line.rules.check(line.check_no)
     names = [check.clause] if check else []
+    statute = check.statute if check else None
     if line.decision != REJECT and line.row:
         over = rules.policy.section("over_cap", {})
         names += [rules.row_clause[line.row], rules.cap_clause.get((line.row, line.ownership), "")]
         names += [line.benefit.clause, over.get("clause", "") if line.over_cap > 0 else ""]
-    return [cite(rules, name) for name in dict.fromkeys(names) if name]
+    first = [{"document": statute[0], "clause": statute[1], "text": ""}] if statute else []
+    return first + [cite(rules, name) for name in dict.fromkeys(names) if name]
 
 
 def waterfall(line: Line) -> list[dict]:
@@ -262,6 +276,13 @@ def benefit_note(line: Line) -> str:
         mark = "（示例参数）" if benefit.example else ""
         return f"起付线以上按 {share} 支付{mark}"
     return "文件未印支付比例，须由参数给出"
+
+
+def channel_of(line: Line, online_settlement: int) -> dict:
+    """The channel of a line that is paid, or that would be by hand; nothing of any other."""
+    if line.decision == PAYABLE:
+        return channel(line.rules, online_settlement)
+    return channel(line.rules, 0) if by_hand(line) else {}
 
 
 def channel(rules: Rules, online_settlement: int) -> dict:

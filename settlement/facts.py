@@ -95,6 +95,8 @@ class Known:
     uploaded_in_time: bool | None  #: of a service in a confirmed outage (settlement.outages)
     standing: str | None  #: `absent`: no entitlement covers the day though others are recorded
     assistance: str | None
+    online_permitted: bool  #: False: the person's online settlement is suspended that day
+    physician_permitted: bool
 
 
 #: What a pharmacy's claim takes from the visit at the hospital that prescribed (温州 第十五条).
@@ -115,6 +117,15 @@ AGREEMENT = """LEFT JOIN LATERAL (
             AND (a.valid_until IS NULL OR a.valid_until >= %(day)s)
         ORDER BY a.institution_id = %(institution)s DESC, a.valid_from DESC LIMIT 1) KIND ON true"""
 
+#: Whether no suspension covers the day, by those that were known.
+PERMITTED = """NOT EXISTS (SELECT FROM TABLE WHERE WHO AND valid_from <= %(day)s
+        AND (valid_until IS NULL OR valid_until >= %(day)s)
+        AND recorded_at <= %(at)s AND (superseded_at IS NULL OR superseded_at > %(at)s))"""
+SUSPENSIONS = {
+    "PERSON_PERMITTED": ("settlement_onlinesuspension", "person_id = p.id"),
+    "PHYSICIAN_PERMITTED": ("institutions_servicesuspension", "physician_id = %(physician)s"),
+}
+
 RECORDS = """SELECT nextval('settlement_claim_id_seq'),
     (SELECT claim_id FROM settlement_claimkey
         WHERE institution_code = %(institution)s AND claim_no = %(claim_no)s),
@@ -128,7 +139,8 @@ RECORDS = """SELECT nextval('settlement_claim_id_seq'),
         AND recorded_at <= %(at)s AND (superseded_at IS NULL OR superseded_at > %(at)s)),
     visit.day, visit.same, outage.in_time,
     coalesce(e.standing, (SELECT 'absent' FROM settlement_entitlement
-        WHERE person_id = p.id AND recorded_at <= %(at)s LIMIT 1)), e.assistance
+        WHERE person_id = p.id AND recorded_at <= %(at)s LIMIT 1)), e.assistance,
+    PERSON_PERMITTED, PHYSICIAN_PERMITTED
 FROM (SELECT 1) one
 LEFT JOIN LATERAL (
     SELECT upload_due >= %(at)s AS in_time FROM settlement_outage
@@ -177,6 +189,8 @@ LEFT JOIN LATERAL (
     ORDER BY 2 DESC, day DESC LIMIT 1) visit ON true"""
 for _mark, _kind in (("MAIN", "main"), ("SUPPLEMENT", "supplementary")):
     RECORDS = RECORDS.replace(_mark, AGREEMENT.replace("KIND", _kind))
+for _mark, (_table, _who) in SUSPENSIONS.items():
+    RECORDS = RECORDS.replace(_mark, PERMITTED.replace("TABLE", _table).replace("WHO", _who))
 RECORDS = RECORDS.replace("CHARACTERS", str(ICD_CATEGORY))
 
 
@@ -303,6 +317,8 @@ def pack(claimant: Claimant, claim: dict, known: Known, lists: Lists) -> np.ndar
     record["service_day"] = day_number(day)
     record["included_in_pool"] = lists.includes(claimant.region_code, day)
     record["uploaded_in_time"] = _tri(known.uploaded_in_time)
+    record["online_permitted"] = known.online_permitted
+    record["physician_permitted"] = known.physician_permitted
     return record
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.urls import reverse
 
 from audit.text import yuan
+from institutions.departments import department
 from institutions.models import Document, Institution, Physician, User
 from institutions.shape import moment as parsed
 from pricing.models import Drug
@@ -197,7 +198,8 @@ class Flow:
                 "就诊", _iso(visit["started_at"]), tone="info",
                 text=" · ".join(filter(None, (
                     words.word("visit_type", visit["visit_type"]),
-                    words.MEDIA.get(visit["session"]["medium"], ""), visit["department_code"]))),
+                    words.MEDIA.get(visit["session"]["medium"], ""),
+                    department(visit["department_code"])))),
             ),
             self._real_name(),
             self._uploaded(Kind.RECORD, "电子病历"),

@@ -24,7 +24,7 @@ from audit.openly import NotDisclosedError, digest_of, disclosed
 from institutions.shape import MAX_BYTES
 from pricing import releases
 from pricing.catalogue import region_name
-from pricing.policy import Policy
+from pricing.document import Policy
 from pricing.rules import DECISIONS, REVIEWED, VOCABULARY, WATCHED
 from settlement.contract import MAX_LINES
 

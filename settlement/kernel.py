@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pricing.policy import ASSISTANCE, NONE, RATIO_ONE, SCHEMES, UNLIMITED, Check, Rules
+from pricing.benefits import ASSISTANCE, SCHEMES
+from pricing.document import NONE, RATIO_ONE, UNLIMITED
+from pricing.policy import Check, Rules
 from pricing.rules import DECISIONS, REASON_NO
 from settlement.checks import (
     CONSULT,

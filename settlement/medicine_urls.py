@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from settlement.views import medicines
+from settlement.views import drug_returns, medicines
 
 urlpatterns = [
     path("medicines/", medicines.prescriptions, name="prescriptions"),
     path("medicines/evidence/", medicines.gaps, name="evidence-gaps"),
     path("medicines/<int:pk>/", medicines.prescription, name="prescription"),
+    path("medicines/dispensings/<int:pk>/return/", drug_returns.take_back, name="drug-return"),
     path("claims/<int:claim_id>/flow/", medicines.claim_flow, name="claim-flow"),
 ]

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 
@@ -33,15 +33,15 @@ from institutions.openapi import (
 from institutions.refusals import Fault, Refusal
 from institutions.rest import (
     BIGGEST_ID,
-    after_asked,
     body_of,
+    day_of_query,
     file_of,
     json_answer,
-    limit_asked,
+    newest,
     refuse_unknown,
     wrong_parameter,
 )
-from institutions.shape import checked, day, faults, read_json, refuse
+from institutions.shape import checked, faults, read_json, refuse
 from settlement import (
     commands,
     drug_returns,
@@ -156,17 +156,9 @@ class Prescriptions(MedicinesView):
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
         refuse_unknown(request, "no", "state", "since", "after", "limit")
-        after, limit = after_asked(request, whole=True), limit_asked(request)
         with self.rows():
-            rows = _asked(request, _visible(self.institution.code))
-            if after:
-                rows = rows.filter(pk__lt=int(after))
-            found = list(rows.order_by("-pk")[: limit + 1])
-            shown = found[:limit]
-            return json_answer({
-                "results": [summary(row) for row in shown],
-                "next": str(shown[-1].pk) if len(found) > limit else None,
-            })  # fmt: skip
+            part, after = newest(request, _asked(request, _visible(self.institution.code)))
+            return json_answer({"results": [summary(row) for row in part], "next": after})
 
 
 def _visible(code: str) -> QuerySet[Prescription]:
@@ -187,11 +179,8 @@ def _asked(request: Request, rows: QuerySet[Prescription]) -> QuerySet[Prescript
         if state not in medicines_contract.STATES:
             raise wrong_parameter("state", "没有此状态", "no such state")
         rows = rows.filter(state=state)
-    if since := asked.get("since"):
-        first = day(since) if len(since) == len("2021-01-01") else None
-        if first is None:
-            raise wrong_parameter("since", "应为日期 YYYY-MM-DD", "expected a date YYYY-MM-DD")
-        rows = rows.filter(issued_on__gte=first)
+    if since := day_of_query(request, "since"):
+        rows = rows.filter(issued_on__gte=since)
     return rows
 
 
@@ -214,13 +203,13 @@ class OnePrescription(MedicinesView):
 
 
 class Move(MedicinesView):
-    """A step of a prescription: its body and its command."""
+    """A step of a prescription: the body that it takes and the command that it is."""
 
     http_method_names = ["post"]
     sent: ClassVar[dict] = {}
     action = ""
 
-    def move(self, request: Request, prescription_id: int) -> HttpResponse:
+    def post(self, request: Request, prescription_id: int) -> HttpResponse:
         self.begin(request)
 
         def command(given: dict) -> tuple[dict, int]:
@@ -233,35 +222,34 @@ class Move(MedicinesView):
         raise LookupError(self.action)
 
 
+def moved(operation: str, summary: str) -> Callable[[type[Move]], type[Move]]:
+    """Describes a step in the interface's document."""
+
+    def described(view: type[Move]) -> type[Move]:
+        schema = extend_schema(
+            operation_id=operation, summary=summary, tags=["medicines"], request=body(view.sent),
+            responses=answers(409, 415, 422, s200=PRESCRIPTION),
+        )  # fmt: skip
+        return extend_schema_view(post=schema)(view)
+
+    return described
+
+
+@moved("prescriptions_review", "上传药师审核结果：通过或退回")
 class Review(Move):
     """药师审核：通过，或附原因退回。"""
 
     sent, action = medicines_contract.REVIEW, "prescription.review"
 
-    @extend_schema(
-        operation_id="prescriptions_review", summary="上传药师审核结果：通过或退回",
-        tags=["medicines"], request=body(medicines_contract.REVIEW),
-        responses=answers(409, 415, 422, s200=PRESCRIPTION),
-    )  # fmt: skip
-    def post(self, request: Request, prescription_id: int) -> HttpResponse:
-        return self.move(request, prescription_id)
-
     def command(self, *, prescription_id: int, given: dict) -> Prescription:
         return medicines.review(prescription_id=prescription_id, given=given, **self.mine())
 
 
+@moved("prescriptions_withdraw", "撤回尚未调配的处方")
 class Withdrawal(Move):
     """撤回尚未调配的处方。"""
 
     sent, action = medicines_contract.WITHDRAWAL, "prescription.withdraw"
-
-    @extend_schema(
-        operation_id="prescriptions_withdraw", summary="撤回尚未调配的处方",
-        tags=["medicines"], request=body(medicines_contract.WITHDRAWAL),
-        responses=answers(409, 415, 422, s200=PRESCRIPTION),
-    )  # fmt: skip
-    def post(self, request: Request, prescription_id: int) -> HttpResponse:
-        return self.move(request, prescription_id)
 
     def command(self, *, prescription_id: int, given: dict) -> Prescription:
         return medicines.withdraw(
@@ -269,18 +257,11 @@ class Withdrawal(Move):
         )
 
 
+@moved("prescriptions_release", "把已审核的处方流转至定点零售药店")
 class Releases(Move):
     """处方流转至定点零售药店。"""
 
     sent, action = medicines_contract.RELEASE, "prescription.release"
-
-    @extend_schema(
-        operation_id="prescriptions_release", summary="把已审核的处方流转至定点零售药店",
-        tags=["medicines"], request=body(medicines_contract.RELEASE),
-        responses=answers(409, 415, 422, s200=PRESCRIPTION),
-    )  # fmt: skip
-    def post(self, request: Request, prescription_id: int) -> HttpResponse:
-        return self.move(request, prescription_id)
 
     def command(self, *, prescription_id: int, given: dict) -> Prescription:
         return medicines.release(
@@ -288,18 +269,11 @@ class Releases(Move):
         )
 
 
+@moved("prescriptions_recall", "从尚未调配的药店收回处方")
 class Recall(Move):
     """从尚未调配的药店收回处方。"""
 
     sent, action = medicines_contract.RELEASE, "prescription.recall"
-
-    @extend_schema(
-        operation_id="prescriptions_recall", summary="从尚未调配的药店收回处方",
-        tags=["medicines"], request=body(medicines_contract.RELEASE),
-        responses=answers(409, 415, 422, s200=PRESCRIPTION),
-    )  # fmt: skip
-    def post(self, request: Request, prescription_id: int) -> HttpResponse:
-        return self.move(request, prescription_id)
 
     def command(self, *, prescription_id: int, given: dict) -> Prescription:
         return medicines.recall(

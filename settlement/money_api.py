@@ -31,10 +31,9 @@ from institutions.refusals import Refusal
 from institutions.rest import (
     BIGGEST_ID,
     InstitutionView,
-    after_asked,
     iso,
     json_answer,
-    limit_asked,
+    newest,
     refuse_unknown,
     wrong_parameter,
 )
@@ -84,15 +83,10 @@ class OwnView(InstitutionView):
         self, request: Request, rows: Callable[[], QuerySet], show: Callable[[Any], dict]
     ) -> HttpResponse:
         """A page of rows by descending id, inside this institution's scope."""
-        limit, after = limit_asked(request), after_asked(request, whole=True)
         with self.rows():
-            found = rows().filter(institution_code=self.client.institution).order_by("-pk")
-            if after:
-                found = found.filter(pk__lt=int(after))
-            part = list(found[: limit + 1])
-            shown = [show(row) for row in part[:limit]]
-        more = len(part) > limit
-        return json_answer({"results": shown, "next": str(part[limit - 1].pk) if more else None})
+            own = rows().filter(institution_code=self.client.institution)
+            part, after = newest(request, own)
+            return json_answer({"results": [show(row) for row in part], "next": after})
 
     def one(self, rows: QuerySet, number: int) -> Any:
         """A row of this institution; Refusal (404) without it."""

@@ -7,7 +7,7 @@ from django import forms
 from django.db.models import Q, QuerySet
 
 from institutions.models import Institution
-from settlement.models import PaymentList, PaymentOrder, Voucher
+from settlement.models import PaymentList, PaymentOrder, Reimbursement, Voucher
 from settlement.reimbursement_forms import Yuan, day_field, text_field
 
 
@@ -96,8 +96,8 @@ class VoucherFilter(django_filters.FilterSet):
         widget=forms.TextInput({"placeholder": "名称或编码"}),
     )  # fmt: skip
     subject = django_filters.CharFilter(
-        label="所属事项", field_name="subject", max_length=80,
-        widget=forms.TextInput({"placeholder": "如 statement:12"}),
+        label="所属事项", method="by_subject", max_length=80,
+        widget=forms.TextInput({"placeholder": "编号，如 BX…、TZ…"}),
     )  # fmt: skip
 
     class Meta:
@@ -109,6 +109,15 @@ class VoucherFilter(django_filters.FilterSet):
 
     def by_month(self, rows: QuerySet, name: str, value: Any) -> QuerySet:
         return rows.filter(period=value.replace(day=1))
+
+    def by_subject(self, rows: QuerySet, name: str, value: str) -> QuerySet:
+        """The number that people know the matter by, or what the ledger keeps (`statement:12`)."""
+        number = value.strip()
+        request = Reimbursement.objects.filter(number=number).values_list("pk", flat=True).first()
+        known = {number, f"adjustment:{number}"} | (
+            {f"reimbursement:{request}"} if request else set()
+        )
+        return rows.filter(subject__in=known)
 
     def by_institution(self, rows: QuerySet, name: str, value: str) -> QuerySet:
         found = Institution.objects.visible_to(self.request.user).search(value)

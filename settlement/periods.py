@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet, Sum
+from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from audit import trail
 from institutions.access import EVERYTHING, scoped
@@ -161,11 +161,16 @@ def totals_of(period: Period) -> dict[str, Any]:
 
 
 def held_claims(period: Period) -> QuerySet[Settlement]:
-    """The claims of the month that still wait for a person: they stay held and are listed."""
-    reversed_later = Settlement.objects.filter(version__gt=1).values("claim_id")
+    """The claims of the month that still wait for a person: they stay held and are listed.
+
+    Whichever version holds them, it is the claim's last: what was settled anew or reversed since is not.
+    """
+    later = Settlement.objects.filter(
+        claim_id=OuterRef("claim_id"), version__gt=OuterRef("version")
+    )
     return Settlement.objects.filter(
-        region_code__in=region_codes(period.pool), period=period.month, version=1, held__gt=0
-    ).exclude(claim_id__in=reversed_later)
+        ~Exists(later), region_code__in=region_codes(period.pool), period=period.month, held__gt=0
+    )
 
 
 def canonical(value: Any) -> bytes:

@@ -12,12 +12,22 @@ from typing import Any
 from django.db import connection
 
 from institutions.models import Region, User
-from pricing.policy import UNLIMITED, Benefit, Rules
+from pricing.benefits import Benefit
+from pricing.document import UNLIMITED
+from pricing.policy import Rules
 from pricing.releases import Catalogue
 from pricing.rules import SERVICES
 from settlement import answer, explain, words
 from settlement.facts import examples_allowed
-from settlement.models import Accumulator, Claim, Entitlement, InsuredPerson, OfflineVisit, Scheme
+from settlement.models import (
+    Accumulator,
+    Claim,
+    Entitlement,
+    InsuredPerson,
+    OfflineVisit,
+    OnlineSuspension,
+    Scheme,
+)
 from settlement.why import RECEIVED, Line, Told, sentence
 
 #: Every movement of a person-year is a version of a settlement; the running sums are the accumulator.
@@ -117,6 +127,12 @@ def entitled(
     """What the person was entitled to on a day, as known at a moment (None: now)."""
     rows = Entitlement.objects.filter(person=person)
     return rows.facts_on(on, known_at)
+
+
+def suspensions(person: InsuredPerson, known_at: dt.datetime | None) -> list[OnlineSuspension]:
+    """Days without online settlement, as known at a moment (None: now), newest first."""
+    rows = OnlineSuspension.objects.filter(person=person)
+    return list(rows.known() if known_at is None else rows.known_at(known_at))
 
 
 def history(person: InsuredPerson) -> list[Entitlement]:

@@ -222,10 +222,16 @@ def _supersede(found: HospitalLedger, by: str, at: dt.datetime) -> None:
 def _ask(found: HospitalLedger, different: int, at: dt.datetime) -> None:
     tasks.open_task(
         subject=_subject(found), permission=HANDLE, at=at, region_code=found.region_code,
-        title=f"处理对账差异：{found.institution_code} {found.period:%Y年%m月}，{different} 项",
+        title=f"处理对账差异：{_name(found)} {found.period:%Y年%m月}，{different} 项",
         institution_code=found.institution_code, url=address("reconciliation", args=[found.pk]),
     )  # fmt: skip
     _tell(found, f"对账有 {different} 项差异，经办机构正在处理", at)
+
+
+def _name(found: HospitalLedger) -> str:
+    return str(
+        Institution.objects.filter(pk=found.institution_code).first() or found.institution_code
+    )
 
 
 # --- Working off ---

@@ -9,6 +9,7 @@ from audit.models import Move
 from audit.text import yuan
 from institutions.holidays import load_calendar
 from institutions.models import Document, User
+from institutions.naming import Login
 from settlement import reimbursement_papers, reimbursements
 from settlement.models import Claim, PaymentOrder, Reimbursement
 
@@ -85,7 +86,7 @@ def facts(case: Reimbursement) -> list[dict[str, Any]]:
         {"label": "收款方式", "value": case.get_way_display(),
          "sub": f"{case.holder_masked} {case.bank} {case.account_masked}".strip()},
         {"label": "登记", "value": f"{clock.local(case.opened_at):%Y-%m-%d %H:%M}",
-         "sub": case.opened_by},
+         "sub": Login(case.opened_by)},
     ]  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def money(case: Reimbursement) -> list[dict[str, Any]]:
         {"label": "待审", "value": f"{yuan(row.held)} 元", "tone": "warn" if row.held else ""},
         {"label": "应付个人", "value": f"{yuan(case.payable or 0)} 元",
          "sub": "使用示例参数" if row.example else ""},
-        {"label": "计算", "value": case.calculated_by}, {"label": "复核", "value": case.approved_by},
+        {"label": "计算", "value": Login(case.calculated_by)},
+        {"label": "复核", "value": Login(case.approved_by)},
     ]  # fmt: skip
 
 

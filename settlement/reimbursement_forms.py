@@ -122,7 +122,10 @@ class RequestForm(forms.Form):
 
     kind = forms.ChoiceField(label="报销方式", choices=[CHOOSE, *Reimbursement.Kind.choices])
     credential = text_field("身份证号", 40, help_text="加密保存，只显示掩码。")
-    provider = text_field("就诊机构编码", 12, help_text="12 位国家编码")
+    provider = forms.ModelChoiceField(
+        label="就诊机构", queryset=Institution.objects.none(), empty_label="请选择",
+        error_messages={"required": "请选择就诊机构。", "invalid_choice": "辖区内没有这一机构编码"},
+    )  # fmt: skip
     cause = forms.ChoiceField(
         label="未联网结算原因", choices=[CHOOSE, *Reimbursement.Cause.choices]
     )
@@ -147,9 +150,12 @@ class RequestForm(forms.Form):
         super().__init__(*args, **options)
         self.user = user
         slots = AppointmentSlot.objects.visible_to(user).filter(day__gte=today)
-        field = self.fields["slot"]
-        if isinstance(field, forms.ModelChoiceField):
-            field.queryset = slots.exclude(capacity=0).select_related("office")
+        places = Institution.objects.visible_to(user).select_related("region").order_by("name")
+        free = slots.exclude(capacity=0).select_related("office")
+        for name, rows in (("slot", free), ("provider", places)):
+            field = self.fields[name]
+            if isinstance(field, forms.ModelChoiceField):
+                field.queryset = rows
 
     def clean_credential(self) -> str:
         """A valid ID number in upper case."""
@@ -157,15 +163,6 @@ class RequestForm(forms.Form):
             return crypto.id_number(self.cleaned_data["credential"])
         except crypto.IdNumberError as error:
             raise forms.ValidationError(f"{error}。") from None
-
-    def clean_provider(self) -> Institution:
-        """An institution inside the clerk's scope."""
-        code = self.cleaned_data["provider"].strip().upper()
-        rows = Institution.objects.visible_to(self.user).select_related("region")
-        found = rows.filter(pk=code).first()
-        if found is None:
-            raise forms.ValidationError("辖区内没有这一机构编码")
-        return found
 
     def asked(self) -> dict[str, Any]:
         """The arguments of `settlement.reimbursements.Request`."""
@@ -344,7 +341,9 @@ LineForms = forms.formset_factory(
 class SlotForm(forms.Form):
     """Times that are opened on every working day of a span."""
 
-    office = forms.ModelChoiceField(label="办理机构", queryset=Office.objects.none())
+    office = forms.ModelChoiceField(
+        label="办理机构", queryset=Office.objects.none(), empty_label="请选择"
+    )
     first = day_field("自")
     last = day_field("至", help_text="只在工作日开放，一次至多 92 日")
     spans = text_field("时段", 200, help_text="用顿号分隔", hint="09:00-10:00、10:00-11:00")

@@ -8,7 +8,7 @@ from audit import clock
 from audit.models import Move
 from audit.procedure import PROCEDURES
 from audit.text import yuan
-from institutions.models import Office, Region
+from institutions.models import Office, Region, User
 from settlement.capitals import capitals
 from settlement.models import Reimbursement
 from settlement.reimbursement_steps import TABLE
@@ -95,6 +95,7 @@ def _money(case: Reimbursement) -> dict[str, str]:
         "in_scope": yuan(row.in_scope) if row else "", "over_cap": yuan(row.over_cap) if row else "",
         "out_of_scope": yuan(row.out_of_scope) if row else "",
         "payable": yuan(case.payable or 0), "capitals": capitals(case.payable or 0),
-        "calculated_by": case.calculated_by, "approved_by": case.approved_by,
+        **{name: str(User.objects.filter(username=by).first() or by)
+           for name, by in (("calculated_by", case.calculated_by), ("approved_by", case.approved_by))},
         "example": "使用示例参数" if row and row.example else "",
     }  # fmt: skip

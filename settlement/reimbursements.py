@@ -74,6 +74,7 @@ def submit(
     today = clock.local(at).date()
     law = _allowed(asked, today)
     person = _person(asked.credential)
+    _suspended(asked, person)
     _complete(asked, law, today)
     number = _number(region, today)
     case = Reimbursement(
@@ -117,6 +118,14 @@ def _allowed(asked: Request, today: dt.date) -> Mapping[str, Any]:
         raise refused("cause", "SETTLES_ONLINE", "该机构当日登记为可联网结算，请说明其他原因",
                       "the institution settles online", clause=clause)  # fmt: skip
     return law
+
+
+def _suspended(asked: Request, person: InsuredPerson) -> None:
+    """Who says that settling online was suspended must be suspended on that day."""
+    suspended = person.suspensions.facts_on(asked.service_date) is not None
+    if asked.cause == Cause.SUSPENDED and not suspended:
+        raise refused("cause", "NOT_SUSPENDED", "该参保人就诊当日没有被暂停联网结算，请说明其他原因",
+                      "settling online was not suspended")  # fmt: skip
 
 
 def _complete(asked: Request, law: Mapping[str, Any], today: dt.date) -> None:

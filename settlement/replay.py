@@ -251,7 +251,7 @@ def rules_for(
     found = catalogue.rules(pool, day, examples=examples_allowed())
     if not release or (found and (found.release_id, found.parameters_id) == (release, parameters)):
         return found
-    sets = [catalogue.release(parameters)] if parameters else []
+    sets = catalogue.sets_of(parameters)
     known = _numbered(catalogue)
     key = (release, parameters, Catalogue._span(sets, day))
     if key not in known:

@@ -15,11 +15,10 @@ from institutions.refusals import Fault, Refusal
 from institutions.rest import (
     BIGGEST_ID,
     InstitutionView,
-    after_asked,
     body_of,
     iso,
     json_answer,
-    limit_asked,
+    newest,
     refuse_unknown,
     wrong_parameter,
 )
@@ -125,19 +124,13 @@ class Statements(StatementsView):
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
         refuse_unknown(request, "period", "after", "limit")
-        limit, after = limit_asked(request), after_asked(request, whole=True)
         month = _month(request.query_params.get("period"))
         with self.rows():
-            rows = statements.seen_by(System(self.client, MAY)).order_by("-pk")
-            if month is not None:
-                rows = rows.filter(period=month)
-            if after:
-                rows = rows.filter(pk__lt=int(after))
-            part = list(rows[: limit + 1])
+            rows = statements.seen_by(System(self.client, MAY))
+            part, after = newest(request, rows if month is None else rows.filter(period=month))
             paid = statements.paid_of(part)
-            shown = [summary(row, paid.get(row.pk, 0)) for row in part[:limit]]
-        more = len(part) > limit
-        return json_answer({"results": shown, "next": str(part[limit - 1].pk) if more else None})
+            shown = [summary(row, paid.get(row.pk, 0)) for row in part]
+        return json_answer({"results": shown, "next": after})
 
 
 class OneStatement(StatementsView):

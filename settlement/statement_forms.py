@@ -132,7 +132,10 @@ class DeductionForm(AmountForm):
 class AdvanceForm(AmountForm):
     """An advance that finance decides on."""
 
-    institution = forms.ModelChoiceField(Institution.objects.none(), label="医疗机构")
+    institution = forms.ModelChoiceField(
+        Institution.objects.none(), label="医疗机构", empty_label="请选择",
+        error_messages={"required": "请选择医疗机构。", "invalid_choice": "请选择辖区内的机构。"},
+    )  # fmt: skip
     scheme = forms.ChoiceField(label="险种", choices=Scheme.choices)
     amount = amount_field(label="预付金额（元）", min_value=CENT)
     reason = forms.CharField(label="预付事由", max_length=200)
@@ -157,7 +160,10 @@ class BudgetForm(AmountForm):
 class ClearingForm(forms.Form):
     """Whose year is to be cleared."""
 
-    institution = forms.ModelChoiceField(Institution.objects.none(), label="医疗机构")
+    institution = forms.ModelChoiceField(
+        Institution.objects.none(), label="医疗机构", empty_label="请选择",
+        error_messages={"required": "请选择医疗机构。", "invalid_choice": "请选择辖区内的机构。"},
+    )  # fmt: skip
     scheme = forms.ChoiceField(label="险种", choices=Scheme.choices)
     year = forms.IntegerField(label="服务年度", min_value=2000, max_value=2100)
 

@@ -30,8 +30,6 @@ from audit.procedure import (
     refresh,
 )
 from institutions import news
-from institutions.calendar import MissingYear
-from institutions.holidays import load_calendar
 from institutions.models import Institution, Region
 from institutions.refusals import Refusal, refused
 from settlement import statements
@@ -46,7 +44,7 @@ from settlement.models import (
 )
 from settlement.periods import canonical
 from settlement.statements import FIGURES, compute, finalise, posted_for
-from settlement.terms import CONFIRMATION, cite, terms_of
+from settlement.terms import CONFIRMATION, cite, working_days_due
 from settlement.vouchers import reverse_voucher
 
 PROCEDURE = load(Path(__file__).parent / "procedures" / "statement.yaml")
@@ -209,15 +207,7 @@ def digest_of(statement: Statement) -> str:
 
 def due(case: Statement, state: State, start: dt.date, pauses: Pauses) -> Due:
     """The last day for confirming: working days that the region has fixed; none without them."""
-    term = terms_of(case.pool, start).get(CONFIRMATION)
-    if term is None:
-        return Due(None)
-    clause = f"{term.document} {term.clause}"
-    try:
-        day = load_calendar(case.region_code).add_working_days(start, int(term.value))
-    except MissingYear as missing:
-        return Due(None, clause=clause, unknown=missing.year)
-    return Due(day, day, clause)
+    return working_days_due(case.pool, case.region_code, CONFIRMATION, start)
 
 
 def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> None:

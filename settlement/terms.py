@@ -12,6 +12,9 @@ from typing import Any
 
 from django.conf import settings
 
+from audit.procedure import Due
+from institutions.calendar import MissingYear
+from institutions.holidays import load_calendar
 from pricing.releases import current
 
 DEPOSIT = "quality_deposit_ratio"
@@ -85,6 +88,19 @@ def ratio(terms: Terms, key: str) -> int:
     """A ratio per ten thousand; 0 when the region has none."""
     term = terms.get(key)
     return int(term.value) if term else 0
+
+
+def working_days_due(pool: str, region_code: str, key: str, start: dt.date) -> Due:
+    """The last of the working days that a term gives; no day without it or without a calendar."""
+    term = terms_of(pool, start).get(key)
+    if term is None:
+        return Due(None)
+    clause = f"{term.document} {term.clause}"
+    try:
+        day = load_calendar(region_code).add_working_days(start, int(term.value))
+    except MissingYear as missing:
+        return Due(None, clause=clause, unknown=missing.year)
+    return Due(day, day, clause)
 
 
 def half_up(amount: int, per_ten_thousand: int) -> int:

@@ -11,8 +11,10 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 
 from institutions.money import MoneyError, fen
+from pricing.benefits import REMAINING
+from pricing.document import RATIO_ONE
 from pricing.formulary import Formulary
-from pricing.policy import RATIO_ONE, REMAINING, Check, Rules
+from pricing.policy import Check, Rules
 from pricing.releases import Catalogue
 from pricing.rules import CODES, SERVICES
 from settlement import explain, kernel
@@ -28,6 +30,7 @@ ASSUMED_TRUE = (
 #: Facts that only records know: a trial may state them and is never asked for them.
 RECORDED = frozenset({
     "standing", "assistance", "prescription_record", "drug_listed", "drug_for_disease",
+    "online_permitted", "physician_permitted",
 })  # fmt: skip
 LINE_KEYS = ("encounter_id", "line_no", "institution")
 OTHER = "other"
@@ -84,8 +87,7 @@ def _answers(facts: list["_Facts"]) -> list[dict]:
     for number, fact in enumerate(facts):
         line = explain.line_of(results, number, fact.rules, fact.record[0], fact.name)
         answer = explain.answer(line) | {"assumed": fact.assumed}
-        if line.decision == kernel.PAYABLE:
-            answer |= explain.channel(fact.rules, int(fact.record["online_settlement"][0]))
+        answer |= explain.channel_of(line, int(fact.record["online_settlement"][0]))
         answers.append(answer)
     return answers
 

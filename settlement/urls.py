@@ -3,7 +3,7 @@
 from django.urls import include, path
 
 from settlement import interface
-from settlement.views import batches, claims, trial, workbench
+from settlement.views import batches, claims, entry, trial, workbench
 
 urlpatterns = [
     path("public/interface/", interface.interface, name="public-interface"),
@@ -11,6 +11,7 @@ urlpatterns = [
     path("", workbench.workbench, name="workbench"),
     path("trial/", trial.trial, name="trial"),
     path("claims/", claims.claims, name="claims"),
+    path("claims/new/", entry.enter, name="claim-new"),
     path("claims/person/", claims.find_person, name="claims-person"),
     path("claims/export.csv", claims.export_csv, name="claims-csv"),
     path("claims/export.xlsx", claims.export_xlsx, name="claims-xlsx"),

@@ -117,5 +117,6 @@ def _insert(**values: Any) -> int:
 def _number(region_code: str, period: dt.date) -> str:
     """凭证号: pooling region, month, serial number without gaps (the counter's row is locked)."""
     pool = Region.objects.get(pk=region_code).policy_region
+    area = Region.objects.filter(policy_region=pool).order_by("code").first()
     series = f"voucher {pool} {period:%Y%m}"
-    return f"{pool}-{period:%Y%m}-{next_number(series):05d}"
+    return f"PZ{area.pk if area else pool}-{period:%Y%m}-{next_number(series):05d}"

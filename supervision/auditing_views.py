@@ -21,13 +21,15 @@ from audit.text import yuan
 from audit.words import act
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement.detail import in_order, moment
 from settlement.models import Claim
 from supervision import auditing, follow
 from supervision.models import Sample, SampledClaim
 from supervision.report_forms import DrawForm, JudgeForm
-from supervision.reports.wish import SCHEMES, named
+from supervision.reports.wish import SCHEMES
+from supervision.reports.wish import named as places_called
 
 CRUMBS = [{"label": "工作台", "url": "/"}]
 PAGE, CLAIMS_PAGE = 20, 50
@@ -42,7 +44,7 @@ def desk(request: PortalRequest) -> HttpResponse:
     """The samples of the own scope."""
     rows = Sample.objects.visible_to(request.user).prefetch_related("claims")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "supervision/samples.html", {
+    return render(request, "supervision/samples.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "审计台", "url": ""}],
         "table": Table(
             id="samples", caption="审计抽样",
@@ -55,7 +57,7 @@ def desk(request: PortalRequest) -> HttpResponse:
             empty_title="还没有抽取过样本", empty_text="选择期间、区域和机构，写明随机种子后抽取。",
             empty_action=Action(label="抽取样本", url=reverse("sample-new")),
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _listed(row: Sample) -> Row:
@@ -71,7 +73,7 @@ def _listed(row: Sample) -> Row:
             Cell(text=f"{len(claims):,} 笔"),
             Cell(text=f"{judged}/{len(claims)}", sub=f"{doubts} 笔存疑" if doubts else "",
                  tone="bad" if doubts else "ok" if judged == len(claims) else "wait"),
-            Cell(text=row.drawn_by, sub=moment(row.drawn_at)[:16]),
+            Cell(text=Login(row.drawn_by), sub=moment(row.drawn_at)[:16]),
         ],
         actions=[Action(label="打开", url=reverse("sample", args=[row.pk]))],
     )  # fmt: skip
@@ -116,7 +118,7 @@ def sample(request: PortalRequest, pk: int) -> HttpResponse:
     row = _visible(request, pk)
     page = Paginator(row.claims.all(), CLAIMS_PAGE).get_page(request.GET.get("page"))
     events = Event.objects.visible_to(request.user).filter(subject=row.subject)
-    return render(request, "supervision/sample.html", {
+    return render(request, "supervision/sample.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "审计台", "url": reverse("audit-desk")},
                         {"label": row.number, "url": ""}],
         "sample": row, "info": _info(row), "table": _claims(row, page),
@@ -124,13 +126,13 @@ def sample(request: PortalRequest, pk: int) -> HttpResponse:
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
-            for event in in_order(events.order_by("at", "id"))
+            for event in reversed(in_order(events))
         ],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _info(row: Sample) -> list[dict[str, Any]]:
-    places = named(set(row.institutions))
+    places = places_called(set(row.institutions))
     return [
         {"label": "服务日期", "value": f"{row.first_day} 至 {row.last_day}"},
         {"label": "险种", "value": SCHEMES.get(row.scheme, "全部")},
@@ -138,7 +140,7 @@ def _info(row: Sample) -> list[dict[str, Any]]:
         {"label": "随机种子", "value": row.seed, "code": True},
         {"label": "总体", "value": f"{row.population:,} 笔", "sub": f"{yuan(row.value)} 元"},
         {"label": "应抽数", "value": f"{row.size:,}"},
-        {"label": "抽取", "value": row.drawn_by, "sub": moment(row.drawn_at)},
+        {"label": "抽取", "value": Login(row.drawn_by), "sub": moment(row.drawn_at)},
         {"label": "用途", "value": row.note or "—"},
         {"label": "总体摘要（SM3）", "value": row.population_sm3, "code": True, "wide": True},
         {"label": "医疗机构", "value": "、".join(places.values()) or "全部", "wide": True},
@@ -147,7 +149,7 @@ def _info(row: Sample) -> list[dict[str, Any]]:
 
 def _claims(row: Sample, page: Any) -> Table:
     rows: list[SampledClaim] = list(page)
-    names = named({claim.institution_code for claim in rows})
+    names = places_called({claim.institution_code for claim in rows})
     claims = Claim.objects.in_bulk([claim.claim_id for claim in rows])
     return Table(
         id="claims", caption="样本单据",
@@ -163,7 +165,7 @@ def _claims(row: Sample, page: Any) -> Table:
                     Cell(text=names.get(claim.institution_code, claim.institution_code)),
                     Cell(text=yuan(claim.fee)), Cell(text=str(claim.hits)),
                     Cell(text=claim.get_verdict_display(), tone=TONES[Verdict(claim.verdict)]),
-                    Cell(text=claim.remark or "—", sub=claim.judged_by),
+                    Cell(text=claim.remark or "—", sub=Login(claim.judged_by)),
                 ],
                 actions=[Action(label="穿行核查", url=reverse("claim-chain", args=[row.pk, claim.claim_id]))],
             )
@@ -206,18 +208,19 @@ def chain(request: PortalRequest, pk: int, claim_id: int) -> HttpResponse:
             detail={"sample": row.number},
         )  # fmt: skip
     around = list(row.claims.filter(no__in=(drawn.no - 1, drawn.no + 1)))
-    return render(request, "supervision/chain.html", {
+    return render(request, "supervision/chain.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "审计台", "url": reverse("audit-desk")},
                         {"label": row.number, "url": reverse("sample", args=[row.pk])},
                         {"label": claim.claim_no, "url": ""}],
         "sample": row, "drawn": drawn, "claim": claim, "form": form,
         "institution": found.institution, "person": found.person, "stations": found.stations(),
         "verdict": {"text": drawn.get_verdict_display(), "tone": TONES[Verdict(drawn.verdict)]},
+        "judged_by": Login(drawn.judged_by),
         "around": [
             {"label": "上一笔" if one.no < drawn.no else "下一笔",
              "url": reverse("claim-chain", args=[row.pk, one.claim_id])} for one in around
         ],
-    }, status=422 if form.is_bound else 200)  # fmt: skip
+    }), status=422 if form.is_bound else 200)  # fmt: skip
 
 
 @requires("samples.draw")

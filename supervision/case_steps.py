@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from agreements import deadlines
 from agreements.clocks import parameter_row
-from audit import tasks
+from audit import clock, tasks
 from audit.models import Move
 from audit.procedure import (
     PROCEDURES,
@@ -20,6 +20,7 @@ from audit.procedure import (
     Pauses,
     Refused,
     State,
+    Step,
     Turn,
     advance,
     refresh,
@@ -30,8 +31,8 @@ from institutions.holidays import load_calendar
 from institutions.models import Institution, Region, User
 from institutions.money import fen
 from institutions.refusals import Refusal
-from supervision import law, sanctions
-from supervision.models import CaseInspector, CasePaper, Sanction, SupervisionCase
+from supervision import findings, law, sanctions
+from supervision.models import CaseEvidence, CaseInspector, CasePaper, Sanction, SupervisionCase
 
 TABLE = "case"
 HANDLE, ANSWER, DECIDE = "cases.handle", "cases.answer", "cases.decide"
@@ -131,6 +132,19 @@ def not_handler(turn: Turn) -> None:
     hands |= set(case.sanctions.values_list("proposed_by", flat=True))
     if turn.by in hands:
         raise _refused(turn, 403, "SAME_PERSON", "承办人和检查人员不能对本案作出决定")
+
+
+def barred(case: SupervisionCase, step: Step, *, by: str, at: dt.datetime) -> str:
+    """Why this step is another person's, in Chinese; empty when it may be this one's."""
+    turn = Turn(case=case, procedure=PROCEDURES[TABLE], step=step, by=by, at=at,
+                on=clock.local(at).date())  # fmt: skip
+    for check in (another_than_opener, not_handler):
+        if check.__name__ in step.checks:
+            try:
+                check(turn)
+            except Refused as refused:
+                return refused.detail
+    return ""
 
 
 def an_inspector(turn: Turn) -> None:
@@ -234,6 +248,8 @@ def keep_inquiry(turn: Turn) -> None:
     case.route, case.article = str(turn.facts["route"]), str(turn.facts.get("article") or "")[:8]
     case.facts, case.loss = str(turn.facts["found"])[:4000], _fen(turn)
     case.told_on = turn.on
+    held = case.evidence.filter(kind=CaseEvidence.Kind.FINDING)
+    findings.tell_with(held.values_list("reference", flat=True), by=turn.by, at=turn.at)
     case.statement, case.statement_at, case.statement_by = "", None, ""
     if case.article:
         try:

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from supervision.views import (
+    archive,
     case_acts,
     cases,
     complaints,
@@ -16,6 +17,8 @@ from supervision.views import (
 urlpatterns = [
     path("cases/", cases.listing, name="cases"),
     path("cases/new/", cases.new, name="case-new"),
+    path("cases/archive/", archive.listing, name="archive"),
+    path("cases/archive/loans/", archive.loans, name="archive-loans"),
     path("cases/<int:pk>/", cases.case, name="case"),
     path("cases/<int:pk>/steps/<slug:step>/", cases.step, name="case-step"),
     path("cases/<int:pk>/acts/<slug:key>/", case_acts.act, name="case-act"),

@@ -191,7 +191,13 @@ def lend(*, loan: ArchiveLoan, who: User, at: dt.datetime) -> ArchiveLoan:
         raise refused("by", "SAME_PERSON", "借阅人不能批准自己的借阅", "another person", status=403)
     row.approved_by, row.approved_at = who.username, at
     row.save()
-    tasks.close(subject=f"archiveloan:{row.pk}", by=who.username, at=at)
+    subject = f"archiveloan:{row.pk}"
+    tasks.close(subject=subject, by=who.username, at=at)
+    tasks.open_task(
+        subject=subject, permission=case_steps.HANDLE, at=at, region_code=row.case.region_code,
+        title=f"收回借出的案卷 {row.case.archive_no}", procedure="archive", status="借出中",
+        url=case_steps.place(row.case), due=row.until,
+    )  # fmt: skip
     _event(row.case, "archive.lend", who.username, at, to=row.asked_by, until=row.until)
     return row
 

@@ -16,4 +16,5 @@ urlpatterns = [
     path("assessments/", assessing.listing, name="assess-list"),
     path("assessments/<str:code>/<int:year>/", assessing.one, name="assess"),
     path("prechecks/", prechecks.sample, name="precheck-sample"),
+    path("prechecks/panel/", prechecks.panel, name="precheck-panel"),
 ]

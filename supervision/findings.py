@@ -7,12 +7,15 @@ A finding of the rules is decided by one person; what a person noticed is decide
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, Q
+from django.urls import reverse
 
 from audit import trail
+from institutions import news
 from institutions.models import User
 from institutions.refusals import Refusal, refused
 from settlement.models import Claim, Settlement
@@ -69,6 +72,36 @@ def _record(found: Finding, action: str, detail: dict, *, by: str, at: dt.dateti
 def confirm(*, finding: Finding, reason: str, by: str, at: dt.datetime) -> Finding:
     """The suspicion is true. What follows (review, case, deduction) is decided elsewhere."""
     return _decided(finding, State.CONFIRMED, "confirm", reason=reason, by=by, at=at)
+
+
+@transaction.atomic
+def tell(*, finding: Finding, by: str, at: dt.datetime) -> Finding:
+    """告知: from now on the institution sees the confirmed finding, and is told that it is there."""
+    found = Finding.objects.select_for_update().get(pk=finding.pk)
+    if found.state != State.CONFIRMED or found.told_at is not None:
+        raise refused("state", "NOT_TO_BE_TOLD", "只能告知一次已查实的疑点", "confirmed, and told once",
+                      status=409)  # fmt: skip
+    _tell(found, by, at)
+    news.tell(
+        permission="cases.answer", region_code=found.region_code,
+        institution_code=found.institution_code, text=f"疑点查实告知：{found.message}",
+        url=reverse("finding", args=[found.pk]), subject=f"finding:{found.pk}", at=at,
+    )  # fmt: skip
+    return found
+
+
+def tell_with(references: Iterable[str], *, by: str, at: dt.datetime) -> None:
+    """The confirmed findings (`finding:1`) of a notice are told with it, which says more than they."""
+    keys = [int(reference.partition(":")[2]) for reference in references]
+    rows = Finding.objects.filter(pk__in=keys, state=State.CONFIRMED, told_at__isnull=True)
+    for row in rows.select_for_update().order_by("pk"):
+        _tell(row, by, at)
+
+
+def _tell(found: Finding, by: str, at: dt.datetime) -> None:
+    found.told_at, found.told_by = at, by
+    found.save(update_fields=["told_at", "told_by"])
+    _record(found, "tell", {"rule": found.rule}, by=by, at=at)
 
 
 @transaction.atomic

@@ -21,6 +21,7 @@ from audit.procedure import PROCEDURES
 from audit.text import yuan
 from audit.words import act
 from institutions.models import Institution, User
+from institutions.naming import Login, Told
 from settlement.models import (
     Claim,
     ClaimLine,
@@ -174,8 +175,9 @@ class Chain:
         rows = [
             {"text": f"清单 {row.list.number}　指令 {row.number}",
              "url": reverse("payment-order", args=[row.pk]),
-             "note": f"{yuan(row.amount)} 元，{row.get_state_display()}，制单 {row.list.prepared_by}，"
-                     f"复核 {row.list.approved_by or '—'}"} for row in self.orders
+             "note": Told(f"{yuan(row.amount)} 元，{row.get_state_display()}，制单 ",
+                          Login(row.list.prepared_by), "，复核 ",
+                          Login(row.list.approved_by) or "—")} for row in self.orders
         ]  # fmt: skip
         rows += [
             {"text": f"凭证 {row.number}", "url": reverse("voucher", args=[row.pk]),
@@ -220,9 +222,9 @@ class Chain:
     def _place(self, row: Event, sealed: int) -> str:
         seq = self.places.get(row.pk)
         if seq is None or seq >= sealed or self.checkpoint is None:
-            return f"{row.actor}，待封存"
+            return Told(Login(row.actor), "，待封存")
         way = proofs.inclusion(seq, sealed, alg=self.checkpoint.alg)
-        return f"{row.actor}，日志位置 {seq:,}，包含证明 {len(way)} 级"
+        return Told(Login(row.actor), f"，日志位置 {seq:,}，包含证明 {len(way)} 级")
 
 
 def _station(

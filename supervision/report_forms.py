@@ -50,6 +50,10 @@ class WishForm(forms.Form):
         label="结算单号", max_length=40, widget=forms.TextInput({"placeholder": "JS202111-0000001"})
     )
     case = forms.CharField(label="案号", max_length=40)
+    monthly = forms.CharField(
+        label="月报文号", max_length=60,
+        widget=forms.TextInput({"placeholder": "如 瑞安医保监报〔2021〕1号"}),
+    )  # fmt: skip
     subject = forms.CharField(
         label="对象（留痕）", required=False, max_length=80,
         widget=forms.TextInput({"placeholder": "如 claim:12 或 statement:"}),
@@ -83,7 +87,10 @@ class WishForm(forms.Form):
             since=given.get("since") or today, until=given.get("until") or today,
             region=given["region"], institution=given.get("institution", ""),
             scheme=given.get("scheme", ""), day=given.get("day"),
-            subject=given.get("statement") or given.get("case") or given.get("subject", ""),
+            subject=next(
+                (given[name] for name in ("statement", "case", "monthly") if given.get(name)),
+                given.get("subject", ""),
+            ),
         )  # fmt: skip
 
 

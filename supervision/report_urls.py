@@ -3,8 +3,13 @@
 from django.urls import path
 
 from supervision import auditing_views, report_views
+from supervision.views import monthly, statement_reports
 
 urlpatterns = [
+    path("monthly/", monthly.listing, name="monthly"),
+    path("monthly/new/", monthly.new, name="monthly-new"),
+    path("monthly/<int:pk>/", monthly.report, name="monthly-report"),
+    path("monthly/<int:pk>/steps/<slug:key>/", monthly.act, name="monthly-act"),
     path("reports/", report_views.listed, name="reports"),
     path("reports/new/<slug:kind>/", report_views.new, name="report-new"),
     path("reports/<int:pk>/", report_views.one, name="report"),
@@ -12,6 +17,8 @@ urlpatterns = [
     path("reports/<int:pk>/check/", report_views.check, name="report-recheck"),
     path("reports/<int:pk>/report.pdf", report_views.file, name="report-file"),
     path("reports/<int:pk>/data.<slug:ending>", report_views.data, name="report-data"),
+    path("reports/statements/<int:pk>/", statement_reports.panel, name="statement-report-panel"),
+    path("reports/statements/<int:pk>/new/", statement_reports.make, name="statement-report-new"),
     path("audit/", auditing_views.desk, name="audit-desk"),
     path("audit/samples/new/", auditing_views.new, name="sample-new"),
     path("audit/samples/<int:pk>/", auditing_views.sample, name="sample"),

@@ -20,6 +20,7 @@ from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.words import act
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
+from institutions.naming import Login, named, place_names
 from institutions.refusals import Refusal
 from settlement.detail import in_order, moment
 from supervision.models import ReportOrder
@@ -50,14 +51,14 @@ def listed(request: PortalRequest) -> HttpResponse:
     rows = _seen(request)
     found = OrderFilter(request.GET, queryset=rows, request=request)
     page = Paginator(found.found(), PAGE).get_page(request.GET.get("page"))
-    return render(request, "supervision/reports.html", {
+    return render(request, "supervision/reports.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "监督报告", "url": ""}], "form": found.form,
         "kinds": [
             {"label": kind.title, "about": kind.about, "url": reverse("report-new", args=[kind.key])}
             for kind in offered(request.user)
         ],
         "table": _table(list(page), total=page.paginator.count, number=page.number),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _table(rows: list[ReportOrder], *, total: int, number: int) -> Table:
@@ -72,7 +73,7 @@ def _table(rows: list[ReportOrder], *, total: int, number: int) -> Table:
                     Cell(text=row.title, sub=KINDS[row.kind].title),
                     Cell(text=span_name(row.parameters["since"], row.parameters["until"])),
                     Cell(text=str(row.pages or "—")),
-                    Cell(text=row.asked_by, sub=moment(row.asked_at)[:16]),
+                    Cell(text=Login(row.asked_by), sub=moment(row.asked_at)[:16]),
                     Cell(text=row.get_state_display(), tone=TONES[State(row.state)]),
                 ],
                 actions=_actions(row),
@@ -137,7 +138,7 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
     """One report; while it is made the page asks for itself again every two seconds."""
     row = _visible(request, pk)
     events = Event.objects.visible_to(request.user).filter(subject__in=_subjects(row))
-    return render(request, "supervision/report.html", {
+    return render(request, "supervision/report.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "监督报告", "url": reverse("reports")},
                         {"label": row.number, "url": ""}],
         "order": row, "kind": KINDS[row.kind], "working": row.is_open,
@@ -148,9 +149,9 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
-            for event in in_order(events.order_by("at", "id"))
+            for event in reversed(in_order(events))
         ],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _subjects(row: ReportOrder) -> list[str]:
@@ -159,12 +160,13 @@ def _subjects(row: ReportOrder) -> list[str]:
 
 def _info(row: ReportOrder) -> list[dict[str, Any]]:
     given = row.parameters
+    places = place_names({given["region"], given["institution"]})
     return [
         {"label": "文号", "value": row.number},
         {"label": "期间", "value": span_name(given["since"], given["until"])},
-        {"label": "区域", "value": given["region"], "code": True},
-        {"label": "医疗机构", "value": given["institution"] or "全部", "code": bool(given["institution"])},
-        {"label": "编制人", "value": row.asked_by},
+        {"label": "区域", "value": places.get(given["region"], given["region"])},
+        {"label": "医疗机构", "value": places.get(given["institution"], given["institution"]) or "全部"},
+        {"label": "编制人", "value": Login(row.asked_by)},
         {"label": "编制时间", "value": moment(row.asked_at)},
         {"label": "页数", "value": f"{row.pages:,}" if row.pages else "—"},
         {"label": "明细行数", "value": f"{row.rows:,}" if row.rows else "—"},

@@ -11,6 +11,7 @@ from institutions.money import to_fen
 from settlement.models import Deduction
 from settlement.statement_forms import LONG, amount_field, named
 from settlement.terms import WHOLE
+from supervision.finding_forms import RULE_CHOICES
 from supervision.models import Review, ReviewLine
 from supervision.review_steps import PROCEDURE
 from supervision.sampling import Shares
@@ -146,7 +147,9 @@ class PlanForm(forms.Form):
         label="该机构比例（%）", min_value=0, max_value=100, decimal_places=2, max_digits=5,
         required=False,
     )  # fmt: skip
-    rule = forms.CharField(label="命中规则", max_length=40, required=False)
+    rule = forms.ChoiceField(
+        label="命中规则", choices=[("", "不加重"), *RULE_CHOICES], required=False
+    )
     rule_share = forms.DecimalField(
         label="命中规则的比例（%）", min_value=0, max_value=100, decimal_places=2, max_digits=5,
         required=False,

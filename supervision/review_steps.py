@@ -30,8 +30,6 @@ from audit.procedure import (
 )
 from institutions import news
 from institutions.access import EVERYTHING, scoped
-from institutions.calendar import MissingYear
-from institutions.holidays import load_calendar
 from institutions.models import Institution
 from institutions.refusals import Refusal
 from settlement import reviewed, statement_steps
@@ -42,6 +40,7 @@ from settlement.terms import (
     REVIEW_SECOND,
     REVIEW_SUPPLEMENT,
     terms_of,
+    working_days_due,
 )
 from supervision import reviews
 from supervision.models import Review, ReviewLine, ReviewReply
@@ -272,15 +271,7 @@ def _recover(case: Review, row: ReviewLine, at: dt.datetime) -> None:
 
 def due(case: Review, state: State, start: dt.date, pauses: Pauses) -> Due:
     """The last day for whoever holds it: working days that the region has fixed; none without them."""
-    term = terms_of(case.pool, start).get(CLOCKS[state.within])
-    if term is None:
-        return Due(None)
-    clause = f"{term.document} {term.clause}"
-    try:
-        day = load_calendar(case.region_code).add_working_days(start, int(term.value))
-    except MissingYear as missing:
-        return Due(None, clause=clause, unknown=missing.year)
-    return Due(day, day, clause)
+    return working_days_due(case.pool, case.region_code, CLOCKS[state.within], start)
 
 
 def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> None:

@@ -14,11 +14,10 @@ from institutions.refusals import Fault, Refusal
 from institutions.rest import (
     BIGGEST_ID,
     InstitutionView,
-    after_asked,
     body_of,
     iso,
     json_answer,
-    limit_asked,
+    newest,
     refuse_unknown,
     wrong_parameter,
 )
@@ -110,18 +109,14 @@ class Reviews(ReviewsView):
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
         refuse_unknown(request, "state", "after", "limit")
-        limit, after = limit_asked(request), after_asked(request, whole=True)
         state = request.query_params.get("state")
         if state is not None and state not in STATES:
             raise wrong_parameter("state", f"应为 {'、'.join(STATES)} 之一", "no such state")
         with self.rows():
-            rows = own(System(self.client, MAY)).order_by("-pk")
-            rows = rows.filter(state=state) if state else rows
-            rows = rows.filter(pk__lt=int(after)) if after else rows
-            part = list(rows[: limit + 1])
-            shown = [summary(row) for row in part[:limit]]
-        more = len(part) > limit
-        return json_answer({"results": shown, "next": str(part[limit - 1].pk) if more else None})
+            rows = own(System(self.client, MAY))
+            part, after = newest(request, rows.filter(state=state) if state else rows)
+            shown = [summary(row) for row in part]
+        return json_answer({"results": shown, "next": after})
 
 
 class OneReview(ReviewsView):

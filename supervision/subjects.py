@@ -1,5 +1,8 @@
 """Points of practitioners, and restrictions of practitioners, departments and persons.
 
+A restriction is the decision with its two persons; what it does to money is recorded where settlement
+reads it (institutions, settlement.register) by these apps' own commands.
+
 How many points lead to what is the region's parameter `practitioner_points`: without one, points are
 only counted. A year begins anew on 1 January. (温医保办〔2021〕6号 二十七、二十八；国务院令第735号 第41条)
 """
@@ -14,15 +17,23 @@ from django.db.models import Sum
 
 from agreements.clocks import parameter_row
 from audit import clock, tasks, trail
+from institutions import commands as registry
 from institutions import news
 from institutions.calendar import add_months
-from institutions.models import Physician, Region, User
+from institutions.models import Physician, Region, ServiceSuspension, Suspension, User
 from institutions.refusals import refused
+from settlement.models import InsuredPerson, OnlineSuspension
+from settlement.register.commands import suspend_online
 from supervision.models import PointEntry, Restriction
 
 KEY = "practitioner_points"
 DAY = dt.timedelta(days=1)
 Kind = Restriction.Kind
+#: where settlement looks for a kind of restriction
+READ: Mapping[str, type[Suspension]] = {
+    Kind.ONLINE: OnlineSuspension, Kind.PRACTITIONER: ServiceSuspension,
+    Kind.TERMINATED: ServiceSuspension,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,6 +181,7 @@ def restrict(
     except IntegrityError as error:
         raise refused("since", "RESTRICTED_ALREADY", "该对象在这一期间已被暂停",
                       "restricted already", status=409) from error  # fmt: skip
+    _suspend(made)
     _event(f"restriction.{kind}", f"restriction:{made.pk}", region_code, institution_code, by, at,
            restricted=subject_code, since=since, until=until, source=source)  # fmt: skip
     if institution_code:
@@ -179,6 +191,22 @@ def restrict(
             subject=f"restriction:{made.pk}", at=at,
         )  # fmt: skip
     return made
+
+
+def _suspend(made: Restriction) -> None:
+    """Let settlement know, by the command of the app that it reads."""
+    given: dict[str, Any] = {
+        "since": made.valid_from, "until": made.valid_until, "clause": made.clause,
+        "source": f"restriction:{made.pk}", "by": made.made_by, "at": made.made_at,
+    }  # fmt: skip
+    if READ.get(made.kind) is OnlineSuspension:
+        suspend_online(person=InsuredPerson.objects.get(pk=made.person_id or 0), **given)
+    elif made.kind in READ:
+        doctor = Physician.objects.filter(pk=made.subject_code).first()
+        if doctor is None:
+            raise refused("subject_code", "PRACTITIONER_UNKNOWN", "没有登记此医师、药师或护士",
+                          "no such practitioner")  # fmt: skip
+        registry.suspend_practitioner(physician=doctor, **given)
 
 
 @transaction.atomic
@@ -195,21 +223,12 @@ def lift(*, restriction: Restriction, on: dt.date, reason: str, who: User, at: d
     row.valid_until, row.lifted_at, row.lifted_by = on, at, who.username
     row.lift_reason = reason.strip()[:400]
     row.save()
+    if row.kind in READ:
+        registry.end_early(READ[row.kind], source=f"restriction:{row.pk}", last=on,
+                           by=who.username, at=at)  # fmt: skip
     tasks.close(subject=f"restriction:{row.pk}", by=who.username, at=at)
     _event("restriction.lift", f"restriction:{row.pk}", row.region_code, row.institution_code,
            who.username, at, on=on, reason=row.lift_reason)  # fmt: skip
-
-
-def online_suspended(person_id: int, day: dt.date) -> Restriction | None:
-    """Whether a person may not settle online on a day (第41条): the manual channel stays open."""
-    rows = Restriction.objects.filter(kind=Kind.ONLINE, person_id=person_id)
-    return rows.in_force(on=day).first()
-
-
-def practitioner_suspended(code: str, day: dt.date) -> Restriction | None:
-    """Whether a practitioner may not serve insured persons on a day."""
-    kinds = (Kind.PRACTITIONER, Kind.TERMINATED)
-    return Restriction.objects.filter(kind__in=kinds, subject_code=code).in_force(on=day).first()
 
 
 def _event(

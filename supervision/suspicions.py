@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from django.db import connections
 
-from pricing.policy import Policy
+from pricing.document import Policy
 from pricing.watching import SECTION, Law, Switch, law_of
 from settlement.columns import day_of
 from supervision.rules import RULES, Found, Rule, Visits

@@ -7,7 +7,7 @@ from celery import shared_task
 from audit import clock
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Region
-from supervision import audits, conduct, credit
+from supervision import audits, conduct, credit, monthly
 
 WORKER = "system:worker"
 BEAT = "system:beat"
@@ -40,6 +40,13 @@ def score_credit() -> int:
     with scoped(EVERYTHING):
         tops = Region.objects.filter(level=Region.Level.PREFECTURE)
         return sum(credit.score_all(region=row, year=year, by=BEAT, at=at) for row in tops)
+
+
+@shared_task(name="supervision.remind_monthly", soft_time_limit=300, time_limit=600)
+def remind_monthly() -> int:
+    """Every night: regions that report upward are asked for the report of the month that is over."""
+    with scoped(EVERYTHING):
+        return monthly.remind(on=clock.today(), by=BEAT, at=clock.now())
 
 
 @shared_task(name="supervision.sweep_audits", expires=60)

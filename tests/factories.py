@@ -32,6 +32,7 @@ LONG_AGO = dt.date(2019, 1, 1)
 RECORDED = dt.datetime(2019, 1, 1, 8, tzinfo=ZONE)
 DAY = dt.date(2021, 6, 15)
 VISIT_DAY = dt.date(2021, 5, 20)
+OFFICE_SCOPE = "reports:read"
 SCOPES = (
     "claims:read claims:write trial institution:read institution:write payments:read"
     " consultations:read consultations:write lines:read persons:read"
@@ -151,6 +152,21 @@ def token(hospital: Institution, scope: str = SCOPES) -> str:
         hash_client_secret=False,
     )  # fmt: skip
     text = f"token-{hospital.code}-{client.pk}"
+    get_access_token_model().objects.create(
+        application=client, token=text, scope=scope,
+        expires=timezone.now() + dt.timedelta(hours=1),
+    )  # fmt: skip
+    return text
+
+
+def office_token(place: Region, scope: str = OFFICE_SCOPE) -> str:
+    """A valid access token of the system of a region's office."""
+    client = ApiClient.objects.create(
+        name=f"{place.name}系统", client_type="confidential", region=place,
+        authorization_grant_type="client-credentials", client_secret="s" * 40,
+        hash_client_secret=False,
+    )  # fmt: skip
+    text = f"token-{place.code}-{client.pk}"
     get_access_token_model().objects.create(
         application=client, token=text, scope=scope,
         expires=timezone.now() + dt.timedelta(hours=1),

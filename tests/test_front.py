@@ -30,7 +30,8 @@ def found(client: Client, words: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("role", "where"), [("audit_admin", "trail"), ("system_admin", "mfa_index")]
+    ("role", "where"),
+    [("audit_admin", "trail"), ("system_admin", "system-status"), ("security_admin", "mfa_index")],
 )
 def test_who_has_no_workbench_is_led_to_a_page_of_the_own(role: str, where: str):
     client = factories.log_in(Client(), factories.user(role))

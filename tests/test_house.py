@@ -35,6 +35,8 @@ OURS = [label for label in LINE if apps.is_installed(label)]
 PURE = {
     "audit/merkle.py",
     "institutions/calendar.py",
+    "pricing/benefits.py",
+    "pricing/document.py",
     "pricing/policy.py",
     "agreements/deadlines.py",
     "agreements/onboarding.py",

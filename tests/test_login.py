@@ -19,7 +19,7 @@ def enter(client: Client, name: str, password: str = factories.PASSWORD):
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("role", "where"),
-    [("reviewer", "workbench"), ("audit_admin", "trail"), ("system_admin", "mfa_index")],
+    [("reviewer", "workbench"), ("audit_admin", "trail"), ("system_admin", "system-status")],
 )
 def test_everybody_lands_on_a_page_that_the_role_may_open(role: str, where: str):
     person, client = factories.user(role), Client()

@@ -19,13 +19,23 @@ from pricing.models import DrugList, Release
 from settlement.models import (
     Consultation,
     DiseaseFiling,
+    Dispensing,
     FeeBill,
     HospitalLedger,
     Outage,
     Prescription,
     Statement,
 )
-from supervision.models import Finding, ReportOrder, Review, Run, Sample, SamplingPlan
+from supervision import monthly_counts
+from supervision.models import (
+    Finding,
+    MonthlyReport,
+    ReportOrder,
+    Review,
+    Run,
+    Sample,
+    SamplingPlan,
+)
 from tests import factories
 from tests.settlement import agency
 from tests.supervision import watched
@@ -53,10 +63,16 @@ MATRIX = {
     "foreign institution":     "l xxxxxxxxxxxnnn",
     "foreign panel":           "l xxxxxxxxxxxnnn",
     "trail":                   "l nnnnnnyynnnnny",
+    "system-status":           "l nnnnnnnnnnnynn",
     "reports":                 "l yynnynyynnnnnn",
     "report-new":              "l yynnynyynnnnnn",
     "report":                  "l yynnynyynnnnnn",
     "foreign report":          "l xxnnxnxxnnnnnn",
+    "claim-new":               "l nnnnnnnnynnnnn",
+    "monthly":                 "l nynnnnyynnnnnn",
+    "monthly-new":             "l nynnnnynnnnnnn",
+    "monthly-report":          "l nynnnnyynnnnnn",
+    "foreign monthly":         "l nxnnnnxxnnnnnn",
     "audit-desk":              "l nnnnnnnynnnnnn",
     "sample-new":              "l nnnnnnnynnnnnn",
     "sample":                  "l nnnnnnnynnnnnn",
@@ -100,6 +116,8 @@ MATRIX = {
     "budgets":                 "l yynyynyyynnnnn",
     "clearings":               "l yynyynyyynnnnn",
     "statement":               "l yynyynyyynnnnn",
+    "statement-report-panel":  "l yynnynyynnnnnn",
+    "foreign report panel":    "l xxnnxnxxnnnnnn",
     "foreign statement":       "l xxnxxnxxxnnnnn",
     "period":                  "l yynyynyyynnnnn",
     "foreign period":          "l xxnxxnxxxnnnnn",
@@ -111,6 +129,8 @@ MATRIX = {
     "prescriptions":           "l yynyynyyynnnnn",
     "prescription":            "l yynyynyyynnnnn",
     "foreign prescription":    "l xxnxxnxxxnnnnn",
+    "drug-return":             "l nnnnnnnnynnnnn",
+    "foreign drug-return":     "l nnnnnnnnxnnnnn",
     "evidence-gaps":           "l yynyynyyynnnnn",
     "webhooks":                "l nnnnnnnnynnnnn",
     "findings":                "l yynnnnyyynnnnn",
@@ -141,8 +161,8 @@ MATRIX = {
     "foreign reconciliation":  "l xxnxxnxxxnnnnn",
     "outages":                 "l yynyynyyynnnnn",
     "foreign outage":          "l xxnxxnxxxnnnnn",
-    "document":                "l yyynnyyyynnnnn",
-    "foreign document":        "l xxxnnxxxxnnnnn",
+    "document":                "l yyyyyyyyynnnnn",
+    "foreign document":        "l xxxxxxxxxnnnnn",
     "reimbursements":          "l yynyynyynnnnnn",
     "reimbursement-new":       "l nnnynnnnnnnnnn",
     "reimbursement-slots":     "l yynyynyynnnnnn",
@@ -193,6 +213,8 @@ MATRIX = {
     "public-report-progress":  "y yyyyyyyyyyyyyy",
     "public-cases":            "y yyyyyyyyyyyyyy",
     "cases":                   "l nyynnnyyynnnnn",
+    "archive":                 "l nnnnnnyynnnnnn",
+    "archive-loans":           "l nnnnnnyynnnnnn",
     "case-new":                "l nnnnnnynnnnnnn",
     "case":                    "l nyynnnyyxnnnnn",
     "foreign case":            "l nxxnnnxxxnnnnn",
@@ -232,7 +254,7 @@ def addresses(db) -> dict[str, str]:
     return {
         **{name: reverse(name) for name in (
             "prices", "prices-csv", "prices-json", "releases", "institutions", "trail",
-            "account_change_password", "mfa_index", "healthz", "inbox", "notifications",
+            "account_change_password", "mfa_index", "healthz", "system-status", "inbox", "notifications",
             "delegations", "applications", "application-new", "agreements", "assessments", "waves",
             "consultations", "consultation-new", "split-agreements", "split-agreement-new",
             "consultation-statements", "lines", "line-new", "line-contracts", "line-contract-new",
@@ -248,6 +270,8 @@ def addresses(db) -> dict[str, str]:
             "statements", "periods", "advances", "budgets", "clearings")},
         "statement": reverse("statement", args=[due.pk]),
         "foreign statement": reverse("statement", args=[undue.pk]),
+        "statement-report-panel": reverse("statement-report-panel", args=[due.pk]),
+        "foreign report panel": reverse("statement-report-panel", args=[undue.pk]),
         "period": reverse("period", args=["nantong", "2021-11"]),
         "foreign period": reverse("period", args=["wenzhou", "2021-11"]),
         "budget": reverse("budget", args=[ours.code, 2021]),
@@ -302,13 +326,15 @@ def _medicines(ours: Institution, theirs: Institution) -> dict[str, str]:
         "drug-template": reverse("drug-template", args=["csv"]),
         "prescription": reverse("prescription", args=[mine.pk]),
         "foreign prescription": reverse("prescription", args=[hidden.pk]),
+        "drug-return": reverse("drug-return", args=[_dispensing(mine).pk]),
+        "foreign drug-return": reverse("drug-return", args=[_dispensing(hidden).pk]),
     }  # fmt: skip
 
 
 def _reports(ours: Institution, theirs: Institution) -> dict[str, str]:
     """A report that waits and a sample, of both places."""
     found = {name: reverse(name) for name in ("reports", "audit-desk", "sample-new")}
-    found["report-new"] = reverse("report-new", args=["fund"])
+    found |= {"report-new": reverse("report-new", args=["fund"]), **_monthly(ours, theirs)}
     for prefix, place in (("", ours), ("foreign ", theirs)):
         days = {"since": f"{AT:%Y-%m-%d}", "until": f"{AT:%Y-%m-%d}"}
         order = ReportOrder.objects.create(
@@ -323,6 +349,36 @@ def _reports(ours: Institution, theirs: Institution) -> dict[str, str]:
         )  # fmt: skip
         found[f"{prefix}report"] = reverse("report", args=[order.pk])
         found[f"{prefix}sample"] = reverse("sample", args=[sample.pk])
+    return found
+
+
+def _monthly(ours: Institution, theirs: Institution) -> dict[str, str]:
+    """A monthly report of both places, to the province above."""
+    found = {
+        name: reverse(name)
+        for name in ("monthly", "monthly-new", "archive", "archive-loans", "claim-new")
+    }
+    for prefix, place in (("", ours), ("foreign ", theirs)):
+        code = f"{place.region_id[:2]}0000"
+        above, _ = Region.objects.get_or_create(
+            code=code, defaults={"name": code, "level": "province", "policy_region": "none"}
+        )
+        if above != place.region:
+            Region.objects.filter(pk=place.region_id).update(parent=above)
+        row = MonthlyReport.objects.create(
+            number=f"月报{place.code}", month=dt.date(2021, 11, 1), to_region="990000",
+            made_by="someone", region_code=place.region_id, procedure="monthly", state="made",
+            entered_on=AT.date(), opened_at=AT, opened_by="someone", latest=1,
+        )  # fmt: skip
+        sheet, _ = monthly_counts.count(monthly_counts.Place(place.region_id, row.month))
+        row.versions.create(
+            version=1, region_code=place.region_id, digest="0" * 64, made_at=AT, made_by="someone",
+            figures={"month": "2021-11", "region": place.region_id, "name": "示例", "direct": sheet,
+                     "areas": [], "missing": [], "whole": sheet, "example": False},
+        )  # fmt: skip
+        found["foreign monthly" if prefix else "monthly-report"] = reverse(
+            "monthly-report", args=[row.pk]
+        )
     return found
 
 
@@ -356,7 +412,7 @@ def _findings(ours: Institution, theirs: Institution) -> dict[str, str]:
             severity=1, clause="示例", message="示例", moment="audit", subject_kind="claim",
             subject_code="1", first_day=AT.date(), last_day=AT.date(), claims=1, fee=1, fund=1,
             key=place.code.encode(), found_at=AT, state="confirmed", decided_at=AT,
-            decided_by="someone", reason="示例",
+            decided_by="someone", reason="示例", told_at=AT, told_by="someone",
         )  # fmt: skip
         run = Run.objects.create(
             pool=place.region.policy_region, region_code=place.region_id, first_day=AT.date(),
@@ -379,6 +435,17 @@ def _prescription(place: Institution) -> Prescription:
         issued_on=AT.date(), visit=visit, physician_code="D1", source="upload", uploaded_at=AT,
         uploaded_by="someone", state="unsigned", content_sm3="0" * 64,
     )  # fmt: skip
+
+
+def _dispensing(found: Prescription) -> Dispensing:
+    made = Dispensing.objects.create(
+        prescription=found, number="TP1", region_code=found.region_code,
+        institution_code=found.institution_code, issuer_region=found.region_code,
+        issuer_code=found.institution_code, dispensed_at=AT, recorded_at=AT, recorded_by="someone",
+        content_sm3="0" * 64,
+    )  # fmt: skip
+    made.lines.create(drug_code="D1", quantity=10_000)
+    return made
 
 
 def _application(place: Institution) -> Application:

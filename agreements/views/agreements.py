@@ -25,8 +25,8 @@ from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.forms import OnDayAsKnown
-from institutions.inbox import named
 from institutions.models import Institution, Region
+from institutions.naming import named
 from institutions.views import day_of, span
 from institutions.views.tabs import ends
 

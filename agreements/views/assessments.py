@@ -29,8 +29,8 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
-from institutions.inbox import named
 from institutions.models import Institution, InstitutionQuerySet, Region
+from institutions.naming import named
 
 SCORE = "assessments.score"
 YEARS_SHOWN = 5

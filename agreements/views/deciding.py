@@ -35,8 +35,8 @@ from audit.models import Task
 from audit.procedure import Refused
 from institutions import documents
 from institutions.access import PortalRequest
-from institutions.inbox import named
 from institutions.models import Document
+from institutions.naming import named
 
 PAPER, RENEWED, UNCHANGED, OFFERED = "paper", "renewed", "unchanged", "offered"
 TITLES = WORDS | {

@@ -18,9 +18,10 @@ from agreements.views.remaining import Clocks, waiting
 from audit import clock
 from audit.models import Move, Task
 from audit.procedure import PROCEDURES, Procedure, State, Step, offered
-from institutions.inbox import Login, role_label, shown_names
+from institutions.inbox import role_label
 from institutions.models import Document, User
-from pricing.policy import Policy
+from institutions.naming import Login, shown_names
+from pricing.document import Policy
 from pricing.releases import current
 
 APPLY = "applications.apply"

@@ -32,8 +32,8 @@ from audit.access import requires
 from audit.procedure import Refused
 from institutions import documents
 from institutions.access import PortalRequest
-from institutions.inbox import named
 from institutions.models import Document
+from institutions.naming import named
 
 EVIDENCE = "evidence"  #: the kind of document that a condition is proven by
 ATTACHED = "attachment"  #: the kind of document that comes with a step

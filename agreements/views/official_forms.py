@@ -31,8 +31,8 @@ from audit.access import requires
 from audit.models import Move
 from audit.procedure import PROCEDURES, Procedure, Refused, offered
 from institutions.access import PortalRequest
-from institutions.inbox import named
 from institutions.models import Institution
+from institutions.naming import named
 from institutions.refusals import Refusal
 from institutions.registry_forms import ReasonForm
 

@@ -17,8 +17,9 @@ from audit.procedure import PROCEDURES
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.forms import OnDayAsKnown
-from institutions.inbox import assignees, named, role_label
+from institutions.inbox import assignees, role_label
 from institutions.models import Institution
+from institutions.naming import named
 from institutions.views import span
 from institutions.views.file import Standpoint
 

@@ -313,7 +313,8 @@ def filter_bar(
     fields = list(form.visible_fields())
     rest = fields[visible:] if len(fields) > visible + 1 else []
     shown = fields[: len(fields) - len(rest)]
-    used = sum(1 for bound in rest if bound.data or bound.errors)
+    used = sum(map(_narrows, rest))
+    chosen = sum(1 for bound in shown if bound.data) + used
     request = context.get("request")
     kept = [
         (name, request.GET[name])
@@ -327,10 +328,18 @@ def filter_bar(
         "rest": rest,
         "open": used > 0,
         "used": used,
+        "chosen": chosen,
+        "bad": any(bound.errors for bound in fields),
         "hidden": form.hidden_fields(),
         "target": target,
         "reset_url": reset_url or (request.path if request else "?"),
     }
+
+
+def _narrows(bound: BoundField) -> bool:
+    """Whether a field of the query bar says something: the first of its choices is the default."""
+    first = next(iter(getattr(bound.field, "choices", ())), ("",))[0]
+    return bool(bound.errors or (bound.data and str(bound.data) != str(first)))
 
 
 @register.inclusion_tag("components/table.html", takes_context=True)

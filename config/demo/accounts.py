@@ -48,7 +48,10 @@ ACCOUNTS = (
     Account("information.yinchuan", "information", "640100"),
     Account("supervisor.nantong", "supervisor", "320600"),
     Account("supervisor2.nantong", "supervisor", "320600"),
+    Account("supervisor.wenzhou", "supervisor", "330300"),
     Account("supervisor.ruian", "supervisor", "330381"),
+    Account("supervisor2.ruian", "supervisor", "330381"),
+    Account("supervisor.lucheng", "supervisor", "330302"),
     Account("auditor.nantong", "auditor", "320600"),
     Account("auditor.jilin", "auditor", "220000"),
     Account("hospital.nantong1", "hospital", "nt1"),
@@ -77,7 +80,7 @@ def make_users(*, pharmacies: bool = False) -> int:
         User(
             username=account.username,
             password=shared,
-            display_name=f"{PHARMACY if pharmacies else ROLES[account.role].label}（示例）",
+            display_name=_called(account, pharmacies=pharmacies),
             role=account.role,
             region_id=account.place if account.place.isdigit() else None,
             institution_id=account.place if pharmacies else code_of(account.place) or None,
@@ -88,8 +91,18 @@ def make_users(*, pharmacies: bool = False) -> int:
     return len(accounts)
 
 
+def _called(account: Account, *, pharmacies: bool) -> str:
+    """The role; of two people in one office the second is told apart by a letter."""
+    role = PHARMACY if pharmacies else ROLES[account.role].label
+    return f"{role}{'乙' if account.username.split('.')[0].endswith('2') else ''}（示例）"
+
+
+#: Offices whose systems read reports over the interface.
+OFFICES = {"nantong": ("320600", "南通市"), "wenzhou": ("330300", "温州市")}
+
+
 def make_api_clients() -> int:
-    """Store one OAuth client per invented hospital; they share one secret, hashed once."""
+    """Store one OAuth client per invented hospital and two of offices; one secret, hashed once."""
     shared = make_password(CLIENT_KEY)
     holders = HOSPITALS | APPLICANTS
     ApiClient.objects.bulk_create(
@@ -103,7 +116,18 @@ def make_api_clients() -> int:
         )
         for key, hospital in holders.items()
     )
-    return len(holders)
+    ApiClient.objects.bulk_create(
+        ApiClient(
+            client_id=client_id(f"office-{name}"),
+            client_secret=shared,
+            client_type=ApiClient.CLIENT_CONFIDENTIAL,
+            authorization_grant_type=ApiClient.GRANT_CLIENT_CREDENTIALS,
+            name=f"{label}医保部门系统（示例）",
+            region_id=code,
+        )
+        for name, (code, label) in OFFICES.items()
+    )
+    return len(holders) + len(OFFICES)
 
 
 def client_id(key: str) -> str:

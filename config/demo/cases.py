@@ -4,13 +4,19 @@ Everything is done by the real commands and is invented (示例).
 """
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from config.demo import TODAY, moment
+from config.demo.accounts import client_id
+from config.demo.claims import Maker
 from config.demo.hospitals import HOSPITALS
+from institutions import crypto
 from institutions.models import Institution, Physician, Region, User
-from settlement.models import Claim, Deduction, Settlement
+from settlement.commands import receive
+from settlement.facts import Claimant
+from settlement.models import Claim, Deduction, InsuredPerson, Settlement
 from supervision import (
     case_steps,
     cases,
@@ -26,6 +32,7 @@ from supervision.models import InspectionPlan, SupervisionCase
 HANDLER, CHIEF = "supervisor.nantong", "supervisor2.nantong"
 SECOND, SIGNER, POLICY = "reviewer.nantong", "signer.nantong", "policy.nantong"
 OVER, OPEN = "nt2", "nt1"
+RECORD = ("询问笔录（示例）.pdf", b"%PDF-1.4\n% \xe7\xa4\xba\xe4\xbe\x8b\n")
 SEED = "示例种子-20211210"
 CHECKLIST = (
     "实名就医与人证相符",
@@ -35,9 +42,10 @@ CHECKLIST = (
 )
 
 
-def make_cases() -> str:
+def make_cases(maker: Maker) -> str:
     """Cases, an inspection plan, complaints, flags; says how many."""
     region = Region.objects.get(pk="320600")
+    barred = _barred(region, maker)
     made = [row for row in (_archived(region), _running(region)) if row is not None]
     plan = inspections.places_of(_inspected(region))
     _complained(region)
@@ -45,7 +53,8 @@ def make_cases() -> str:
     flags = sum(conduct.watch(on=_day(ago), by="system:beat", at=moment(_day(ago - 1), 2))
                 for ago in (9, 6, 2))  # fmt: skip
     return (
-        f"监管案件 {len(made)} 件，检查计划 1 个（名单 {len(plan)} 家），举报 2 件，内控 {flags} 项"
+        f"监管案件 {len(made) + 1} 件（暂停联网结算 1 人，其后申报{barred}），"
+        f"检查计划 1 个（名单 {len(plan)} 家），举报 2 件，内控 {flags} 项"
     )
 
 
@@ -144,8 +153,8 @@ def _archived(region: Region) -> SupervisionCase | None:
 
 def _running(region: Region) -> SupervisionCase | None:
     """Told two days ago: the hospital may speak."""
-    begun = _begun(region, OPEN, 12, title="示例：涉嫌串换诊疗项目", line="检查发现以高等级医师名义收费。",
-                   behaviour="substituted_item")  # fmt: skip
+    begun = _begun(region, OPEN, 12, title="示例：涉嫌同日重复收费", line="检查发现同日两次收取诊察费。",
+                   behaviour="duplicate_charge")  # fmt: skip
     if begun is None:
         return None
     case, loss = begun
@@ -156,6 +165,43 @@ def _running(region: Region) -> SupervisionCase | None:
     )
     _step(case, "notify", HANDLER, 3, facts=_told(loss))
     return case
+
+
+def _barred(region: Region, maker: Maker) -> str:
+    """A person suspended from settling online, and a later claim that is refused for it."""
+    visit = maker.visit("nantong", hospital=OPEN, day=_day(3))
+    draft = maker.nantong(visit)
+    found = InsuredPerson.objects.get(id_hash=crypto.person_hash(visit.person.credential))
+    case = cases.open_case(
+        region=region, by=HANDLER, at=moment(_day(30)),
+        wanted=cases.Wanted(
+            subject_kind="person", subject_code=found.subject, institution_code="", person=found,
+            title="示例：出借医保凭证", summary="示例：将本人医保电子凭证交由他人使用。",
+            acted_from=_day(60), acted_until=_day(50),
+        ),
+    )  # fmt: skip
+    _step(case, "accept", CHIEF, 29, note="同意立案（示例）")
+    at = moment(_day(29), 16)
+    for name, number, lead in ((HANDLER, "示例-0001", True), (SECOND, "示例-0002", False)):
+        cases.name_inspector(
+            case=case, username=name, certificate=number, lead=lead, by=HANDLER, at=at
+        )
+    cases.add_file(case=case, title="示例：询问笔录", file=RECORD, by=HANDLER, at=at)
+    sanctions.propose(case=case, kind="suspend_person", article="41", months=3, by=HANDLER, at=at)
+    _step(case, "notify", HANDLER, 28, facts={
+        "route": "penalty", "article": "41", "found": "示例：出借凭证属实。", "loss": "0",
+        "method": "portal", "receiver": "本人"})  # fmt: skip
+    _step(case, "record", HANDLER, 25, facts={"text": "示例：承认出借，表示改正。"})
+    _step(case, "consider", HANDLER, 24, note="示例：采纳。")
+    _step(case, "decide_penalty", CHIEF, 22, note="示例：暂停联网结算三个月。")
+    _step(case, "serve", HANDLER, 21, facts={"method": "direct", "receiver": "本人"})
+    for row in case.sanctions.filter(state="ordered"):
+        sanctions.execute(sanction=row, on=_day(20), record="示例：已通知经办机构", who=_user(HANDLER),
+                          at=moment(_day(20)))  # fmt: skip
+    place = Institution.objects.select_related("region").get(pk=visit.hospital.code)
+    told = receive(institution=Claimant.of(place), claim=draft.body, by=f"client:{client_id(OPEN)}",
+                   at=moment(_day(3), 23))  # fmt: skip
+    return Settlement.State(json.loads(told.body)["state"]).label
 
 
 def _inspected(region: Region) -> InspectionPlan:

@@ -20,8 +20,8 @@ from institutions import crypto
 from institutions.models import Institution, Region, User
 from institutions.money import yuan
 from pricing.commands import draft, publish
+from pricing.document import parse
 from pricing.models import Release
-from pricing.policy import parse
 from pricing.releases import Catalogue, Published, current
 from settlement import adjustments, outages, reconciliation, resettlement_lists, trial
 from settlement.adjustments import Wanted

@@ -9,7 +9,7 @@ from agreements.models import Agreement, AgreementState
 from config.demo import ACTOR, identity, moment
 from institutions.models import Institution, InstitutionFacts
 from pricing.commands import SHIPPED
-from pricing.policy import parse
+from pricing.document import parse
 
 Day = dt.date
 RECORDED = moment(Day(2020, 1, 2))

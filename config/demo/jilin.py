@@ -79,10 +79,11 @@ def _person(place: Institution) -> User:
 
 def _agreements(places: dict[str, Institution], people: dict[str, User]) -> None:
     since = Day(2021, 4, 1)
-    for ours in INVITING:
-        for theirs in INVITED:
+    for first, ours in enumerate(INVITING):
+        for second, theirs in enumerate(INVITED, start=1):
             row = consultations.record_agreement(
-                inviting=places[ours], invited=places[theirs], number=f"示例会诊协议-{ours}-{theirs}",
+                inviting=places[ours], invited=places[theirs],
+                number=f"示例会诊协议-{len(INVITED) * first + second:02d}",
                 ratio_invited=RATIOS[theirs], valid_from=since, by=people[ours].username,
                 at=moment(since),
             )  # fmt: skip

@@ -11,8 +11,8 @@ import yaml
 from config.demo import moment
 from institutions.money import yuan
 from pricing.commands import draft, publish
+from pricing.document import parse
 from pricing.models import Release
-from pricing.policy import parse
 from pricing.releases import Catalogue, Published, current
 from settlement.trial import run
 

@@ -127,7 +127,7 @@ def _institution(hospital: Hospital) -> Institution:
 def sender(key: str) -> str:
     """Who sends for a hospital: its log-in when it has one, else its system."""
     named = (account.username for account in ACCOUNTS if account.place == key)
-    return next(named, client_id(key))
+    return next(named, f"client:{client_id(key)}")
 
 
 def content(made: list[Draft]) -> bytes:

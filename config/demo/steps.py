@@ -17,6 +17,7 @@ from config.demo.inbox import make_tasks
 from config.demo.jilin import make_jilin
 from config.demo.marks import LAST, mark, marked
 from config.demo.medicines import make_medicines, make_prescriptions
+from config.demo.monthly import make_monthly
 from config.demo.parameters import include_jilin
 from config.demo.people import make_people
 from config.demo.physicians import make_physicians
@@ -133,7 +134,11 @@ def _seal(maker: Maker, size: Size) -> str:
 
 def _cases(maker: Maker, size: Size) -> str:
     with scoped(EVERYTHING):
-        return make_cases()
+        return make_cases(maker)
+
+
+def _monthly(maker: Maker, size: Size) -> str:
+    return make_monthly()
 
 
 def _tasks(maker: Maker, size: Size) -> str:
@@ -186,5 +191,6 @@ CLAIMS: tuple[tuple[str, str, Callable[[Maker, Size], str]], ...] = (
     ("seal", "全程留痕封存", _seal),
     ("reports", "监督报告与审计样本", _reports),
     ("cases", "监管案件与检查", _cases),
+    ("monthly", "监管月报", _monthly),
     (LAST, "待办", _tasks),
 )

@@ -60,7 +60,7 @@ def _plant(maker: Maker, region: str) -> int:
     institution = Institution.objects.select_related("region").get(pk=place.code)
     for draft in made:
         receive(
-            institution=Claimant.of(institution), claim=draft.body, by="his.demo",
+            institution=Claimant.of(institution), claim=draft.body, by="client:demo-nt1",
             at=moment(PLANTED_ON, 20),
         )  # fmt: skip
     return len(made)
@@ -81,6 +81,8 @@ def _decide(region: str, first: str, second: str, at: dt.datetime) -> None:
     for number, row in enumerate(rows[:6]):
         if number < 3:
             findings.confirm(finding=row, reason=REASONS[0], by=first, at=at)
+            if number:  # one is true and the hospital does not know it yet
+                findings.tell(finding=row, by=first, at=at)
         elif number == 3:
             findings.refute(finding=row, reason=REASONS[1], by=first, at=at)
         else:

@@ -39,6 +39,7 @@ from institutions.commands.records import (
     reveal_contact,
     set_account,
 )
+from institutions.commands.suspensions import end_early, suspend_practitioner
 
 __all__ = [
     "CHANGE_CONTENT",
@@ -55,6 +56,7 @@ __all__ = [
     "correct_qualification",
     "disconnect_platform",
     "end_contact",
+    "end_early",
     "file_change",
     "freeze",
     "leave",
@@ -70,6 +72,7 @@ __all__ = [
     "set_office",
     "sign_physician_agreement",
     "submit_mapping",
+    "suspend_practitioner",
     "take_step",
     "unfreeze",
 ]

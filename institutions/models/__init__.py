@@ -1,6 +1,12 @@
 """Places, people, parties and what they file: every model of the register, by subject."""
 
-from institutions.models.dated import DatedQuerySet, DateRange, FactsQuerySet, no_overlap
+from institutions.models.dated import (
+    DatedQuerySet,
+    DateRange,
+    FactsQuerySet,
+    Suspension,
+    no_overlap,
+)
 from institutions.models.filings import Change, CodeMapping, CodeMappingQuerySet, Import
 from institutions.models.messages import Dispatch, Notification, Webhook
 from institutions.models.parties import (
@@ -24,6 +30,7 @@ from institutions.models.practitioners import (
     PhysicianQuerySet,
     PhysicianTitle,
     Post,
+    ServiceSuspension,
     TitleQuerySet,
 )
 
@@ -59,6 +66,8 @@ __all__ = [
     "Qualification",
     "Region",
     "Scope",
+    "ServiceSuspension",
+    "Suspension",
     "TitleQuerySet",
     "User",
     "Webhook",

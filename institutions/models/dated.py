@@ -1,5 +1,7 @@
 """Building blocks of dated rows: a span of days, known from one moment to another."""
 
+import datetime as dt
+
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import RangeOperators
 from django.db import models
@@ -45,3 +47,48 @@ class FactsQuerySet(DatedQuerySet):
         """What was true on a day, as known at a moment (None: as known now); None if nothing was."""
         rows = self.known() if known_at is None else self.known_at(known_at)
         return rows.in_force(on=day).first()
+
+
+class Suspension(models.Model):
+    """Days in which somebody may not do something, known from one moment to another.
+
+    Who decided keeps the case and names it in `source`; here stands what settlement reads. Days of one
+    subject may overlap: each decision ends with its own day.
+    """
+
+    valid_from = models.DateField("起日")
+    valid_until = models.DateField("止日", null=True, blank=True)
+    clause = models.CharField("依据", max_length=160)
+    source = models.CharField(
+        "来源", max_length=80, help_text="the decision: one row of it is known"
+    )
+    recorded_at = models.DateTimeField()
+    recorded_by = models.CharField(max_length=150)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+
+    objects = FactsQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        ordering = ("-valid_from", "-pk")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["source"], condition=Q(superseded_at__isnull=True),
+                name="%(class)s_known_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(valid_until__isnull=True) | Q(valid_until__gte=F("valid_from")),
+                name="%(class)s_days",
+            ),
+            models.CheckConstraint(
+                condition=~Q(clause="") & ~Q(source="") & ~Q(recorded_by=""),
+                name="%(class)s_says_why",
+            ),
+        )  # fmt: skip
+
+    def __str__(self):
+        return f"{self.valid_from} 至 {self.valid_until or '长期'}"
+
+    def covers(self, day: dt.date) -> bool:
+        """Whether the day lies in the span."""
+        return self.valid_from <= day and (self.valid_until is None or day <= self.valid_until)

@@ -72,18 +72,22 @@ class User(AbstractUser):
 
 
 class ApiClient(AbstractApplication):
-    """An OAuth client of exactly one institution: the token says who claims."""
+    """An OAuth client of exactly one institution (the token says who claims), or of a region's office."""
 
     institution = models.ForeignKey(
         Institution, models.PROTECT, null=True, blank=True, related_name="api_clients"
+    )
+    region = models.ForeignKey(
+        Region, models.PROTECT, null=True, blank=True, related_name="api_clients"
     )
 
     class Meta(AbstractApplication.Meta):
         constraints = (
             models.CheckConstraint(
                 condition=~Q(authorization_grant_type="client-credentials")
-                | Q(institution__isnull=False),
-                name="api_client_bound_to_institution",
+                | Q(institution__isnull=False, region__isnull=True)
+                | Q(institution__isnull=True, region__isnull=False),
+                name="api_client_bound_to_one",
             ),
         )
 

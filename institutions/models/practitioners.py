@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
-from institutions.models.dated import DatedQuerySet, FactsQuerySet, no_overlap
+from institutions.models.dated import DatedQuerySet, FactsQuerySet, Suspension, no_overlap
 from institutions.models.parties import Institution
 
 
@@ -145,3 +145,9 @@ class PhysicianAgreement(models.Model):
 
     def __str__(self):
         return self.name
+
+
+class ServiceSuspension(Suspension):
+    """暂停、终止医保服务资格: a practitioner's services of these days are not paid for, wherever given."""
+
+    physician = models.ForeignKey(Physician, models.PROTECT, related_name="suspensions")

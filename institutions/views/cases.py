@@ -21,9 +21,10 @@ from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions import commands, handbook
 from institutions.access import PortalRequest
 from institutions.commands.facts import FIELDS
+from institutions.departments import department
 from institutions.forms import CLASSES
-from institutions.inbox import Login, named
 from institutions.models import Change, CodeMapping, Document, Institution, InstitutionFacts
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from institutions.registry_forms import CaseQuery, StepForm, UploadForm
 from institutions.views.acts import file_of, show
@@ -82,11 +83,11 @@ def _list(
     pages = page_of(request, total)
     start = pages.first_row - 1
     shown = rows.order_by("-closed_at", "-opened_at", "-pk")[start : start + SIZE]
-    return render(request, "institutions/registry.html", {
+    return render(request, "institutions/registry.html", named({
         "title": title, "tabs": registry_tabs(name), "form": form,
         "table": table(list(shown), pages=pages, toolbar=[], whose=True, on=clock.today()),
         "breadcrumbs": [{"label": "机构登记", "url": ""}, {"label": title, "url": ""}],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _narrow(rows: QuerySet, form: CaseQuery, words: tuple[str, ...]) -> QuerySet:
@@ -116,7 +117,7 @@ def _state(case: Change | CodeMapping) -> Cell:
 
 
 def _filed(case: Change | CodeMapping) -> Cell:
-    return Cell(text=f"{clock.local(case.opened_at):%Y-%m-%d}", sub=case.opened_by)
+    return Cell(text=f"{clock.local(case.opened_at):%Y-%m-%d}", sub=Login(case.opened_by))
 
 
 def _whose(case: Change | CodeMapping, *, whose: bool) -> list[Cell]:
@@ -341,7 +342,9 @@ def _before(facts: InstitutionFacts | None, institution: Institution, key: str) 
 
 def _word(key: str, value: Any) -> str:
     if isinstance(value, list):
-        return "、".join(value)
+        return "、".join(
+            department(str(one)) if key.endswith("_departments") else str(one) for one in value
+        )
     if isinstance(value, bool):
         return "是" if value else "否"
     words = {"price_class": CLASSES, "ownership": dict(InstitutionFacts.Ownership.choices)}

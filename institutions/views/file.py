@@ -10,9 +10,10 @@ from audit import clock
 from audit.tables import Action
 from institutions.access import PortalRequest
 from institutions.commands.identity import TIERS
+from institutions.departments import department
 from institutions.forms import CLASSES, OnDay
-from institutions.inbox import named
 from institutions.models import Institution, InstitutionFacts, User
+from institutions.naming import named
 from institutions.views.acts import ACTS
 
 END_OF_DAY = dt.time(23, 59, 59, 999_999)
@@ -143,7 +144,7 @@ def span(first: dt.date, last: dt.date | None) -> str:
 def _departments(row: InstitutionFacts) -> list[dict]:
     both = set(row.offline_departments) & set(row.internet_departments)
     return [
-        {"label": label, "names": [(name, name in both) for name in names]}
+        {"label": label, "names": [(department(name), name in both) for name in names]}
         for label, names in (
             ("线下诊疗科目", row.offline_departments),
             ("互联网诊疗科目", row.internet_departments),

@@ -35,7 +35,9 @@ from institutions.models import (
     PlatformConnection,
     Post,
     Qualification,
+    ServiceSuspension,
 )
+from institutions.naming import Login, Told, named
 from institutions.views.cases import SIZE, change_table, mapping_table, page_of
 from institutions.views.file import Standpoint, frozen_words, overview, span
 
@@ -69,7 +71,7 @@ def institution(request: PortalRequest, code: str) -> HttpResponse:
         {"on": view.on.isoformat(), "known": view.known_on and view.known_on.isoformat()},
         auto_id="day_%s",
     )  # fmt: skip
-    return render(request, "institutions/institution.html", {
+    return render(request, "institutions/institution.html", named({
         "institution": found, "on": view.on, "known_on": view.known_on, "day_form": shown,
         "frozen": frozen_words(found, on=view.on, known_at=view.known_at),
         "tab": tab.key, "panel": tab.template, "tabs": _tabs(request, tab.key),
@@ -77,7 +79,7 @@ def institution(request: PortalRequest, code: str) -> HttpResponse:
                         {"label": "医疗机构", "url": reverse("institutions")},
                         {"label": found.name, "url": ""}],
         **tab.context(request, view),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _tabs(request: PortalRequest, current: str) -> list[dict]:
@@ -117,7 +119,7 @@ def ends(until: dt.date, on: dt.date, *, warn: int, words: str = "") -> Cell:
 
 
 def _recorded(row) -> Cell:
-    return Cell(text=f"{clock.local(row.recorded_at):%Y-%m-%d}", sub=row.recorded_by)
+    return Cell(text=f"{clock.local(row.recorded_at):%Y-%m-%d}", sub=Login(row.recorded_by))
 
 
 def _document(document: Document | None) -> Cell:
@@ -130,7 +132,9 @@ def _checked(row: Qualification | PlatformConnection) -> Cell:
     if row.checked_at is None:
         return Cell(text="未核验", tone="wait")
     return Cell(
-        text="已核验", sub=f"{clock.local(row.checked_at):%Y-%m-%d} {row.checked_by}", tone="ok"
+        text="已核验",
+        tone="ok",
+        sub=Told(f"{clock.local(row.checked_at):%Y-%m-%d} ", Login(row.checked_by)),
     )
 
 
@@ -316,6 +320,7 @@ def practitioners(request: PortalRequest, view: Standpoint) -> dict:
     rows = Physician.objects.of(view.institution, on=view.on).prefetch_related(
         Prefetch("agreements", PhysicianAgreement.objects.in_force(on=view.on), "agreements_on"),
         Prefetch("titles", PhysicianTitle.objects.proposed().order_by("valid_from"), "proposed"),
+        Prefetch("suspensions", ServiceSuspension.objects.known().in_force(on=view.on), "stopped"),
     )
     pages = page_of(request, rows.count())
     names = law_for(view.institution, on=view.on).physician_agreements
@@ -362,6 +367,8 @@ def _physician(row, names: tuple[str, ...], view: Standpoint) -> Row:
         cells=[
             Cell(text=row.name, sub="，".join(filter(None, [
                  f"{row.left_on} 离职" if row.left_on else "",
+                 *(f"医保服务资格已暂停 {one}" if one.valid_until else "医保服务资格已终止"
+                   for one in row.stopped[:1]),
                  "登记待核验" if row.checked_at is None else ""]))),
             Cell(text=row.code, code=True),
             Cell(text=title.get_title_display() if title else "当日无职称",
@@ -441,7 +448,7 @@ def documents(request: PortalRequest, view: Standpoint) -> dict:
             _document(row), Cell(text=KINDS.get(row.kind, row.kind)),
             Cell(text=f"{-(-row.size // 1024):,} KB"),
             Cell(text=row.digest[:16] + "…", code=True, title=row.digest),
-            Cell(text=f"{clock.local(row.uploaded_at):%Y-%m-%d}", sub=row.uploaded_by),
+            Cell(text=f"{clock.local(row.uploaded_at):%Y-%m-%d}", sub=Login(row.uploaded_by)),
         ]) for row in shown],
         empty_title="没有材料", empty_text="上传的证明材料、协议和往来文书在此留存。",
     )]}  # fmt: skip

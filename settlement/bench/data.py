@@ -65,7 +65,8 @@ def invent(n: int, people: np.ndarray, *, seed: int, tag: str) -> Invented:
     facts = blank(n)
     for name in TRISTATE:
         facts[name] = 1
-    facts["scheme"] = chance.integers(1, len(CODES["scheme"]), n)
+    person = np.arange(n) % len(people)
+    facts["scheme"] = 1 + person % (len(CODES["scheme"]) - 1)  # a person has one
     facts["ownership"] = CODES["ownership"].index("public")
     facts["visit_type"] = np.where(chance.random(n) < 0.02, 1, 2)
     facts["condition"] = 1
@@ -85,7 +86,7 @@ def invent(n: int, people: np.ndarray, *, seed: int, tag: str) -> Invented:
     number = np.char.add(tag.encode(), np.char.zfill(np.arange(n).astype("S9"), 9))
     claims = {
         "claim_no": number,
-        "person_id": people[np.arange(n) % len(people)],
+        "person_id": people[person],
         "service_date": day,
         "fee": line_fee.sum(axis=1),
         "facts": facts_bytes(facts),

@@ -14,19 +14,28 @@ from django.db import connections, transaction
 from django.utils import timezone
 from psycopg2 import sql
 
+from settlement.batch.accumulators import NEW, NEW_ACCOUNT
 from settlement.batch.chunk import READ_CLAIMS, READ_LINES, settle_chunk
 from settlement.batch.results import LEG, LINE, SETTLEMENT
 from settlement.bench.data import BY, REGION
-from settlement.copy import copy_bytes
+from settlement.copy import copy_bytes, copy_raw
 from settlement.models import Batch, Chunk
 from settlement.periods import posting_month
 
 LONGEST = 600  #: seconds to wait for the others: one that failed ends the measurement
+OF_CLAIMS = "claim_id BETWEEN %(first)s AND %(last)s ORDER BY claim_id"
+#: All persons of the batch are new to the ledger, and a chunk has all claims of its persons.
+OF_PERSONS = """person_id IN (SELECT person_id FROM settlement_claim
+    WHERE period = %(period)s AND id BETWEEN %(first)s AND %(last)s) ORDER BY person_id"""
+#: Every row that a chunk writes, and which rows are one chunk's.
 TARGETS = (
-    ("settlement_settlement", SETTLEMENT),
-    ("settlement_lineresult", LINE),
-    ("settlement_leg", LEG),
+    ("settlement_accumulator", NEW, OF_PERSONS),
+    ("settlement_personalaccount", NEW_ACCOUNT, OF_PERSONS),
+    ("settlement_settlement", SETTLEMENT, OF_CLAIMS),
+    ("settlement_lineresult", LINE, OF_CLAIMS),
+    ("settlement_leg", LEG, OF_CLAIMS),
 )
+PARTITIONED = ("settlement_lineresult", "settlement_leg")
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ def tables(month: str) -> None:
         link,
         link.cursor() as cursor,
     ):
-        for name, _ in TARGETS:
-            source = name if name == "settlement_settlement" else f"{name}_{month}"
+        for name, _, _ in TARGETS:
+            source = f"{name}_{month}" if name in PARTITIONED else name
             cursor.execute(f"DROP TABLE IF EXISTS floor_{name}")
             cursor.execute(f"CREATE TABLE floor_{name} (LIKE {source} INCLUDING ALL)")
             cursor.execute(f"GRANT SELECT, INSERT ON floor_{name} TO mip_settler")
@@ -60,17 +69,16 @@ def shares(batch: Batch) -> list[Share]:
         for chunk in Chunk.objects.using("settler").filter(batch=batch).order_by("number"):
             span = (chunk.first_claim, chunk.last_claim)
             streams = []
-            for name, shape in TARGETS:
+            given = {"period": batch.period, "first": span[0], "last": span[1]}
+            for name, shape, which in TARGETS:
                 names = ", ".join(column.name for column in shape)
-                sink = io.BytesIO()
-                rows = sql.SQL(
-                    "COPY (SELECT {} FROM {} WHERE claim_id BETWEEN {} AND {} ORDER BY claim_id)"
-                    " TO STDOUT (FORMAT binary)"
-                ).format(
-                    sql.SQL(names), sql.Identifier(name), sql.Literal(span[0]), sql.Literal(span[1])
+                rows = (
+                    sql.SQL("SELECT {} FROM {} WHERE ")
+                    .format(sql.SQL(names), sql.Identifier(name))
+                    .as_string(cursor.connection)
+                    + which
                 )
-                cursor.copy_expert(rows, sink)
-                streams.append(sink.getvalue())
+                streams.append(bytes(copy_raw(cursor, rows, given)))
             claims = cursor.mogrify(READ_CLAIMS, (batch.period, *span, batch.pk)).decode()
             lines = cursor.mogrify(READ_LINES, (batch.period, *span)).decode()
             made.append(Share(claims, lines, tuple(streams), chunk.claims))
@@ -82,7 +90,7 @@ def move(link: Any, share: Share) -> None:
     with link.cursor() as cursor:
         for query in (share.read_claims, share.read_lines):
             cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", io.BytesIO(), 1 << 20)
-        for (name, shape), stream in zip(TARGETS, share.streams, strict=True):
+        for (name, shape, _), stream in zip(TARGETS, share.streams, strict=True):
             copy_bytes(cursor, f"floor_{name}", shape, stream)
     link.commit()
 

@@ -58,6 +58,7 @@ from settlement.models.persons import (
     Entitlement,
     InsuredPerson,
     OfflineVisit,
+    OnlineSuspension,
     PersonalAccount,
     Scheme,
 )
@@ -114,6 +115,7 @@ __all__ = (
     "NetworkLine",
     "Objection",
     "OfflineVisit",
+    "OnlineSuspension",
     "Outage",
     "Participant",
     "Payee",

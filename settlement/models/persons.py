@@ -4,7 +4,7 @@ from django.apps import apps
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 
-from institutions.models import FactsQuerySet, no_overlap
+from institutions.models import FactsQuerySet, Suspension, no_overlap
 
 
 class Scheme(models.TextChoices):
@@ -189,3 +189,12 @@ class Entitlement(models.Model):
 
     def __str__(self):
         return f"{self.get_scheme_display()} {self.get_standing_display()} {self.valid_from}"
+
+
+class OnlineSuspension(Suspension):
+    """暂停联网结算: what a person spends on these days is not settled online (国务院令第735号 第41条).
+
+    It is no loss of insurance: the entitlement stays, and so does the manual channel.
+    """
+
+    person = models.ForeignKey(InsuredPerson, models.PROTECT, related_name="suspensions")

@@ -87,6 +87,7 @@ class Reimbursement(Case, SealedAccount):
     class Cause(models.TextChoices):
         NO_FUNCTION = "no_function", "机构没有联网结算功能"
         OUTAGE = "outage", "就诊当日结算系统故障"
+        SUSPENDED = "suspended", "就诊当日本人被暂停联网结算"
 
     number = models.CharField("申请号", max_length=40, unique=True)
     kind = models.CharField("报销方式", max_length=11, choices=Kind)

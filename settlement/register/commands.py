@@ -14,9 +14,10 @@ from django.db import IntegrityError, transaction
 
 from audit import clock, trail
 from institutions import crypto
+from institutions.commands.suspensions import begin
 from institutions.models import Region, User
 from institutions.refusals import Refusal, refused
-from settlement.models import Entitlement, InsuredPerson, Scheme
+from settlement.models import Entitlement, InsuredPerson, OnlineSuspension, Scheme
 from settlement.register.store import Change, held, locked, write
 from settlement.register.timeline import DAY, Span, adds_nothing, death, later, on, over
 
@@ -154,6 +155,20 @@ def correct_identity(
     _noted(found, "person.identity", by=by, at=at, reason=reason.strip(),
            what=sorted(key.partition("_")[0] for key in given if key.endswith("masked")))  # fmt: skip
     return found
+
+
+# --- Suspended online settlement ---
+
+
+def suspend_online(
+    *, person: InsuredPerson, since: dt.date, until: dt.date | None, clause: str, source: str,
+    by: str, at: dt.datetime,
+) -> OnlineSuspension:  # fmt: skip
+    """暂停联网结算: claims of these days are refused online; entitlement and manual channel stay."""
+    return begin(
+        OnlineSuspension(person=person), since=since, until=until, clause=clause, source=source,
+        by=by, at=at,
+    )  # fmt: skip
 
 
 # --- Looking ---

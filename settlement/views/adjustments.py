@@ -22,6 +22,7 @@ from audit.words import act
 from institutions.access import PortalRequest
 from institutions.models import Institution, Region
 from institutions.money import yuan as plain_yuan
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import adjustments as commands
 from settlement.correction_forms import AdjustmentForm, AdjustmentsQuery, DecisionForm, ReasonForm
@@ -55,7 +56,7 @@ def adjustments(request: PortalRequest) -> HttpResponse:
     page = Paginator(rows.select_related("voucher"), PAGE).get_page(request.GET.get("page"))
     sums = commands.sums_by_class(rows)
     names = class_names(request)
-    return render(request, "settlement/adjustments.html", {
+    return render(request, "settlement/adjustments.html", named({
         "breadcrumbs": CRUMBS, "query": query.form, "sums": _sums(sums, names),
         "chart": ranking(
             title="已入账净额（按事由类别）", money=True,
@@ -66,7 +67,7 @@ def adjustments(request: PortalRequest) -> HttpResponse:
             ],
         ) if sums else None,
         "may_propose": request.user.may(PROPOSE), "table": _table(request, page, names),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def class_names(request: PortalRequest) -> dict[str, str]:
@@ -116,6 +117,8 @@ def _sums(sums: list[dict[str, Any]], names: dict[str, str]) -> Table:
 
 def _table(request: PortalRequest, page: Any, names: dict[str, str]) -> Table:
     filters = request.GET.urlencode()
+    codes = {row.institution_code for row in page}
+    places = dict(Institution.objects.filter(pk__in=codes).values_list("pk", "name"))
     return Table(
         id="adjustments", caption="特殊调整",
         columns=[
@@ -123,7 +126,7 @@ def _table(request: PortalRequest, page: Any, names: dict[str, str]) -> Table:
             Column(label="金额（元）", numeric=True, hint="正数补付，负数收回"), Column(label="经办"),
             Column(label="状态"),
         ],
-        rows=[_row(row, names) for row in page],
+        rows=[_row(row, names, places) for row in page],
         pages=Pages(total=page.paginator.count, size=PAGE, page=page.number, sizes=(PAGE,)),
         toolbar=[
             Action(label="导出 CSV", url=f"{reverse('adjustments-csv')}?{filters}",
@@ -135,16 +138,16 @@ def _table(request: PortalRequest, page: Any, names: dict[str, str]) -> Table:
     )  # fmt: skip
 
 
-def _row(row: Adjustment, names: dict[str, str]) -> Row:
+def _row(row: Adjustment, names: dict[str, str], places: dict[str, str]) -> Row:
     url = reverse("adjustment", args=[row.pk])
     return Row(
         key=str(row.pk), label=row.number, actions=[Action(label="查看", url=url)],
         cells=[
             Cell(text=row.number, url=url, code=True, sub=row.get_scheme_display()),
             Cell(text=names.get(row.reason_class, row.reason_class), sub=row.reason),
-            Cell(text=row.get_subject_display(), sub=row.institution_code),
+            Cell(text=row.get_subject_display(), sub=places.get(row.institution_code, "")),
             Cell(text=yuan(row.amount, sign=True), sub="示例参数" if row.example else ""),
-            Cell(text=moment(row.proposed_at)[:16], sub=row.proposed_by),
+            Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
             Cell(text=row.get_state_display(), tone=TONES[row.state],
                  sub="已申请冲销" if row.reversal_asked_by and row.state == "posted" else ""),
         ],
@@ -230,10 +233,10 @@ def new(request: PortalRequest) -> HttpResponse:
         else:
             messages.success(request, f"调整 {made.number} 已提交，等待复核。")
             return redirect("adjustment", pk=made.pk)
-    return render(request, "settlement/adjustment_new.html", {
+    return render(request, "settlement/adjustment_new.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "新建", "url": ""}], "form": form,
         "missing": not known,
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("adjustments.view")
@@ -293,7 +296,7 @@ def _page(request: PortalRequest, found: Adjustment, form: Any, *, status: int) 
     asks = form if isinstance(form, ReasonForm) else ReasonForm()
     decides = form if isinstance(form, DecisionForm) else DecisionForm()
     events = Event.objects.visible_to(user).filter(subject=f"adjustment:{found.number}")
-    return render(request, "settlement/adjustment.html", {
+    return render(request, "settlement/adjustment.html", named({
         "breadcrumbs": [*CRUMBS, {"label": found.number, "url": ""}],
         "found": found, "tone": TONES[found.state], "form": decides, "reason_form": asks,
         "info": _info(request, found),
@@ -308,7 +311,7 @@ def _page(request: PortalRequest, found: Adjustment, form: Any, *, status: int) 
             {"at": moment(event.at), "by": event.actor, "title": act(event.action), "tone": "ok"}
             for event in events.order_by("at", "id")
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _info(request: PortalRequest, found: Adjustment) -> list[dict[str, Any]]:
@@ -329,8 +332,8 @@ def _info(request: PortalRequest, found: Adjustment) -> list[dict[str, Any]]:
          "clause": cited},
         {"label": "附件", "value": found.document.name,
          "url": reverse("document", args=[found.document_id])},
-        {"label": "经办", "value": found.proposed_by, "sub": moment(found.proposed_at)},
-        {"label": "复核", "value": found.decided_by,
+        {"label": "经办", "value": Login(found.proposed_by), "sub": moment(found.proposed_at)},
+        {"label": "复核", "value": Login(found.decided_by),
          "sub": moment(found.decided_at) if found.decided_at else ""},
         {"label": "凭证号", "value": found.voucher.number if found.voucher else "", "code": True},
         {"label": "说明", "value": found.reason, "wide": True},

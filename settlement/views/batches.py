@@ -18,6 +18,7 @@ from audit.text import yuan
 from audit.words import act
 from institutions.access import PortalRequest
 from institutions.models import Institution
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from institutions.views.file import frozen_words
 from settlement import words
@@ -91,11 +92,11 @@ def batches(request: PortalRequest) -> HttpResponse:
     faulty = set(
         rows.exclude(errors=[]).filter(pk__in=[row.pk for row in page]).values_list("pk", flat=True)
     )
-    return render(request, "settlement/batches.html", {
+    return render(request, "settlement/batches.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "批量结算", "url": ""}],
         "form": form, "frozen": _frozen(request.user.institution),
         "table": _table(list(page), faulty, total=page.paginator.count, number=page.number),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("batches.view")
@@ -113,7 +114,7 @@ def _page(
     chunks = list(Chunk.objects.filter(batch=found).order_by("number")[:CHUNKS_SHOWN])
     events = Event.objects.visible_to(request.user).filter(subject=f"batch:{found.pk}")
     institution = Institution.objects.filter(pk=found.institution_code).first()
-    return render(request, "settlement/batch.html", {
+    return render(request, "settlement/batch.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "批量结算", "url": reverse("batches")},
                         {"label": f"第 {found.pk} 批", "url": ""}],
         "frozen": _frozen(institution),
@@ -129,7 +130,7 @@ def _page(
              "tone": "ok" if event.outcome == "ok" else "bad"}
             for event in in_order(events.order_by("at", "id")[:CHUNKS_SHOWN])
         ],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _frozen(institution: Institution | None) -> str:
@@ -239,29 +240,34 @@ def _check(request: PortalRequest, form: UploadForm) -> Batch | None:
 
 
 def _table(rows: list[Batch], faulty: set[int], *, total: int, number: int) -> Table:
+    names = Institution.objects.in_bulk({row.institution_code for row in rows})
     return Table(
         id="batches", caption="批次",
         columns=[
             Column(label="批次"), Column(label="文件", wide=True), Column(label="申请单", numeric=True),
             Column(label="费用（元）", numeric=True), Column(label="创建"), Column(label="状态"),
         ],
-        rows=[_row(row, faulty=row.pk in faulty) for row in rows],
+        rows=[
+            _row(row, str(names.get(row.institution_code, row.institution_code)),
+                 faulty=row.pk in faulty)
+            for row in rows
+        ],
         pages=Pages(total=total, size=PAGE, page=number, sizes=(PAGE,)),
         empty_title="还没有批次", empty_text="上传申报文件并校验后，可在此查看进度与结果。",
     )  # fmt: skip
 
 
-def _row(row: Batch, *, faulty: bool) -> Row:
+def _row(row: Batch, name: str, *, faulty: bool) -> Row:
     state = _state(row, faulty=faulty)
     address = reverse("batch", args=[row.pk])
     return Row(
         key=str(row.pk), label=f"第 {row.pk} 批",
         cells=[
-            Cell(text=f"第 {row.pk} 批", url=address, sub=row.institution_code),
+            Cell(text=f"第 {row.pk} 批", url=address, sub=name),
             Cell(text=row.file_name),
             Cell(text=f"{row.claims:,}", sub=f"{row.lines:,} 项"),
             Cell(text=yuan(row.fee_total) if row.fee_total else "—"),
-            Cell(text=moment(row.created_at)[:16], sub=row.created_by),
+            Cell(text=moment(row.created_at)[:16], sub=Login(row.created_by)),
             Cell(text=state["text"], tone=state["tone"]),
         ],
         actions=[Action(label="查看", url=address)],
@@ -360,7 +366,7 @@ def _info(found: Batch, institution: Institution | None) -> list[dict[str, Any]]
          "sub": found.institution_code},
         {"label": "申请单", "value": f"{found.claims:,} 张", "sub": f"{found.lines:,} 项明细"},
         {"label": "费用合计", "value": f"{yuan(found.fee_total)} 元" if found.fee_total else ""},
-        {"label": "创建", "value": moment(found.created_at), "sub": found.created_by},
+        {"label": "创建", "value": moment(found.created_at), "sub": Login(found.created_by)},
         {"label": "剔除", "value": f"{found.set_aside_claims:,} 张" if found.set_aside_claims else "",
          "sub": f"{yuan(found.set_aside_fee)} 元" if found.set_aside_claims else ""},
         {"label": "决定理由", "value": found.reason},

@@ -23,6 +23,7 @@ from audit.words import act
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
 from institutions.models import Institution
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from settlement import advances, budgets, clearing, statement_paper
 from settlement.detail import in_order, moment
@@ -66,11 +67,11 @@ def advances_list(request: PortalRequest) -> HttpResponse:
             return redirect("advances")
     rows = Advance.objects.visible_to(request.user)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/advances.html", {
+    return render(request, "settlement/advances.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "预付款", "url": ""}], "form": form,
         "waiting": _waiting(request, rows), "balances": _balances(rows),
         "table": _advances(list(page), total=page.paginator.count, number=page.number),
-    }, status=422 if request.method == "POST" else 200)  # fmt: skip
+    }), status=422 if request.method == "POST" else 200)  # fmt: skip
 
 
 @requires("payments.approve")
@@ -98,7 +99,7 @@ def _waiting(request: PortalRequest, rows: Any) -> list[dict[str, Any]]:
         {"key": f"advance-{row.pk}", "version": None, "danger": False, "buttons": AGREE,
          "title": f"{names.get(row.institution_code, row.institution_code)} "
                   f"{row.get_scheme_display()} {yuan(row.amount)} 元",
-         "hint": "；".join(filter(None, (row.reason, row.document, f"提出人 {row.proposed_by}"))),
+         "hint": Told("；".join(filter(None, (row.reason, row.document, "提出人 "))), Login(row.proposed_by)),
          "url": reverse("advance-decide", args=[row.pk]), "form": DecisionForm(auto_id=f"id_{row.pk}_%s"),
          "open": False}
         for row in open_ones
@@ -127,8 +128,8 @@ def _advances(rows: list[Advance], *, total: int, number: int) -> Table:
                 Cell(text=names.get(row.institution_code, row.institution_code), sub=row.institution_code),
                 Cell(text=row.get_scheme_display()), Cell(text=yuan(row.amount)),
                 Cell(text=row.reason, sub=row.document),
-                Cell(text=moment(row.proposed_at)[:16], sub=row.proposed_by),
-                Cell(text=moment(row.decided_at)[:16] if row.decided_at else "—", sub=row.decided_by),
+                Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
+                Cell(text=moment(row.decided_at)[:16] if row.decided_at else "—", sub=Login(row.decided_by)),
                 Cell(text=row.get_state_display(), tone=ADVANCE_TONES[row.state], sub=row.decision)])
             for row in rows
         ],
@@ -152,16 +153,17 @@ def budgets_list(request: PortalRequest) -> HttpResponse:
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     names = {row.pk: row for row in places}
     total, used = sum(row.indicator for row in rows), sum(row.used for row in rows)
-    return render(request, "settlement/budgets.html", {
+    return render(request, "settlement/budgets.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "总额预算", "url": ""}], "year": year,
         "years": [{"label": f"{one}年", "url": f"?year={one}", "current": one == year}
                   for one in range(today.year - 2, today.year + 2)],
-        "stats": [("年度指标", yuan(total), "元"), ("已使用", yuan(used), "元"),
+        "stats": [("年度指标", yuan(total) if total else "未下达", "元" if total else ""),
+                  ("已使用", yuan(used), "元"),
                   ("使用率", budgets.percent(used * 10_000 // total) if total else "—", "")],
         "places": [{"label": row.name, "url": reverse("budget", args=[row.pk, year])} for row in places]
         if request.user.may("budgets.set") else [],
         "table": _budgets(list(page), names, today, year, total=len(rows), number=page.number),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _budgets(
@@ -221,7 +223,7 @@ def budget(request: PortalRequest, code: str, year: int) -> HttpResponse:
         ):  # fmt: skip
             messages.success(request, "已提交，待另一人复核。")
             return redirect("budget", code=code, year=year)
-    return render(request, "settlement/budget.html", _budget(request, place, year, form),
+    return render(request, "settlement/budget.html", named(_budget(request, place, year, form)),
                   status=422 if request.method == "POST" else 200)  # fmt: skip
 
 
@@ -269,14 +271,19 @@ def _panel(row: budgets.Budget, today: dt.date) -> dict[str, Any]:
         "title": Scheme(row.scheme).label,
         "facts": [("指标", yuan(row.indicator) if row.indicator else "未下达"), ("已使用", yuan(row.used)),
                   ("使用率", budgets.percent(row.share) if row.share is not None else "—"),
-                  ("全年预计", yuan(forecast)), ("剩余", yuan(row.indicator - row.used))],
+                  ("全年预计", yuan(forecast)),
+                  ("剩余", yuan(row.indicator - row.used) if row.indicator else "—")],
         "line": charts.line(
             title=f"{Scheme(row.scheme).label}：累计使用、预计与指标", labels=labels, money=True,
-            description=f"指标{yuan(row.indicator)}元，已使用{yuan(row.used)}元，全年预计{yuan(forecast)}元。",
+            description=f"指标{yuan(row.indicator) + '元' if row.indicator else '未下达'}，"
+                        f"已使用{yuan(row.used)}元，全年预计{yuan(forecast)}元。",
             series=[{"label": "累计（本月以后为预计）", "values": ahead, "tone": "b"},
-                    {"label": "指标", "values": [row.indicator] * 12, "tone": "a"}]),
-        "bars": charts.bars(title=f"{Scheme(row.scheme).label}：各服务月份使用", labels=labels, money=True,
-                            series=[{"label": "统筹基金", "values": [max(v, 0) for v in row.months]}]),
+                    *([{"label": "指标", "values": [row.indicator] * 12, "tone": "a"}]
+                      if row.indicator else [])]) if row.indicator or any(ahead) else None,
+        "bars": charts.bars(
+            title=f"{Scheme(row.scheme).label}：各服务月份使用", labels=labels, money=True,
+            series=[{"label": "统筹基金", "values": [max(v, 0) for v in row.months]}],
+        ) if any(row.months) else None,
     }  # fmt: skip
 
 
@@ -286,7 +293,7 @@ def _entries_waiting(request: PortalRequest, rows: list[BudgetEntry]) -> list[di
     return [
         {"key": f"entry-{row.pk}", "version": None, "danger": False, "buttons": AGREE, "open": False,
          "title": f"{row.get_scheme_display()}{row.get_kind_display()} {yuan(row.amount, sign=True)} 元",
-         "hint": f"{row.reason}（{row.document}）；提出人 {row.proposed_by}",
+         "hint": Told(f"{row.reason}（{row.document}）；提出人 ", Login(row.proposed_by)),
          "url": reverse("budget-decide", args=[row.pk]), "form": DecisionForm(auto_id=f"id_{row.pk}_%s")}
         for row in rows if row.proposed_by != request.user.username
     ]  # fmt: skip
@@ -302,8 +309,8 @@ def _history(rows: list[BudgetEntry]) -> Table:
             Row(key=str(row.pk), label=str(row.pk), cells=[
                 Cell(text=row.get_scheme_display()), Cell(text=row.get_kind_display()),
                 Cell(text=yuan(row.amount, sign=True)), Cell(text=row.reason, sub=row.document),
-                Cell(text=moment(row.proposed_at)[:16], sub=row.proposed_by),
-                Cell(text=moment(row.decided_at)[:16] if row.decided_at else "—", sub=row.decided_by),
+                Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
+                Cell(text=moment(row.decided_at)[:16] if row.decided_at else "—", sub=Login(row.decided_by)),
                 Cell(text=row.get_state_display(), tone=ENTRY_TONES[row.state], sub=row.decision)])
             for row in rows
         ],
@@ -348,10 +355,10 @@ def clearings(request: PortalRequest) -> HttpResponse:
             return redirect("clearing", pk=made[0].pk)
     rows = Clearing.objects.visible_to(request.user)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/clearings.html", {
+    return render(request, "settlement/clearings.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "年终清算", "url": ""}], "form": form,
         "table": _clearings(list(page), total=page.paginator.count, number=page.number),
-    }, status=422 if request.method == "POST" else 200)  # fmt: skip
+    }), status=422 if request.method == "POST" else 200)  # fmt: skip
 
 
 def _clearings(rows: list[Clearing], *, total: int, number: int) -> Table:
@@ -440,10 +447,10 @@ def _clearing(
     shown = {"decide": ("复核清算", "同意后清算与保证金返还凭证入账，金额计入当月结算单的特殊调整。"),
              "reverse": ("冲销清算", "凭证全部红冲，冲销后可以重新清算。")}  # fmt: skip
     events = Event.objects.visible_to(request.user).filter(subject=f"clearing:{row.pk}")
-    return render(request, "settlement/clearing.html", {
+    return render(request, "settlement/clearing.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "年终清算", "url": reverse("clearings")},
                         {"label": f"{row.year}年 {place.name}", "url": ""}],
-        "clearing": row, "place": place,
+        "clearing": row, "place": place, "may_vouchers": request.user.may("payments.view"),
         "state": {"text": row.get_state_display(), "tone": CLEARING_TONES[row.state]},
         "acts": [
             {"key": key, "title": shown[key][0], "hint": shown[key][1], "danger": key == "reverse",
@@ -452,13 +459,17 @@ def _clearing(
             for key, here in can.items() if here and request.user.may("periods.close")
         ],
         "rows": statement_paper.clearing_rows(row), "tiers": statement_paper.clearing_tiers(row),
-        "vouchers": list(Voucher.objects.filter(subject=f"clearing:{row.pk}").order_by("pk")),
+        "vouchers": [
+            {"row": one, "people": Told(Login(one.posted_by), "、", Login(one.approved_by)),
+             "url": reverse("voucher", args=[one.pk])}
+            for one in Voucher.objects.filter(subject=f"clearing:{row.pk}").order_by("pk")
+        ],
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
             for event in in_order(events.order_by("at", "id"))
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _seen(request: PortalRequest, pk: int) -> Clearing:

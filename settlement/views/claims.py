@@ -20,6 +20,7 @@ from audit.text import yuan
 from institutions import crypto
 from institutions.access import PortalRequest
 from institutions.models import Institution
+from institutions.naming import named
 from institutions.refusals import Refusal
 from pricing.releases import current
 from settlement import commands, export, search, words
@@ -54,7 +55,7 @@ def claims(request: PortalRequest) -> HttpResponse:
     if request.user.institution_id:
         found.form.fields.pop("institution")
         found.form.fields.pop("channel")
-    return render(request, "settlement/claims.html", {
+    return render(request, "settlement/claims.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": ""}],
         "form": found.form,
         "person_form": PersonForm(),
@@ -63,7 +64,7 @@ def claims(request: PortalRequest) -> HttpResponse:
         "query": _query(request),
         "table": _table(request, page, size),
         "slow": slow,
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("claims.view")
@@ -127,7 +128,7 @@ def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
     own = detail.last is not None and not detail.reversed and detail.request is None
     digest = bytes(detail.person.id_hash) if detail.person else None
     _read(request, "claim.read", f"claim:{claim_id}", of=detail.claim, digest=digest)
-    return render(request, "settlement/claim.html", {
+    return render(request, "settlement/claim.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": reverse("claims")},
                         {"label": detail.claim.claim_no, "url": ""}],
         "claim": detail.claim, "badges": detail.badges(), "chart": detail.chart(),
@@ -143,7 +144,7 @@ def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
         "reversal": detail.last if detail.reversed else None,
         "history": detail.history() if len(detail.versions) > 1 else [],
         "refunds": detail.refunds() if detail.reversed else [],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("claims.reverse")
@@ -163,7 +164,7 @@ def reverse_claim(request: PortalRequest, claim_id: int) -> HttpResponse:
         _reverse(request, found, form.cleaned_data["reason"])
         return redirect("claim", claim_id=found.pk)
     last = versions[-1]
-    return render(request, "settlement/reverse.html", {
+    return render(request, "settlement/reverse.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": reverse("claims")},
                         {"label": found.claim_no, "url": reverse("claim", args=[found.pk])},
                         {"label": "冲正", "url": ""}],
@@ -174,7 +175,7 @@ def reverse_claim(request: PortalRequest, claim_id: int) -> HttpResponse:
             {"label": "冲回个人现金", "value": f"{yuan(-last.cash)} 元"},
             {"label": "恢复起付线累计", "value": f"{yuan(last.deductible)} 元"},
         ],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _reverse(request: PortalRequest, found: Claim, reason: str) -> None:
@@ -240,6 +241,8 @@ def _table(request: PortalRequest, page: search.Page, size: int) -> Table:
         rows=[_row(found, own=own) for found in page.rows],
         pages=Pages(size=size, previous=page.previous, next=page.next, sizes=search.SIZES),
         toolbar=[
+            *([Action(label="单笔申报", url=reverse("claim-new"), icon="plus", tone="primary")]
+              if request.user.may("claims.enter") else ()),
             Action(label="导出 CSV", url=f"{reverse('claims-csv')}?{query}", icon="arrow-down-tray"),
             Action(label="导出 Excel", url=f"{reverse('claims-xlsx')}?{query}", icon="table-cells"),
         ],

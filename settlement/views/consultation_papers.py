@@ -22,6 +22,7 @@ from institutions import documents
 from institutions.access import PortalRequest
 from institutions.calendar import add_months
 from institutions.models import Institution
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import consultation_forms as shapes
 from settlement import consultation_statement as pairs
@@ -45,7 +46,7 @@ def split_agreements(request: PortalRequest) -> HttpResponse:
     """The agreements of the user's hospital or area, in force today first."""
     rows = SplitAgreement.objects.visible_to(request.user).select_related("inviting", "invited")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/split_agreements.html", {
+    return render(request, "settlement/split_agreements.html", named({
         "breadcrumbs": [CRUMB, {**AGREEMENTS, "url": ""}], "tabs": tabs("split-agreements"),
         "may_record": request.user.may(steps.RECORD),
         "table": Table(
@@ -59,7 +60,7 @@ def split_agreements(request: PortalRequest) -> HttpResponse:
             empty_title="还没有分配协议",
             empty_text="没有双方确认的分配协议，会诊费不能分配。邀请方登记后由受邀方确认。",
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _agreement(request: PortalRequest, row: SplitAgreement) -> Row:
@@ -78,7 +79,7 @@ def _agreement(request: PortalRequest, row: SplitAgreement) -> Row:
         Cell(text=row.number, code=True), Cell(text=row.inviting.name), Cell(text=row.invited.name),
         Cell(text=rate(row.ratio_inviting)), Cell(text=rate(row.ratio_invited)),
         Cell(text=f"{row.valid_from} 起", sub=f"至 {row.valid_until}" if row.valid_until else ""),
-        Cell(text=text, tone=tone, sub=row.confirmed_by),
+        Cell(text=text, tone=tone, sub=Login(row.confirmed_by)),
     ])  # fmt: skip
 
 
@@ -174,10 +175,10 @@ def _form(
     request: PortalRequest, form: Any, title: str, crumb: dict, button: str, *, names: Any = (),
     hint: str = "",
 ) -> HttpResponse:  # fmt: skip
-    return render(request, "settlement/jilin_form.html", {
+    return render(request, "settlement/jilin_form.html", named({
         "title": title, "form": form, "names": list(names), "button": button, "hint": hint,
         "back": crumb["url"], "breadcrumbs": [CRUMB, crumb, {"label": title, "url": ""}],
-    }, status=422 if form.errors else 200)  # fmt: skip
+    }), status=422 if form.errors else 200)  # fmt: skip
 
 
 def _own(request: PortalRequest) -> Institution:
@@ -254,14 +255,14 @@ def consultation_statements(request: PortalRequest) -> HttpResponse:
     found = pairs.statements(request.user, month=month)
     own = request.user.institution_id
     report = AccountReport.objects.filter(institution=own, month=month).first() if own else None
-    return render(request, "settlement/consultation_statements.html", {
+    return render(request, "settlement/consultation_statements.html", named({
         "breadcrumbs": [CRUMB, {**STATEMENTS, "url": ""}], "tabs": tabs("consultation-statements"),
         "month": month, "before": add_months(month, -1), "after": add_months(month, 1),
         "table": _pairs_table(found), "chart": _chart(request, month),
         "csv": f"{reverse('consultation-statements-csv')}?month={month:%Y-%m}",
         "reports": _reports(request, month),
         "form": _account_form(report) if own and request.user.may(steps.RECORD) else None,
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _account_form(report: AccountReport | None) -> shapes.AccountForm:
@@ -367,7 +368,7 @@ def consultation_statement(
         return _paper_of(request, pair, form)
     args = [inviting, invited, f"{pair.month:%Y-%m}"]
     totals = pair.totals
-    return render(request, "settlement/consultation_statement.html", {
+    return render(request, "settlement/consultation_statement.html", named({
         "pair": pair, "rows": _entries(pair, clock.today()), "law": _law(pair),
         "stats": [
             {"label": "会诊", "value": str(totals["sessions"]), "unit": "次"},
@@ -378,7 +379,7 @@ def consultation_statement(
         "pdf": reverse("consultation-statement-file", args=[*args, "pdf"]),
         "csv": reverse("consultation-statement-file", args=[*args, "csv"]),
         "breadcrumbs": [CRUMB, STATEMENTS, {"label": f"{pair.month:%Y-%m}", "url": ""}],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _law(pair: pairs.Statement) -> dict[str, str]:

@@ -9,6 +9,7 @@ from audit.models import Move
 from audit.tables import Cell, Column, Row, Table
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
+from institutions.naming import Login
 from settlement.models import Consultation, Participant, Receipt, Voucher
 
 Answer = Participant.Answer
@@ -130,7 +131,7 @@ def vouchers(request: PortalRequest, case: Consultation) -> Table | None:
             Cell(text=WORDS.get(row.effect.split("/")[1] if "/" in row.effect else "", "冲销"),
                  tone="mute" if row.reverses_id else ""),
             Cell(text=yuan(-row.amount if row.reverses_id else row.amount)),
-            Cell(text=f"{clock.local(row.posted_at):%Y-%m-%d %H:%M}", sub=row.posted_by),
+            Cell(text=f"{clock.local(row.posted_at):%Y-%m-%d %H:%M}", sub=Login(row.posted_by)),
             Cell(text=row.clause or row.reason or "—"),
         ]) for row in rows],
     )  # fmt: skip

@@ -25,6 +25,7 @@ from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import yuan
 from institutions.access import PortalRequest
 from institutions.models import Institution
+from institutions.naming import named
 from institutions.refusals import Refusal
 from settlement import consultation_forms as shapes
 from settlement import consultation_steps as steps
@@ -92,11 +93,11 @@ def consultations(request: PortalRequest) -> HttpResponse:
     found = _filter(request)
     rows = found.qs if found.form.is_valid() else Consultation.objects.none()
     page = Paginator(_listed(rows), PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/consultations.html", {
+    return render(request, "settlement/consultations.html", named({
         "breadcrumbs": [{**CRUMB, "url": ""}], "tabs": tabs("consultations"), "form": found.form,
         "stats": _stats(request), "may_record": request.user.may(steps.RECORD),
         "table": _table(request, list(page), total=page.paginator.count, number=page.number),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("consultations.view")
@@ -213,11 +214,11 @@ def consultation_new(request: PortalRequest) -> HttpResponse:
             messages.success(request, f"已登记会诊申请 {case.number}。请向患者说明价格并取得同意。")
             return redirect("consultation", pk=case.pk)
     price = steps.price_on(own, clock.today())
-    return render(request, "settlement/jilin_form.html", {
+    return render(request, "settlement/jilin_form.html", named({
         "title": "申请远程会诊", "form": form, "names": form.names, "button": "提交申请",
         "back": reverse("consultations"), "hint": _price_hint(price),
         "breadcrumbs": [CRUMB, {"label": "申请远程会诊", "url": ""}],
-    }, status=422 if form.errors else 200)  # fmt: skip
+    }), status=422 if form.errors else 200)  # fmt: skip
 
 
 def _price_hint(price: steps.Price) -> str:
@@ -423,7 +424,7 @@ def _page(
         .select_related("hospital", "agreement").prefetch_related("receipts")
     )  # fmt: skip
     ours = request.user.institution_id == case.institution_code
-    return render(request, "settlement/consultation.html", {
+    return render(request, "settlement/consultation.html", named({
         "case": case, "state": state, "facts": parts.facts(case), "notices": parts.notices(case),
         "left": (case.due - clock.today()).days if case.due else None,
         "sides": [_side(request, case, row, typed) for row in rows],
@@ -432,7 +433,7 @@ def _page(
         "vouchers": parts.vouchers(request, case), "moves": parts.moves(case),
         "clause": {"document": table.document, "clause": state.clause} if state.clause else None,
         "breadcrumbs": [CRUMB, {"label": case.number, "url": ""}],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _offered(request: PortalRequest, case: Consultation, typed: Any) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from audit.text import yuan
 from institutions.access import PortalRequest
 from institutions.models import area_prefix
 from institutions.money import yuan as plain
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from settlement import consultation_forms as shapes
 from settlement import lines as commands
@@ -79,13 +80,14 @@ def fee_bills(request: PortalRequest) -> HttpResponse:
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     may = request.user.may
     drafts = FeeBill.objects.visible_to(request.user).filter(state=State.DRAFT).count()
-    return render(request, "settlement/fee_bills.html", {
+    return render(request, "settlement/fee_bills.html", named({
         "breadcrumbs": [CRUMB, {**BILLS, "url": ""}],
         "tabs": tabs(request, "late" if request.GET.get("late") == "true" else "bills"),
         "form": found.form, "drafts": drafts if may(commands.COLLECT) else 0,
-        "year_form": shapes.YearForm(initial={"year": clock.today().year}) if may(MAINTAIN) else None,
+        "year_form": shapes.YearForm(initial={"year": clock.today().year}, auto_id="bill_%s")
+        if may(MAINTAIN) else None,
         "table": _table(request, list(page), total=page.paginator.count, number=page.number),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("lines.view")
@@ -242,12 +244,12 @@ def fee_bill(request: PortalRequest, pk: int) -> HttpResponse:
             return redirect("fee-bill", pk=pk)
         bill = _visible(request, pk)
     text, tone = _standing(bill)
-    return render(request, "settlement/fee_bill.html", {
+    return render(request, "settlement/fee_bill.html", named({
         "bill": bill, "state": {"text": text, "tone": tone}, "facts": _facts(bill),
         "stats": _stats(bill), "items": _items(bill), "acts": _acts(request, bill, typed),
         "decisions": _decisions(request, bill, typed), "vouchers": _vouchers(request, bill),
         "breadcrumbs": [CRUMB, BILLS, {"label": bill.number, "url": ""}],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _do(request: PortalRequest, bill: FeeBill) -> tuple[int, forms.Form | None]:
@@ -314,14 +316,14 @@ def _facts(bill: FeeBill) -> list[dict[str, Any]]:
         {"label": "年度", "value": f"{bill.year} 年"},
         {"label": "缴费期限", "value": str(bill.due_on), "sub": "年底一次性缴齐，不顺延"},
         {"label": "确认", "value": f"{clock.local(bill.confirmed_at):%Y-%m-%d}"
-         if bill.confirmed_at else "未确认", "sub": bill.confirmed_by},
+         if bill.confirmed_at else "未确认", "sub": Login(bill.confirmed_by)},
         {"label": "缴费", "value": str(bill.paid_on or "—"), "sub": bill.payment_no},
         {"label": "省卫健委支付", "value": str(bill.commission_paid_on or "—"),
          "sub": bill.commission_payment_no},
     ]  # fmt: skip
     if bill.handled_on:
         facts.append({"label": "逾期处理", "value": bill.handled_note, "wide": True,
-                      "sub": f"{bill.handled_on} {bill.handled_by}"})  # fmt: skip
+                      "sub": Told(f"{bill.handled_on} ", Login(bill.handled_by))})  # fmt: skip
     return facts
 
 
@@ -364,7 +366,7 @@ def _vouchers(request: PortalRequest, bill: FeeBill) -> list[dict[str, Any]]:
     rows = Voucher.objects.visible_to(request.user).filter(subject=f"feebill:{bill.pk}")
     return [
         {"label": row.get_kind_display(), "value": f"{yuan(row.amount)} 元",
-         "sub": f"{row.number} · {clock.local(row.posted_at):%Y-%m-%d} {row.posted_by}"}
+         "sub": Told(f"{row.number} · {clock.local(row.posted_at):%Y-%m-%d} ", Login(row.posted_by))}
         for row in rows
     ]  # fmt: skip
 

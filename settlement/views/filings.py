@@ -22,6 +22,7 @@ from institutions.access import PortalRequest
 from institutions.documents import content_of
 from institutions.handbook import words_of
 from institutions.models import PERSONAL, Region
+from institutions.naming import Login, named
 from institutions.refusals import Refusal, refused
 from settlement import filings
 from settlement.models import ChronicDisease, DiseaseFiling, InsuredPerson
@@ -54,7 +55,7 @@ def listing(request: PortalRequest) -> HttpResponse:
     rows = rows.select_related("person").order_by("-closed_at", "-opened_at", "-pk")
     page = Paginator(rows, SIZE).get_page(request.GET.get("page"))
     may = request.user.may(filings.FILE)
-    return render(request, "settlement/filings.html", {
+    return render(request, "settlement/filings.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "慢特病认定", "url": ""}], "form": form,
         "table": Table(
             id="filings", caption="门诊慢特病认定",
@@ -66,7 +67,7 @@ def listing(request: PortalRequest) -> HttpResponse:
                             tone="primary")] if may else (),
             empty_title="没有慢特病认定", empty_text="参保人员的门诊慢特病认定申请在此办理。",
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _row(row: DiseaseFiling) -> Row:
@@ -79,7 +80,7 @@ def _row(row: DiseaseFiling) -> Row:
             Cell(text=row.person.name_masked, sub=row.person.id_masked),
             Cell(text=row.name, sub=row.code),
             Cell(text=f"{row.valid_from} 至 {row.valid_until or '长期'}" if row.valid_from else "—"),
-            Cell(text=f"{clock.local(row.opened_at):%Y-%m-%d}", sub=row.opened_by),
+            Cell(text=f"{clock.local(row.opened_at):%Y-%m-%d}", sub=Login(row.opened_by)),
             Cell(text=state.label, tone=state.tone, sub=f"期限 {row.due}" if row.due else ""),
         ],
         actions=[Action(label="查看", url=address)],
@@ -111,13 +112,13 @@ def new(request: PortalRequest) -> HttpResponse:
             else:
                 messages.success(request, f"已提交认定申请 {made.number}。")
                 return redirect("disease-filing", pk=made.pk)
-    return render(request, "settlement/filing_new.html", {
+    return render(request, "settlement/filing_new.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "慢特病认定", "url": reverse("disease-filings")},
                         {"label": "续期" if renewed else "申请认定", "url": ""}],
         "form": form, "renewed": _told(renewed) if renewed else None, "law": law,
         "title": "慢特病认定续期" if renewed else "申请门诊慢特病认定",
         "listed": bool(law.diseases),
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _region(request: PortalRequest, renewed: ChronicDisease | None) -> str:
@@ -216,7 +217,7 @@ def _page(
     steps = offered(case=found, procedure=table, handbook=filings.HANDBOOK, who=user,
                     level=user.level)  # fmt: skip
     may_add = found.closed_at is None and user.may(filings.FILE)
-    return render(request, "settlement/filing.html", {
+    return render(request, "settlement/filing.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "慢特病认定", "url": reverse("disease-filings")},
                         {"label": found.number, "url": ""}],
         "filing": found, "state": state, "facts": _facts(request, found), "deadline": _due(found),
@@ -227,7 +228,7 @@ def _page(
                   sorted(steps, key=lambda step: step.tone == "danger")],
         "moves": [_move(row) for row in
                   Move.objects.filter(subject=found.subject).order_by("-pk")],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _step(found: DiseaseFiling, step: Any, typed: StepForm | None) -> dict[str, Any]:
@@ -258,7 +259,7 @@ def _facts(request: PortalRequest, found: DiseaseFiling) -> list[dict[str, Any]]
         {"label": "事项", "value": "续期" if found.renews_id else "首次认定",
          "sub": f"原有效期至 {found.renews.valid_until}" if found.renews else ""},
         {"label": "申请", "value": f"{clock.local(found.opened_at):%Y-%m-%d %H:%M}",
-         "sub": found.opened_by},
+         "sub": Login(found.opened_by)},
         {"label": "有效期", "value": f"{found.valid_from} 至 {found.valid_until or '长期'}"
          if found.valid_from else ""},
         {"label": "申请说明", "value": found.reason, "wide": True},

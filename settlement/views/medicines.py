@@ -16,12 +16,15 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.models import Institution
+from institutions.naming import named
 from pricing.releases import current
 from settlement import evidence, words
 from settlement.detail import moment
+from settlement.drug_returns import left_of
 from settlement.flow import Flow
 from settlement.models import Claim, Evidence, EvidenceGap, Prescription, PrescriptionCharge
 from settlement.search import CURSOR
+from settlement.views.drug_returns import RETURN
 
 CRUMBS = [{"label": "结算", "url": ""}]
 BIGGEST_ID = 2**63 - 1
@@ -125,11 +128,11 @@ def prescriptions(request: PortalRequest) -> HttpResponse:
     chosen = PrescriptionFilter(request.GET, queryset=seen, request=request)
     rows, pages = _page(request, chosen.found())
     own = _own(request, chosen)
-    return render(request, "settlement/prescriptions.html", {
+    return render(request, "settlement/prescriptions.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "处方与药品", "url": ""}],
         "tabs": _tabs(request, "prescriptions"), "form": chosen.form,
         "table": _table(rows, pages, own=own),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _page(request: PortalRequest, rows: QuerySet) -> tuple[list[Prescription], Pages]:
@@ -243,12 +246,25 @@ def _shown(
          "about": "调配、追溯码、配送、签收", "steps": flow.goods()},
     ]  # fmt: skip
     drugs = flow.drugs()
-    return render(request, "settlement/flow.html", {
+    return render(request, "settlement/flow.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "处方与药品", "url": reverse("prescriptions")},
                         {"label": title, "url": ""}],
         "title": title, "state": state, "facts": facts, "flows": flows, "drugs": drugs,
-        "missing": flow.missing, "law": evidence.clause(current(), flow.region, clock.today()),
-    })  # fmt: skip
+        "dispensings": _returnable(request, flow), "missing": flow.missing,
+        "law": evidence.clause(current(), flow.region, clock.today()),
+    }))  # fmt: skip
+
+
+def _returnable(request: PortalRequest, flow: Flow) -> list[dict[str, str]]:
+    """Own dispensings of which something is still out: it may come back."""
+    if not request.user.may(RETURN):
+        return []
+    return [
+        {"number": one.number, "url": reverse("drug-return", args=[one.pk])}
+        for one in flow.dispensings
+        if one.institution_code == request.user.institution_id
+        and any(left_of(line) for line in one.lines.all())
+    ]
 
 
 @requires("medicines.view")
@@ -261,12 +277,12 @@ def gaps(request: PortalRequest) -> HttpResponse:
     size = int(asked) if asked in {str(one) for one in SIZES} else PAGE
     page = Paginator(chosen.found(), size).get_page(request.GET.get("page"))
     own = _own(request, chosen)
-    return render(request, "settlement/evidence_gaps.html", {
+    return render(request, "settlement/evidence_gaps.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "处方与药品", "url": reverse("prescriptions")},
                         {"label": "缺少或迟交材料", "url": ""}],
         "tabs": _tabs(request, "gaps"), "form": chosen.form,
         "table": _gaps(list(page), page.paginator.count, page.number, size, own=own),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _gaps(rows: list[EvidenceGap], total: int, number: int, size: int, *, own: bool) -> Table:

@@ -16,6 +16,7 @@ from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import yuan
 from institutions.access import PortalRequest
 from institutions.models import Institution
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import outages as commands
 from settlement import words
@@ -52,9 +53,9 @@ def outages(request: PortalRequest) -> HttpResponse:
     page = Paginator(Outage.objects.visible_to(request.user), PAGE).get_page(
         request.GET.get("page")
     )
-    return render(request, "settlement/outages.html", {
+    return render(request, "settlement/outages.html", named({
         "breadcrumbs": CRUMBS, "form": form, "table": _table(page),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _table(page: Any) -> Table:
@@ -122,7 +123,7 @@ def _page(
     )
     day = clock.local(found.ended).date()
     cited = cite(place.region.policy_region, day, found.clause) if found.clause else None
-    return render(request, "settlement/outage.html", {
+    return render(request, "settlement/outage.html", named({
         "breadcrumbs": [*CRUMBS, {"label": place.name, "url": ""}],
         "found": found, "place": place, "tone": TONES[found.state], "form": form,
         "may_decide": found.state == "reported" and request.user.may(commands.ACCEPT)
@@ -134,12 +135,12 @@ def _page(
              "sub": "示例参数" if found.example else "", "clause": cited},
             {"label": "证明材料", "value": found.document.name if found.document else "",
              "url": reverse("document", args=[found.document_id]) if found.document else ""},
-            {"label": "报告", "value": found.reported_by, "sub": moment(found.reported_at)},
-            {"label": "处理", "value": found.decided_by, "sub": found.note},
+            {"label": "报告", "value": Login(found.reported_by), "sub": moment(found.reported_at)},
+            {"label": "处理", "value": Login(found.decided_by), "sub": found.note},
             {"label": "原因", "value": found.reason, "wide": True},
         ],
         "table": _claims(found, page),
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _claims(found: Outage, page: Any) -> Table:

@@ -16,6 +16,7 @@ from audit.tables import Pages
 from audit.text import yuan
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from institutions.views.acts import show
 from settlement import bank_files, payments, refunds
@@ -48,16 +49,16 @@ def order(request: PortalRequest, pk: int) -> HttpResponse:
         status = _by_hand(request, found, form) if form else 409
         if status == 200:
             return redirect("payment-order", pk=found.pk)
-    return render(request, "settlement/payment_order.html", {
+    return render(request, "settlement/payment_order.html", named({
         "breadcrumbs": [*CRUMBS, {"label": found.list.number, "url": payments.place(found.list)},
                         {"label": found.number, "url": ""}],
         "order": found, "tone": TONES[found.state], "form": form, "facts": _order_facts(found),
         "capitals": capitals(found.amount), "vouchers": _vouchers(found),
-        "refunds": [_refund(row) for row in found.refunds.all()],
+        "refunds": [_refund(row, request) for row in found.refunds.all()],
         "may_refund": found.state == Result.PAID and request.user.may(payments.PREPARE),
         "drop_form": ReasonForm() if found.list.state == State.PREPARED
         and found.state == Result.LISTED and request.user.may(payments.PREPARE) else None,
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _by_hand(request: PortalRequest, found: PaymentOrder, form: ResultForm) -> int:
@@ -90,7 +91,7 @@ def _order_facts(found: PaymentOrder) -> list[dict[str, Any]]:
         {"label": "次数", "value": f"第 {found.attempt} 次支付"},
         {"label": "银行流水号", "value": found.bank_serial, "code": True},
         {"label": "银行处理日", "value": str(found.result_on or "")},
-        {"label": "结果登记", "value": found.result_by,
+        {"label": "结果登记", "value": Login(found.result_by),
          "sub": moment(found.result_at) if found.result_at else ""},
         {"label": "退票或拒付原因", "value": found.reason, "tone": "bad" if found.reason else ""},
     ]  # fmt: skip
@@ -118,22 +119,23 @@ def refund_list(request: PortalRequest) -> HttpResponse:
         "order__payee_institution", "order__payee_person"
     )
     page = Paginator(rows.order_by("decided_at", "-pk"), SIZES[0]).get_page(request.GET.get("page"))
-    return render(request, "settlement/refunds.html", {
+    return render(request, "settlement/refunds.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "退款", "url": ""}], "tabs": tabs("refunds"),
-        "rows": [_refund(row) for row in page], "clause": {"document": refunds.CLAUSE, "clause": ""},
+        "rows": [_refund(row, request) for row in page], "clause": {"document": refunds.CLAUSE, "clause": ""},
         "pages": Pages(total=page.paginator.count, size=SIZES[0], page=page.number, sizes=SIZES[:1]),
-        "user_name": request.user.username, "decides": request.user.may(payments.APPROVE),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
-def _refund(row: Refund) -> dict[str, Any]:
+def _refund(row: Refund, request: PortalRequest) -> dict[str, Any]:
     return {
         "pk": row.pk, "number": row.number, "payee": payee_of(row.order), "order": row.order.number,
         "url": reverse("payment-order", args=[row.order_id]), "amount": yuan(row.amount),
         "way": f"{row.get_way_display()} {row.order.account_masked}".strip(),
         "serial": row.bank_serial, "on": str(row.received_on), "reason": row.reason,
-        "recorded_by": row.recorded_by, "decided_by": row.decided_by,
-        "state": row.get_state_display(), "tone": TONES[row.state], "waits": row.state == "recorded",
+        "recorded_by": Login(row.recorded_by), "decided_by": Login(row.decided_by),
+        "state": row.get_state_display(), "tone": TONES[row.state],
+        "decides": row.state == "recorded" and row.recorded_by != request.user.username
+        and request.user.may(payments.APPROVE),
     }  # fmt: skip
 
 
@@ -159,13 +161,13 @@ def refund_new(request: PortalRequest, pk: int) -> HttpResponse:
                 messages.success(request, "已登记退款，请另一人复核入账。")
                 return redirect("refunds")
     way = found.get_way_display()
-    return render(request, "institutions/act.html", {
+    return render(request, "institutions/act.html", named({
         "title": "登记退款", "form": form, "button": "提交复核",
         "hint": f"退款须原路退回：该笔以“{way}”支付 {yuan(found.amount)} 元（{refunds.CLAUSE}）。",
         "back": reverse("payment-order", args=[found.pk]),
         "breadcrumbs": [*CRUMBS, {"label": found.number, "url": reverse("payment-order", args=[pk])},
                         {"label": "登记退款", "url": ""}],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 @requires("payments.approve")

@@ -22,6 +22,7 @@ from audit.words import act
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
 from institutions.models import User
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import bank_files, payments
 from settlement.capitals import capitals
@@ -66,7 +67,7 @@ def listed(request: PortalRequest) -> HttpResponse:
     found = ListFilter(request.GET, queryset=rows, request=request)
     page = Paginator(found.qs, SIZES[0]).get_page(request.GET.get("page"))
     toolbar = [Action(label="制作清单", url=reverse("payments-due"), icon="plus", tone="primary")]
-    return render(request, "settlement/payments.html", {
+    return render(request, "settlement/payments.html", named({
         "breadcrumbs": [CRUMBS[0], {"label": "拨付", "url": ""}], "tabs": tabs("payments"),
         "title": "拨付清单", "form": found.form, "target": "payment-lists",
         "table": Table(
@@ -79,7 +80,7 @@ def listed(request: PortalRequest) -> HttpResponse:
             toolbar=toolbar if request.user.may(payments.PREPARE) else [],
             empty_title="没有拨付清单", empty_text="从应付款项中选择后制作清单，由另一人复核。",
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _list_row(row: PaymentList) -> Row:
@@ -89,8 +90,8 @@ def _list_row(row: PaymentList) -> Row:
         cells=[
             Cell(text=row.number, url=address, code=True), Cell(text=str(row.count)),
             Cell(text=yuan(row.total)), Cell(text=row.note or "—"),
-            Cell(text=row.prepared_by, sub=moment(row.prepared_at)[:16]),
-            Cell(text=row.approved_by or "—",
+            Cell(text=Login(row.prepared_by), sub=moment(row.prepared_at)[:16]),
+            Cell(text=Login(row.approved_by) or "—",
                  sub=moment(row.approved_at)[:16] if row.approved_at else ""),
             Cell(text=row.get_state_display(), tone=TONES[row.state]),
         ],
@@ -114,7 +115,7 @@ def due(request: PortalRequest) -> HttpResponse:
         return _prepare(request)
     found = owed(region_code=request.user.region.pk, on=clock.today())
     ready = [item for item in found if not item.hold]
-    return render(request, "settlement/payments_due.html", {
+    return render(request, "settlement/payments_due.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "应付款项", "url": ""}], "tabs": tabs("payments-due"),
         "form": NoteForm() if prepares and ready else None,
         "stats": [
@@ -124,7 +125,7 @@ def due(request: PortalRequest) -> HttpResponse:
              "note": f"{len(found) - len(ready)} 笔"},
         ],
         "items": [_owed(item) for item in found], "prepares": prepares,
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _owed(item: Owed) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
     made = _visible(request, pk)
     orders = list(made.orders.select_related("payee_institution", "payee_person"))
     events = Event.objects.visible_to(request.user).filter(subject=made.subject)
-    return render(request, "settlement/payment.html", {
+    return render(request, "settlement/payment.html", named({
         "breadcrumbs": [*CRUMBS, {"label": made.number, "url": ""}],
         "made": made, "tone": TONES[made.state], "steps": _steps(made), "info": _info(made),
         "capitals": capitals(made.total),
@@ -177,7 +178,7 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
         "timeline": [{"at": moment(event.at), "by": event.actor, "title": act(event.action),
                       "tone": "ok" if event.outcome == "ok" else "bad"}
                      for event in in_order(events.order_by("at", "id"))],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _visible(request: PortalRequest, pk: int) -> PaymentList:
@@ -202,7 +203,7 @@ def _steps(made: PaymentList) -> list[dict[str, Any]]:
     """The way of a list."""
     reached = {"prepared": 1, "approved": 2, "exported": 3, "done": 4, "refused": 1}[made.state]
     times = (made.prepared_at, made.approved_at, made.exported_at, made.closed_at)
-    names = (made.prepared_by, made.approved_by, made.exported_by, "")
+    names = (Login(made.prepared_by), Login(made.approved_by), Login(made.exported_by), "")
     shown = []
     for number, label in enumerate(("制单", "复核", "送银行", "银行处理完毕")):
         at = times[number]

@@ -22,16 +22,19 @@ from audit.text import yuan
 from audit.words import act
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
-from institutions.models import Region
+from institutions.models import Institution, Region
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import closing, statement_steps, statements
 from settlement.detail import in_order, moment
-from settlement.models import Period, Reopening, Statement
+from settlement.models import Claim, Period, Reopening, Statement
 from settlement.periods import held_claims, month_of, subject_of
 from settlement.statement_forms import DecisionForm, ReasonForm
 
 CRUMBS = [{"label": "工作台", "url": "/"}]
 SHOWN = 12  #: months of a region
+#: and never more than these, however long nothing was closed
+MOST_SHOWN = 60
 HELD_SHOWN = 50
 TONES = {Period.State.OPEN: "info", Period.State.CLOSING: "warn", Period.State.CLOSED: "ok"}
 CLOSE, REOPEN, PREPARE = "periods.close", "periods.reopen", "statements.prepare"
@@ -49,16 +52,17 @@ def periods(request: PortalRequest) -> HttpResponse:
         .values("pool", "period")
         .annotate(count=Count("pk"), declared=Sum("declared"), payable=Sum("payable"))
     }
-    return render(request, "settlement/periods.html", {
+    return render(request, "settlement/periods.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "结算期", "url": ""}],
         "tables": [_months(pool, name, sums) for pool, name in pools.items()],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _months(pool: str, name: str, sums: dict[tuple[str, dt.date], dict[str, Any]]) -> Table:
     known = {row.month: row for row in Period.objects.filter(pool=pool)}
-    month, rows = month_of(clock.now()), []
-    for _ in range(SHOWN):
+    month, rows = month_of(clock.now()), list[Row]()
+    oldest = closing.earliest_open(pool, before=month) or month  # it has to be closed first
+    while len(rows) < SHOWN or (oldest <= month and len(rows) < MOST_SHOWN):
         found = known.get(month) or Period(pool=pool, month=month)
         total = sums.get((pool, month), {})
         address = reverse("period", args=[pool, f"{month:%Y-%m}"])
@@ -70,7 +74,8 @@ def _months(pool: str, name: str, sums: dict[tuple[str, dt.date], dict[str, Any]
                 Cell(text=str(total.get("count", "—"))),
                 Cell(text=yuan(total["declared"]) if total else "—"),
                 Cell(text=yuan(total["payable"]) if total else "—"),
-                Cell(text=moment(found.closed_at)[:16] if found.closed_at else "—", sub=found.closed_by),
+                Cell(text=moment(found.closed_at)[:16] if found.closed_at else "—",
+                     sub=Login(found.closed_by)),
             ],
         ))  # fmt: skip
         month = (month - dt.timedelta(days=1)).replace(day=1)
@@ -172,35 +177,44 @@ def _page(
     agency = not request.user.institution_id
     asked = _asked(row)
     events = Event.objects.visible_to(request.user).filter(subject=subject_of(row))
+    before = closing.earliest_open(row.pool, before=row.month) if agency else None
     held = list(held_claims(row).order_by("claim_id")[: HELD_SHOWN + 1]) if agency else []
-    return render(request, "settlement/period.html", {
+    return render(request, "settlement/period.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "结算期", "url": reverse("periods")},
             {"label": str(row), "url": ""}],
         "period": row, "state": {"text": row.get_state_display(), "tone": TONES[Period.State(row.state)]},
         "region": Region.objects.filter(policy_region=row.pool).order_by("code").first(),
-        "acts": _acts(request, row, asked, bound), "asked": asked,
+        "acts": _acts(request, row, asked, bound, before), "asked": asked,
+        "before": {"label": f"{before:%Y年%m月}",
+                   "url": reverse("period", args=[row.pool, f"{before:%Y-%m}"])}
+        if before and row.state == Period.State.OPEN else None,
+        "asked_by": Login(asked.proposed_by) if asked else "",
         "asked_at": moment(asked.proposed_at)[:16] if asked else "",
         "hindrances": [text for _, text in closing.hindrances(row)]
         if agency and row.state == Period.State.CLOSING else [],
         "counts": [{"label": statement_steps.PROCEDURE.states[state].label, "value": count,
                     "url": f"{reverse('statements')}?period={row.month:%Y-%m}&state={state}"}
                    for state, count in states],
-        "totals": _totals(row), "held": _held(held) if held else None,
+        "totals": _totals(row), "held": _held(held, row) if held else None,
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
             for event in in_order(events.order_by("at", "id"))
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _acts(
-    request: PortalRequest, row: Period, asked: Reopening | None, bound: dict[str, forms.Form]
+    request: PortalRequest,
+    row: Period,
+    asked: Reopening | None,
+    bound: dict[str, forms.Form],
+    before: dt.date | None,
 ) -> list[dict[str, Any]]:
     drafts = Statement.objects.filter(pool=row.pool, period=row.month, state="draft")
     closing_now = row.state == Period.State.CLOSING
     can = {
-        "begin": row.state == Period.State.OPEN and row.month < month_of(clock.now()),
+        "begin": row.state == Period.State.OPEN and row.month < month_of(clock.now()) and not before,
         "send": closing_now and drafts.exists(), "close": closing_now,
         "decide": asked is not None, "reopen": row.state != Period.State.OPEN and asked is None,
     }  # fmt: skip
@@ -230,17 +244,24 @@ def _totals(row: Period) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def _held(rows: list[Any]) -> Table:
+def _held(rows: list[Any], period: Period) -> Table:
+    shown = rows[:HELD_SHOWN]
+    numbers = dict(
+        Claim.objects.filter(pk__in=[one.claim_id for one in shown]).values_list("pk", "claim_no")
+    )
+    names = Institution.objects.in_bulk({one.institution_code for one in shown})
+    when = "目前待审" if period.state == Period.State.OPEN else "关账时仍待审"
     return Table(
-        id="held", caption=f"关账时仍待审的单据{'（前 50 笔）' if len(rows) > HELD_SHOWN else ''}",
-        columns=[Column(label="申请"), Column(label="医疗机构"), Column(label="服务日期"),
+        id="held", caption=f"{when}的单据{f'（前 {HELD_SHOWN} 笔）' if len(rows) > HELD_SHOWN else ''}",
+        columns=[Column(label="单据号"), Column(label="医疗机构"), Column(label="服务日期"),
                  Column(label="待审金额（元）", numeric=True)],
         rows=[
             Row(key=str(one.claim_id), label=str(one.claim_id), cells=[
-                Cell(text=str(one.claim_id), url=reverse("claim", args=[one.claim_id])),
-                Cell(text=one.institution_code), Cell(text=one.service_date.isoformat()),
-                Cell(text=yuan(one.held))])
-            for one in rows[:HELD_SHOWN]
+                Cell(text=numbers.get(one.claim_id, str(one.claim_id)), code=True,
+                     url=reverse("claim", args=[one.claim_id])),
+                Cell(text=str(names.get(one.institution_code, "")), sub=one.institution_code),
+                Cell(text=one.service_date.isoformat()), Cell(text=yuan(one.held))])
+            for one in shown
         ],
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from audit.procedure import PROCEDURES
 from audit.tables import Cell, Column, Pages, Row, Table
 from audit.text import yuan
 from institutions.models import Institution, Region, User
+from institutions.naming import Login
 from pricing.releases import current
 from settlement import persons, words
 from settlement.models import (
@@ -23,6 +24,7 @@ from settlement.models import (
     Entitlement,
     InsuredPerson,
     OfflineVisit,
+    OnlineSuspension,
     Reimbursement,
     Settlement,
 )
@@ -61,6 +63,11 @@ class Page:
     @cached_property
     def entitlement(self) -> Entitlement | None:
         return persons.entitled(self.person, self.on, self.known_at)
+
+    @cached_property
+    def suspensions(self) -> list[OnlineSuspension]:
+        """Days without online settlement (第41条)."""
+        return persons.suspensions(self.person, self.known_at)
 
     @cached_property
     def visits(self) -> list[OfflineVisit]:
@@ -112,14 +119,24 @@ def _entitlement(page: Page) -> list[dict[str, Any]]:
         {"label": "参保状态", "value": badge["label"], "tone": badge["tone"]},
         {"label": "参保地", "value": page.regions.get(row.region_code, row.region_code)},
         {"label": "起止", "value": span_words(row)},
+        _online(page),
         {"label": "依据", "value": row.source},
         {"label": "登记", "value": f"{clock.local(row.recorded_at):%Y-%m-%d %H:%M}",
-         "sub": row.recorded_by},
+         "sub": Login(row.recorded_by)},
         {"label": "电话", "value": page.person.phone_masked},
     ]  # fmt: skip
 
 
-def span_words(row: Entitlement | ChronicDisease) -> str:
+def _online(page: Page) -> dict[str, Any]:
+    """Whether the person may settle online on the day; the manual channel is open either way."""
+    found = [row for row in page.suspensions if row.covers(page.on)]
+    if not found:
+        return {"label": "联网结算", "value": "可以联网结算"}
+    return {"label": "联网结算", "value": "已暂停", "tone": "bad",
+            "sub": f"{span_words(found[0])}，手工报销不受影响。{found[0].clause}"}  # fmt: skip
+
+
+def span_words(row: Entitlement | ChronicDisease | OnlineSuspension) -> str:
     """`2019-01-01 至 2021-06-30`, `2021-07-01 起`."""
     return f"{row.valid_from} 至 {row.valid_until}" if row.valid_until else f"{row.valid_from} 起"
 
@@ -128,12 +145,19 @@ def _timeline(page: Page) -> list[dict[str, Any]]:
     """Schemes and standings as known at the moment in question, newest first."""
     rows = Entitlement.objects.filter(person=page.person)
     rows = rows.known() if page.known_at is None else rows.known_at(page.known_at)
-    return [
-        {"at": span_words(row), "tone": TONES[Standing(row.standing)],
-         "title": f"{row.get_scheme_display()} · {row.get_standing_display()}",
-         "text": row.source}
-        for row in rows.order_by("-valid_from")
+    told = [
+        (row.valid_from, {
+            "at": span_words(row), "tone": TONES[Standing(row.standing)],
+            "title": f"{row.get_scheme_display()} · {row.get_standing_display()}",
+            "text": row.source})
+        for row in rows
     ]  # fmt: skip
+    told += [
+        (row.valid_from, {"at": span_words(row), "tone": "bad", "title": "暂停联网结算",
+                          "text": row.clause})
+        for row in page.suspensions
+    ]  # fmt: skip
+    return [entry for _, entry in sorted(told, key=lambda pair: pair[0], reverse=True)]
 
 
 def _diseases(page: Page) -> list[dict[str, Any]]:
@@ -372,7 +396,7 @@ def history(page: Page) -> dict[str, Any]:
                         Cell(text=page.regions.get(row.region_code, row.region_code)),
                         Cell(text=row.source or "—"),
                         Cell(text=f"{clock.local(row.recorded_at):%Y-%m-%d %H:%M}",
-                             sub=row.recorded_by),
+                             sub=Login(row.recorded_by)),
                         _standing_now(row),
                     ])
                 for row in rows

@@ -17,6 +17,7 @@ from institutions import crypto
 from institutions.access import PortalRequest
 from institutions.forms import OnDayAsKnown
 from institutions.handbook import words_of
+from institutions.naming import named
 from institutions.refusals import Refusal
 from settlement.models import InsuredPerson
 from settlement.person_forms import LookUp, RevealForm
@@ -33,11 +34,11 @@ NOBODY = "没有找到此参保人，或不在您的数据范围内；查询已�
 def persons(request: PortalRequest) -> HttpResponse:
     """Where somebody is looked up; whom this reader opened last."""
     may = request.user.may
-    return render(request, "settlement/persons.html", {
+    return render(request, "settlement/persons.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "参保人查询", "url": ""}],
         "form": LookUp(), "last": _last(request),
         "may_enrol": may("persons.maintain"), "may_sheets": may("persons.maintain"),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _last(request: PortalRequest) -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def person(request: PortalRequest, pk: int) -> HttpResponse:
         {"label": label, "url": f"{address}?{urlencode({'tab': key} | stood)}", "current": key == tab}
         for key, label in TABS if not (request.user.institution_id and key not in ("", "claims"))
     ]  # fmt: skip
-    answer = render(request, "settlement/person.html", {
+    answer = render(request, "settlement/person.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "参保人查询", "url": reverse("persons")},
                         {"label": found.name_masked, "url": ""}],
         "person": found, "badge": standing_badge(page.entitlement), "tabs": tabs, "tab": tab,
@@ -110,7 +111,7 @@ def person(request: PortalRequest, pk: int) -> HttpResponse:
         "reveal": reverse("person-reveal", args=[found.pk])
         if request.user.may("persons.reveal") else "",
         **panel,
-    })  # fmt: skip
+    }))  # fmt: skip
     answer["Cache-Control"] = "no-store"
     return answer
 
@@ -135,13 +136,13 @@ def reveal(request: PortalRequest, pk: int) -> HttpResponse:
             except Refusal as refusal:
                 form.add_error("reason", words_of(refusal))
     back = reverse("person", args=[found.pk])
-    answer = render(request, "institutions/reveal.html", {
+    answer = render(request, "institutions/reveal.html", named({
         "form": form, "title": "查看完整信息", "items": shown, "back": back,
         "institution": {"name": str(found)},
         "breadcrumbs": [{"label": "参保人查询", "url": reverse("persons")},
                         {"label": found.name_masked, "url": back},
                         {"label": "查看完整信息", "url": ""}],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
     answer["Cache-Control"] = "no-store"
     return answer
 

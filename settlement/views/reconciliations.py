@@ -19,6 +19,7 @@ from audit.text import yuan
 from audit.words import act
 from institutions.access import PortalRequest
 from institutions.models import Institution
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from settlement import hospital_ledgers
 from settlement import reconciliation as commands
@@ -55,9 +56,9 @@ def reconciliations(request: PortalRequest) -> HttpResponse:
             return redirect("reconciliation", pk=made.pk)
     rows = HospitalLedger.objects.visible_to(request.user).defer("errors")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/reconciliations.html", {
+    return render(request, "settlement/reconciliations.html", named({
         "breadcrumbs": CRUMBS, "form": form, "table": _table(page),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _table(page: Any) -> Table:
@@ -85,7 +86,7 @@ def _row(row: HospitalLedger, name: str) -> Row:
             Cell(text=f"{row.rows:,}"), Cell(text=f"{sums['different']:,}" if matched else "—"),
             Cell(text=yuan(sums["fund_theirs"]) if matched else "—", sub="统筹基金"),
             Cell(text=yuan(sums["fund_ours"]) if matched else "—", sub="统筹基金"),
-            Cell(text=moment(row.uploaded_at)[:16], sub=row.uploaded_by),
+            Cell(text=moment(row.uploaded_at)[:16], sub=Login(row.uploaded_by)),
             Cell(text=row.get_state_display(), tone=TONES[row.state]),
         ],
     )  # fmt: skip
@@ -178,7 +179,7 @@ def _page(
     sums = commands.sums_by_kind(found)
     resend = f"ledger:{found.pk}/resend"
     events = Event.objects.visible_to(request.user).filter(subject=f"ledger:{found.pk}")
-    return render(request, "settlement/reconciliation.html", {
+    return render(request, "settlement/reconciliation.html", named({
         "breadcrumbs": [*CRUMBS, {"label": f"{found.period:%Y年%m月}", "url": ""}],
         "found": found, "place": place or found.institution_code, "tone": TONES[found.state],
         "errors": _errors(found, request) if found.errors else None,
@@ -199,7 +200,7 @@ def _page(
             {"at": moment(event.at), "by": event.actor, "title": act(event.action), "tone": "ok"}
             for event in events.order_by("at", "id")[:50]
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _stats(found: HospitalLedger) -> list[dict[str, str]]:
@@ -253,7 +254,7 @@ def _difference(row: Discrepancy) -> Row:
             Cell(text=_money(row.fee_ours), sub=_fund(row.fund_ours)),
             Cell(text=f"{STATES[row.state_theirs]}／{STATES[row.state_ours]}"),
             Cell(text=resolved or "待处理", tone="ok" if resolved else "warn",
-                 sub=f"{row.reason} · {row.resolved_by}" if resolved else ""),
+                 sub=Told(f"{row.reason} · ", Login(row.resolved_by)) if resolved else ""),
         ],
     )  # fmt: skip
 

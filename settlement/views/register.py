@@ -19,6 +19,7 @@ from audit.sheets import CSV, XLSX, Guide, csv_lines, workbook
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from settlement.models import Entitlement, RegisterDifference, RegisterSheet, Scheme
 from settlement.person_forms import CompareForm, DecideForm, DifferenceQuery, SheetForm
@@ -54,13 +55,13 @@ def sheets(request: PortalRequest) -> HttpResponse:
             return redirect("register-sheet", pk=made.pk)
     rows = RegisterSheet.objects.visible_to(request.user).defer(*HEAVY, "errors")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/register.html", {
+    return render(request, "settlement/register.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "导入与核对", "url": ""}],
         "import_form": imported, "compare_form": compared,
         "templates": [(ending.upper(), reverse("register-template", args=[ending]))
                       for ending in ("xlsx", "csv")],
         "table": _table(list(page), page.paginator.count, page.number),
-    }, status=422 if form.errors else 200)  # fmt: skip
+    }), status=422 if form.errors else 200)  # fmt: skip
 
 
 def _taken(request: PortalRequest, form: forms.Form) -> RegisterSheet | None:
@@ -127,16 +128,16 @@ def sheet(request: PortalRequest, pk: int) -> HttpResponse:
     }  # fmt: skip
     if found.purpose == Purpose.COMPARE:
         return render(
-            request, "settlement/register_compare.html", context | _compared(request, found)
+            request, "settlement/register_compare.html", named(context | _compared(request, found))
         )
-    return render(request, "settlement/register_import.html", context | {
+    return render(request, "settlement/register_import.html", named(context | {
         "steps": _steps(found), "working": found.state == State.WAITING,
         "changes": intake.changes_of(found),
         "may_confirm": found.state == State.CHECKED and not found.errors
         and intake.changes_of(found) > 0,
         "nothing": found.state == State.CHECKED and not found.errors
         and not intake.changes_of(found),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("persons.maintain")
@@ -237,7 +238,9 @@ def _difference(row: RegisterDifference) -> Row:
     who = Cell(text=row.name_masked, sub=row.id_masked,
                url=reverse("person", args=[row.person_id]) if row.person_id else "")  # fmt: skip
     decided = (
-        f"{row.decided_by} · {clock.local(row.decided_at):%m-%d %H:%M}" if row.decided_at else ""
+        Told(Login(row.decided_by), f" · {clock.local(row.decided_at):%m-%d %H:%M}")
+        if row.decided_at
+        else ""
     )
     return Row(
         key=str(row.pk), label=row.id_masked,
@@ -284,7 +287,7 @@ def _row(row: RegisterSheet) -> Row:
             Cell(text=row.file_name, url=address),
             Cell(text=row.get_purpose_display(), sub=f"时点 {row.on}" if row.on else ""),
             Cell(text=f"{row.rows:,}"), Cell(text=_outcome(row)),
-            Cell(text=f"{clock.local(row.created_at):%Y-%m-%d %H:%M}", sub=row.created_by),
+            Cell(text=f"{clock.local(row.created_at):%Y-%m-%d %H:%M}", sub=Login(row.created_by)),
             Cell(text=state["text"], tone=state["tone"]),
         ],
         actions=[Action(label="查看", url=address)],
@@ -334,9 +337,9 @@ def _info(found: RegisterSheet) -> list[dict[str, Any]]:
         {"label": "数据行", "value": f"{found.rows:,} 行"}, *told,
         {"label": "有错误", "value": f"{counts['wrong_rows']:,} 行",
          "tone": "bad" if counts["wrong_rows"] else ""},
-        {"label": "上传", "value": found.created_by,
+        {"label": "上传", "value": Login(found.created_by),
          "sub": f"{clock.local(found.created_at):%Y-%m-%d %H:%M}"},
-        {"label": "确认", "value": found.confirmed_by},
+        {"label": "确认", "value": Login(found.confirmed_by)},
         {"label": "文件 SM3", "value": found.file_sm3, "code": True, "wide": True},
     ]  # fmt: skip
 

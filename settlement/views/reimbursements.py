@@ -22,6 +22,7 @@ from institutions import crypto
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
 from institutions.models import Document, Institution, User
+from institutions.naming import named
 from institutions.refusals import Refusal
 from institutions.views.acts import show
 from settlement import reimbursement_detail as detail
@@ -69,7 +70,7 @@ def listed(request: PortalRequest) -> HttpResponse:
         Action(label="登记申请", url=reverse("reimbursement-new"), icon="plus", tone="primary"),
         Action(label="预约时段", url=reverse("reimbursement-slots"), icon="calendar-days"),
     ]  # fmt: skip
-    return render(request, "settlement/reimbursements.html", {
+    return render(request, "settlement/reimbursements.html", named({
         "breadcrumbs": [CRUMBS[0], {"label": "手工报销", "url": ""}],
         "form": found.form, "person_form": PersonForm(), "query": _query(request),
         "person": _person(request.GET.get("person", "")),
@@ -80,7 +81,7 @@ def listed(request: PortalRequest) -> HttpResponse:
             toolbar=toolbar if handles else toolbar[1:], empty_title="没有手工报销申请",
             empty_text="参保人凭电子发票申请后，在此受理、计算、复核和拨付。",
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("reimbursements.view")
@@ -172,12 +173,12 @@ def new(request: PortalRequest) -> HttpResponse:
             else:
                 messages.success(request, f"已登记：{case.number}")
                 return redirect("reimbursement", pk=case.pk)
-    return render(request, "institutions/act.html", {
+    return render(request, "institutions/act.html", named({
         "title": "登记手工报销申请", "form": form, "multipart": True, "button": "登记",
         "back": reverse("reimbursements"),
         "hint": "同一电子发票只能报销一次；机构已联网结算的费用不能手工报销。",
         "breadcrumbs": [*CRUMBS, {"label": "登记申请", "url": ""}],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 # --- One request ---
@@ -203,7 +204,7 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
         for step in steps if step.key not in PAGES
     ]  # fmt: skip
     open_ = case.closed_at is None and request.user.may("reimbursements.handle")
-    return render(request, "settlement/reimbursement.html", {
+    return render(request, "settlement/reimbursement.html", named({
         "breadcrumbs": [*CRUMBS, {"label": case.number, "url": ""}],
         "case": case, "state": state, "phases": detail.phases(case), "sentence": detail.sentence(case),
         "left": detail.left(case), "facts": detail.facts(case), "money": detail.money(case),
@@ -215,7 +216,7 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
         "moves": [detail.move(row) for row in Move.objects.filter(subject=case.subject).order_by("-pk")],
         "orders": detail.orders(case), "papers": detail.papers(case),
         "reveal": request.user.may("accounts.reveal") and request.user.may("reimbursements.handle"),
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def visible(request: PortalRequest, pk: int) -> Reimbursement:
@@ -302,13 +303,13 @@ def calculate(request: PortalRequest, pk: int) -> HttpResponse:
             status = _calculate(request, case, claim, form)
             if status == 200:
                 return redirect("reimbursement", pk=case.pk)
-    return render(request, "settlement/reimbursement_calculate.html", {
+    return render(request, "settlement/reimbursement_calculate.html", named({
         "breadcrumbs": [*CRUMBS, {"label": case.number, "url": reverse("reimbursement", args=[pk])},
                         {"label": "计算", "url": ""}],
         "case": case, "form": form, "lines": lines, "uploaded": uploaded,
         "facts": [item for item in detail.facts(case) if item["label"] in (
             "参保人", "就诊机构", "就诊日期", "电子发票号", "发票金额")],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _calculate(
@@ -380,12 +381,12 @@ def reveal(request: PortalRequest, pk: int) -> HttpResponse:
         ]
         items.append({"label": "开户行", "value": case.bank})
     status = 422 if request.method == "POST" and not items else 200
-    answer = render(request, "institutions/reveal.html", {
+    answer = render(request, "institutions/reveal.html", named({
         "form": form, "title": "查看完整号码", "items": items, "institution": {"name": case.number},
         "back": reverse("reimbursement", args=[case.pk]),
         "breadcrumbs": [*CRUMBS, {"label": case.number, "url": reverse("reimbursement", args=[pk])},
                         {"label": "查看完整号码", "url": ""}],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
     answer["Cache-Control"] = "no-store"
     return answer
 
@@ -393,12 +394,12 @@ def reveal(request: PortalRequest, pk: int) -> HttpResponse:
 def _act(
     request: PortalRequest, case: Reimbursement, form: Any, title: str, *, status: int
 ) -> HttpResponse:
-    return render(request, "institutions/act.html", {
+    return render(request, "institutions/act.html", named({
         "title": title, "form": form, "button": "提交复核", "back": reverse("reimbursement", args=[case.pk]),
         "institution": Institution(name=case.number),
         "breadcrumbs": [*CRUMBS, {"label": case.number, "url": reverse("reimbursement", args=[case.pk])},
                         {"label": title, "url": ""}],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 @requires("reimbursements.view")

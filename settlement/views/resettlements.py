@@ -21,6 +21,7 @@ from audit.words import act
 from institutions.access import PortalRequest
 from institutions.models import Institution
 from institutions.money import yuan as plain_yuan
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import resettlement, resettlement_lists, words
 from settlement.correction_forms import DecisionForm, ItemsQuery, ResettlementForm
@@ -61,9 +62,9 @@ def resettlements(request: PortalRequest) -> HttpResponse:
             return redirect("resettlement", pk=made.pk)
     rows = Resettlement.objects.visible_to(request.user)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/resettlements.html", {
+    return render(request, "settlement/resettlements.html", named({
         "breadcrumbs": CRUMBS, "form": form, "table": _lists(page),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _lists(page: Any) -> Table:
@@ -88,7 +89,7 @@ def _list_row(row: Resettlement) -> Row:
             Cell(text=f"第 {row.pk} 单", url=url, sub=row.reason),
             Cell(text=f"{row.first_day}", sub=f"至 {row.last_day}"), Cell(text=f"{row.claims:,}"),
             Cell(text=yuan(row.totals["fund"], sign=True) if row.digest else "—"),
-            Cell(text=moment(row.drawn_at)[:16], sub=row.drawn_by),
+            Cell(text=moment(row.drawn_at)[:16], sub=Login(row.drawn_by)),
             Cell(text=row.get_state_display(), tone=TONES[row.state]),
         ],
     )  # fmt: skip
@@ -156,7 +157,7 @@ def _page(
     drawn = found.state == Resettlement.State.DRAWN
     taken_back = drawn or found.state == Resettlement.State.DRAWING
     events = Event.objects.visible_to(request.user).filter(subject=f"resettlement:{found.pk}")
-    return render(request, "settlement/resettlement.html", {
+    return render(request, "settlement/resettlement.html", named({
         "breadcrumbs": [*CRUMBS, {"label": f"第 {found.pk} 单", "url": ""}],
         "found": found, "tone": TONES[found.state], "form": form, "query": query.form,
         "may_approve": drawn and not own and request.user.may(APPROVE),
@@ -170,7 +171,7 @@ def _page(
             {"at": moment(event.at), "by": event.actor, "title": act(event.action), "tone": "ok"}
             for event in events.order_by("at", "id")[:50]
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _stats(found: Resettlement) -> list[dict[str, str]]:
@@ -205,9 +206,9 @@ def _info(found: Resettlement) -> list[dict[str, Any]]:
         {"label": "统筹区", "value": words.REGIONS.get(found.pool, found.pool)},
         {"label": "服务日", "value": f"{found.first_day} 至 {found.last_day}"},
         {"label": "机构", "value": found.institution_code or "全部"},
-        {"label": "列单", "value": moment(found.drawn_at), "sub": found.drawn_by},
+        {"label": "列单", "value": moment(found.drawn_at), "sub": Login(found.drawn_by)},
         {"label": "核准", "value": moment(found.decided_at) if found.decided_at else "",
-         "sub": found.decided_by},
+         "sub": Login(found.decided_by)},
         {"label": "入账", "value": moment(found.posted_at) if found.posted_at else ""},
         {"label": "审批意见", "value": found.note},
         {"label": "清单摘要（SM3）", "value": found.digest, "code": True, "wide": True},
@@ -314,7 +315,7 @@ def claims(request: PortalRequest, pk: int) -> HttpResponse:
             messages.success(request, "已登记阅知。")
         return redirect("resettlement-claims", pk=pk)
     page = Paginator(rows.order_by("claim_id"), ITEMS_PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/resettlement_claims.html", {
+    return render(request, "settlement/resettlement_claims.html", named({
         "breadcrumbs": [CRUMBS[0], {"label": f"重新结算第 {pk} 单", "url": ""}],
         "number": pk, "waits": waits,
         "table": Table(
@@ -329,7 +330,7 @@ def claims(request: PortalRequest, pk: int) -> HttpResponse:
             pages=Pages(total=page.paginator.count, size=ITEMS_PAGE, page=page.number,
                         sizes=(ITEMS_PAGE,)),
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _visible(request: PortalRequest, pk: int) -> Resettlement:

@@ -23,6 +23,7 @@ from audit.words import act
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
 from institutions.models import Institution
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from institutions.views.file import frozen_words
 from settlement import statement_page, statement_paper, statement_steps, statements, words
@@ -70,7 +71,7 @@ def statements_list(request: PortalRequest) -> HttpResponse:
         deducted=Sum("deducted"),
         payable=Sum("payable"),
     )
-    return render(request, "settlement/statements.html", {
+    return render(request, "settlement/statements.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "机构月结算单", "url": ""}], "form": found.form,
         "stats": [
             {"label": "结算单", "value": f"{sums['count']:,}", "unit": "张"},
@@ -78,7 +79,7 @@ def statements_list(request: PortalRequest) -> HttpResponse:
                 ("declared", "申报金额"), ("deducted", "审核扣款"), ("payable", "应付金额"))),
         ],
         "table": _list(request, list(page), total=page.paginator.count, number=page.number),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _list(request: PortalRequest, rows: list[Statement], *, total: int, number: int) -> Table:
@@ -141,7 +142,7 @@ def _page(
     events = Event.objects.visible_to(request.user).filter(subject=row.subject)
     frozen = frozen_words(institution, on=clock.today())
     state = STATES[row.state]
-    return render(request, "settlement/statement.html", {
+    return render(request, "settlement/statement.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "机构月结算单", "url": reverse("statements")},
                         {"label": row.number, "url": ""}],
         "statement": row, "institution": institution, "state": {"text": state.label, "tone": state.tone},
@@ -156,12 +157,14 @@ def _page(
         "match": _match(row, paid, may_open=request.user.may("reconciliations.view")),
         "lines": _lines(request, row, only), "tabs": _tabs(row, only), "only": only,
         "vouchers": _vouchers(row),
+        "reports_panel": reverse("statement-report-panel", args=[row.pk])
+        if request.user.may("reports.view") else "",
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
             for event in in_order(events.order_by("at", "id"))
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 @requires("statements.view")
@@ -171,7 +174,7 @@ def step(request: PortalRequest, pk: int, key: str) -> HttpResponse:
     row = _visible(request, pk)
     if key not in FORMS:
         raise Http404
-    form = FORMS[key](request.POST)
+    form = FORMS[key](request.POST, auto_id=f"{key}_%s")
     if not form.is_valid():
         return _page(request, row, {key: form}, 422)
     by, at = request.user.username, clock.now()
@@ -258,14 +261,14 @@ def deduct(request: PortalRequest, claim_id: int) -> HttpResponse:
                 return redirect("statement", pk=made.statement_id)
             return redirect("claim", claim_id=claim.pk)
     left = statement_steps.deductible(settled) if settled else 0
-    return render(request, "institutions/act.html", {
+    return render(request, "institutions/act.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "申报与结算", "url": reverse("claims")},
                         {"label": claim.claim_no, "url": reverse("claim", args=[claim.pk])},
                         {"label": "审核扣款", "url": ""}],
         "title": f"审核扣款 {claim.claim_no}", "form": form, "button": "扣款", "danger": True,
         "back": reverse("claim", args=[claim.pk]),
         "hint": f"统筹基金已支付而未扣的金额为 {yuan(left)} 元。扣款记入该机构下一张未送出的结算单。",
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 @requires("statements.deduct")
@@ -313,7 +316,8 @@ def _acts(
     return [
         {"key": step.key, "title": step.label, "hint": HINTS[step.key], "version": row.version,
          "url": reverse("statement-step", args=[row.pk, step.key]), "danger": step.tone == "danger",
-         "form": bound.get(step.key) or FORMS[step.key](), "open": step.key in bound}
+         "form": bound.get(step.key) or FORMS[step.key](auto_id=f"{step.key}_%s"),
+         "open": step.key in bound}
         for step in steps
     ]  # fmt: skip
 
@@ -419,6 +423,7 @@ def _deductions(request: PortalRequest, row: Statement) -> list[dict[str, Any]]:
          "tone": DEDUCTION_TONES[found.state],
          "open": me.may("statements.deduct") and found.made_by != me.username and not row.is_final
          and found.amount > 0 and found.state in (Deduction.State.MADE, Deduction.State.DISPUTED),
+         "made_by": Login(found.made_by), "answered_by": Login(found.answered_by),
          "act": reverse("deduction", args=[found.pk])}
         for found in rows
     ]  # fmt: skip
@@ -428,7 +433,7 @@ def _objections(row: Statement) -> list[dict[str, Any]]:
     return [
         {"at": moment(found.made_at)[:16], "by": found.signed_name, "title": f"第 {found.round} 次送达的异议",
          "text": found.reason + (f"（单据：{'、'.join(found.claims)}）" if found.claims else ""),
-         "answer": found.answer, "answered_by": found.answered_by,
+         "answer": found.answer, "answered_by": Login(found.answered_by),
          "answered_at": moment(found.answered_at)[:16] if found.answered_at else ""}
         for found in row.objections.all()
     ]  # fmt: skip
@@ -486,8 +491,8 @@ def _vouchers(row: Statement) -> Table:
             Row(key=str(one.pk), label=one.number, cells=[
                 Cell(text=one.number, code=True),
                 Cell(text=("冲销：" if one.reverses_id else "") + one.get_kind_display(), sub=one.clause),
-                Cell(text=f"{one.period:%Y-%m}"), Cell(text=yuan(one.amount)), Cell(text=one.posted_by),
-                Cell(text=one.approved_by), Cell(text=one.reason)])
+                Cell(text=f"{one.period:%Y-%m}"), Cell(text=yuan(one.amount)),
+                Cell(text=Login(one.posted_by)), Cell(text=Login(one.approved_by)), Cell(text=one.reason)])
             for one in found
         ],
         empty_title="尚未入账", empty_text="结算单确认或裁定后，各项扣减凭证入账；拨付后有拨付凭证。",

@@ -48,6 +48,11 @@
         const live = document.getElementById("live");
         if (told && live) live.textContent = told.dataset.announce;
     });
+    /* On a narrow screen the row of tabs begins where the present one can be seen. */
+    document.querySelectorAll(".tabs [aria-current]").forEach((tab) => {
+        const row = tab.closest(".tabs");
+        row.scrollLeft = tab.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
+    });
     /* Selections cannot be restored by the browser's back button without being counted again. */
     addEventListener("pageshow", refresh);
     refresh();

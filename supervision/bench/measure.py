@@ -8,7 +8,8 @@ import numpy as np
 from django.db import connections, transaction
 
 from institutions.access import EVERYTHING, scoped, set_scope
-from pricing.policy import Parameter, Rules
+from pricing.document import Parameter
+from pricing.policy import Rules
 from pricing.releases import current
 from pricing.watching import NUMBERS, SECTION, Switch, switched
 from settlement.bench.data import AT

@@ -11,6 +11,7 @@ from supervision.models.conduct import ArchiveLoan, ConductFlag, Disclosure
 from supervision.models.credit import CreditScore
 from supervision.models.findings import Finding, FindingClaim, Run
 from supervision.models.inspections import InspectionInspector, InspectionPlan, InspectionTask
+from supervision.models.monthly import MonthlyReport, MonthlyVersion
 from supervision.models.reports import ReportOrder, ReportPart, Sample, SampledClaim
 from supervision.models.reviews import Review, ReviewLine, ReviewReply, SamplingPlan
 from supervision.models.subjects import Complaint, PointEntry, Restriction
@@ -29,6 +30,8 @@ __all__ = (
     "InspectionInspector",
     "InspectionPlan",
     "InspectionTask",
+    "MonthlyReport",
+    "MonthlyVersion",
     "PointEntry",
     "ReportOrder",
     "ReportPart",

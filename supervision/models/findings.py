@@ -47,6 +47,24 @@ class Run(models.Model):
         return f"{self.pool} {self.first_day}–{self.last_day}"
 
 
+class FindingQuerySet(ScopedQuerySet):
+    def visible_to(self, user):
+        """Findings in a user's scope; an institution sees its own once confirmed and told, not before."""
+        rows = super().visible_to(user)
+        if not user.institution_id:
+            return rows
+        return rows.filter(state=Finding.State.CONFIRMED, told_at__isnull=False)
+
+
+class FindingClaimQuerySet(ScopedQuerySet):
+    def visible_to(self, user):
+        """The evidence of the findings that a user sees."""
+        rows = super().visible_to(user)
+        if not user.institution_id:
+            return rows
+        return rows.filter(finding__state=Finding.State.CONFIRMED, finding__told_at__isnull=False)
+
+
 class Finding(models.Model):
     """A suspicion: which rule, about whom, on which claims, with which figures, how grave.
 
@@ -105,8 +123,10 @@ class Finding(models.Model):
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.CharField(max_length=150, blank=True)
     reason = models.CharField("认定理由", max_length=400, blank=True)
+    told_at = models.DateTimeField("告知机构", null=True, blank=True)
+    told_by = models.CharField(max_length=150, blank=True, default="", db_default="")
 
-    objects = ScopedQuerySet.as_manager()
+    objects = FindingQuerySet.as_manager()
 
     class Meta:
         ordering = ("-pk",)
@@ -124,6 +144,11 @@ class Finding(models.Model):
                 condition=Q(state="open", decided_at__isnull=True, decided_by="")
                 | (~Q(state="open") & Q(decided_at__isnull=False) & ~Q(decided_by="")),
                 name="finding_decision_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(told_at__isnull=True, told_by="")
+                | (Q(told_at__isnull=False, state="confirmed") & ~Q(told_by="")),
+                name="finding_told_when_confirmed",
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=["confirmed", "refuted"]) | ~Q(reason=""),
@@ -150,7 +175,7 @@ class FindingClaim(models.Model):
     institution_code = models.CharField(max_length=12)
     note = models.CharField(max_length=200, blank=True)
 
-    objects = ScopedQuerySet.as_manager()
+    objects = FindingClaimQuerySet.as_manager()
 
     class Meta:
         ordering = ("claim_id", "line_no")

@@ -13,6 +13,7 @@ from audit import charts
 
 NUMERALS = "一二三四五六七八九十"
 ALIGNS = {"l": "left", "r": "money", "c": "no", "x": "code"}
+MANY_TIMES = 10  #: from here on a growth is told as a multiple
 YUAN = "金额单位：元"
 
 
@@ -177,9 +178,11 @@ def _is_month_end(day: str) -> bool:
 
 
 def change(now: int, before: int) -> str:
-    """The change against an earlier figure: 增长12.5%, 下降3%, 持平; — without a base."""
+    """The change against an earlier figure: 增长12.5%, 下降3%, 持平, 为其15倍; — without a base."""
     if before <= 0:
         return "—"
+    if now >= MANY_TIMES * before:  # a percentage of five digits tells nobody anything
+        return f"为其{now // before:,}倍"
     tenths = (abs(now - before) * 2000 + before) // (2 * before)
     if tenths == 0:
         return "持平"

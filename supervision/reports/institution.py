@@ -26,6 +26,7 @@ from supervision.reports import agreements
 from supervision.reports.book import Book, day_name, month_labels, month_name
 from supervision.reports.money import each, part, plain, settlements, sums, table, totals
 from supervision.reports.wish import SCHEMES, Wish, spans
+from supervision.rules import RULES
 
 CLASSES = {"1": "一类", "2": "二类", "3": "三类"}
 STATEMENT = ("declared", "deducted", "deposit", "set_off", "assessment", "payable")
@@ -265,7 +266,7 @@ def _found(rows: list[Mapping[str, Any]], book: Book) -> None:
     book.heading("监管疑点")
     book.grid(
         "智能审核疑点", ["规则", "状态", "条数", "涉及统筹基金"],
-        [[row["rule"], FINDING_STATES[row["state"]], f"{row['number']:,}", yuan(row["fund"])]
-         for row in rows],
+        [[RULES[row["rule"]].message if row["rule"] in RULES else row["rule"], FINDING_STATES[row["state"]],
+          f"{row['number']:,}", yuan(row["fund"])] for row in rows],
         align="xcrr", unit="金额单位：元", empty="报告期内没有疑点记录。",
     )  # fmt: skip

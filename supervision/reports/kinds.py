@@ -12,6 +12,7 @@ from supervision.reports import (
     evaluation,
     fund,
     institution,
+    monthly,
     prices,
     statement,
     trail,
@@ -68,6 +69,11 @@ _ALL = (
         "evaluation", "“互联网+”医保支付评估报告", "分机构、分险种，以一日为界的前后对比",
         ("二十四", "四（三）"), evaluation.gather, evaluation.lay,
         ("institution", "day"),
+    ),
+    Kind(
+        "monthly", "监管月报", "一个月的结算、疑点、案件、追回、举报、记分与时限，报送上级的正式文本",
+        ("二十四", "二十五", "四（三）"), monthly.gather, monthly.lay, ("monthly",),
+        permission="monthly.view", about_one=monthly.about,
     ),
     Kind(
         "case", "监管案件卷宗", "一案的线索、调查、证据、告知、决定、执行与文书",

@@ -56,7 +56,7 @@ def order(*, kind: str, wish: Wish, user: User, by: str, at: dt.datetime) -> Rep
         parameters=wish.as_json(), region_code=wish.region, institution_code=wish.institution,
         asked_at=at.replace(microsecond=0), asked_by=by,
     )  # fmt: skip
-    _record(row, "reportorder.open", by, at, {"kind": kind, "parameters": row.parameters})
+    _record(row, "reportorder.open", by, row.asked_at, {"kind": kind, "parameters": row.parameters})
     transaction.on_commit(partial(ring, GATHER_TASK, [row.pk]))
     return row
 

@@ -1,5 +1,8 @@
 """Audits of a period and replays with other thresholds: asked for here, done by a worker."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -13,6 +16,7 @@ from audit import clock
 from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from pricing.catalogue import region_name
 from pricing.models import Release
@@ -24,7 +28,7 @@ from supervision import audits as commands
 from supervision.finding_forms import AuditForm, ReplayForm
 from supervision.models import Run
 from supervision.rules import RULES
-from supervision.views.findings import BIGGEST, CRUMBS, NUMBER_WORDS, SIZE, tabs
+from supervision.views.findings import BIGGEST, CRUMBS, NUMBER_WORDS, SIZE, tabs, written
 
 RUN, TUNE = "rules.run", "rules.tune"
 TONES = {"waiting": "wait", "running": "info", "done": "ok", "failed": "bad"}
@@ -67,12 +71,12 @@ def listing(request: PortalRequest) -> HttpResponse:
                 messages.success(request, "审核已排队，完成后疑点列在“审核疑点”。")
                 return redirect("audit-run", pk=run.pk)
     page = Paginator(Run.objects.visible_to(request.user), SIZE).get_page(request.GET.get("page"))
-    return render(request, "supervision/audits.html", {
+    return render(request, "supervision/audits.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "审核运行", "url": ""}], "form": form,
         "tabs": tabs(request, "audits"), "table": _table(list(page), Pages(
             total=page.paginator.count, size=SIZE, page=page.number, sizes=(SIZE,))),
         "rules": [_rule_table(pool, name) for pool, name in pools(request)],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _table(rows: list[Run], pages: Pages) -> Table:
@@ -94,7 +98,7 @@ def _row(row: Run) -> Row:
         Cell(text=f"{row.first_day} 至 {row.last_day}"), Cell(text=f"{row.claims:,}"),
         Cell(text=f"{sum(c['found'] for c in counts):,}"),
         Cell(text=f"{sum(c['new'] for c in counts):,}"),
-        Cell(text=row.asked_by, sub=f"{clock.local(row.asked_at):%Y-%m-%d %H:%M}"),
+        Cell(text=Login(row.asked_by), sub=f"{clock.local(row.asked_at):%Y-%m-%d %H:%M}"),
         Cell(text=row.get_state_display(), tone=TONES[row.state]),
     ])  # fmt: skip
 
@@ -108,10 +112,10 @@ def _rule_table(pool: str, name: str) -> Table:
         columns=[Column(label="规则", wide=True), Column(label="行为"), Column(label="条款"),
                  Column(label="环节"), Column(label="事中处理"), Column(label="阈值", wide=True)],
         rows=[Row(key=s.rule, label=s.rule, cells=[
-            Cell(text=RULES[s.rule].message, sub=s.rule), Cell(text=BEHAVIOURS[s.behaviour]),
+            Cell(text=RULES[s.rule].message), Cell(text=BEHAVIOURS[s.behaviour]),
             Cell(text=s.clause, sub=s.article), Cell(text="、".join(MOMENTS[m] for m in s.moments)),
             Cell(text=WATCHES[s.watch] if s.speaks("watch") else "—"),
-            Cell(text="；".join(f"{NUMBER_WORDS.get(k, k)} {v}" for k, v in s.numbers.items()) or "—",
+            Cell(text=_numbers(s.rule, s.numbers),
                  sub="示例参数" if s.example else ""),
         ]) for s in switches],
         empty_title="没有启用的规则", empty_text="政策文件的 supervision_rules 一节启用规则。",
@@ -125,22 +129,30 @@ def run(request: PortalRequest, pk: int) -> HttpResponse:
     if request.user.institution_id:
         raise Http404
     row = get_object_or_404(Run.objects.visible_to(request.user), pk=min(pk, BIGGEST))
-    facts = [
+    facts: list[dict[str, Any]] = [
         {"label": "服务日期", "value": f"{row.first_day} 至 {row.last_day}"},
         {"label": "单据", "value": f"{row.claims:,} 张"},
-        {"label": "发起", "value": row.asked_by,
+        {"label": "发起", "value": Login(row.asked_by),
          "sub": f"{clock.local(row.asked_at):%Y-%m-%d %H:%M}"},
         {"label": "用时", "value": _seconds(row)},
         {"label": "参数", "value": "示例参数" if row.rules.get("example") else "—"},
     ]  # fmt: skip
     if row.fault:
         facts.append({"label": "失败原因", "value": row.fault, "wide": True})
-    going = row.state in (Run.State.WAITING, Run.State.RUNNING)
-    return render(request, "supervision/audit_run.html", {
-        "breadcrumbs": [*CRUMBS, {"label": f"运行 {row.pk}", "url": ""}], "row": row,
+    going, may = row.state in (Run.State.WAITING, Run.State.RUNNING), request.user.may(RUN)
+    return render(request, "supervision/audit_run.html", named({
+        "breadcrumbs": [*CRUMBS, {"label": "审核运行", "url": reverse("audits") if may else ""},
+                        {"label": f"运行 {row.pk}", "url": ""}], "row": row,
         "tone": TONES[row.state], "facts": facts, "going": going, "table": _found(row),
         "draft": _draft(request, row) if row.trial and row.state == Run.State.DONE else None,
-    })  # fmt: skip
+    }))  # fmt: skip
+
+
+def _numbers(rule: str, numbers: Mapping[str, int]) -> str:
+    return (
+        "；".join(f"{NUMBER_WORDS.get(k, k)} {written(rule, k, v)}" for k, v in numbers.items())
+        or "—"
+    )
 
 
 def _seconds(row: Run) -> str:
@@ -160,9 +172,9 @@ def _found(row: Run) -> Table:
     for rule, counts in row.found.items():
         numbers = used.get(rule, {})
         cells = [
-            Cell(text=RULES[rule].message if rule in RULES else rule, sub=rule,
+            Cell(text=RULES[rule].message if rule in RULES else rule,
                  url=f"{reverse('findings')}?rule={rule}"),
-            Cell(text="；".join(f"{NUMBER_WORDS.get(k, k)} {v}" for k, v in numbers.items()) or "—",
+            Cell(text=_numbers(rule, numbers),
                  sub="试算阈值" if rule in other else ""),
             Cell(text=f"{counts['found']:,}"), Cell(text=f"{counts['new']:,}"),
         ]  # fmt: skip

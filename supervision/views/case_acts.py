@@ -3,7 +3,7 @@
 Each act names its permission, the states in which it is offered, its form and its one command.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from audit.procedure import Refused
 from institutions import news
 from institutions.access import PortalRequest
 from institutions.models import User
+from institutions.naming import shown_names
 from institutions.refusals import Refusal
 from supervision import case_forms, case_steps, cases, disclosures, sanctions
 from supervision.models import (
@@ -94,17 +95,26 @@ def _active(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
     rows = case_steps.active(case).exclude(recusal="asked", recused=None)
     if not user.institution_id:
         rows = rows.filter(username=user.username)
-    return [(row.pk, row.username) for row in rows]
+    return _people(rows)
 
 
 def _asked(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
     rows = case.inspectors.filter(recusal=CaseInspector.Recusal.ASKED, recused=None)
-    return [(row.pk, f"{row.username}：{row.recusal_reason}"[:80]) for row in rows]
+    return _people(rows, because=True)
 
 
 def _recused(case: SupervisionCase) -> list[tuple[int, str]]:
-    rows = case.inspectors.filter(recused=True, replaced_by="")
-    return [(row.pk, row.username) for row in rows]
+    return _people(case.inspectors.filter(recused=True, replaced_by=""))
+
+
+def _people(rows: Iterable[CaseInspector], *, because: bool = False) -> list[tuple[int, str]]:
+    """Inspectors as choices, called by name; `because` adds the reason for standing back."""
+    found = list(rows)
+    names = shown_names(row.username for row in found)
+    return [
+        (row.pk, f"{names[row.username]}{f'：{row.recusal_reason}' if because else ''}"[:80])
+        for row in found
+    ]
 
 
 def _findings(case: SupervisionCase) -> list[tuple[int, str]]:
@@ -114,7 +124,7 @@ def _findings(case: SupervisionCase) -> list[tuple[int, str]]:
     }
     rows = Finding.objects.filter(institution_code=case.institution_code)
     rows = rows.exclude(state__in=("refuted", "merged")).exclude(pk__in=listed)
-    return [(row.pk, f"{row.pk} {row.message}"[:80]) for row in rows[:50]]
+    return [(row.pk, f"{row.pk} · {row.first_day} · {row.message}"[:80]) for row in rows[:50]]
 
 
 def _proposed(case: SupervisionCase) -> list[tuple[int, str]]:

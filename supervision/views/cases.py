@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from agreements.forms import StepForm
 from agreements.views.refusing import refuse, words_of
-from audit import clock, trail
+from audit import clock, trail, words
 from audit.access import requires
 from audit.models import Move
 from audit.procedure import PROCEDURES, Procedure, Refused, offered
@@ -25,9 +25,10 @@ from institutions import crypto
 from institutions.access import PortalRequest
 from institutions.documents import content_of
 from institutions.models import Institution, Region
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal, refused
 from settlement.models import InsuredPerson
-from supervision import case_papers, case_steps, cases, law, sanctions
+from supervision import archive, case_papers, case_steps, cases, law, sanctions
 from supervision.case_forms import CaseForm, CaseQuery
 from supervision.models import (
     ArchiveLoan,
@@ -41,7 +42,7 @@ from supervision.models import (
 )
 
 SIZE = 20
-CRUMBS = [{"label": "监督", "url": ""}]
+CRUMBS = [{"label": "工作台", "url": "/"}]
 PHASES = ("立案", "调查", "告知", "决定", "执行", "结案", "归档")
 TONES = {"proposed": "wait", "ordered": "warn", "done": "ok", "dropped": "mute"}
 BAD = ("declined", "dismissed")
@@ -97,7 +98,7 @@ def _row(row: SupervisionCase, *, own: bool) -> Row:
         key=str(row.pk), label=row.number,
         cells=[
             Cell(text=row.number, url=address, sub="" if own else row.get_origin_display()),
-            Cell(text=row.title, sub=f"{row.acted_from} 至 {row.acted_until}"),
+            Cell(text=row.title, sub=_span(row)),
             Cell(text=row.subject_name, sub=row.get_subject_kind_display()),
             Cell(text=row.get_route_display() or "—"),
             Cell(text=yuan(row.loss) if row.loss else "—"),
@@ -161,10 +162,10 @@ def _opened(
 ) -> SupervisionCase:
     kind = given["subject_kind"]
     person = _person(request, given["person_number"]) if kind == "person" else None
-    place = _place(request, given["institution"])
-    region = place.region if place else request.user.region
+    _place(request, given["institution"])
+    region = request.user.region  # the office that opens the case numbers and signs it
     if region is None:
-        raise refused("institution", "INSTITUTION_UNKNOWN", "请填写医疗机构编码", "say where")
+        raise refused("title", "NO_REGION", "账号没有所属辖区", "the account has no area")
     code = person.subject if person else given["practitioner"] or given["institution"]
     return cases.open_case(
         region=Region.objects.get(pk=region.pk), by=request.user.username, at=clock.now(),
@@ -209,13 +210,16 @@ def visible(request: PortalRequest, pk: int) -> SupervisionCase:
 @requires("cases.view")
 @require_GET
 def case(request: PortalRequest, pk: int) -> HttpResponse:
-    """A case with everything of it; the look is an event where a person is concerned."""
+    """A case with everything of it; a look is an event where it is archived or of a person."""
     found = visible(request, pk)
-    if found.person_id:
-        person = InsuredPerson.objects.filter(pk=found.person_id).first()
+    if found.person_id or found.state == "archived":
+        person = InsuredPerson.objects.filter(pk=found.person_id or 0).first()
         trail.record(
             by=request.user.username, at=clock.now(), action="supervisioncase.read",
             subject=found.subject, region_code=found.region_code,
+            detail={"archive": found.archive_no,
+                    "loan": archive.loan_of(found, request.user.username)}
+            if found.archive_no else {},
             person_hash=bytes(person.id_hash) if person else None,
         )  # fmt: skip
     return page(request, found)
@@ -231,12 +235,14 @@ def page(
     user, state = request.user, table().states[found.state]
     steps = offered(case=found, procedure=table(), handbook=case_steps.HANDBOOK, who=user,
                     level=user.level)  # fmt: skip
+    barred = {step.key: why for step in steps
+              if (why := case_steps.barred(found, step, by=user.username, at=clock.now()))}  # fmt: skip
     own = bool(user.institution_id)
 
     def acts(group: str) -> list[dict[str, Any]]:
         return case_acts.entries(found, user, group, typed, key)
 
-    return render(request, "supervision/case.html", {
+    return render(request, "supervision/case.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "监管案件", "url": reverse("cases")},
                         {"label": found.number, "url": ""}],
         "case": found, "state": state, "phases": _phases(found), "facts": _facts(found, own=own),
@@ -248,10 +254,13 @@ def page(
                    if not own or row.kind not in case_papers.INTERNAL],
         "after": _after(found), "after_acts": acts("after"),
         "steps": [_step(found, step, typed, key) for step in
-                  sorted(steps, key=lambda step: step.tone == "danger")],
+                  sorted(steps, key=lambda step: step.tone == "danger")
+                  if step.key not in barred or step.key == key],
+        "barred": [f"“{step.label}”由他人办理：{barred[step.key]}。"
+                   for step in steps if step.key in barred],
         "moves": [_move(row, own=own) for row in
                   Move.objects.filter(subject=found.subject).order_by("-pk")],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _phases(found: SupervisionCase) -> list[dict[str, str]]:
@@ -283,17 +292,22 @@ def _facts(found: SupervisionCase, *, own: bool) -> list[dict[str, Any]]:
         {"label": "对象", "value": found.subject_name, "sub": found.get_subject_kind_display()},
         {"label": "发生机构", "value": place.name if place else "—",
          "url": reverse("institution", args=[place.pk]) if place else ""},
-        {"label": "行为期间", "value": f"{found.acted_from} 至 {found.acted_until}"},
+        {"label": "行为期间", "value": _span(found)},
         {"label": "来源", "value": found.get_origin_display(), "sub": found.origin_ref},
-        {"label": "提请人", "value": found.opened_by,
+        {"label": "提请人", "value": Login(found.opened_by),
          "sub": f"{clock.local(found.opened_at):%Y-%m-%d %H:%M}"},
-        {"label": "承办人", "value": found.handled_by or "—"},
-        {"label": "决定人", "value": found.decided_by or "—",
+        {"label": "承办人", "value": Login(found.handled_by) or "—"},
+        {"label": "决定人", "value": Login(found.decided_by) or "—",
          "sub": str(found.decided_on or "")},
         {"label": "档号", "value": found.archive_no or "—"},
         {"label": "线索摘要", "value": found.summary, "wide": True},
     ]  # fmt: skip
     return [fact for fact in facts if not own or fact["label"] not in INSIDE]
+
+
+def _span(found: SupervisionCase) -> str:
+    first, last = found.acted_from, found.acted_until
+    return f"{first}" if first == last else f"{first} 至 {last}"
 
 
 def _inquiry(found: SupervisionCase) -> list[dict[str, Any]]:
@@ -325,7 +339,7 @@ def _inspectors(found: SupervisionCase) -> Table:
         columns=[Column(label="检查人员"), Column(label="分工"), Column(label="执法证号"),
                  Column(label="回避", wide=True)],
         rows=[Row(key=str(row.pk), label=row.username, cells=[
-            Cell(text=row.username, sub=f"{clock.local(row.named_at):%Y-%m-%d}"),
+            Cell(text=Login(row.username), sub=f"{clock.local(row.named_at):%Y-%m-%d}"),
             Cell(text=row.get_role_display()), Cell(text=row.certificate, code=True),
             _recusal(row),
         ]) for row in found.inspectors.all()],
@@ -339,9 +353,9 @@ def _recusal(row: CaseInspector) -> Cell:
         return Cell(text="—")
     words = {True: "已回避", False: "不予回避", None: "待决定"}
     tones = {True: "mute", False: "ok", None: "warn"}
-    more = f"；由{row.replaced_by}接替" if row.replaced_by else ""
+    more = ("；由", Login(row.replaced_by), "接替") if row.replaced_by else ()
     return Cell(text=words[row.recused], tone=tones[row.recused],
-                sub=f"{row.get_recusal_display()}：{row.recusal_reason}{more}")  # fmt: skip
+                sub=Told(f"{row.get_recusal_display()}：{row.recusal_reason}", *more))  # fmt: skip
 
 
 def _evidence(found: SupervisionCase) -> Table:
@@ -351,10 +365,11 @@ def _evidence(found: SupervisionCase) -> Table:
         columns=[Column(label="序号"), Column(label="名称与证明内容", wide=True), Column(label="类别"),
                  Column(label="涉及基金（元）", numeric=True), Column(label="摘要（SM3）")],
         rows=[Row(key=str(row.pk), label=row.title, cells=[
-            Cell(text=str(row.no)), Cell(text=row.title, sub=row.reference, url=_source(found, row)),
+            Cell(text=str(row.no)),
+            Cell(text=row.title, sub=words.subject(row.reference), url=_source(found, row)),
             Cell(text=row.get_kind_display()), Cell(text=yuan(row.loss) if row.loss else "—"),
             Cell(text=f"{row.digest[:16]}…", code=True, title=row.digest,
-                 sub=f"{clock.local(row.taken_at):%Y-%m-%d} {row.taken_by}"),
+                 sub=Told(f"{clock.local(row.taken_at):%Y-%m-%d} ", Login(row.taken_by))),
         ]) for row in rows],
         empty_title="还没有证据", empty_text="没有证据不能告知当事人。",
     )  # fmt: skip
@@ -363,6 +378,9 @@ def _evidence(found: SupervisionCase) -> Table:
 def _source(found: SupervisionCase, row: CaseEvidence) -> str:
     if row.document_id:
         return reverse("case-evidence", args=[found.pk, row.pk])
+    kind, _, key = row.reference.partition(":")
+    if kind == "finding" and key.isdigit():
+        return reverse("finding", args=[key])
     return reverse("claim", args=[row.claim_id]) if row.claim_id else ""
 
 
@@ -401,7 +419,7 @@ def _after(found: SupervisionCase) -> list[dict[str, Any]]:
                      "url": reverse("public-cases") if state == "已公布" else ""})  # fmt: skip
     for loan in ArchiveLoan.objects.filter(case=found):
         state = "已归还" if loan.returned_at else "借出中" if loan.approved_by else "待批准"
-        rows.append({"label": "借阅", "value": f"{loan.asked_by}：{state}",
+        rows.append({"label": "借阅", "value": Told(Login(loan.asked_by), f"：{state}"),
                      "sub": f"{loan.purpose}；应还 {loan.until}"})  # fmt: skip
     return rows
 

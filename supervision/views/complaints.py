@@ -21,6 +21,7 @@ from audit.text import yuan
 from institutions import crypto
 from institutions.access import EVERYTHING, PortalRequest, scoped
 from institutions.models import Institution, Region, Scope, User
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal, refused
 from supervision import case_forms, complaints, inspection_forms
 from supervision.models import Complaint
@@ -228,19 +229,20 @@ def _page(
     status: int = 200, opened: tuple[str, str] | None = None,
 ) -> HttpResponse:  # fmt: skip
     reveal = inspection_forms.TextForm(label="查看理由", auto_id="reveal_%s")
-    return render(request, "supervision/complaint.html", {
+    return render(request, "supervision/complaint.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "举报投诉", "url": reverse("complaints")},
                         {"label": row.number, "url": ""}],
         "row": row, "badge": {"word": row.get_state_display(), "tone": TONES[row.state]},
         "facts": _facts(row), "acts": parts.entries(ACTS, row, request.user, typed, key),
         "reveal": reveal if row.named and opened is None else None, "opened": opened,
         "case": row.case,
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _facts(row: Complaint) -> list[dict[str, Any]]:
     place = Institution.objects.filter(pk=row.institution_code).first()
     behaviours = dict(inspection_forms.BEHAVIOURS)
+    approved = ("；", Login(row.reward_approved_by), "批准") if row.reward_approved_by else ()
     return [
         {"label": "编号", "value": row.number, "code": True},
         {"label": "被举报对象", "value": row.about, "sub": place.name if place else ""},
@@ -248,12 +250,11 @@ def _facts(row: Complaint) -> list[dict[str, Any]]:
         {"label": "举报人", "value": row.name_masked or "匿名", "sub": row.phone_masked},
         {"label": "收到", "value": f"{clock.local(row.received_at):%Y-%m-%d %H:%M}"},
         {"label": "答复期限", "value": str(row.due or "—"), "sub": row.clause},
-        {"label": "承办人", "value": row.handled_by or "—"},
+        {"label": "承办人", "value": Login(row.handled_by) or "—"},
         {"label": "查实金额", "value": f"{yuan(row.recovered)} 元" if row.recovered else "—"},
         {"label": "奖励", "value": f"{yuan(row.reward)} 元" if row.reward else "—",
-         "sub": "；".join(filter(None, (
-             row.reward_basis, "示例参数" if row.reward_example else "",
-             f"{row.reward_approved_by}批准" if row.reward_approved_by else "")))},
+         "sub": Told("；".join(filter(None, (
+             row.reward_basis, "示例参数" if row.reward_example else ""))), *approved)},
         {"label": "举报内容", "value": row.text, "wide": True},
         {"label": "答复", "value": row.answer or "—", "wide": True},
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from audit.access import requires
 from audit.models import Event
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
+from institutions.naming import Login, named
 from supervision import conduct, inspection_forms
 from supervision.models import ConductFlag
 from supervision.views import parts
@@ -33,7 +34,7 @@ def listing(request: PortalRequest) -> HttpResponse:
         if text := given["q"].strip():
             rows = rows.filter(actor__icontains=text)
     page = Paginator(rows.order_by("decided_at", "-pk"), SIZE).get_page(request.GET.get("page"))
-    return render(request, "supervision/list.html", {
+    return render(request, "supervision/list.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "内控监察", "url": ""}], "form": form,
         "title": "内控监察", "target": "conduct",
         "subtitle": "从全程留痕中找出本部门人员需要说明的行为；由当事人以外的人核查。",
@@ -46,7 +47,7 @@ def listing(request: PortalRequest) -> HttpResponse:
             empty_title="没有需要核查的行为",
             empty_text="每日检查一人两岗、大量查看个人信息和非工作时间办理重要事项。",
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _row(row: ConductFlag) -> Row:
@@ -55,7 +56,7 @@ def _row(row: ConductFlag) -> Row:
         key=str(row.pk), label=f"{row.get_kind_display()} {row.actor}",
         cells=[
             Cell(text=row.get_kind_display(), url=address),
-            Cell(text=row.actor, sub=row.other), Cell(text=str(row.day)),
+            Cell(text=Login(row.actor), sub=Login(row.other)), Cell(text=str(row.day)),
             Cell(text=row.message, sub="示例参数" if row.example else ""),
             Cell(text=row.get_state_display(), tone=TONES[row.state]),
         ],
@@ -92,15 +93,15 @@ def _page(
     status: int = 200,
 ) -> HttpResponse:  # fmt: skip
     facts = [
-        {"label": "人员", "value": row.actor, "sub": row.other},
+        {"label": "人员", "value": Login(row.actor), "sub": Login(row.other)},
         {"label": "日期", "value": str(row.day)},
         {"label": "次数", "value": str(row.count)},
         {"label": "情况", "value": row.message, "wide": True},
         {"label": "依据", "value": f"第{conduct.CLAUSE}条",
          "sub": "示例参数" if row.example else ""},
-        {"label": "核查", "value": row.decided_by or "—", "sub": row.note},
+        {"label": "核查", "value": Login(row.decided_by) or "—", "sub": row.note},
     ]  # fmt: skip
-    return render(request, "supervision/inspection.html", {
+    return render(request, "supervision/inspection.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "内控监察", "url": reverse("conduct")},
                         {"label": row.get_kind_display(), "url": ""}],
         "facts_title": "情况", "title": row.get_kind_display(), "number": str(row.pk), "kind": "内控监察",
@@ -108,7 +109,7 @@ def _page(
         "badge": {"word": row.get_state_display(), "tone": TONES[row.state]},
         "acts": parts.entries(ACTS, row, request.user, typed, key),
         "act_name": "conduct-act", "pk": row.pk, "events": _events(request, row),
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _events(request: PortalRequest, row: ConductFlag) -> Table:
@@ -121,7 +122,7 @@ def _events(request: PortalRequest, row: ConductFlag) -> Table:
         rows=[Row(key=str(event.pk), label=event.action, cells=[
             Cell(text=f"{clock.local(event.at):%Y-%m-%d %H:%M:%S}",
                  url=reverse("trail-event", args=[event.pk]) if linked else ""),
-            Cell(text=event.actor), Cell(text=words.act(event.action)),
+            Cell(text=Login(event.actor)), Cell(text=words.act(event.action)),
             Cell(text=words.subject(event.subject)),
             Cell(text=conduct.origin_of(event) or "—", code=True),
         ]) for event in found],

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.forms import Form
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -19,8 +19,10 @@ from audit.text import rate, yuan
 from audit.words import act as act_word
 from institutions.access import PortalRequest
 from institutions.models import Institution, Physician, User
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from pricing.watching import BEHAVIOURS
+from settlement.detail import in_order
 from settlement.models import Claim, InsuredPerson
 from supervision import findings as commands
 from supervision.finding_forms import (
@@ -62,12 +64,6 @@ def tabs(request: PortalRequest, current: str) -> list[dict[str, Any]]:
     ]
 
 
-def visible(user: User) -> QuerySet[Finding]:
-    """What a person sees: an institution its own confirmed findings, what is told it, not more."""
-    rows = Finding.objects.visible_to(user)
-    return rows.filter(state=Finding.State.CONFIRMED) if user.institution_id else rows
-
-
 @requires("findings.view")
 @require_GET
 def listing(request: PortalRequest) -> HttpResponse:
@@ -76,16 +72,16 @@ def listing(request: PortalRequest) -> HttpResponse:
     if not data:
         data["state"] = "" if request.user.institution_id else Finding.State.OPEN
     data.setdefault("order", "-severity")
-    query = FindingsQuery(data, queryset=visible(request.user), request=request)
+    query = FindingsQuery(data, queryset=Finding.objects.visible_to(request.user), request=request)
     page = Paginator(query.found(), SIZE).get_page(request.GET.get("page"))
     if request.user.institution_id:
         for name in ("institution", "mine", "state"):
             query.form.fields.pop(name)
-    return render(request, "supervision/findings.html", {
+    return render(request, "supervision/findings.html", named({
         "breadcrumbs": CRUMBS, "form": query.form, "tabs": tabs(request, "findings"),
         "table": _table(list(page), Pages(
             total=page.paginator.count, size=SIZE, page=page.number, sizes=(SIZE,))),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _table(rows: list[Finding], pages: Pages) -> Table:
@@ -119,7 +115,7 @@ def _row(row: Finding, subjects: dict[int, str], places: dict[str, str]) -> Row:
             Cell(text=days, sub="" if row.first_day == row.last_day else str(row.last_day)),
             Cell(text=f"{row.claims:,}"), Cell(text=yuan(row.fund)),
             Cell(text=row.get_severity_display(), tone=GRAVITY[row.severity]),
-            Cell(text=row.get_state_display(), tone=TONES[row.state], sub=row.assignee),
+            Cell(text=row.get_state_display(), tone=TONES[row.state], sub=Login(row.assignee)),
         ],
     )  # fmt: skip
 
@@ -157,7 +153,7 @@ def _decides(row: Finding, user: User) -> bool:
 
 
 def _merge(row: Finding, form: Any, who: User) -> object:
-    into = visible(who).filter(pk=form.cleaned_data["into"]).first()
+    into = Finding.objects.visible_to(who).filter(pk=form.cleaned_data["into"]).first()
     if into is None:
         raise Refusal(422, "MERGE_UNKNOWN", ("没有这一疑点", "no such finding"))
     return commands.merge(finding=row, into=into, by=who.username, at=clock.now())
@@ -175,6 +171,11 @@ ACTS = {
             finding=row, reason=form.cleaned_data["reason"], by=who.username, at=clock.now()),
         danger=True,
     ),
+    "tell": parts.Act(
+        "tell", "告知医疗机构", commands.DECIDE,
+        lambda row, user: row.state == Finding.State.CONFIRMED and row.told_at is None, Form,
+        lambda row, form, who: commands.tell(finding=row, by=who.username, at=clock.now()),
+    ),
     "merge": parts.Act("merge", "并入另一疑点", commands.DECIDE, _decides, MergeForm, _merge),
     "hand-over": parts.Act(
         "hand-over", "交办", commands.DECIDE, _open, HandOverForm,
@@ -186,7 +187,7 @@ ACTS = {
 
 
 def _visible(request: PortalRequest, pk: int) -> Finding:
-    return get_object_or_404(visible(request.user), pk=min(pk, BIGGEST))
+    return get_object_or_404(Finding.objects.visible_to(request.user), pk=min(pk, BIGGEST))
 
 
 @requires("findings.view")
@@ -213,7 +214,7 @@ def _page(
         FindingClaim.objects.visible_to(user).filter(finding=row), EVIDENCE_SIZE
     ).get_page(request.GET.get("page"))
     alive = row.state in (Finding.State.OPEN, Finding.State.CONFIRMED)
-    return render(request, "supervision/finding.html", {
+    return render(request, "supervision/finding.html", named({
         "breadcrumbs": [*CRUMBS, {"label": str(row.pk), "url": ""}],
         "row": row, "tone": TONES[row.state], "gravity": GRAVITY[row.severity],
         "facts": _facts(row, _subjects([row], places)[row.pk], places),
@@ -228,9 +229,9 @@ def _page(
         "timeline": [
             {"at": f"{clock.local(event.at):%Y-%m-%d %H:%M}", "by": event.actor,
              "title": act_word(event.action), "tone": "ok"}
-            for event in events.order_by("at", "id")
+            for event in reversed(in_order(events))
         ],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _facts(row: Finding, subject: str, places: dict[str, str]) -> list[dict[str, Any]]:
@@ -239,6 +240,8 @@ def _facts(row: Finding, subject: str, places: dict[str, str]) -> list[dict[str,
         if row.first_day == row.last_day
         else f"{row.first_day} 至 {row.last_day}"
     )
+    noticed = commands.finder_of(row)
+    finder = (" · ", Login(noticed)) if noticed else ()
     facts: list[dict[str, Any]] = [
         {"label": "行为", "value": BEHAVIOURS.get(row.behaviour, row.behaviour) or "—"},
         {"label": "条款", "value": row.clause, "wide": True},
@@ -250,23 +253,34 @@ def _facts(row: Finding, subject: str, places: dict[str, str]) -> list[dict[str,
         {"label": "涉及费用", "value": f"{yuan(row.fee)} 元"},
         {"label": "涉及基金", "value": f"{yuan(row.fund)} 元"},
         {"label": "发现", "value": row.get_moment_display(),
-         "sub": f"{clock.local(row.found_at):%Y-%m-%d %H:%M}"
-         + (f" · {commands.finder_of(row)}" if commands.finder_of(row) else "")},
-        {"label": "经办人", "value": row.assignee or "—"},
+         "sub": Told(f"{clock.local(row.found_at):%Y-%m-%d %H:%M}", *finder)},
+        {"label": "经办人", "value": Login(row.assignee) or "—"},
     ]  # fmt: skip
     if row.decided_at:
         facts.append(
             {
                 "label": "认定",
                 "value": row.get_state_display(),
-                "sub": f"{row.decided_by} {clock.local(row.decided_at):%Y-%m-%d %H:%M}",
+                "sub": Told(
+                    Login(row.decided_by), f" {clock.local(row.decided_at):%Y-%m-%d %H:%M}"
+                ),
             }
         )
         facts.append({"label": "认定理由", "value": row.reason, "wide": True})
+    if row.state == Finding.State.CONFIRMED:
+        facts.append(_told(row))
     if row.merged_into_id:
         facts.append({"label": "并入", "value": str(row.merged_into_id),
                       "url": reverse("finding", args=[row.merged_into_id])})  # fmt: skip
     return facts
+
+
+def _told(row: Finding) -> dict[str, Any]:
+    """Since when the institution sees a confirmed finding."""
+    if row.told_at is None:
+        return {"label": "告知机构", "value": "尚未告知", "sub": "告知以前，该机构看不到这条疑点"}
+    return {"label": "告知机构", "value": f"{clock.local(row.told_at):%Y-%m-%d %H:%M}",
+            "sub": Login(row.told_by)}  # fmt: skip
 
 
 def _figures(row: Finding) -> list[dict[str, Any]]:
@@ -276,7 +290,7 @@ def _figures(row: Finding) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = [
         {
             "label": words.get(name, name).partition("（")[0],
-            "value": _written(row.rule, name, value),
+            "value": written(row.rule, name, value),
         }
         for name, value in row.figures.items()
         if isinstance(value, int) and name != "item_line"
@@ -284,7 +298,7 @@ def _figures(row: Finding) -> list[dict[str, Any]]:
     example = "示例参数" if row.parameters.get("example") else ""
     for name, value in row.parameters.get("numbers", {}).items():
         items.append({"label": f"阈值：{NUMBER_WORDS.get(name, name)}",
-                      "value": _written(row.rule, name, value), "sub": example})  # fmt: skip
+                      "value": written(row.rule, name, value), "sub": example})  # fmt: skip
     return items
 
 
@@ -296,7 +310,8 @@ NUMBER_WORDS = {
 }  # fmt: skip
 
 
-def _written(rule: str, name: str, value: int) -> str:
+def written(rule: str, name: str, value: int) -> str:
+    """A figure or a threshold of a rule in its unit."""
     if name in MONEY or (rule in FEE_RULES and name in ("value", "median", "mad")):
         return f"{yuan(value)} 元"
     if rule == "physician_volume_outlier" and name in ("value", "median", "mad"):
@@ -322,7 +337,7 @@ def _distribution(row: Finding) -> dict[str, Any] | None:
         series=[{"label": "同组其他对象", "values": others, "tone": "a"},
                 {"label": "本对象", "values": [int(k == own) for k in range(len(counts))], "tone": "d"}],
         description=f"本对象位于 {labels[own]} {unit} 一档，同组中位数 "
-        f"{_written(row.rule, 'median', row.figures['median'])}",
+        f"{written(row.rule, 'median', row.figures['median'])}",
     )  # fmt: skip
 
 
@@ -421,7 +436,7 @@ def _quality(row: dict[str, Any], *, may_tune: bool) -> Row:
         key=row["rule"], label=row["rule"],
         actions=[Action(label="试算阈值", url=tune)] if may_tune and rule and rule.numbers else [],
         cells=[
-            Cell(text=rule.message if rule else row["rule"], url=url, sub=row["rule"]),
+            Cell(text=rule.message if rule else row["rule"], url=url),
             *(Cell(text=f"{row[name]:,}") for name in ("total", "open", "confirmed", "refuted", "merged")),
             Cell(text="—" if row["precision"] is None else rate(row["precision"])),
         ],

@@ -18,6 +18,7 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.models import Institution, Region, User
+from institutions.naming import Login, Told, listed, named, shown_names
 from institutions.refusals import Refusal, refused
 from supervision import inspection_forms, inspections
 from supervision.models import Finding, InspectionPlan, InspectionTask
@@ -189,7 +190,7 @@ def _plan_page(
     request: PortalRequest, row: InspectionPlan, *, typed: forms.Form | None = None, key: str = "",
     status: int = 200,
 ) -> HttpResponse:  # fmt: skip
-    return render(request, "supervision/inspection.html", {
+    return render(request, "supervision/inspection.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "稽核检查", "url": reverse("inspections")},
                         {"label": row.number, "url": ""}],
         "title": row.title, "number": row.number, "kind": row.get_side_display(),
@@ -198,7 +199,7 @@ def _plan_page(
         "acts": parts.entries(PLAN_ACTS, row, request.user, typed, key),
         "act_name": "inspection-plan-act", "pk": row.pk, "back": reverse("inspections"),
         "tasks": _tasks(row) if row.seed else None,
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _plan_facts(row: InspectionPlan) -> list[dict[str, Any]]:
@@ -206,8 +207,8 @@ def _plan_facts(row: InspectionPlan) -> list[dict[str, Any]]:
         {"label": "检查期间", "value": f"{row.first_day} 至 {row.last_day}"},
         {"label": "核查服务日", "value": f"{row.service_from} 至 {row.service_until}"},
         {"label": "抽取", "value": f"{row.wanted} 家，每家 {row.per_task} 人"},
-        {"label": "制定", "value": row.made_by, "sub": f"{clock.local(row.made_at):%Y-%m-%d %H:%M}"},
-        {"label": "审批", "value": row.approved_by or "—", "sub": row.note},
+        {"label": "制定", "value": Login(row.made_by), "sub": f"{clock.local(row.made_at):%Y-%m-%d %H:%M}"},
+        {"label": "审批", "value": Login(row.approved_by) or "—", "sub": row.note},
         {"label": "检查事项", "value": row.reason, "wide": True},
         {"label": "总结", "value": row.result or "—", "wide": True},
     ]  # fmt: skip
@@ -216,15 +217,17 @@ def _plan_facts(row: InspectionPlan) -> list[dict[str, Any]]:
 def _draw_facts(row: InspectionPlan) -> list[dict[str, Any]]:
     if not row.seed:
         return []
+    codes = row.pool["institutions"]
+    names = dict(Institution.objects.filter(pk__in=codes).values_list("pk", "name"))
     return [
         {"label": "随机种子", "value": row.seed, "code": True},
         {"label": "算法", "value": "SM3（种子与名称）由小到大"},
-        {"label": "抽取", "value": row.drawn_by,
+        {"label": "抽取", "value": Login(row.drawn_by),
          "sub": f"{clock.local(row.drawn_at):%Y-%m-%d %H:%M}" if row.drawn_at else ""},
         {"label": f"机构名单（{len(row.pool['institutions'])}）",
-         "value": "、".join(row.pool["institutions"]), "wide": True},
+         "value": "、".join(f"{names.get(code, '')} {code}".strip() for code in codes), "wide": True},
         {"label": f"检查人员名单（{len(row.pool['inspectors'])}）",
-         "value": "、".join(row.pool["inspectors"]), "wide": True},
+         "value": listed(row.pool["inspectors"]), "wide": True},
     ]  # fmt: skip
 
 
@@ -240,8 +243,8 @@ def _tasks(row: InspectionPlan) -> Table:
             Cell(text=str(task.draw_no)),
             Cell(text=names.get(task.institution_code, task.institution_code), sub=task.number,
                  url=inspections.task_place(task)),
-            Cell(text="、".join(who.username for who in task.inspectors.all()
-                               if who.recused_at is None)),
+            Cell(text=listed(who.username for who in task.inspectors.all()
+                             if who.recused_at is None)),
             Cell(text=str(task.visited_on or "—")),
             Cell(text=task.get_result_display() or "待检查", tone=RESULTS[task.result]),
         ], actions=[Action(label="查看", url=inspections.task_place(task))]) for task in tasks],
@@ -287,8 +290,9 @@ def _case(row: InspectionTask, form: forms.Form, who: User) -> object:
 
 
 def _drawn(row: InspectionTask) -> list[tuple[int, str]]:
-    rows = row.inspectors.filter(recused_at__isnull=True)
-    return [(who.pk, who.username) for who in rows]
+    rows = list(row.inspectors.filter(recused_at__isnull=True))
+    names = shown_names(who.username for who in rows)
+    return [(who.pk, names[who.username]) for who in rows]
 
 
 TASK_ACTS = {
@@ -296,7 +300,7 @@ TASK_ACTS = {
     for act in (
         parts.Act("visit", "登记检查", inspections.CARRY,
                   lambda row, user: row.state == Task.OPEN
-                  and user.username in {name for _, name in _drawn(row)},
+                  and row.inspectors.filter(username=user.username, recused_at=None).exists(),
                   inspection_forms.VisitForm, _visit,
                   lambda row, user: {"checklist": row.plan.checklist, "today": clock.today()}),
         parts.Act("recuse", "回避并递补", inspections.CARRY,
@@ -330,7 +334,7 @@ def _task_page(
     plan = None if own else row.plan
     lines = [{"text": line["text"], "answer": row.answers.get(line["key"], "")}
              for line in plan.checklist] if plan else []  # fmt: skip
-    return render(request, "supervision/inspection.html", {
+    return render(request, "supervision/inspection.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "稽核检查", "url": reverse("inspections")},
                         *([{"label": plan.number, "url": inspections.place(plan)}] if plan else []),
                         {"label": row.number, "url": ""}],
@@ -341,18 +345,18 @@ def _task_page(
         "acts": [] if own else parts.entries(TASK_ACTS, row, request.user, typed, key),
         "act_name": "inspection-task-act", "pk": row.pk,
         "findings": _findings(request, row), "case": None if own else row.case,
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _task_facts(row: InspectionTask, *, own: bool) -> list[dict[str, Any]]:
     people = [
-        f"{who.username}{f'（已回避：{who.reason}）' if who.recused_at else ''}"
+        Told(Login(who.username), f"（已回避：{who.reason}）" if who.recused_at else "")
         for who in row.inspectors.all() if not (own and who.recused_at)
     ]  # fmt: skip
     return [
-        {"label": "检查人员", "value": "、".join(people), "wide": True},
+        {"label": "检查人员", "value": listed(people), "wide": True},
         {"label": "检查日", "value": str(row.visited_on or "—")},
-        {"label": "登记", "value": row.done_by or "—"},
+        {"label": "登记", "value": Login(row.done_by) or "—"},
         {"label": "检查报告", "value": row.report or "—", "wide": True},
     ]
 

@@ -4,19 +4,23 @@ import datetime as dt
 import json
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from audit import clock
 from audit.access import requires
 from institutions.access import PortalRequest
 from institutions.refusals import Refusal
+from settlement.entry_forms import EntryForm
 from settlement.facts import Claimant
+from settlement.reimbursement_forms import LineForms, lines_of
 from supervision.prechecks_api import visit_of
 from supervision.remind import hints
 from supervision.views.findings import CRUMBS, tabs
 
+MOST = 10  #: faults that the panel lists
 SAMPLE: dict[str, Any] = {
     "encounter": {
         "id": "JZ20211220001", "business_type": "internet", "visit_type": "revisit",
@@ -58,13 +62,39 @@ def sample(request: PortalRequest) -> HttpResponse:
         "may_try": place is not None,
         "problem": [problem.detail[0], *(f"{f.pointer} {f.detail[0]}" for f in problem.faults)]
         if problem else [],
-        "shown": [
-            {"tone": {"grave": "bad", "doubt": "warn", "remind": "info"}[hint["severity"]],
-             "title": hint["message"], "text": f"{hint['clause']['document']} "
-             f"{hint['clause']['clause']} {hint['clause']['text']}"}
-            for hint in (answer or {}).get("hints", ())
-        ],
+        "shown": _shown(answer),
     }, status=problem.status if problem else 200)  # fmt: skip
+
+
+def _shown(answer: dict | None) -> list[dict[str, str]]:
+    """The hints of an answer as notices."""
+    return [
+        {"tone": {"grave": "bad", "doubt": "warn", "remind": "info"}[hint["severity"]],
+         "title": hint["message"], "text": f"{hint['clause']['document']} "
+         f"{hint['clause']['clause']} {hint['clause']['text']}"}
+        for hint in (answer or {}).get("hints", ())
+    ]  # fmt: skip
+
+
+@requires("claims.enter")
+@require_POST
+def panel(request: PortalRequest) -> HttpResponse:
+    """The hints of the claim that is being typed in: loaded by the form's page, it blocks nothing."""
+    place = request.user.institution
+    form, lines = EntryForm(request.POST), LineForms(request.POST, prefix="lines")
+    if place is None or not (form.is_valid() & lines.is_valid()):
+        return render(request, "supervision/precheck_panel.html", {"waiting": True})
+    at = clock.now()
+    text = json.dumps(form.whole(lines_of(lines)), ensure_ascii=False)
+    try:
+        with transaction.atomic():
+            answer = hints(institution=Claimant.of(place), claim=visit_of(text.encode(), at),
+                           by=request.user.username, at=at)  # fmt: skip
+    except Refusal as refusal:
+        told = [f"{fault.pointer}　{fault.detail[0]}" for fault in refusal.faults[:MOST]]
+        return render(request, "supervision/precheck_panel.html", {
+            "problem": [refusal.detail[0], *told]})  # fmt: skip
+    return render(request, "supervision/precheck_panel.html", {"shown": _shown(answer)})
 
 
 def _sample() -> str:

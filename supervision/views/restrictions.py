@@ -12,6 +12,7 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.models import Physician, User
+from institutions.naming import Login, named
 from settlement.models import InsuredPerson
 from supervision import inspection_forms, subjects
 from supervision.models import PointEntry, Restriction
@@ -125,10 +126,10 @@ def _page(
         {"label": "期间", "value": f"{row.valid_from} 至 {row.valid_until or '长期'}"},
         {"label": "依据", "value": row.clause},
         {"label": "来源", "value": row.source, "code": True},
-        {"label": "登记", "value": row.made_by, "sub": f"{clock.local(row.made_at):%Y-%m-%d %H:%M}"},
-        {"label": "提前解除", "value": row.lifted_by or "—", "sub": row.lift_reason},
+        {"label": "登记", "value": Login(row.made_by), "sub": f"{clock.local(row.made_at):%Y-%m-%d %H:%M}"},
+        {"label": "提前解除", "value": Login(row.lifted_by) or "—", "sub": row.lift_reason},
     ]  # fmt: skip
-    return render(request, "supervision/inspection.html", {
+    return render(request, "supervision/inspection.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "记分与暂停", "url": reverse("restrictions")},
                         {"label": row.get_kind_display(), "url": ""}],
         "facts_title": "登记", "title": row.get_kind_display(), "number": str(row.pk), "kind": "暂停与终止",
@@ -137,7 +138,7 @@ def _page(
                   "tone": "mute" if row.lifted_at else "warn"},
         "acts": parts.entries(ACTS, row, request.user, typed, key),
         "act_name": "restriction-act", "pk": row.pk,
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 @requires("cases.view")

@@ -19,7 +19,8 @@ from audit.text import yuan
 from institutions import duties
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
-from institutions.inbox import assignees, shown_names
+from institutions.inbox import assignees
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from pricing.releases import current
 from settlement import words
@@ -78,8 +79,10 @@ def review(request: PortalRequest, pk: int) -> HttpResponse:
 
 
 def _page(
-    request: PortalRequest, case: Review, bound: dict[str, forms.Form], status: int = 200
-) -> HttpResponse:
+    request: PortalRequest, case: Review, bound: dict[str, forms.Form], status: int = 200,
+    typed: dict[str, Any] | None = None,
+) -> HttpResponse:  # fmt: skip
+    """The page; `bound` are forms of steps that were refused, `typed` a verdict that was."""
     at = clock.now()
     visit = Visit.of(case, user=request.user, catalogue=current(), at=at)
     person = visit.detail.person
@@ -89,9 +92,9 @@ def _page(
     )  # fmt: skip
     own = bool(request.user.institution_id)
     state, left = STATES[case.state], left_of([case])[case.pk]
-    lines = _lines(request, case, visit)
+    lines = _lines(request, case, visit, typed or {})
     stats, fault = _coming(case)
-    return render(request, "supervision/review.html", {
+    return render(request, "supervision/review.html", named({
         "breadcrumbs": [*CRUMBS, HERE, {"label": case.claim_no, "url": ""}],
         "case": case, "state": {"label": state.label, "tone": state.tone}, "left": left,
         "place": str(visit.detail.institution or case.institution_code), "own": own,
@@ -108,7 +111,7 @@ def _page(
         "findings": [] if own else visit.findings(), "history": [] if own else visit.history(),
         "replies": _replies(case), "moves": _moves(case), "people": _people(case),
         "versions": visit.detail.history() if len(visit.detail.versions) > 1 else [],
-    }, status=status)  # fmt: skip
+    }), status=status)  # fmt: skip
 
 
 def _visible(request: PortalRequest, pk: int) -> Review:
@@ -145,7 +148,9 @@ def _beside(request: PortalRequest, case: Review) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _lines(request: PortalRequest, case: Review, visit: Visit) -> list[dict[str, Any]]:
+def _lines(
+    request: PortalRequest, case: Review, visit: Visit, typed: dict[str, Any]
+) -> list[dict[str, Any]]:
     shown = {row["no"]: row for row in visit.detail.shown_lines()} if visit.detail.results else {}
     told = case.state in reviews.DECIDED or not request.user.institution_id
     recovered = reviews.recovered(case.lines.all())
@@ -163,6 +168,7 @@ def _lines(request: PortalRequest, case: Review, visit: Visit) -> list[dict[str,
             "url": reverse("review-line", args=[case.pk, row.line_no]),
             "alike": reverse("review-alike", args=[case.pk, row.line_no]),
             "recovery": recovery(recovered.get(row.deduction_id or 0)),
+            "typed": typed if typed.get("no") == row.line_no else None,
         })  # fmt: skip
     return found
 
@@ -251,7 +257,7 @@ def _holder(case: Review) -> str:
 def _replies(case: Review) -> list[dict[str, str]]:
     return [
         {"title": row.get_kind_display(), "text": row.text, "by": row.signed_name or row.made_by,
-         "at": moment(row.made_at)[:16], "answer": row.answer, "answered_by": row.answered_by,
+         "at": moment(row.made_at)[:16], "answer": row.answer, "answered_by": Login(row.answered_by),
          "answered_at": moment(row.answered_at)[:16] if row.answered_at else ""}
         for row in case.replies.all()
     ]  # fmt: skip
@@ -269,9 +275,8 @@ def _people(case: Review) -> list[dict[str, str]]:
     """First, second and third person with their times."""
     given = (("初审", case.decided_by, case.decided_at), ("复核", case.seconded_by, case.seconded_at),
              ("复审", case.ruled_by, case.ruled_at))  # fmt: skip
-    names = shown_names([by for _, by, _ in given if by])
     return [
-        {"label": label, "value": names[by], "sub": moment(when)[:16] if when else ""}
+        {"label": label, "value": Login(by), "sub": moment(when)[:16] if when else ""}
         for label, by, when in given if by
     ]  # fmt: skip
 
@@ -358,27 +363,29 @@ def line(request: PortalRequest, pk: int, no: int) -> HttpResponse:
     case = _visible(request, pk)
     row = get_object_or_404(case.lines, line_no=no)
     marking = _marking(request)
-    if marking is not None:
-        try:
-            reviews.mark(
-                line=row,
-                marking=marking,
-                who=request.user,
-                by=request.user.username,
-                at=clock.now(),
-            )
-        except Refusal as error:
-            messages.error(request, f"第 {no} 项：{words_of(error)}。")
-            return redirect(f"{reverse('review', args=[pk])}#line-{no}")
+    if marking is None:
+        return _unmarked(request, case, no, "请检查核减金额和审核意见。")
+    try:
+        reviews.mark(line=row, marking=marking, who=request.user, by=request.user.username,
+                     at=clock.now())  # fmt: skip
+    except Refusal as error:
+        return _unmarked(request, case, no, f"{words_of(error)}。", error.status)
     following = case.lines.filter(line_no__gt=no).order_by("line_no").first()
     here = f"line-{following.line_no}" if following else "decision"
     return redirect(f"{reverse('review', args=[pk])}#{here}")
 
 
+def _unmarked(
+    request: PortalRequest, case: Review, no: int, why: str, status: int = 422
+) -> HttpResponse:
+    """The page again with what was typed for a line, and why it was not taken."""
+    typed = {name: request.POST.get(name, "") for name in MarkForm.base_fields}
+    return _page(request, case, {}, status, typed | {"no": no, "why": why})
+
+
 def _marking(request: PortalRequest) -> Marking | None:
     form = MarkForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "请检查核减金额和审核意见。")
         return None
     data = form.cleaned_data
     return Marking(data["verdict"], data["amount"], data["wording"], data["category"], data["note"],
@@ -408,12 +415,12 @@ def alike(request: PortalRequest, pk: int, no: int) -> HttpResponse:
     row = get_object_or_404(case.lines, line_no=no)
     marking = _marking(request)
     if marking is None or not marking.verdict:
-        return redirect(f"{reverse('review', args=[pk])}#line-{no}")
+        return _unmarked(request, case, no, "请检查核减金额和审核意见。")
     if request.POST.get("digest"):
         return _mark_alike(request, row, marking)
     found = reviews.alike(row, marking, request.user)
     names = places_of([one.review for one in found.rows])
-    return render(request, "supervision/review_alike.html", {
+    return render(request, "supervision/review_alike.html", named({
         "breadcrumbs": [*CRUMBS, HERE, {"label": case.claim_no, "url": reverse("review", args=[pk])},
                         {"label": "同类明细", "url": ""}],
         "case": case, "line": row, "marking": marking, "found": found, "total": found.total,
@@ -424,11 +431,11 @@ def alike(request: PortalRequest, pk: int, no: int) -> HttpResponse:
             {"no": one.review.claim_no, "url": reverse("review", args=[one.review_id]),
              "line": one.line_no, "day": one.review.service_date, "fee": yuan(one.fee),
              "cut": yuan(amount if one.verdict == Mark.CUT else one.taken),
-             "place": names.get(one.institution_code, ""), "now": one.marked_by}
+             "place": names.get(one.institution_code, ""), "now": Login(one.marked_by)}
             for one, amount in list(zip(found.rows, found.amounts, strict=True))[:SHOWN]
         ],
         "more": max(len(found.rows) - SHOWN, 0),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _mark_alike(request: PortalRequest, row: ReviewLine, marking: Marking) -> HttpResponse:

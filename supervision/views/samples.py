@@ -17,12 +17,14 @@ from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.handbook import words_of
 from institutions.models import Institution, Region
+from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement.detail import moment
 from supervision import sampling
 from supervision.models import Review, SamplingPlan
 from supervision.review_forms import PlanForm, month_before
 from supervision.review_steps import PROCEDURE
+from supervision.rules import RULES
 from supervision.views.review_parts import BIGGEST_ID, CRUMBS, HERE, PAGE
 
 PLANS = {"label": "抽样方案", "url": "/reviews/plans/"}
@@ -59,10 +61,10 @@ def plans(request: PortalRequest) -> HttpResponse:
         pages=Pages(total=page.paginator.count, size=PAGE, page=page.number, sizes=(PAGE,)),
         empty_title="还没有抽样方案", empty_text="填写区间、比例和随机种子，抽中的单据转费用审核。",
     )  # fmt: skip
-    return render(request, "supervision/sampling_plans.html", {
+    return render(request, "supervision/sampling_plans.html", named({
         "breadcrumbs": [*CRUMBS, HERE, {"label": "抽样方案", "url": ""}],
         "table": table, "form": form, "failed": bool(form.errors),
-    }, status=422 if form.errors else 200)  # fmt: skip
+    }), status=422 if form.errors else 200)  # fmt: skip
 
 
 def _row(row: Any) -> Row:
@@ -73,7 +75,7 @@ def _row(row: Any) -> Row:
             Cell(text=row.number, url=address, code=True), Cell(text=row.name, sub=f"种子 {row.seed}"),
             Cell(text=f"{row.first_day} 至 {row.last_day}"), Cell(text=f"{row.population:,}"),
             Cell(text=f"{row.drawn:,}"), Cell(text=f"{row.open:,}"),
-            Cell(text=row.drawn_by, sub=moment(row.drawn_at)[:16]),
+            Cell(text=Login(row.drawn_by), sub=moment(row.drawn_at)[:16]),
         ],
         actions=[Action(label="查看", url=address)],
     )  # fmt: skip
@@ -119,19 +121,20 @@ def plan(request: PortalRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
     bands = sampling.Shares.of(row.shares).amounts
     page = Paginator(row.reviews.order_by("claim_no"), PAGE).get_page(request.GET.get("page"))
-    return render(request, "supervision/sampling_plan.html", {
+    return render(request, "supervision/sampling_plan.html", named({
         "breadcrumbs": [*CRUMBS, HERE, PLANS, {"label": row.number, "url": ""}], "plan": row,
         "facts": [
             {"label": "随机种子", "value": row.seed, "code": True},
             {"label": "服务日期", "value": f"{row.first_day} 至 {row.last_day}"},
-            {"label": "抽样时间", "value": moment(row.drawn_at), "sub": row.drawn_by},
+            {"label": "抽样时间", "value": moment(row.drawn_at), "sub": Login(row.drawn_by)},
             {"label": "总体", "value": f"{row.population:,} 张", "sub": f"SM3 {row.population_sm3[:16]}…"},
             {"label": "抽中", "value": f"{row.drawn:,} 张", "sub": f"SM3 {row.drawn_sm3[:16]}…"},
             {"label": "基本比例", "value": rate(row.shares["base"])},
         ],
         "strata": [
             one | {"name": names.get(one["institution"], one["institution"]),
-                   "amount": _band(one["band"], bands), "percent": rate(one["share"])}
+                   "amount": _band(one["band"], bands), "percent": rate(one["share"]),
+                   "rule": RULES[one["rule"]].message if one["rule"] in RULES else one["rule"]}
             for one in row.strata
         ],
         "table": Table(
@@ -143,7 +146,7 @@ def plan(request: PortalRequest, pk: int) -> HttpResponse:
             pages=Pages(total=page.paginator.count, size=PAGE, page=page.number, sizes=(PAGE,)),
             empty_title="抽中的单据都已在其他审核中",
         ),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _band(band: int, amounts: tuple[tuple[int, int], ...]) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agreements.facts import CaseError, Unanswerable, ask
 from agreements.onboarding import STEP_DAYS, SUBJECTS, Flow, Waves, connections_missing
 from institutions.calendar import MissingYear
-from pricing.policy import parse
+from pricing.document import parse
 from tests.agreements.law import ROOT, cases_of, check, document, national
 
 CASES = cases_of(SUBJECTS)

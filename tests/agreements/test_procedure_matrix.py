@@ -190,9 +190,15 @@ confirm_transfer transferred executing supervisor
 close executing closed supervisor
 archive closed archived supervisor
 """
+MONTHLY = """
+remake made,returned made reviewer,supervisor
+submit made submitted supervisor
+receive submitted received supervisor
+return submitted,received returned supervisor
+"""
 #: Procedures of money: who may take a step is typed here, what each brings about is in tests/settlement.
 MONEY = {"diseasefiling": DISEASE_FILING, "reimbursement": REIMBURSEMENT, "statement": STATEMENT,
-         "consultation": CONSULTATION, "review": REVIEW, "case": CASE}  # fmt: skip
+         "consultation": CONSULTATION, "review": REVIEW, "case": CASE, "monthly": MONTHLY}  # fmt: skip
 TYPED = {"wenzhou": WENZHOU, "nantong": NANTONG, "ningxia": NINGXIA, "form": FORM, "change": CHANGE,
          "mapping": MAPPING}  # fmt: skip
 #: Lengths that no document prints: example parameters (docs/decisions/example-parameters.md).

@@ -17,8 +17,8 @@ from agreements.roll import HEADS
 from audit.openly import digest_of
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Institution, Region
+from pricing.document import parse
 from pricing.models import Release
-from pricing.policy import parse
 from tests import factories
 
 DAY = dt.date(2021, 12, 20)

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django import forms
 from django.template import engines
 from django.test import RequestFactory
 
@@ -80,3 +81,20 @@ def test_progress_of_an_unknown_total():
 def test_the_gallery_obeys_the_content_security_policy(client):
     html = client.get("/gallery/").content.decode()
     assert not re.search(r"\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)", html)
+
+
+class Query(forms.Form):
+    first = forms.CharField(required=False)
+    second = forms.CharField(required=False)
+    third = forms.CharField(required=False)
+    fourth = forms.CharField(required=False)
+    order = forms.ChoiceField(choices=[("-age", "oldest"), ("age", "youngest")], required=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [({"order": "-age"}, 0), ({"order": "age"}, 1), ({"fourth": "x"}, 1)]
+)
+def test_only_conditions_that_narrow_count_as_used(given: dict, used: int):
+    html = draw("{% filter_bar form visible=3 %}", form=Query(given))
+    assert ("（已用 1 项）" in html) == bool(used)
+    assert ('<details class="filters__more" open' in html) == bool(used)

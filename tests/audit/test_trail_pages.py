@@ -143,5 +143,19 @@ def test_the_number_of_queries_does_not_grow(auditor: Client, django_assert_num_
 
 
 #: session, user, scope and back, the header's place, what waits, saving, two transactions (11); the
-#: events and the sealer's last run (2)
-QUERIES = 13
+#: events and the sealer's last run (2), what their people, areas and institutions are called (3)
+QUERIES = 16
+
+
+def test_people_and_places_are_called_by_name_with_their_codes_below(auditor: Client):
+    who = factories.user("settlement_clerk", factories.region("nantong"), display_name="王结算")
+    place = factories.institution("nantong")
+    event = act(1, by=who.username, institution_code=place.code, region_code=place.region_id)
+    cells = auditor.get(reverse("trail"), {"actor": who.username}).context["table"].rows[0].cells
+    assert (cells[1].text, cells[1].sub) == ("王结算", who.username)
+    assert (cells[5].text, cells[5].sub) == (place.name, place.code)
+    facts = {
+        f["label"]: f for f in auditor.get(reverse("trail-event", args=[event.pk])).context["facts"]
+    }
+    assert facts["操作人"] == {"label": "操作人", "value": "王结算", "sub": who.username}
+    assert facts["区域"]["value"] == place.region.name

@@ -125,3 +125,22 @@ def test_beat_seals_watches_and_looks_at_everything(settings, monkeypatch):
     SealState.objects.update(ran_at=AT)
     rounds.watch_seal()
     assert alarm() is not None
+
+
+@pytest.mark.parametrize(
+    ("role", "page"),
+    [("audit_admin", "trail"), ("auditor", "trail"), ("supervisor", "trail"),
+     ("system_admin", "system-status"), ("auditor", "inbox"), ("supervisor", "inbox")],
+)  # fmt: skip
+def test_whoever_has_to_act_sees_the_alarm(role: str, page: str, monkeypatch):
+    """The audit administrator and the system administrator have no inbox: their first page says it."""
+    act(2)
+    look(STILL * 2)
+    monkeypatch.setattr(clock, "machine", lambda: AT + STILL * 2)
+    place = None if role == "system_admin" else factories.region("nantong")
+    reader = factories.log_in(Client(), factories.user(role, place))
+    answer = reader.get(reverse(page))
+    assert "留痕封存已停 10 分" in answer.content.decode()
+    if page != "inbox":
+        seal(10)
+        assert "留痕封存已停" not in reader.get(reverse(page)).content.decode()

@@ -112,6 +112,30 @@ def portal(served: tuple[str, str, int, str]) -> Iterator[Portal]:
         browser.close()
 
 
+def test_a_telephone_folds_the_query_and_the_list_comes_first(portal: Portal) -> None:
+    page = portal.log_in()
+    page.set_viewport_size({"width": 390, "height": 844})
+    portal.go("/claims/")
+    number = page.locator("#id_claim_no")
+    expect(number).to_be_hidden()
+    top = page.locator("#claims").bounding_box()
+    assert top is not None
+    assert top["y"] < 600
+    summary = page.locator("form.filters .fold > summary")
+    summary.focus()
+    page.keyboard.press("Enter")
+    expect(number).to_be_visible()
+    number.fill("none-such")
+    page.keyboard.press("Enter")
+    expect(page.locator("#claims")).to_contain_text("没有符合条件")
+    portal.go("/claims/?claim_no=none-such")
+    expect(summary).to_contain_text("已设 1 项")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(number).to_be_visible()
+    expect(summary).to_be_hidden()
+    assert portal.faults == []
+
+
 def test_a_clerk_opens_a_claim_and_calculates(portal: Portal) -> None:
     page = portal.log_in()
     page.get_by_role("link", name="申报与结算").first.click()

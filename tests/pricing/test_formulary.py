@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pricing.document import NONE, UNLIMITED
 from pricing.formulary import (
     DISEASES_KEPT,
     UNKNOWN_COUNT,
@@ -13,7 +14,6 @@ from pricing.formulary import (
     ceiling_of,
     disease_number,
 )
-from pricing.policy import NONE, UNLIMITED
 
 DISEASES = ("M03900", "M01600", "M05300", "M04600")
 MOST_FEE = 10**11  #: fen: nine digits of yuan

@@ -74,8 +74,9 @@ def test_what_jilin_refers_to_is_an_example_and_its_gap_is_named(law):
 def test_ningxia_prints_no_price_and_none_is_invented(law):
     body = shown("ningxia")
     assert body["items"] == []
-    (planned,) = body["parameters"]  # working days of the plan, no price
-    assert planned["example"] is True
+    planned, *others = body["parameters"]  # working days of the plan, numbers of watching: no price
+    assert all(row["example"] for row in (planned, *others))
+    assert not [row["key"] for row in others if row["key"].endswith(("price", "ratio", "limit"))]
     assert planned["value"].startswith("取得资质并接入监管平台：5 个工作日；")
     page = Client().get(reverse("prices"), {"region": "ningxia", "on": DAY}).content.decode()
     assert "项目、价格和支付比例均未印在本文件" in page

@@ -16,8 +16,8 @@ from django.urls import reverse
 
 from pricing import public
 from pricing.commands import draft, publish
+from pricing.document import parse
 from pricing.models import DocumentFile, Release
-from pricing.policy import parse
 from pricing.sheets import HEADS
 from tests import factories
 
@@ -148,6 +148,22 @@ def test_every_parameter_is_shown_in_words_of_its_own_kind(law):
     listed = {row["key"] for row in document("parameters-wenzhou")["rows"]}
     assert set(shown) == listed
     assert not any("{" in text for text in shown.values())
+
+
+@pytest.mark.parametrize("region", ["nantong", "wenzhou", "jilin", "ningxia"])
+def test_no_key_of_a_parameter_is_shown(law, region):
+    reply = Client().get(reverse("prices-json"), {"region": region, "on": DAY.isoformat()})
+    shown = {row["key"]: row["value"] for row in json.loads(reply.content)["parameters"]}
+    assert not {key: text for key, text in shown.items() if re.search(r"[a-z]{3,}|None", text)}
+
+
+def test_limits_thresholds_and_shares_of_parameters_read_as_such(law):
+    reply = Client().get(reverse("prices-json"), {"region": "wenzhou", "on": DAY.isoformat()})
+    shown = {row["key"]: row["value"] for row in json.loads(reply.content)["parameters"]}
+    assert shown["adjustment_limits"] == ("县级：5,000.00 元；设区的市：50,000.00 元；省级：不限")
+    assert "捆绑收费（诊次：30 次，比例：80%，同行比例：30%）" in shown["supervision_numbers"]
+    assert shown["budget_sharing"].startswith("结余留用：超过指标 0% 部分 60%、")
+    assert "签收：168 小时" in shown["evidence_delay_hours"]
 
 
 def test_csv_has_one_row_for_every_item_and_class(law):

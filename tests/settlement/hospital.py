@@ -49,3 +49,13 @@ class Hospital:
 
     def reverse(self, claim: dict, reason: str = "录入错误"):
         return self.post({"reason": reason}, url=claim["links"]["reversal"])
+
+
+def refusal(answer) -> tuple[int, str, dict[str, str]]:
+    """Status, code and the faults by pointer of a problem."""
+    assert answer["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["trace_id"]
+    assert problem["status"] == answer.status_code
+    faults = {fault["pointer"]: fault["code"] for fault in problem["errors"]}
+    return answer.status_code, problem["code"], faults

@@ -3,10 +3,12 @@
 import datetime as dt
 from dataclasses import dataclass
 
+import pytest
+
 from institutions.models import Institution, Region, User
 from settlement import consultations
 from settlement.consultations import Invited
-from settlement.models import Consultation, Participant, SplitAgreement
+from settlement.models import Consultation, Leg, Participant, SplitAgreement, Voucher
 from tests import factories
 
 ZONE = factories.ZONE
@@ -148,3 +150,16 @@ class Story:
             by=self.who.username, at=at(day, 15),
         )  # fmt: skip
         self.case.refresh_from_db()
+
+
+def balances(story: Story) -> dict[int, int]:
+    """Net amount of every account touched by a consultation."""
+    ids = Voucher.objects.filter(subject=story.case.subject).values("pk")
+    found: dict[int, int] = {}
+    for account, amount in Leg.objects.filter(claim_id__in=ids).values_list("account", "amount"):
+        found[account] = found.get(account, 0) + amount
+    return {account: amount for account, amount in found.items() if amount}
+
+
+def code_of(stopped: pytest.ExceptionInfo) -> str:
+    return stopped.value.code

@@ -14,7 +14,7 @@ from agreements import deadlines
 from agreements.facts import ask
 from institutions.calendar import Calendar, days_of_year
 from pricing.commands import draft, publish
-from pricing.policy import Policy, parse
+from pricing.document import Policy, parse
 from pricing.releases import Catalogue, Published, current
 from pricing.validation import problems
 from settlement import trial

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing.policy import UNLIMITED, Policy, Rules, compile_rules, parse
+from pricing.document import UNLIMITED, Policy, parse
+from pricing.policy import Rules, compile_rules
 from pricing.rules import CODES, DECISIONS, REASONS, SERVICES, VOCABULARY
 from settlement import checks, kernel
 from settlement.columns import NO_DAY, TRISTATE, UNKNOWN_DAY, Columns, blank, day_number
@@ -314,6 +315,8 @@ FAILING = {
     "pharmacist_review": ({}, {"pharmacist_reviewed": 0}, {}),
     "drug_listed": ({}, {}, {"drug_listed": 0}),
     "drug_for_disease": ({}, {}, {"drug_for_disease": 0}),
+    "online_permitted": (None, {"online_permitted": 0}, {}),
+    "physician_permitted": (None, {"physician_permitted": 0}, {}),
     "category_covered": (None, {}, {"drug_listed": 1, "category": 3}),
     "no_duplicate_charge": ({}, {}, {"service": CONSULT, "item": 1, "prior_same": 1}),
     "cap_known": ({}, {"ownership": 0}, {}),

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from audit.models import Event
-from institutions.models import Office
+from institutions.models import Office, User
 from settlement import payments
 from settlement.models import AppointmentSlot, PaymentList, Refund, Reimbursement, Voucher
 from tests import factories
@@ -296,6 +296,29 @@ def test_vouchers_are_listed_shown_printed_and_exported(agency, officer) -> None
     rows = list(csv.DictReader(io.StringIO(sheet)))
     assert rows[0]["大写金额"] == "人民币陆仟零壹元伍角叁分"
     assert rows[0]["借方科目"] == "应付医疗机构 6001.53"
+
+
+def test_a_voucher_says_what_it_is_about_who_made_it_and_is_found_by_that_number(
+    agency, officer
+) -> None:
+    """Numbers and names that people know; no key of the ledger and no log-in name."""
+    case = agency.submitted()
+    User.objects.filter(pk=agency.clerk.pk).update(display_name="陈制单")
+    made = agency.sent(agency.statement(6_001_53).subject)
+    take(agency, made)
+    voucher = Voucher.objects.get()
+    statement = voucher.subject.partition(":")[2]
+    listed = officer.get(reverse("vouchers")).content.decode()
+    assert reverse("statement", args=[statement]) in listed
+    assert voucher.number.startswith(f"PZ{agency.region.pk}-")
+    shown = page(officer, "voucher", voucher.pk)
+    assert "陈制单" in shown
+    sheet = b"".join(officer.get(reverse("vouchers-csv")).streaming_content).decode("utf-8-sig")
+    row = next(csv.DictReader(io.StringIO(sheet)))
+    assert "结算单" in row["所属事项"]
+    assert "陈制单" in (row["制单"], row["复核"])
+    found = officer.get(reverse("vouchers"), {"subject": case.number}).content.decode()
+    assert voucher.number not in found
 
 
 def test_the_list_of_requests_takes_a_fixed_number_of_queries(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing.policy import Parameter, Rules, compile_rules, parse
+from pricing.document import Parameter, parse
+from pricing.policy import Rules, compile_rules
 from settlement import kernel, posting
 from settlement.columns import Columns, blank, day_number
 

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
+from institutions.models import User
 from settlement import budgets, closing
 from settlement.models import Advance, BudgetEntry, Deduction, Period, Scheme, Statement
 from settlement.statement_steps import deduct, send_all
@@ -216,3 +217,24 @@ def test_a_clearing_on_its_page(place) -> None:
     assert answer.status_code == 422
     assert "2020年12月尚未关账" in text(answer)
     assert "还没有年终清算" in text(clerk.get(reverse("clearings")))
+
+
+def test_a_month_in_the_way_is_named_with_its_address_and_listed_however_old(place) -> None:
+    """Months are closed in order: the one that is first can be reached from any later one."""
+    place.claim(fund=5000, month=dt.date(2020, 3, 1))
+    finance = client_of(place, "finance_officer")
+    oldest = reverse("period", args=[place.pool, "2020-03"])
+    page = text(finance.get(reverse("period", args=[place.pool, "2021-11"])))
+    assert oldest in page
+    assert move(place, "begin") not in page
+    assert oldest in text(finance.get(reverse("periods")))
+    assert reverse("period-move", args=[place.pool, "2020-03", "begin"]) in text(
+        finance.get(oldest)
+    )
+
+
+def test_people_are_called_by_name_on_a_statement(place) -> None:
+    row = sent(place)
+    User.objects.create(username="reviewer", display_name="沈审核")
+    page = text(client_of(place, "settlement_clerk").get(reverse("statement", args=[row.pk])))
+    assert "沈审核" in page

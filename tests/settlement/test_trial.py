@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pricing import releases
 from pricing.commands import SHIPPED, load_shipped
-from pricing.policy import parse
+from pricing.document import parse
 from pricing.releases import Catalogue, Published
 from settlement import trial
 from settlement.fault import FactError, read_json

@@ -5,7 +5,8 @@ import datetime as dt
 import pytest
 from django.core.management import call_command
 
-from pricing.policy import compile_rules, parse
+from pricing.document import parse
+from pricing.policy import compile_rules
 from pricing.watching import NEAR, NUMBERS
 from settlement.bench.data import AT
 from supervision import audits
@@ -95,6 +96,8 @@ def test_a_replay_tells_what_other_numbers_would_find(committed_db) -> None:
               "by": "jiandu", "at": AT, "wake": False}  # fmt: skip
     run = audits.execute(run_id=audits.ask(**period).pk, by="w", at=AT)
     assert run is not None
+    assert run.started_at == AT
+    assert AT < run.finished_at < AT + dt.timedelta(minutes=5)  # in the run's own time
     assert run.found["split_visits"] == {"found": 3, "new": 3}
     stricter = audits.ask(**period, trial=True, numbers={"split_visits": {"visits": 4}})
     replay = audits.execute(run_id=stricter.pk, by="w", at=AT)

@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 from audit import sealer
 from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
+from institutions.commands import set_account
 from institutions.models import Region
 from institutions.refusals import Refusal
-from settlement.models import Claim, Settlement
+from settlement import bank_files, closing, payments
+from settlement.models import Claim, PaymentOrder, Settlement, Statement
+from settlement.statement_steps import send_all, take
 from supervision import auditing, follow
 from supervision.auditing import Drawn, Frame
 from supervision.models import Sample, SampledClaim
@@ -280,3 +283,57 @@ def test_a_chain_names_statement_payment_and_bank(visited) -> None:
         ("费用与明细", "相符"), ("结算版本", "相符"), ("总账分录", "相符"), ("月结算单与扣款", "未到"),
         ("拨付清单与凭证", "未到"), ("银行结果与退回", "未到"), ("留痕与证明", "未到"),
     ]  # fmt: skip
+
+
+def test_a_claim_that_was_paid_shows_every_station(visited) -> None:
+    """Its month is closed, its statement paid through a list by two persons, the bank answered."""
+    auditor = factories.user("auditor", Region.objects.get(pk="320600"))
+    claim = Claim.objects.order_by("pk").first()
+    assert claim is not None
+    statement, order = paid(visited, claim.period)
+    sealer.seal(at=at(7, 20), machine=at(7, 20), everything=True)
+    stations = follow.Chain.of(claim, user=auditor).stations()
+    assert [(one["title"], one["word"]) for one in stations] == [
+        ("费用与明细", "相符"), ("结算版本", "相符"), ("总账分录", "相符"), ("月结算单与扣款", "相符"),
+        ("拨付清单与凭证", "相符"), ("银行结果与退回", "相符"), ("留痕与证明", "相符"),
+    ]  # fmt: skip
+    rows = {one["title"]: one["rows"] for one in stations}
+    assert rows["月结算单与扣款"][0]["url"] == reverse("statement", args=[statement.pk])
+    listed = rows["拨付清单与凭证"]
+    assert listed[0]["text"] == f"清单 {order.list.number}　指令 {order.number}"
+    assert f"{statement.payable / 100:,.2f} 元，已支付" in listed[0]["note"]
+    assert any(row["text"].startswith("凭证 ") for row in listed)
+    assert rows["银行结果与退回"][0]["text"] == "银行流水 S-1"
+    assert stations[4]["figure"] == f"已支付 {statement.payable / 100:,.2f} 元"
+    proven = rows["留痕与证明"]
+    assert any("包含证明" in row["note"] for row in proven)
+    assert stations[6]["figure"].endswith(f"{len(proven)} 条已封存")
+
+
+def paid(hospital: Hospital, month: dt.date) -> tuple[Statement, PaymentOrder]:
+    """The hospital's statement of a month, paid: confirmed, on a list, approved, sent, answered."""
+    clerk, finance = (
+        factories.user(role, factories.region("nantong"))
+        for role in ("settlement_clerk", "finance_officer")
+    )
+    set_account(institution=hospital.row, holder=hospital.row.name, bank="示例银行",
+                number="3206001234567890", valid_from=factories.LONG_AGO, by="clerk", at=at(6, 1))  # fmt: skip
+    period = closing.begin_closing(pool="nantong", month=month, by=finance.username, at=at(7, 5))
+    send_all(period=period, who=clerk, by=clerk.username, at=at(7, 5))
+    row = Statement.objects.get(institution_code=hospital.row.pk, period=month)
+    signer = factories.user("hospital", hospital.row)
+    take(statement=row, step="confirm", who=signer, by=signer.username, at=at(7, 6),
+         facts={"signed_name": "王院长"})  # fmt: skip
+    closing.close(pool="nantong", month=month, by=finance.username, at=at(7, 8))
+    made = payments.prepare(
+        subjects=[row.subject], region=clerk.region, by=clerk.username, at=at(7, 9)
+    )
+    payments.approve(made=made, by=finance.username, at=at(7, 10))
+    payments.export(made=made, form="csv", by=clerk.username, at=at(7, 10))
+    order = made.orders.get()
+    answer = bank_files.Answer(number=order.number, state="paid", amount=order.amount,
+                               on=dt.date(2021, 7, 12), serial="S-1", reason="")  # fmt: skip
+    payments.take_results(made=made, answers=[answer], by=finance.username, at=at(7, 12))
+    row.refresh_from_db()
+    order.refresh_from_db()
+    return row, order

@@ -5,7 +5,7 @@ from django.test import Client
 from django.urls import reverse
 
 from audit.models import Event
-from institutions.models import User
+from institutions.models import Region, User
 from supervision import cases, inspections, subjects
 from supervision.models import InspectionPlan, SupervisionCase
 from tests import factories
@@ -196,3 +196,46 @@ def test_a_restriction_is_listed_and_lifted_by_another_person(office: Office) ->
     assert client_of(office.chief).post(address, given).status_code == 403
     assert client.post(address, given).status_code == 302
     assert "整改到位" in text(client.get(reverse("restriction", args=[row.pk])))
+
+
+def test_people_of_a_case_are_called_by_name_and_evidence_in_words(office: Office) -> None:
+    for person, name in (
+        (office.handler, "王承办"),
+        (office.second, "李协办"),
+        (office.chief, "赵审批"),
+    ):
+        person.display_name = name
+        person.save()
+    case = office.inquired()
+    page = text(client_of(office.handler).get(reverse("case", args=[case.pk])))
+    assert "王承办" in page
+    assert "李协办" in page
+    assert ">" + office.handler.username not in page
+    assert "finding:" not in page
+
+
+def test_a_step_of_another_person_is_told_not_offered(office: Office) -> None:
+    case = office.open()
+    address = reverse("case", args=[case.pk])
+    own = client_of(office.handler).get(address).context
+    assert own["steps"] == []
+    assert own["barred"][0] == "“批准立案”由他人办理：提请立案的人不能审批立案。"
+    chief = client_of(office.chief).get(address).context
+    assert chief["barred"] == []
+    assert "批准立案" in [step["title"] for step in chief["steps"]]
+
+
+def test_a_case_bears_the_number_of_the_office_that_opens_it(office: Office) -> None:
+    city, _ = Region.objects.get_or_create(
+        code="320600",
+        defaults={"name": "南通市", "level": "prefecture", "policy_region": "nantong"},
+    )
+    officer = factories.user("supervisor", city)
+    made = client_of(officer).post(reverse("case-new"), {
+        "title": "涉嫌重复收费", "subject_kind": "institution", "institution": office.place.code,
+        "acted_from": "2021-06-01", "acted_until": "2021-06-15", "origin": "hand",
+        "summary": "线索",
+    })  # fmt: skip
+    assert made.status_code == 302
+    case = SupervisionCase.objects.get()
+    assert case.region_code == city.code

@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 
 import pytest
+from django.db import Error, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -133,17 +134,44 @@ def test_deciding_on_the_page(place, supervisor) -> None:
     assert supervisor.post(address, {"reason": "再次"}).status_code == 409
 
 
-def test_a_hospital_sees_its_own_confirmed_findings_only(place) -> None:
+def test_a_hospital_sees_its_own_confirmed_findings_once_it_was_told(place, supervisor) -> None:
     client = factories.log_in(Client(), factories.user("hospital", place))
     row = found(place)
     assert client.get(reverse("finding", args=[row.pk])).status_code == 404
     commands.confirm(finding=row, reason="属实", by="a", at=AT)
-    page = client.get(reverse("finding", args=[row.pk]))
-    assert page.status_code == 200
-    assert page.context["acts"] == []
+    address = reverse("finding", args=[row.pk])
+    assert client.get(address).status_code == 404, "nobody told it yet"
+    assert row.message not in client.get(reverse("findings")).content.decode()
+    assert "尚未告知" in supervisor.get(address).content.decode()
+    assert supervisor.post(reverse("finding-act", args=[row.pk, "tell"])).status_code == 302
+    page = client.get(address)
+    assert (page.status_code, page.context["acts"]) == (200, [])
+    assert row.message in client.get(reverse("findings")).content.decode()
+    assert row.message in client.get(reverse("notifications")).content.decode()
+    assert supervisor.post(reverse("finding-act", args=[row.pk, "tell"])).status_code == 409
     other = found(factories.institution("wenzhou"))
     commands.confirm(finding=other, reason="属实", by="a", at=AT)
+    commands.tell(finding=other, by="a", at=AT)
     assert client.get(reverse("finding", args=[other.pk])).status_code == 404
+
+
+def test_only_a_confirmed_finding_is_told_and_for_good(place) -> None:
+    row = found(place)
+    with pytest.raises(Refusal, match="NOT_TO_BE_TOLD"):
+        commands.tell(finding=row, by="a", at=AT)
+    hospital = factories.user("hospital", place)
+    FindingClaim.objects.create(
+        finding=row, claim_id=1, region_code=place.region_id, institution_code=place.pk
+    )
+    with pytest.raises(Error), transaction.atomic():
+        Finding.objects.filter(pk=row.pk).update(told_at=AT, told_by="a")
+    commands.confirm(finding=row, reason="属实", by="a", at=AT)
+    assert not FindingClaim.objects.visible_to(hospital).exists()
+    commands.tell(finding=row, by="a", at=AT)
+    assert Finding.objects.visible_to(hospital).get() == row
+    assert FindingClaim.objects.visible_to(hospital).count() == 1
+    with pytest.raises(Error), transaction.atomic():
+        Finding.objects.filter(pk=row.pk).update(told_at=None, told_by="")
 
 
 def test_asking_for_an_audit_and_a_replay(place, supervisor) -> None:

@@ -1,8 +1,23 @@
 """Parameters of watching have a shape: a slip of the pen is refused before it is published."""
 
-import pytest
+import datetime as dt
 
+import pytest
+import yaml
+
+from institutions.models import Region
 from pricing.lint import SHAPES
+from supervision import conduct, credit, subjects
+from tests import factories
+
+#: What the pages of watching need of a region.
+WATCHING = {
+    "practitioner_points", "credit_score", "conduct_limits", "disclosure_months",
+    "complaint_working_days", "complaint_reward", "case_statement_working_days",
+    "case_execution_working_days", "review_working_days", "review_supplement_working_days",
+    "review_objection_working_days", "review_second_amount", "review_wordings",
+}  # fmt: skip
+CODES = {"nantong": "320600", "wenzhou": "330300", "jilin": "220000", "ningxia": "640000"}
 
 POINTS = {"suspend": {"from": 9, "months": 3}, "terminate": {"from": 12}, "repair": {"most": 3}}
 CREDIT = {
@@ -41,3 +56,32 @@ def test_a_sound_parameter_has_no_fault(key: str) -> None:
 @pytest.mark.parametrize(("key", "value"), WRONG)
 def test_a_wrong_shape_is_named(key: str, value: object) -> None:
     assert list(SHAPES[key](value, ()))
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_every_region_has_example_numbers_of_watching(name: str) -> None:
+    text = (factories.SHIPPED / f"parameters-{name}.yaml").read_text(encoding="utf-8")
+    rows = {row["key"]: row for row in yaml.safe_load(text)["rows"]}
+    assert rows.keys() >= WATCHING
+    for key in WATCHING:
+        assert rows[key]["source_kind"] == "example"
+        assert rows[key]["label"].startswith("示例：")
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_points_credit_and_conduct_work_in_every_region(db, name: str) -> None:
+    factories.policies(name)
+    code = CODES[name]
+    region, _ = Region.objects.get_or_create(
+        code=code, defaults={"name": name, "level": "province", "policy_region": name}
+    )
+    day = dt.date(2021, 12, 20)
+    tariff = subjects.Tariff.of(code, day)
+    assert (tariff.outcome(8), tariff.outcome(9), tariff.outcome(12)) == (
+        "", "practitioner", "terminated",
+    )  # fmt: skip
+    assert tariff.example
+    scheme, limits = credit.Scheme.of(region, day), conduct.Limits.of(region, day)
+    assert scheme is not None
+    assert limits is not None
+    assert (scheme.start, limits.reveals) == (100, 20)

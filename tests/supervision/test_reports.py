@@ -494,6 +494,7 @@ def test_spans_are_named_as_in_reports(since: str, until: str, words: str) -> No
 def test_small_words() -> None:
     assert [book.numeral(i) for i in (0, 9, 10, 18, 19)] == ["一", "十", "十一", "十九", "二十"]
     assert [book.change(now, 200) for now in (200, 225, 150)] == ["持平", "增长12.5%", "下降25.0%"]
+    assert [book.change(now, 200) for now in (1999, 2000)] == ["增长899.5%", "为其10倍"]
     assert book.change(5, 0) == "—"
     assert press.clip("南通市第一人民医院", 60) == "南通市第一人民医院"
     assert press.clip("南" * 40, 20) == f"{'南' * 12}…"

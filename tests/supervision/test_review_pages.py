@@ -70,8 +70,8 @@ def test_a_review_works_without_a_script_from_verdict_to_money(bureau: Bureau) -
     assert [bytes(e.person_hash) for e in looked] == [bytes(bureau.hospital.patient.id_hash)]
     page(office, "review", case.pk, status=404)
     answer = send(first, "review-line", case.pk, 1, verdict="pass")
-    assert answer.headers["Location"].endswith("#line-1")
-    assert "须先核减" in page(first, "review", case.pk)
+    assert answer.status_code == 422
+    assert "须先核减" in answer.content.decode()
     answer = send(
         first, "review-line", case.pk, 1, verdict="cut", amount="3.00", wording="overcharge"
     )
@@ -226,3 +226,33 @@ def test_a_case_costs_a_fixed_number_of_queries(
     with django_assert_max_num_queries(25):
         page(first, "reviews")
     assert AT
+
+
+def test_a_verdict_that_is_refused_keeps_what_was_typed(bureau: Bureau) -> None:
+    case = bureau.collected()
+    first = client_of(bureau.first)
+    given = {"amount": "99999", "wording": "overcharge", "note": "多收部分退回"}
+    for verdict, amount in (("cut", "99999"), ("cut", "many")):
+        answer = send(
+            first, "review-line", case.pk, 1, **given | {"verdict": verdict, "amount": amount}
+        )
+        text = answer.content.decode()
+        assert answer.status_code == 422
+        assert f'value="{amount}"' in text
+        assert 'value="多收部分退回"' in text
+        assert re.search(r'value="overcharge" selected', text)
+        assert re.search(r"data-cut open", text)
+    assert fresh(case).lines.get(line_no=1).verdict == ""
+
+
+def test_people_of_a_review_are_called_by_name(bureau: Bureau) -> None:
+    case = bureau.collected()
+    bureau.first.display_name = "王初审"
+    bureau.first.save()
+    first = client_of(bureau.first)
+    send(first, "review-line", case.pk, 1, verdict="cut", amount="3.00", wording="overcharge")
+    send(first, "review-rest", case.pk)
+    send(first, "review-step", case.pk, "decide", version="1")
+    text = page(first, "review", case.pk)
+    assert "王初审" in text
+    assert bureau.first.username not in text

@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from pricing.document import parse
 from pricing.models import Release
-from pricing.policy import parse
 from pricing.releases import Catalogue, Published
 from pricing.rules import REASON_NO
 from settlement.models import Leg, LineResult, Settlement

@@ -31,7 +31,8 @@ SHAPE = (
     "services). Its batch settles 84 to 140 such claims a second on a machine of two cores, its single path "
     "11. Everything here is durable (fsync, synchronous_commit) and complete: facts of each claim, ledger "
     "legs, person-years, accounts, event and SM3 digest of each chunk, all keys, checks and triggers. "
-    "The floor moves the same finished rows out of and into equal tables and does nothing else."
+    "The floor moves the same finished rows, those of persons too, out of and into equal tables and does "
+    "nothing else."
 )
 MEANINGS = {
     "batch.1worker": "a batch, one worker, all durable; floor: COPY of the same rows, one stream",

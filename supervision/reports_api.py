@@ -1,0 +1,207 @@
+"""REST for the systems of bureaus and auditors: reports as PDF and JSON, monthly reports of a region."""
+
+import datetime as dt
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.urls import path
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+
+from audit import reports
+from audit.procedure import PROCEDURES
+from institutions import openapi
+from institutions.refusals import Refusal
+from institutions.rest import (
+    BIGGEST_ID,
+    OfficeView,
+    iso,
+    json_answer,
+    newest,
+    refuse_unknown,
+    wrong_parameter,
+)
+from institutions.shape import day as day_of
+from settlement.answer import API, moment_of
+from supervision import monthly
+from supervision.models import MonthlyReport, ReportOrder
+from supervision.reports import press
+from supervision.reports.kinds import KINDS
+from supervision.told_api import pdf_answer
+
+TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
+TEXT_OR_NONE = openapi.or_null(TEXT)
+REPORT = openapi.record(
+    id=WHOLE, number=TEXT, kind=TEXT, title=TEXT, since=DAY, until=DAY, region=TEXT,
+    institution=TEXT_OR_NONE, pages=WHOLE, made_at=openapi.MOMENT, sm3=TEXT, content_sm3=TEXT,
+    checkpoint=openapi.or_null(WHOLE), pdf=TEXT, data=TEXT,
+)  # fmt: skip
+REPORTS = openapi.record(results=openapi.listed(REPORT), next=TEXT_OR_NONE)
+MONTHLY: dict[str, dict] = {
+    "id": WHOLE, "number": TEXT, "region": TEXT, "to_region": TEXT, "month": TEXT, "state": TEXT,
+    "label": TEXT, "version": WHOLE, "due": openapi.or_null(DAY),
+    "submitted_at": openapi.or_null(openapi.MOMENT),
+    "received_at": openapi.or_null(openapi.MOMENT), "sm3": TEXT,
+}  # fmt: skip
+MONTHLIES = openapi.record(
+    results=openapi.listed(openapi.record(**MONTHLY)), next=openapi.or_null(TEXT)
+)
+ONE_MONTHLY = openapi.record(**MONTHLY, figures={"type": "object"})
+KIND = OpenApiParameter("kind", str, description="只列这一种报告", enum=list(KINDS))
+MONTH = OpenApiParameter("month", str, description="只列这一月份（YYYY-MM）")
+
+
+class ReportsView(OfficeView):
+    """What the addresses of reports share."""
+
+    def finished(self) -> QuerySet[ReportOrder]:
+        """Finished reports of the office's regions."""
+        rows = ReportOrder.objects.visible_to(self.office).filter(state=ReportOrder.State.DONE)
+        return rows.defer("document").select_related("report__checkpoint")
+
+    def one(self, number: int) -> Any:
+        """A finished report; Refusal (404) without it."""
+        found = self.finished().filter(pk=min(number, BIGGEST_ID)).first()
+        if found is None:
+            raise Refusal(404, "NOT_FOUND", ("没有此报告", "no such report"))
+        return found
+
+
+class Reports(ReportsView):
+    """本区域已完成的监督报告。"""
+
+    @extend_schema(
+        operation_id="reports_list", summary="列出本区域已完成的监督报告", tags=["reports"],
+        parameters=[KIND, openapi.AFTER, openapi.LIMIT],
+        responses=openapi.answers(s200=REPORTS),
+    )  # fmt: skip
+    def get(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        refuse_unknown(request, "kind", "after", "limit")
+        kind = request.query_params.get("kind")
+        if kind is not None and kind not in KINDS:
+            raise wrong_parameter("kind", f"应为 {'、'.join(KINDS)} 之一", "no such kind")
+        with self.rows():
+            rows = self.finished()
+            part, after = newest(request, rows.filter(kind=kind) if kind else rows)
+        return json_answer({"results": [_report(row) for row in part], "next": after})
+
+
+class ReportFile(ReportsView):
+    """报告正式文本（PDF）；下载留痕。"""
+
+    @extend_schema(
+        operation_id="reports_pdf", summary="下载一份监督报告的正式文本（PDF）", tags=["reports"],
+        responses=openapi.answers(404) | {(200, "application/pdf"): OpenApiTypes.BINARY},
+    )  # fmt: skip
+    def get(self, request: Request, number: int) -> HttpResponse:
+        self.begin(request)
+        with self.rows():
+            row = self.one(number)
+            content = reports.read(row.report)
+            reports.opened(row.report, by=self.by, at=self.at)
+        return pdf_answer(content, row.number)
+
+
+class ReportData(ReportsView):
+    """报告的数据（与 PDF 内嵌的一致）；下载留痕。"""
+
+    @extend_schema(
+        operation_id="reports_data", summary="下载一份监督报告的数据（JSON，与PDF内嵌数据一致）",
+        tags=["reports"], responses=openapi.answers(404, s200={"type": "object"}),
+    )  # fmt: skip
+    def get(self, request: Request, number: int) -> HttpResponse:
+        self.begin(request)
+        with self.rows():
+            row = self.one(number)
+            document = reports.content_of(row.report)
+            reports.opened(row.report, by=self.by, at=self.at)
+        return json_answer(press.canonical(document))
+
+
+class MonthlyView(OfficeView):
+    """What the addresses of monthly reports share: the own ones, and those submitted from below."""
+
+    def reports(self) -> QuerySet[MonthlyReport]:
+        return MonthlyReport.objects.visible_to(self.office)
+
+
+class MonthlyReports(MonthlyView):
+    """本级的监管月报和下级已报送的监管月报。"""
+
+    @extend_schema(
+        operation_id="monthly_reports_list", summary="列出本级和下级已报送的监管月报",
+        tags=["reports"], parameters=[MONTH, openapi.AFTER, openapi.LIMIT],
+        responses=openapi.answers(s200=MONTHLIES),
+    )  # fmt: skip
+    def get(self, request: Request) -> HttpResponse:
+        self.begin(request)
+        refuse_unknown(request, "month", "after", "limit")
+        text = request.query_params.get("month")
+        with self.rows():
+            rows = self.reports()
+            rows = rows.filter(month=_month(text)) if text is not None else rows
+            part, after = newest(request, rows)
+            shown = [monthly_summary(row) for row in part]
+        return json_answer({"results": shown, "next": after})
+
+
+class OneMonthlyReport(MonthlyView):
+    """一份监管月报：状态、版本和各项数据。"""
+
+    @extend_schema(
+        operation_id="monthly_reports_read", summary="读取一份监管月报的数据", tags=["reports"],
+        responses=openapi.answers(404, s200=ONE_MONTHLY),
+    )  # fmt: skip
+    def get(self, request: Request, number: int) -> HttpResponse:
+        self.begin(request)
+        with self.rows():
+            row = self.reports().filter(pk=min(number, BIGGEST_ID)).first()
+            if row is None:
+                raise Refusal(404, "NOT_FOUND", ("没有此月报", "no such monthly report"))
+            figures = monthly.current(row).figures
+            return json_answer({**monthly_summary(row), "figures": figures})
+
+
+def _month(text: str) -> dt.date:
+    found = day_of(f"{text}-01") if len(text) == len("2021-01") else None
+    if found is None:
+        raise wrong_parameter("month", "应为月份 YYYY-MM", "expected a month YYYY-MM")
+    return found
+
+
+def _report(row: Any) -> dict[str, Any]:
+    made = row.report
+    return {
+        "id": row.pk, "number": row.number, "kind": row.kind, "title": row.title,
+        "since": row.parameters["since"], "until": row.parameters["until"],
+        "region": row.region_code, "institution": row.institution_code or None,
+        "pages": row.pages, "made_at": moment_of(made.at), "sm3": made.sm3,
+        "content_sm3": made.content_sm3,
+        "checkpoint": made.checkpoint.size if made.checkpoint else None,
+        "pdf": f"{API}/reports/{row.pk}/pdf", "data": f"{API}/reports/{row.pk}/data",
+    }  # fmt: skip
+
+
+def monthly_summary(row: MonthlyReport) -> dict[str, Any]:
+    """A monthly report as a list shows it."""
+    return {
+        "id": row.pk, "number": row.number, "region": row.region_code, "to_region": row.to_region,
+        "month": f"{row.month:%Y-%m}", "state": row.state,
+        "label": PROCEDURES[monthly.TABLE].states[row.state].label, "version": row.latest,
+        "due": iso(row.due),
+        "submitted_at": moment_of(row.submitted_at) if row.submitted_at else None,
+        "received_at": moment_of(row.received_at) if row.received_at else None,
+        "sm3": monthly.current(row).digest,
+    }  # fmt: skip
+
+
+urlpatterns = [
+    path("reports", Reports.as_view(), name="api-reports"),
+    path("reports/<int:number>/pdf", ReportFile.as_view(), name="api-report-pdf"),
+    path("reports/<int:number>/data", ReportData.as_view(), name="api-report-data"),
+    path("monthly-reports", MonthlyReports.as_view(), name="api-monthly-reports"),
+    path("monthly-reports/<int:number>", OneMonthlyReport.as_view(), name="api-monthly-report"),
+]
