@@ -235,7 +235,7 @@ class ClaimForm(forms.Form):
     physician = text_field("医师代码", 20)
     started = moment_field("就诊开始")
     ended = moment_field("就诊结束")
-    department_code = text_field("诊疗科目代码", 20)
+    department_code = text_field("诊疗科目代码", 20, hint="如 A03（内科）")
     medium = forms.ChoiceField(label="就诊方式", choices=list(MEDIA.items()))
     visit_type = forms.ChoiceField(
         label="初诊或复诊", choices=(("revisit", "复诊"), ("first", "首诊"))

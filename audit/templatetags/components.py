@@ -298,7 +298,7 @@ def field(bound: BoundField, *, compact: bool = False) -> dict[str, Any]:
         "group": many,
         "box": isinstance(widget, CheckboxInput),
         "long": isinstance(widget, Textarea),
-        "required": bound.field.required,
+        "required": bound.field.required and not bound.form.empty_permitted,
     }
 
 

@@ -32,7 +32,7 @@ def enter(request: PortalRequest) -> HttpResponse:
     place = request.user.institution
     if place is None:
         raise PermissionDenied("claims.enter")
-    form = EntryForm(request.POST or None, initial={"matched": True, "consented": True})
+    form = EntryForm(request.POST or None)
     lines = LineForms(request.POST or None, prefix="lines")
     status = 200
     if request.method == "POST":

@@ -41,6 +41,7 @@ def test_the_form_loads_the_hints_of_what_is_typed(house: House) -> None:
     client = factories.log_in(Client(), house.staff)
     page = client.get(reverse("claim-new")).content.decode()
     assert f'hx-post="{reverse("precheck-panel")}"' in page
+    assert " checked" not in page  # identity and consent are said by whoever enters the claim
     panel = reverse("precheck-panel")
     assert "填写完整后" in client.post(panel, typed(house, claim_no=None)).content.decode()
     silent = client.post(panel, typed(house, consented=None)).content.decode()
