@@ -26,9 +26,13 @@ MEMORY = "256MB"  #: for sorting and joining inside one statement
 EVER, NEVER = -(2**30), 2**30  #: days without beginning and end
 GOODS_LATE = 90  #: days after the last visit in which goods may still be handed over
 
-SETTLED = """(SELECT claim_id, max(version) AS version, sum(fund + major + assistance)::int8 AS fund
-    FROM settlement_settlement WHERE service_date BETWEEN %(first)s AND %(last)s
-        AND institution_code = ANY (%(places)s) GROUP BY claim_id)"""
+#: The version that stands with its month, in which its line results are: no other month is looked into.
+SETTLED = """(SELECT claim_id, fund, (latest >> 32)::int2 AS version,
+        date '1970-01-01' + (latest & 4294967295)::int4 AS period
+    FROM (SELECT claim_id, sum(fund + major + assistance)::int8 AS fund,
+            max((version::int8 << 32) + (period - date '1970-01-01')) AS latest
+        FROM settlement_settlement WHERE service_date BETWEEN %(first)s AND %(last)s
+            AND institution_code = ANY (%(places)s) GROUP BY claim_id) versions)"""
 WHOSE = """c.service_date BETWEEN %(first)s AND %(last)s AND c.institution_code = ANY (%(places)s)
     AND (s.version IS NULL OR s.version %% 2 = 1)"""
 
@@ -67,6 +71,7 @@ JOIN settlement_claimline l ON l.claim_id = c.id AND l.period = c.period
 LEFT JOIN SETTLED s ON s.claim_id = c.id
 LEFT JOIN settlement_lineresult r
     ON r.claim_id = l.claim_id AND r.version = s.version AND r.line_no = l.line_no
+        AND r.period = s.period
 WHERE WHOSE""")
 LINE_ROW = columns(
     id="int8", line_no="int2", service="int2", item="int8", quantity="int8", unit_price="int8",
