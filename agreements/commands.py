@@ -17,17 +17,8 @@ from agreements.models import Application, Objection, Requirement
 from audit import trail
 from audit.access import Person
 from audit.models import Move
-from audit.procedure import (
-    PROCEDURES,
-    SYSTEM,
-    Procedure,
-    Refused,
-    Step,
-    Turn,
-    advance,
-    opened,
-    refresh,
-)
+from audit.moves import advance, opened, refresh
+from audit.procedure import PROCEDURES, SYSTEM, Procedure, Refused, Step, Turn
 from institutions.models import Document, Institution, User
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from agreements.models import Application, WavePlace
 from agreements.onboarding import STEP_DAYS, Flow, Waves
 from agreements.waves import LEVELS, listed_as, read_waves
 from audit import trail
-from audit.procedure import PROCEDURES, refresh
+from audit.moves import refresh
+from audit.procedure import PROCEDURES
 from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Institution, Region, User

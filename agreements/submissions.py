@@ -31,17 +31,8 @@ from agreements.official_forms import (
 from agreements.waves import LEVELS
 from audit import pdf, sheets, trail
 from audit.models import Move
-from audit.procedure import (
-    PROCEDURES,
-    Handbook,
-    Procedure,
-    Refused,
-    State,
-    Turn,
-    advance,
-    at_level,
-    opened,
-)
+from audit.moves import advance, opened
+from audit.procedure import PROCEDURES, Handbook, Procedure, Refused, State, Turn, at_level
 from institutions import crypto, documents, news
 from institutions.models import Institution, Office, Region, User
 from institutions.refusals import Fault, Refusal

@@ -1,6 +1,7 @@
 """The web process: gunicorn config.wsgi."""
 
 import os
+from importlib import import_module
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
@@ -15,7 +16,8 @@ def serve() -> WSGIHandler:
     from config.health import refuse_unsafe_databases
 
     refuse_unsafe_databases()
-    get_resolver().check()  # loads every page and the kernel once, before the fork
+    get_resolver().check()  # loads every page once, before the fork
+    import_module("settlement.folds")  # and what is compiled
     return handler
 
 

@@ -21,9 +21,6 @@ from institutions.models import CalendarDay
 NATIONAL = ""
 NOTICES = Path(__file__).with_name("holidays.yaml")
 SATURDAY = 5
-#: What the package chinesecalendar raises for every year that its release does not know: the State
-#: Council has not published the notice yet. Here it is an answer, and the year a task to import.
-UNKNOWN_YEAR: type[Exception] = NotImplementedError
 LABELS = {
     "New Year's Day": "元旦",
     "Spring Festival": "春节",
@@ -68,15 +65,17 @@ def notice_addresses(year: int) -> list[str]:
 
 @cache
 def national_year(year: int) -> tuple[DayRow, ...]:
-    """All days of a year from chinesecalendar; MissingYear when the package does not cover it."""
+    """All days of a year from chinesecalendar; MissingYear when the package does not cover it.
+
+    It knows every year in which it has a holiday; for others the State Council's notice is not out.
+    """
+    if year not in {day.year for day in chinese_calendar.holidays}:
+        raise MissingYear(year)
     notice = notice_of(year)
     rows = []
     for day in days_of_year(year):
-        try:
-            working = chinese_calendar.is_workday(day)
-            _, holiday = chinese_calendar.get_holiday_detail(day)
-        except UNKNOWN_YEAR:
-            raise MissingYear(year) from None
+        working = chinese_calendar.is_workday(day)
+        _, holiday = chinese_calendar.get_holiday_detail(day)
         rows.append(DayRow(day, working, _label(day, working=working, holiday=holiday), notice))
     return tuple(rows)
 

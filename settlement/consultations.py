@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from audit import clock, procedure, tasks, trail
+from audit import clock, moves, tasks, trail
 from audit.models import Move
 from audit.procedure import PROCEDURES, SYSTEM, Refused
 from institutions import crypto, news
@@ -156,7 +156,7 @@ def request(
         )
         for row in invited
     )  # fmt: skip
-    procedure.opened(case=case, procedure=table, handbook=steps.HANDBOOK, by=by, at=at, on=today)
+    moves.opened(case=case, procedure=table, handbook=steps.HANDBOOK, by=by, at=at, on=today)
     return case
 
 
@@ -180,7 +180,7 @@ def take_step(
 ) -> Move:  # fmt: skip
     """Take a step of the table for the inviting hospital; a split with nothing to pay is settled."""
     _speaks_for(who, case.institution_code, PROCEDURES[SLUG].step(step).label)
-    move = procedure.advance(
+    move = moves.advance(
         case=case, procedure=PROCEDURES[SLUG], handbook=steps.HANDBOOK, step=step, who=who, by=by,
         at=at, note=note, facts=facts, version=version,
     )  # fmt: skip
@@ -434,7 +434,7 @@ def _post(
 
 def _automatic(case: Consultation, step: str, *, by: str, at: dt.datetime) -> None:
     """A step that nobody takes: the portal itself, on behalf of whoever acted last."""
-    procedure.advance(
+    moves.advance(
         case=case, procedure=PROCEDURES[SLUG], handbook=steps.HANDBOOK, step=step,
         by=by or SYSTEM, at=at,
     )  # fmt: skip

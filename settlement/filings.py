@@ -17,7 +17,7 @@ from django.urls import reverse
 
 from agreements import deadlines
 from agreements.clocks import parameter_row
-from audit import clock, procedure, tasks, trail
+from audit import clock, moves, procedure, tasks, trail
 from audit.models import Move
 from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn
 from institutions import documents, news
@@ -105,7 +105,7 @@ def apply(
         person_hash=bytes(person.id_hash), detail={"number": filing.number, "code": code,
                                                    "renews": renews.pk if renews else None},
     )  # fmt: skip
-    procedure.opened(
+    moves.opened(
         case=filing, procedure=procedure.PROCEDURES[TABLE], handbook=HANDBOOK, by=by, at=at,
         on=today, note=filing.reason,
     )  # fmt: skip
@@ -166,7 +166,7 @@ def take_step(
     version: int | None = None,
 ) -> Move:  # fmt: skip
     """Move an application; Refused when it may not, cannot, or lacks something."""
-    return procedure.advance(
+    return moves.advance(
         case=filing, procedure=procedure.PROCEDURES[TABLE], handbook=HANDBOOK, step=step, who=who,
         level=who.level if who else "", by=by, at=at, on=on, note=note, facts=facts,
         version=version,
@@ -394,6 +394,4 @@ def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> int:
     """Clocks that waited for a calendar year are computed anew; how many moved."""
     rows = DiseaseFiling.objects.filter(due_unknown=year).select_related("person")
     table = procedure.PROCEDURES[TABLE]
-    return sum(
-        procedure.refresh(case=row, procedure=table, handbook=HANDBOOK, at=at) for row in rows
-    )
+    return sum(moves.refresh(case=row, procedure=table, handbook=HANDBOOK, at=at) for row in rows)

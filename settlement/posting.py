@@ -11,7 +11,7 @@ import numpy as np
 from pricing.policy import Rules
 from pricing.rules import CODES, REASON_NO
 from settlement.columns import FLAG, Columns
-from settlement.kernel import NO_RULE, PAYABLE, REJECT, REVIEW, Results, draw
+from settlement.kernel import NO_RULE, PAYABLE, REJECT, REVIEW, Results
 
 #: Claim states by code; position = `Posted.state`.
 STATES = ("payable", "reject", "review", "no_rule", "partial", "reversed")
@@ -94,6 +94,8 @@ def post(
     manual = _manual(facts, releases, which, n_claims)
     use_scope, use_over = _account_rules(facts, releases, which, n_claims)
     use_scope, use_over = use_scope & ~manual, use_over & ~manual
+    from settlement.folds import draw  # compiled: a process that settles nothing never loads it
+
     from_scope = draw(account_key, np.where(use_scope, in_scope_self, 0), account_left)
     from_over = draw(account_key, np.where(use_over, over_cap, 0), account_left)
     account = from_scope + from_over

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, Sum
 
-from audit import clock, procedure, tasks, trail
+from audit import clock, moves, procedure, tasks, trail
 from audit.models import Move
 from institutions import crypto, documents
 from institutions.models import Institution, Region, User
@@ -96,7 +96,7 @@ def submit(
     case.save()
     _use_invoice(case, at)
     attach(case=case, files=files, by=by, at=at)
-    procedure.opened(case=case, procedure=table(), handbook=HANDBOOK, by=by, at=at, on=today)
+    moves.opened(case=case, procedure=table(), handbook=HANDBOOK, by=by, at=at, on=today)
     ask_for_year(case, at=at)
     return case
 
@@ -234,7 +234,7 @@ def take_step(
     facts: Mapping[str, Any] | None = None, version: int | None = None,
 ) -> Move:  # fmt: skip
     """Move a request; Refused or Refusal when it may not, cannot, or lacks something."""
-    return procedure.advance(
+    return moves.advance(
         case=case, procedure=table(), handbook=HANDBOOK, step=step, who=who,
         level=who.level if who else "", by=by, at=at, note=note, facts=facts, version=version,
     )  # fmt: skip
@@ -359,6 +359,6 @@ def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> int:
     )
     changed = 0
     for case in rows.select_for_update().order_by("pk"):
-        changed += procedure.refresh(case=case, procedure=table(), handbook=HANDBOOK, at=at)
+        changed += moves.refresh(case=case, procedure=table(), handbook=HANDBOOK, at=at)
         ask_for_year(case, at=at)
     return changed

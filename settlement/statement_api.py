@@ -1,21 +1,17 @@
 """REST: an institution's own statements: list, read with the chain, confirm, object."""
 
 import datetime as dt
-from typing import Any, ClassVar
+from typing import Any
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
-from audit.procedure import Refused
 from institutions import openapi, shape
 from institutions.money import yuan
-from institutions.refusals import Fault, Refusal
 from institutions.rest import (
-    BIGGEST_ID,
-    InstitutionView,
-    body_of,
     iso,
     json_answer,
     newest,
@@ -23,10 +19,8 @@ from institutions.rest import (
     wrong_parameter,
 )
 from settlement import statement_page, statement_steps, statements
-from settlement.commands import refused
-from settlement.facts import Claimant
+from settlement.case_rest import CaseView
 from settlement.models import Statement
-from settlement.systems import System
 
 TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
 AMOUNT = {"type": "string", "pattern": r"^-?\d+\.\d{2}$"}
@@ -67,48 +61,24 @@ OBJECTING = shape.record(
 )  # fmt: skip
 
 
-MAY = ("statements.view", "statements.confirm")
+class StatementsView(CaseView):
+    """What the addresses of statements share: those that were sent to this institution."""
 
+    subject = "statement"
+    missing = ("没有此结算单", "no such statement")
+    may = ("statements.view", "statements.confirm")
 
-class StatementsView(InstitutionView):
-    """What the addresses of statements share."""
+    def seen(self) -> QuerySet[Statement]:
+        return statements.seen_by(self.system)
 
-    required_scopes: ClassVar[list[str]] = ["claims:read", "claims:write"]
+    def act(self, case: Statement, step: str, facts: dict[str, Any], version: int) -> object:
+        return statement_steps.take(
+            statement=case, step=step, who=self.system, by=self.by, at=self.at, facts=facts,
+            version=version,
+        )  # fmt: skip
 
-    def one(self, number: int) -> Statement:
-        """A statement of this institution that was sent to it; Refusal (404) without it."""
-        found = None
-        if number <= BIGGEST_ID:
-            found = statements.seen_by(System(self.client, MAY)).filter(pk=number).first()
-        if found is None:
-            raise Refusal(404, "NOT_FOUND", ("没有此结算单", "no such statement"))
-        return found
-
-    def take(self, request: Request, number: int, step: str, contract: dict) -> HttpResponse:
-        """Take a step as the institution; the signer's name is in the body, the version as read."""
-        self.begin(request)
-        given = shape.checked(shape.read_json(body_of(request)), contract)
-        try:
-            with self.rows():
-                row = self.one(number)
-                facts = {name: value for name, value in given.items() if name != "version"}
-                statement_steps.take(
-                    statement=row, step=step, who=System(self.client, MAY), by=self.by, at=self.at,
-                    facts=facts, version=given["version"],
-                )  # fmt: skip
-                return json_answer(represent(self.one(number)))
-        except Refused as error:
-            client = self.client
-            with self.rows():
-                refused(
-                    institution=Claimant(client.institution, client.region_code, client.policy_region,
-                                         (client.institution,)),
-                    action=f"statement.{step}", subject=f"statement:{number}", code=error.code,
-                    by=self.by, at=self.at,
-                )  # fmt: skip
-            detail = (error.detail, f"{step}: {error.code.lower().replace('_', ' ')}")
-            faults = (Fault(f"/{error.field}", error.code, detail),) if error.field else ()
-            raise Refusal(error.status, error.code, detail, faults) from error
+    def represent(self, case: Statement) -> dict[str, Any]:
+        return represent(case)
 
 
 class Statements(StatementsView):
@@ -126,7 +96,7 @@ class Statements(StatementsView):
         refuse_unknown(request, "period", "after", "limit")
         month = _month(request.query_params.get("period"))
         with self.rows():
-            rows = statements.seen_by(System(self.client, MAY))
+            rows = self.seen()
             part, after = newest(request, rows if month is None else rows.filter(period=month))
             paid = statements.paid_of(part)
             shown = [summary(row, paid.get(row.pk, 0)) for row in part]
@@ -145,7 +115,7 @@ class OneStatement(StatementsView):
     def get(self, request: Request, number: int) -> HttpResponse:
         self.begin(request)
         with self.rows():
-            return json_answer(represent(self.one(number)))
+            return json_answer(self.represent(self.one(number)))
 
 
 class Confirmation(StatementsView):

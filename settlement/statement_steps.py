@@ -17,18 +17,8 @@ from django.urls import reverse
 from audit import trail
 from audit.access import Person
 from audit.models import Move
-from audit.procedure import (
-    Due,
-    Handbook,
-    Pauses,
-    Refused,
-    State,
-    Turn,
-    advance,
-    checked,
-    load,
-    refresh,
-)
+from audit.moves import advance, refresh
+from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn, checked, load
 from institutions import news
 from institutions.models import Institution, Region
 from institutions.refusals import Refusal, refused

@@ -13,18 +13,8 @@ from agreements import deadlines
 from agreements.clocks import parameter_row
 from audit import clock, tasks
 from audit.models import Move
-from audit.procedure import (
-    PROCEDURES,
-    Due,
-    Handbook,
-    Pauses,
-    Refused,
-    State,
-    Step,
-    Turn,
-    advance,
-    refresh,
-)
+from audit.moves import advance, refresh
+from audit.procedure import PROCEDURES, Due, Handbook, Pauses, Refused, State, Step, Turn
 from institutions import news
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar

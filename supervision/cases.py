@@ -14,7 +14,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet, Sum
 
-from audit import clock, procedure, tasks, trail
+from audit import clock, moves, procedure, tasks, trail
 from institutions import documents
 from institutions.models import Physician, Region, User
 from institutions.refusals import Refusal, refused
@@ -82,7 +82,7 @@ def open_case(
         opened_by=by,
     )  # fmt: skip
     case.save()
-    procedure.opened(
+    moves.opened(
         case=case, procedure=procedure.PROCEDURES[case_steps.TABLE], handbook=case_steps.HANDBOOK,
         by=by, at=at, on=today, note=case.get_origin_display(),
     )  # fmt: skip

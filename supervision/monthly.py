@@ -15,9 +15,10 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from agreements.clocks import parameter_row
-from audit import clock, procedure, tasks, trail
+from audit import clock, moves, procedure, tasks, trail
 from audit.models import Move
-from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn, advance, refresh
+from audit.moves import advance, refresh
+from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn
 from institutions import news
 from institutions.calendar import MissingYear, add_months
 from institutions.holidays import load_calendar
@@ -59,7 +60,7 @@ def make(*, region: Region, month: dt.date, who: User, by: str, at: dt.datetime)
         raise refused("month", "MADE_BEFORE", "该月的月报已经编制", "made before",
                       status=409) from error  # fmt: skip
     _keep(row, region, who=who, by=by, at=at)
-    procedure.opened(case=row, procedure=_table(), handbook=HANDBOOK, by=by, at=at, on=today)
+    moves.opened(case=row, procedure=_table(), handbook=HANDBOOK, by=by, at=at, on=today)
     tasks.close(subject=_wanted(region, month), by=by, at=at)
     return row
 
@@ -200,7 +201,7 @@ def take(
 
 def offered(report: MonthlyReport, who: User) -> list[str]:
     """The steps that this person can take now: permission, place and the second person."""
-    found = procedure.offered(case=report, procedure=_table(), handbook=HANDBOOK, who=who)
+    found = moves.offered(case=report, procedure=_table(), handbook=HANDBOOK, who=who)
     return [step.key for step in found if _allowed(step.checks, report, who)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from audit import clock
-from audit.procedure import opened
+from audit.moves import opened
 from institutions.refusals import Refusal, refused
 from pricing.rules import REASONS, VOCABULARY
 from settlement import reviewed

@@ -15,19 +15,8 @@ from django.urls import reverse
 from audit import trail
 from audit.access import Person
 from audit.models import Move
-from audit.procedure import (
-    SYSTEM,
-    Due,
-    Handbook,
-    Pauses,
-    Refused,
-    State,
-    Turn,
-    advance,
-    checked,
-    load,
-    refresh,
-)
+from audit.moves import advance, refresh
+from audit.procedure import SYSTEM, Due, Handbook, Pauses, Refused, State, Turn, checked, load
 from institutions import news
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution

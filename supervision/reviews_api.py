@@ -1,20 +1,16 @@
 """REST: fee reviews of an institution's own claims: list, read, supply material, accept, object."""
 
-from typing import Any, ClassVar
+from typing import Any
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
-from audit.procedure import Refused
 from institutions import openapi, shape
 from institutions.money import yuan
-from institutions.refusals import Fault, Refusal
 from institutions.rest import (
-    BIGGEST_ID,
-    InstitutionView,
-    body_of,
     iso,
     json_answer,
     newest,
@@ -22,14 +18,11 @@ from institutions.rest import (
     wrong_parameter,
 )
 from settlement.answer import API, moment_of
-from settlement.commands import refused
-from settlement.facts import Claimant
-from settlement.systems import System
+from settlement.case_rest import CaseView
 from supervision import review_steps, reviews
 from supervision.models import Review, ReviewLine
 
 STATES = review_steps.PROCEDURE.states
-MAY = ("reviews.view", "reviews.object")
 TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
 AMOUNT = {"type": "string", "pattern": r"^\d+\.\d{2}$"}
 SUMMARY: dict[str, dict] = {
@@ -57,44 +50,24 @@ OBJECTING = shape.record("signed_name version reason", **SIGNED, reason=shape.te
 SUPPLYING = shape.record("version text", version=VERSION, text=shape.text(500))
 
 
-class ReviewsView(InstitutionView):
-    """What the addresses of reviews share."""
+class ReviewsView(CaseView):
+    """What the addresses of reviews share: those that this institution was asked or told about."""
 
-    required_scopes: ClassVar[list[str]] = ["claims:read", "claims:write"]
+    subject = "review"
+    missing = ("没有此审核", "no such review")
+    may = ("reviews.view", "reviews.object")
 
-    def one(self, number: int) -> Review:
-        """A review that this institution was asked or told about; Refusal (404) without it."""
-        found = None
-        if number <= BIGGEST_ID:
-            found = own(System(self.client, MAY)).filter(pk=number).first()
-        if found is None:
-            raise Refusal(404, "NOT_FOUND", ("没有此审核", "no such review"))
-        return found
+    def seen(self) -> QuerySet[Review]:
+        return reviews.seen_by(self.system)
 
-    def take(self, request: Request, number: int, step: str, contract: dict) -> HttpResponse:
-        """Take a step as the institution, on the version that was read."""
-        self.begin(request)
-        given = shape.checked(shape.read_json(body_of(request)), contract)
-        try:
-            with self.rows():
-                facts = {name: value for name, value in given.items() if name != "version"}
-                review_steps.take(
-                    case=self.one(number), step=step, who=System(self.client, MAY), by=self.by,
-                    at=self.at, facts=facts, version=given["version"],
-                )  # fmt: skip
-                return json_answer(represent(self.one(number)))
-        except Refused as error:
-            client = self.client
-            with self.rows():
-                refused(
-                    institution=Claimant(client.institution, client.region_code, client.policy_region,
-                                         (client.institution,)),
-                    action=f"review.{step}", subject=f"review:{number}", code=error.code, by=self.by,
-                    at=self.at,
-                )  # fmt: skip
-            detail = (error.detail, f"{step}: {error.code.lower().replace('_', ' ')}")
-            faults = (Fault(f"/{error.field}", error.code, detail),) if error.field else ()
-            raise Refusal(error.status, error.code, detail, faults) from error
+    def act(self, case: Review, step: str, facts: dict[str, Any], version: int) -> object:
+        return review_steps.take(
+            case=case, step=step, who=self.system, by=self.by, at=self.at, facts=facts,
+            version=version,
+        )  # fmt: skip
+
+    def represent(self, case: Review) -> dict[str, Any]:
+        return represent(case)
 
 
 class Reviews(ReviewsView):
@@ -113,7 +86,7 @@ class Reviews(ReviewsView):
         if state is not None and state not in STATES:
             raise wrong_parameter("state", f"应为 {'、'.join(STATES)} 之一", "no such state")
         with self.rows():
-            rows = own(System(self.client, MAY))
+            rows = self.seen()
             part, after = newest(request, rows.filter(state=state) if state else rows)
             shown = [summary(row) for row in part]
         return json_answer({"results": shown, "next": after})
@@ -131,7 +104,7 @@ class OneReview(ReviewsView):
     def get(self, request: Request, number: int) -> HttpResponse:
         self.begin(request)
         with self.rows():
-            return json_answer(represent(self.one(number)))
+            return json_answer(self.represent(self.one(number)))
 
 
 class Acceptance(ReviewsView):
@@ -174,11 +147,6 @@ class Supplement(ReviewsView):
     )  # fmt: skip
     def post(self, request: Request, number: int) -> HttpResponse:
         return self.take(request, number, "supply", SUPPLYING)
-
-
-def own(system: System) -> Any:
-    """The reviews of the system's institution that it was asked or told about."""
-    return reviews.seen_by(system)
 
 
 def summary(row: Review) -> dict[str, Any]:

@@ -38,12 +38,15 @@ PURE = {
     "pricing/benefits.py",
     "pricing/document.py",
     "pricing/policy.py",
+    "pricing/lint.py",
+    "pricing/values.py",
     "agreements/deadlines.py",
     "agreements/onboarding.py",
     "agreements/standing.py",
     "settlement/capitals.py",
     "settlement/checks.py",
     "settlement/consultation.py",
+    "settlement/folds.py",
     "settlement/kernel.py",
     "settlement/line_fees.py",
     "settlement/posting.py",
@@ -60,7 +63,12 @@ IMPURE_STANDARD = {
     "shutil", "urllib", "http", "threading", "multiprocessing", "asyncio", "sqlite3", "logging",
 }  # fmt: skip
 CLOCK_CALLS = {"now", "today", "utcnow", "localtime", "open", "print", "input"}
-EXACT = ("settlement/kernel*.py", "settlement/ledger*.py", "settlement/posting*.py")
+EXACT = (
+    "settlement/kernel*.py",
+    "settlement/folds.py",
+    "settlement/ledger*.py",
+    "settlement/posting*.py",
+)
 
 
 @functools.cache

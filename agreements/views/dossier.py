@@ -17,7 +17,8 @@ from agreements.texts import version_label
 from agreements.views.remaining import Clocks, waiting
 from audit import clock
 from audit.models import Move, Task
-from audit.procedure import PROCEDURES, Procedure, State, Step, offered
+from audit.moves import offered
+from audit.procedure import PROCEDURES, Procedure, State, Step
 from institutions.inbox import role_label
 from institutions.models import Document, User
 from institutions.naming import Login, shown_names

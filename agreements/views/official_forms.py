@@ -29,7 +29,8 @@ from agreements.views.refusing import Refusals, refuse, words_of
 from audit import clock
 from audit.access import requires
 from audit.models import Move
-from audit.procedure import PROCEDURES, Procedure, Refused, offered
+from audit.moves import offered
+from audit.procedure import PROCEDURES, Procedure, Refused
 from institutions.access import PortalRequest
 from institutions.models import Institution
 from institutions.naming import named

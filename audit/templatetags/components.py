@@ -143,6 +143,43 @@ def notice(message: str, tone: str = "info", title: str = "") -> dict[str, Any]:
     }
 
 
+@register.inclusion_tag("components/case_step.html", takes_context=True)
+def case_step(
+    context: Context,
+    title: str,
+    form: Form,
+    *,
+    opened: bool = True,
+    tone: str = "primary",
+    url: str = "",
+    two: bool = False,
+    name: str = "",
+    value: str = "",
+    hint: str = "",
+    warning: str = "",
+    button: str = "",
+) -> dict[str, Any]:
+    """One act that can be taken here, folded: its form and its button.
+
+    ``tone``: of the button: danger, plain, else primary; ``url``: where it is sent, empty: this
+    page; ``name``, ``value``: which act it is; ``two``: fields in two columns.
+    """
+    return {
+        "csrf_token": context.get("csrf_token", ""),
+        "title": title,
+        "form": form,
+        "opened": opened or bool(form.errors),
+        "tone": {"danger": "danger", "plain": ""}.get(tone, "primary"),
+        "url": url,
+        "two": two,
+        "name": name,
+        "value": value,
+        "hint": hint,
+        "warning": warning,
+        "button": button or title,
+    }
+
+
 @register.inclusion_tag("components/empty.html")
 def empty_state(
     title: str,

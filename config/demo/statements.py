@@ -16,7 +16,7 @@ from institutions.models import Institution, User
 from institutions.tokens import Client
 from settlement import advances, budgets, closing
 from settlement.models import ClaimKey, Settlement, Statement
-from settlement.statement_api import MAY
+from settlement.statement_api import StatementsView
 from settlement.statement_steps import deduct, send_all, take
 from settlement.systems import System
 
@@ -69,7 +69,7 @@ def _signer(row: Statement, places: dict[str, str]) -> tuple[str, User | System]
     name = sender(key)
     person = User.objects.filter(username=name).first()
     system = Client(client_id(key), frozenset(), row.institution_code, row.region_code, POOL, None)
-    return name, person or System(system, MAY)
+    return name, person or System(system, StatementsView.may)
 
 
 def _confirm(row: Statement, places: dict[str, str], day: Day) -> None:

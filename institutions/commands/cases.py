@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from audit import clock, procedure, tasks
+from audit import clock, moves, procedure, tasks
 from audit.models import Move
 from institutions import documents, handbook
 from institutions.commands.facts import DAY, checked_facts, locked, noted
@@ -54,7 +54,7 @@ def file_change(
     if kind == Change.Kind.ACCOUNT:
         freeze(institution=found, on=today, reason=f"变更银行结算账户（{change.number}）",
                subject=change.subject, by=by, at=at)  # fmt: skip
-    procedure.opened(
+    moves.opened(
         case=change, procedure=procedure.PROCEDURES[CHANGE], handbook=handbook.HANDBOOK, by=by,
         at=at, on=today, note=change.reason,
     )  # fmt: skip
@@ -208,7 +208,7 @@ def submit_mapping(
         institution=found, kind=kind, valid_from=valid_from, valid_until=valid_until, **texts,
         **_opening(MAPPING, found, today, by, at),
     )  # fmt: skip
-    procedure.opened(
+    moves.opened(
         case=mapping, procedure=procedure.PROCEDURES[MAPPING], handbook=handbook.HANDBOOK, by=by,
         at=at, on=today,
     )  # fmt: skip
@@ -239,7 +239,7 @@ def take_step(
     version: int | None = None,
 ) -> Move:  # fmt: skip
     """Move a change or a mapping; Refused or Refusal when it may not, cannot, or lacks something."""
-    return procedure.advance(
+    return moves.advance(
         case=case, procedure=procedure.PROCEDURES[case.procedure], handbook=handbook.HANDBOOK,
         step=step, who=who, level=who.level if who else "", by=by, at=at, on=on, note=note,
         facts=facts, version=version,

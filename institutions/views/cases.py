@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from audit import clock, procedure
+from audit import clock, moves, procedure
 from audit.access import requires
 from audit.models import Move
 from audit.procedure import Refused
@@ -215,19 +215,19 @@ def _case(request: PortalRequest, case: Any, context: dict) -> HttpResponse:
         if status == 200:
             return redirect(handbook.place(case))
     table = procedure.PROCEDURES[case.procedure]
-    steps = procedure.offered(
+    steps = moves.offered(
         case=case, procedure=table, handbook=handbook.HANDBOOK, who=request.user,
         level=request.user.level,
     )  # fmt: skip
     forms = [typed if typed is not None and typed.step.key == step.key
              else StepForm(step=step, version=case.version) for step in steps]  # fmt: skip
-    moves = Move.objects.filter(subject=case.subject).order_by("-pk")
+    made = Move.objects.filter(subject=case.subject).order_by("-pk")
     state = table.states[case.state]
     return render(request, "institutions/case.html", named({
         **context, "case": case, "institution": case.institution, "state": state,
         "back": file_of(case.institution, context["tab"]),
-        "steps": [{"form": form, "step": form.step} for form in forms],
-        "moves": [_move(row) for row in moves],
+        "steps": [{"form": form, "step": form.step, "opened": not form.step.asks} for form in forms],
+        "moves": [_move(row) for row in made],
         "breadcrumbs": [
             {"label": "机构登记", "url": reverse(f"registry-{context['tab']}")},
             {"label": case.institution.name, "url": file_of(case.institution, context["tab"])},

@@ -14,7 +14,7 @@ from institutions.departments import department
 from institutions.forms import CLASSES, OnDay
 from institutions.models import Institution, InstitutionFacts, User
 from institutions.naming import named
-from institutions.views.acts import ACTS
+from institutions.registry_acts import ACTS
 
 END_OF_DAY = dt.time(23, 59, 59, 999_999)
 
@@ -42,7 +42,7 @@ class Standpoint:
         return dt.datetime.combine(self.known_on, END_OF_DAY, clock.ZONE)
 
     def acts(self, *keys: str) -> list[Action]:
-        """Buttons of what this person may do here (`institutions.views.acts.ACTS`)."""
+        """Buttons of what this person may do here (`institutions.registry_acts.ACTS`)."""
         return [
             Action(label=ACTS[key].title, icon=ACTS[key].icon,
                    url=reverse("registry-act", args=[self.institution.code, key]))

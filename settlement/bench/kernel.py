@@ -7,7 +7,7 @@ from types import FunctionType
 import numpy as np
 
 from pricing.policy import Rules
-from settlement import kernel
+from settlement import folds, kernel
 from settlement.columns import FACTS, Columns
 
 
@@ -41,7 +41,7 @@ def compare(claims: dict, lines: dict, rules: Rules) -> Compared:
     compiled = columns.n / (time.perf_counter() - began)
     given = arguments(columns, rules, keys)
     began = time.perf_counter()
-    fast = kernel.fold(*_copies(given))
+    fast = folds.fold(*_copies(given))
     folded = columns.n / (time.perf_counter() - began)
     plain_given = [part.tolist() for part in given]
     began = time.perf_counter()
@@ -54,7 +54,7 @@ def compare(claims: dict, lines: dict, rules: Rules) -> Compared:
 
 
 def arguments(columns: Columns, rules: Rules, keys: np.ndarray) -> list[np.ndarray]:
-    """What `kernel.fold` is called with for these lines."""
+    """What `folds.fold` is called with for these lines."""
     results = kernel.check_lines(columns, rules)
     group = kernel.Group(columns, 0, results, np.arange(columns.n))
     state = kernel.State.blank(int(keys.max()) + 1)
@@ -63,9 +63,9 @@ def arguments(columns: Columns, rules: Rules, keys: np.ndarray) -> list[np.ndarr
 
 def plain_fold() -> FunctionType:
     """The same fold and what it calls, as written: nothing of it is compiled."""
-    world = dict(vars(kernel))
+    world = dict(vars(folds))
     for name in ("_tiered", "_share", "_major", "fold"):
-        world[name] = FunctionType(getattr(kernel, name).py_func.__code__, world)
+        world[name] = FunctionType(getattr(folds, name).py_func.__code__, world)
     return world["fold"]
 
 

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from agreements.forms import StepForm
 from agreements.views.refusing import refuse, words_of
-from audit import clock, procedure, sheets, trail
+from audit import clock, moves, sheets, trail
 from audit.access import requires
 from audit.procedure import PROCEDURES, Refused
 from audit.tables import Action, Cell, Column, Pages, Row, Table
@@ -437,12 +437,13 @@ def _page(
 
 
 def _offered(request: PortalRequest, case: Consultation, typed: Any) -> list[dict[str, Any]]:
-    found = procedure.offered(
+    found = moves.offered(
         case=case, procedure=PROCEDURES[case.procedure], handbook=steps.HANDBOOK, who=request.user
     )
     used = typed if isinstance(typed, StepForm) else None
     return [
-        {"step": step, "form": used if used is not None and used.step.key == step.key
+        {"step": step, "opened": step.tone != "danger",
+         "form": used if used is not None and used.step.key == step.key
          else StepForm(step=step, version=case.version, today=clock.today())}
         for step in found
     ]  # fmt: skip
@@ -460,6 +461,7 @@ def _side(
             prefix = f"{key}{row.pk}"
             form = typed if getattr(typed, "prefix", None) == prefix else doing.form(prefix=prefix)
             acts.append({"key": key, "label": doing.label, "form": form, "tone": doing.tone,
+                         "opened": doing.tone != "danger",
                          "url": reverse("consultation-act", args=[case.pk, row.pk, key])})  # fmt: skip
     answer = Answer(row.answer)
     tone = {Answer.ASKED: "wait", Answer.ACCEPTED: "ok", Answer.DECLINED: "mute"}[answer]

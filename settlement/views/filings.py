@@ -16,7 +16,8 @@ from agreements.views.refusing import refuse
 from audit import clock, trail
 from audit.access import requires
 from audit.models import Move
-from audit.procedure import PROCEDURES, Refused, offered
+from audit.moves import offered
+from audit.procedure import PROCEDURES, Refused
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.documents import content_of
@@ -236,8 +237,7 @@ def _step(found: DiseaseFiling, step: Any, typed: StepForm | None) -> dict[str, 
         step=step, version=found.version, today=clock.today())  # fmt: skip
     if step.key == "approve" and form is not typed:
         form.fields["valid_from"].initial = _first_day(found)
-    return {"form": form, "title": step.label, "danger": step.tone == "danger",
-            "open": bool(form.errors),
+    return {"form": form, "title": step.label, "tone": step.tone, "open": False,
             "url": reverse("disease-filing-step", args=[found.pk, step.key])}  # fmt: skip
 
 

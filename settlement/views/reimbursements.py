@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from audit import clock, pdf, procedure
+from audit import clock, moves, pdf, procedure
 from audit.access import requires
 from audit.models import Move
 from audit.procedure import Refused
@@ -210,7 +210,7 @@ def one(request: PortalRequest, pk: int) -> HttpResponse:
         "left": detail.left(case), "facts": detail.facts(case), "money": detail.money(case),
         "files": [detail.file(request.user, row) for row in Document.objects.filter(subject=case.subject)],
         "upload": PaperForm() if open_ else None,
-        "steps": [{"form": form, "step": form.step} for form in forms],
+        "steps": [{"form": form, "step": form.step, "opened": not form.step.asks} for form in forms],
         "pages": [{"label": step.label, "url": reverse(PAGES[step.key], args=[case.pk])}
                   for step in steps if step.key in PAGES],
         "moves": [detail.move(row) for row in Move.objects.filter(subject=case.subject).order_by("-pk")],
@@ -227,7 +227,7 @@ def visible(request: PortalRequest, pk: int) -> Reimbursement:
 
 
 def _steps(user: User, case: Reimbursement) -> tuple[procedure.Step, ...]:
-    return procedure.offered(
+    return moves.offered(
         case=case, procedure=reimbursements.table(), handbook=HANDBOOK, who=user, level=user.level
     )
 

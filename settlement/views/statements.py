@@ -16,7 +16,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from audit import clock, sheets, trail
 from audit.access import requires
 from audit.models import Event, Move
-from audit.procedure import Refused, offered
+from audit.moves import offered
+from audit.procedure import Refused
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import rate, yuan
 from audit.words import act

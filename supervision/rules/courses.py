@@ -1,7 +1,6 @@
 """PURE. The course of a treatment: is it a follow-up, of the same disease, with a reviewed prescription?"""
 
 import numpy as np
-from numba import njit
 
 from pricing.rules import CODES, SERVICES
 from settlement.checks import add_months
@@ -87,6 +86,8 @@ class EarlyRefill(Rule):
         lines, run, claim = lines[~again], run[~again], claim[~again]
         day = visits["day"][claim].astype(np.int64)
         days = visits.line("days")[lines].astype(np.int64)
+        from supervision.rules.refills import refills  # compiled: only an audit loads it
+
         stock, early, supply = refills(run, day, days, numbers["grace_days"])
         hit = np.flatnonzero(early == numbers["times"])
         if not len(hit):
@@ -104,28 +105,6 @@ class EarlyRefill(Rule):
 
     def lookback(self, numbers: Numbers) -> int:
         return USUAL_SUPPLY
-
-
-@njit("UniTuple(int64[::1], 3)(int64[::1], int64[::1], int64[::1], int64)", cache=True)
-def refills(run, day, days, grace):
-    """Of refills in order: days of supply still at hand, how many early ones in a row, days given.
-
-    A refill is early while more than `grace` days of the earlier ones are left.
-    """
-    n = len(run)
-    stock = np.zeros(n, np.int64)
-    early = np.zeros(n, np.int64)
-    supply = np.zeros(n, np.int64)
-    for i in range(n):
-        if i == 0 or run[i] != run[i - 1]:
-            supply[i] = days[i]
-            continue
-        stock[i] = max(stock[i - 1] + days[i - 1] - (day[i] - day[i - 1]), 0)
-        supply[i] = days[i]
-        if stock[i] > grace:
-            early[i] = early[i - 1] + 1
-            supply[i] += supply[i - 1]
-    return stock, early, supply
 
 
 class MissingTraceCodes(Rule):

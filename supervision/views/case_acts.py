@@ -328,8 +328,8 @@ def entries(
     for act in ACTS.values():
         if act.group == group and act.offered(case, user):
             form = typed if typed is not None and act.key == key else form_of(act, case, user)
-            found.append({"key": act.key, "title": act.label, "form": form, "danger": act.danger,
-                          "multipart": form.is_multipart(), "open": bool(form.errors)})  # fmt: skip
+            found.append({"key": act.key, "title": act.label, "form": form,
+                          "tone": "danger" if act.danger else "", "open": bool(form.errors)})  # fmt: skip
     return found
 
 

@@ -48,8 +48,8 @@ def entries(
     for act in acts.values():
         if act.offered(row, user):
             form = typed if typed is not None and act.key == key else act.shown(row, user)
-            found.append({"key": act.key, "title": act.label, "form": form, "danger": act.danger,
-                          "multipart": form.is_multipart(), "open": bool(form.errors)})  # fmt: skip
+            found.append({"key": act.key, "title": act.label, "form": form,
+                          "tone": "danger" if act.danger else "", "open": bool(form.errors)})  # fmt: skip
     return found
 
 

@@ -14,7 +14,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from audit import clock, trail
 from audit.access import requires
 from audit.models import Move, Task
-from audit.procedure import Refused, offered
+from audit.moves import offered
+from audit.procedure import Refused
 from audit.text import yuan
 from institutions import duties
 from institutions.access import PortalRequest

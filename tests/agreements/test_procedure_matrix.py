@@ -13,7 +13,8 @@ from django.db import transaction
 from agreements import commands, submissions
 from agreements.handbook import HANDBOOK, tables
 from agreements.models import Application, FormSubmission
-from audit.procedure import PROCEDURES, Handbook, Procedure, Refused, advance, checked, offered
+from audit.moves import advance, offered
+from audit.procedure import PROCEDURES, Handbook, Procedure, Refused, checked
 from config.docs import shipped
 from config.roles import PERMISSIONS, ROLES
 from institutions import handbook as registry

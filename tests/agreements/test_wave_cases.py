@@ -8,7 +8,8 @@ from agreements.board import Board, promoted_by
 from agreements.handbook import HANDBOOK
 from agreements.models import Application, WavePlace
 from agreements.onboarding import SUBJECTS
-from audit.procedure import Handbook, Refused, advance
+from audit.moves import advance
+from audit.procedure import Handbook, Refused
 from config.roles import ROLES
 from institutions import commands as registry
 from institutions.documents import store

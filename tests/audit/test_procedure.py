@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from agreements.models import Application
+from audit import moves, tasks
 from audit import procedure as engine
-from audit import tasks
 from audit.models import Counter, Event, Move, Task
-from audit.procedure import Due, Handbook, ProcedureError, Refused, advance, load, offered
+from audit.moves import advance, offered
+from audit.procedure import Due, Handbook, ProcedureError, Refused, load
 from tests.agreements.cast import Cast, moment
 
 Day = dt.date
@@ -129,7 +130,7 @@ class Door:
             institution_code=self.cast.hospital.pk, opened_at=moment(Day(2022, 5, 2)),
             opened_by="甲",
         )  # fmt: skip
-        engine.opened(
+        moves.opened(
             case=self.case, procedure=self.table, handbook=self.book, by="甲",
             at=moment(Day(2022, 5, 2)), on=Day(2022, 5, 2),
         )  # fmt: skip
@@ -272,9 +273,9 @@ def test_an_automatic_step_is_the_portals(door):
 
 def test_a_clock_that_changed_reaches_the_task(door):
     act = {"case": door.case, "procedure": door.table, "at": moment(Day(2022, 5, 3))}
-    assert engine.refresh(**act, handbook=door.book) is False
+    assert moves.refresh(**act, handbook=door.book) is False
     other = Handbook(due=lambda *args: Due(Day(2022, 6, 1), clause="三"), describe=str)
-    assert engine.refresh(**act, handbook=other) is True
+    assert moves.refresh(**act, handbook=other) is True
     task = Task.objects.get(subject=door.case.subject, state=Task.State.OPEN)
     assert (task.due, task.clause) == (Day(2022, 6, 1), "虚构〔2022〕1号 三")
 

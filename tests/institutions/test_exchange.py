@@ -9,10 +9,7 @@ import zipfile
 
 import pytest
 import python_calamine
-import xlsxwriter
 from django.db import connection, transaction
-from django.test import Client
-from django.urls import reverse
 
 from audit.models import Event
 from institutions import commands
@@ -32,17 +29,7 @@ from institutions.models import (
 from institutions.refusals import Refusal
 from institutions.tasks import run_import, sweep_imports
 from tests import factories
-
-AT = dt.datetime(2021, 12, 20, 9, tzinfo=factories.ZONE)
-ON = dt.date(2021, 12, 20)
-NEW = {
-    "机构编码": "H32060099991", "机构名称": "崇川示例医院", "行政区划代码": "320600",
-    "生效日期": "2021-01-01", "价格类别": "三类", "所有制": "公立", "互联网医院非营利": "是",
-}  # fmt: skip
-MAPPED = {
-    "对码类别": "医疗服务项目", "院内编码": "HLW001", "院内名称": "互联网复诊",
-    "国家编码": "111102001", "有效期起日": "2021-01-01",
-}  # fmt: skip
+from tests.institutions.sheets import AT, MAPPED, NEW, ON, check, sheet, write, xlsx
 
 
 @pytest.fixture(autouse=True)
@@ -56,42 +43,6 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def clerk(db) -> User:
     return factories.user("reviewer", factories.region("nantong"))
-
-
-def sheet(*rows: dict[str, str], encoding: str = "utf-8") -> bytes:
-    """A CSV with the columns that the rows name."""
-    head = list(dict.fromkeys(key for row in rows for key in row))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, head)
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().encode(encoding)
-
-
-def xlsx(*rows: dict) -> bytes:
-    head = list(dict.fromkeys(key for row in rows for key in row))
-    sink = io.BytesIO()
-    with xlsxwriter.Workbook(sink, {"strings_to_formulas": False}) as book:
-        page = book.add_worksheet()
-        page.write_row(0, 0, head)
-        for number, row in enumerate(rows, 1):
-            for at, key in enumerate(head):
-                page.write(number, at, row.get(key, ""))
-    return sink.getvalue()
-
-
-def check(user: User, kind: str, content: bytes, name: str = "a.csv") -> Import:
-    return intake.check(
-        kind=KINDS[kind], file_name=name, content=content, user=user, by=user.username, at=AT
-    )
-
-
-def write(user: User, found: Import) -> Import:
-    """Confirm and run; the import as it is then."""
-    intake.confirm(sheet=found, user=user, by=user.username, at=AT)
-    intake.run(import_id=found.pk, at=AT)
-    found.refresh_from_db()
-    return found
 
 
 def errors(found: Import) -> list[tuple[int, str, str]]:
@@ -447,82 +398,6 @@ def test_a_dry_run_does_not_ask_row_by_row(clerk: User, django_assert_max_num_qu
     mapped = [MAPPED | {"机构编码": home, "院内编码": f"L{n}"} for n in range(300)]
     with django_assert_max_num_queries(6):
         assert counts(check(clerk, "mappings", sheet(*mapped))) == (300, 0, 0, 0)
-
-
-# --- Pages ---
-
-
-def test_the_way_of_a_file_in_the_browser(clerk: User, no_broker: list) -> None:
-    client = factories.log_in(Client(), clerk)
-    page = client.get(reverse("registry-imports"))
-    assert "上传并校验" in page.content.decode()
-    upload = io.BytesIO(sheet(NEW))
-    upload.name = "机构.csv"
-    answer = client.post(reverse("registry-imports"), {"kind": "institutions", "file": upload})
-    found = Import.objects.get()
-    assert answer["Location"] == reverse("registry-import", args=[found.pk])
-    assert "确认写入 1 行" in client.get(answer["Location"]).content.decode()
-    client.post(reverse("registry-import-confirm", args=[found.pk]))
-    assert 'hx-trigger="every 2s"' in client.get(answer["Location"]).content.decode()
-    intake.run(import_id=found.pk, at=AT)
-    assert "已导入" in client.get(answer["Location"]).content.decode()
-    back = client.get(reverse("registry-annotated", args=[found.pk]))
-    rows = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(back.content))
-    assert rows.get_sheet_by_index(0).to_python()[1][0] == "已导入"
-    again = client.post(reverse("registry-import-confirm", args=[found.pk]), follow=True)
-    assert "不能再次确认" in again.content.decode()
-
-
-def test_a_file_that_is_none_keeps_the_form(clerk: User) -> None:
-    client = factories.log_in(Client(), clerk)
-    upload = io.BytesIO(b"\0\0")
-    upload.name = "a.csv"
-    answer = client.post(reverse("registry-imports"), {"kind": "facts", "file": upload})
-    assert answer.status_code == 422
-    assert "编码无法识别" in answer.content.decode()
-
-
-def test_errors_are_listed_in_pages(clerk: User) -> None:
-    found = check(
-        clerk, "facts", sheet(*({"机构编码": f"X{n}", "生效日期": "x"} for n in range(60)))
-    )
-    client = factories.log_in(Client(), clerk)
-    page = client.get(reverse("registry-import", args=[found.pk]), {"page": 2})
-    assert page.context["errors"].pages.total == 120
-    assert "登记簿没有任何改动" in page.content.decode()
-
-
-def test_others_do_not_see_an_import_and_auditors_may_not_upload(clerk: User) -> None:
-    found = check(clerk, "institutions", sheet(NEW))
-    stranger = factories.log_in(Client(), factories.user("reviewer", factories.region("wenzhou")))
-    for name in ("registry-import", "registry-annotated"):
-        assert stranger.get(reverse(name, args=[found.pk])).status_code == 404
-    assert stranger.post(reverse("registry-import-confirm", args=[found.pk])).status_code == 404
-    auditor = factories.log_in(Client(), factories.user("auditor", factories.region("nantong")))
-    page = auditor.get(reverse("registry-imports"))
-    assert page.status_code == 200
-    assert page.context["form"] is None
-    confirmed = auditor.post(reverse("registry-import-confirm", args=[found.pk]), follow=True)
-    assert "不能导入" in confirmed.content.decode()
-    assert Import.objects.get().state == "checked"
-
-
-def test_the_list_is_exported_as_it_is_filtered(clerk: User) -> None:
-    factories.institution("nantong")
-    second = factories.institution("nantong", price_class="2", agreements=False)
-    client = factories.log_in(Client(), clerk)
-    page = client.get(reverse("institutions"), {"price_class": "2"})
-    links = [action.url for action in page.context["table"].toolbar]
-    link = "/institutions/export/institutions.csv?price_class=2"
-    assert link in links
-    answer = client.get(link)
-    (row,) = csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig")))
-    assert row["机构编码"] == second.code
-    unsigned = client.get(reverse("institutions-export", args=["institutions", "json"]),
-                          {"agreement": "none"})  # fmt: skip
-    assert [r["code"] for r in json.loads(unsigned.content)["rows"]] == [second.code]
-    assert client.get("/institutions/export/nothing.csv").status_code == 404
-    assert client.get("/institutions/export/facts.exe").status_code == 404
 
 
 def test_the_worker_writes_in_a_transaction_of_its_own(committed_db: str) -> None:

@@ -11,7 +11,7 @@ from audit.models import Event
 from institutions import commands
 from institutions.documents import store
 from institutions.models import Change, CodeMapping, Document, Institution, Office
-from institutions.views.acts import ACTS
+from institutions.registry_acts import ACTS
 from institutions.views.tabs import TABS
 from tests import factories
 

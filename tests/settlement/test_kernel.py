@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pricing.document import UNLIMITED, Policy, parse
 from pricing.policy import Rules, compile_rules
 from pricing.rules import CODES, DECISIONS, REASONS, SERVICES, VOCABULARY
-from settlement import checks, kernel
+from settlement import checks, folds, kernel
 from settlement.columns import NO_DAY, TRISTATE, UNKNOWN_DAY, Columns, blank, day_number
 
 CITY = Path(__file__).parents[1] / "policies" / "invented-city.yaml"
@@ -154,13 +154,13 @@ def folded(function, lines: list, plans: list, laters: list) -> list:
 @settings(max_examples=200, deadline=None)
 @given(worlds)
 def test_the_fold_is_the_oracle(world):
-    assert folded(kernel.fold, *world) == oracle(*world)
+    assert folded(folds.fold, *world) == oracle(*world)
 
 
 @settings(max_examples=40, deadline=None)
 @given(worlds)
 def test_the_compiled_fold_is_the_written_one(world):
-    assert folded(kernel.fold, *world) == folded(kernel.fold.py_func, *world)
+    assert folded(folds.fold, *world) == folded(folds.fold.py_func, *world)
 
 
 @settings(max_examples=100, deadline=None)
@@ -168,7 +168,7 @@ def test_the_compiled_fold_is_the_written_one(world):
 def test_no_fund_pays_more_than_is_left_and_none_more_than_its_limit(world):
     lines = world[0]
     for (_, amount, *_), (first, taken, fund, major, aid) in zip(
-        lines, folded(kernel.fold, *world), strict=True
+        lines, folded(folds.fold, *world), strict=True
     ):
         assert min(first, taken, fund, major, aid) >= 0
         assert first + taken + fund <= amount
