@@ -15,6 +15,7 @@ import segno
 from django.template.loader import render_to_string
 
 STYLES = ("css/report.css",)
+FACE = "Noto Serif CJK SC, serif"  #: of watermarks: the text's own, every further one costs 60 MB
 IDENTIFIER_BYTES = 16
 
 
@@ -37,11 +38,12 @@ def render(
     attachments: Sequence[Attachment] = (),
     watermark: str = "",
     styles: Sequence[str] = STYLES,
+    face: str = FACE,
 ) -> bytes:
     """The PDF of a template that extends reports/base.html.
 
     `identifier` names the paper for ever (`identifier_of`), `at` is its aware date of making,
-    `watermark` (user and time) is repeated behind the text of every page.
+    `watermark` (user and time) is repeated behind the text of every page, in the type `face`.
     """
     if at.tzinfo is None:
         raise ValueError("at must be an aware datetime")
@@ -50,8 +52,18 @@ def render(
     markup = render_to_string(template, {**context, "made_at": at})
     return press(
         markup, identifier=identifier, at=at, attachments=attachments, watermark=watermark,
-        styles=styles,
+        styles=styles, face=face,
     )  # fmt: skip
+
+
+def pages(
+    template: str, context: Mapping[str, object], *, at: dt.datetime, styles: Sequence[str] = STYLES
+) -> int:
+    """How many pages `render` would give, without drawing them."""
+    from audit.press import count  # as above
+
+    markup = render_to_string(template, {**context, "made_at": at})
+    return count(markup, styles=styles)
 
 
 def identifier_of(*parts: str) -> bytes:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import weasyprint
 from django.contrib.staticfiles import finders
@@ -46,15 +47,12 @@ class ForeignAddress(FatalURLFetchingError):
 
 def press(
     markup: str, *, identifier: bytes, at: dt.datetime, attachments: Sequence[Attachment],
-    watermark: str, styles: Sequence[str],
+    watermark: str, styles: Sequence[str], face: str,
 ) -> bytes:  # fmt: skip
     """The PDF/A-3 file of a whole HTML document; see `audit.pdf.render`."""
-    sheets = [_sheet(name) for name in styles]
-    if watermark:
-        sheets.append(weasyprint.CSS(string=_watermark(watermark), url_fetcher=DataOnly()))
-    source = weasyprint.HTML(string=markup, url_fetcher=DataOnly())
     options = {"pdf_variant": VARIANT, "pdf_identifier": identifier}
-    document = source.render(stylesheets=sheets, output_intent=COLOURS, **options)
+    sheets = [_watermark(watermark, face)] if watermark else []
+    document = _laid(markup, styles, sheets, output_intent=COLOURS, **options)
     # WeasyPrint's own way to this profile leaves the file open: it gets ours under another name.
     document.color_profiles[COLOURS] = _colours()
     document.metadata.created = document.metadata.modified = at.isoformat(timespec="seconds")
@@ -62,6 +60,20 @@ def press(
     return document.write_pdf(
         attachments=enclosed, output_intent="given", finisher=_plain_table, **options
     )
+
+
+def count(markup: str, *, styles: Sequence[str]) -> int:
+    """How many pages the document has: laid out, not drawn, so that no letter is embedded."""
+    return len(_laid(markup, styles).pages)
+
+
+def _laid(
+    markup: str, styles: Sequence[str], more: Sequence[str] = (), **options: Any
+) -> weasyprint.Document:
+    sheets = [_sheet(name) for name in styles]
+    sheets += [weasyprint.CSS(string=text, url_fetcher=DataOnly()) for text in more]
+    source = weasyprint.HTML(string=markup, url_fetcher=DataOnly())
+    return source.render(stylesheets=sheets, **options)
 
 
 def _plain_table(_document, made) -> None:
@@ -98,13 +110,13 @@ def _attached(file: Attachment, at: dt.datetime) -> weasyprint.Attachment:
     )
 
 
-def _watermark(text: str) -> str:
+def _watermark(text: str, face: str) -> str:
     """A page rule whose background repeats the text; a background is no content for readers."""
     label = html.escape(text)
     drawing = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="240" viewBox="0 0 360 240">'
         '<text x="180" y="120" text-anchor="middle" transform="rotate(-28 180 120)" fill="#e4e4e4"'
-        f' font-size="17" font-family="Noto Sans CJK SC, sans-serif">{label}</text></svg>'
+        f' font-size="17" font-family="{face}">{label}</text></svg>'
     )
     address = base64.b64encode(drawing.encode()).decode()
     return f'@page {{ background: url("data:image/svg+xml;base64,{address}") repeat }}'

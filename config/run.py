@@ -1,4 +1,4 @@
-"""`make run`: PostgreSQL, Valkey, gunicorn, one Celery worker and beat as one foreground process.
+"""`make run`: PostgreSQL, Valkey, gunicorn, a Celery worker, one for reports and beat in the foreground.
 
 Prepares the database, static files and demonstration data when they are not up to date, prints the
 address when the page answers, restarts what dies with a growing pause, and on Ctrl-C (SIGINT,
@@ -45,8 +45,13 @@ COMMANDS = {
     ],
     "worker": [
         *CELERY,
-        *("worker", "--concurrency", "2", "--loglevel", "INFO"),
+        *("worker", "--hostname", "worker@%h", "--concurrency", "2", "--loglevel", "INFO"),
         *("--without-gossip", "--without-mingle"),
+    ],
+    "printer": [
+        *(*CELERY, "--skip-checks"),  # they load every page, which who prints never needs
+        *("worker", "--hostname", "printer@%h", "--queues", "reports", "--concurrency", "2"),
+        *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
     ],
     "beat": [*CELERY, "beat", "--pidfile=", "--loglevel", "INFO"],
 }

@@ -226,6 +226,12 @@ CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True  # otherwise a killed child's task is lost
+# Long registers are printed by workers of their own: settlement never waits for paper, and who prints
+# never loads the compiled kernel (memory: docs/benchmarks.md, report.rss_mb).
+CELERY_TASK_ROUTES = {
+    f"supervision.{task}": {"queue": "reports"}
+    for task in ("gather_report", "print_part", "finish_report")
+}
 CELERY_TASK_SOFT_TIME_LIMIT = 60
 CELERY_TASK_TIME_LIMIT = 90
 CELERY_TASK_SERIALIZER = "json"

@@ -274,7 +274,7 @@ def test_compose_file_obeys_the_compose_specification() -> None:
 
 def test_every_service_is_watched_and_secrets_have_no_default() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "beat"}
+    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "printer", "beat"}
     assert {name for name, service in services.items() if "healthcheck" not in service} == {
         "migrate"
     }
@@ -285,7 +285,7 @@ def test_every_service_is_watched_and_secrets_have_no_default() -> None:
     assert re.search(r"^USER portal$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("service", ["web", "worker", "beat"])
+@pytest.mark.parametrize("service", ["web", "worker", "printer", "beat"])
 def test_service_runs_and_its_own_health_check_passes(service: str, deployment: Deployment) -> None:
     with deployment.process(service) as child:
         eventually(lambda: child.poll() is not None or deployment.healthy(service), service)

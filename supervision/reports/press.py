@@ -25,11 +25,14 @@ PART_ROWS = ROWS_A_PAGE * PAGES_A_PART
 PAGE_WIDTH = 269  #: millimetres between the margins of a landscape page
 CELL_EDGE = 2.2  #: millimetres of padding and rule of a cell
 LETTER = 2.65  #: millimetres of a Chinese letter at 7.5 pt; others are about half as wide
-#: The margins of a register in the face of its watermark: every further face costs a worker 60 MB.
-ONE_FACE = "".join(
-    f' @page {{ @{corner} {{ font: 8pt "Noto Sans CJK SC", sans-serif }} }}'
+#: A register, its margins and its watermark in one face: every further one costs a worker 60 MB.
+FACE = "Noto Sans CJK SC, sans-serif"
+ONE_FACE = f" html {{ font-family: {FACE} }}" + "".join(
+    f" @page {{ @{corner} {{ font: 8pt {FACE} }} }}"
     for corner in ("top-left", "top-right", "bottom-left", "bottom-right")
 )
+#: The front of a register: its headings are those of its tables.
+FEW_FACES = f" :root {{ --song: {FACE} }}"
 ATTACHED, BUNDLE = "report.json", "bundle.jsonl"
 
 
@@ -76,12 +79,13 @@ def print_whole(document: Mapping[str, Any]) -> Printed:
 def print_front(document: Mapping[str, Any], book: Book | None = None) -> tuple[bytes, int]:
     """Cover, contents, chapters and closing with the data attached; and how many pages they are."""
     book = book or book_of(document)
-    content = _front(document, book, sheet="")
-    pages = _binding().pages_in(content)
     if book.register is None or not book.register["rows"]:
-        return content, pages
+        content = _front(document, book, sheet="")
+        return content, _binding().pages_in(content)
+    context = _front_context(document, book, sheet=FEW_FACES)
+    pages = pdf.pages(FRONT, context, at=_made(document), styles=STYLES)
     total = pages + sum(part.pages for part in parts_of(book, first_page=1))
-    return _front(document, book, sheet=_numbered(0, total)), pages
+    return _front(document, book, sheet=FEW_FACES + _numbered(0, total)), pages
 
 
 def parts_of(book: Book, *, first_page: int) -> list[Part]:
@@ -112,7 +116,7 @@ def print_part(document: Mapping[str, Any], part: Part, book: Book | None = None
         "pages": [cells[i : i + ROWS_A_PAGE] for i in range(0, len(cells), ROWS_A_PAGE)],
         "sheet": _numbered(part.first_page - 1, total) + ONE_FACE + _widths(columns),
     }  # fmt: skip
-    content = _render(document, ROSTER, context, name=f"part-{part.number}")
+    content = _render(document, ROSTER, context, name=f"part-{part.number}", face=FACE)
     if _binding().pages_in(content) != part.pages:
         raise ValueError(f"part {part.number} does not fit its {part.pages} pages")
     return content
@@ -157,11 +161,15 @@ def _grid_rows(grids: Iterable[Mapping[str, Any]], width: int) -> Iterator[list[
 # --- What the templates show ---
 
 
-def _front(document: Mapping[str, Any], book: Book, *, sheet: str) -> bytes:
-    context = _common(document) | {
+def _front_context(document: Mapping[str, Any], book: Book, *, sheet: str) -> dict[str, Any]:
+    return _common(document) | {
         "blocks": book.blocks, "headings": book.headings, "sheet": sheet,
         "clause": document["clause"], "checkpoint": _checkpoint(document),
     }  # fmt: skip
+
+
+def _front(document: Mapping[str, Any], book: Book, *, sheet: str) -> bytes:
+    context = _front_context(document, book, sheet=sheet)
     enclosed = [pdf.Attachment(ATTACHED, canonical(document), "报告数据，本文件由其生成")]
     if bundle := document["figures"].get("bundle"):
         enclosed.append(pdf.Attachment(BUNDLE, bundle.encode(), "留痕记录与证明，可离线核验"))
@@ -186,15 +194,19 @@ def _checkpoint(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _render(
     document: Mapping[str, Any], template: str, context: Mapping[str, Any], *, name: str,
-    enclosed: Sequence[pdf.Attachment] = (),
+    enclosed: Sequence[pdf.Attachment] = (), face: str = pdf.FACE,
 ) -> bytes:  # fmt: skip
-    at = dt.datetime.fromisoformat(document["at"])
+    at = _made(document)
     return pdf.render(
-        template, context, at=at, styles=STYLES,
+        template, context, at=at, styles=STYLES, face=face,
         identifier=pdf.identifier_of("report", document["report"], name),
         attachments=enclosed,
         watermark=f"{document['by']} {clock.local(at):%Y-%m-%d %H:%M}",
     )  # fmt: skip
+
+
+def _made(document: Mapping[str, Any]) -> dt.datetime:
+    return dt.datetime.fromisoformat(document["at"])
 
 
 def _numbered(before: int, total: int) -> str:
