@@ -1,4 +1,4 @@
-"""The claims of a period as columns, by COPY: months one after another, no object per claim.
+"""The claims of a period as columns, by COPY: one run of numbers after another, no object per claim.
 
 Texts are told apart by PostgreSQL's own 64-bit hash of them; `Names` says what the numbers of
 institutions and physicians stand for. A reversed claim is not there; a refused line is marked.
@@ -23,18 +23,30 @@ from supervision.rules.data import Array, Visits, runs
 from supervision.suspicions import Names, Place
 
 MEMORY = "256MB"  #: for sorting and joining inside one statement
+#: A month that grew faster than its statistics must not be joined row by row: that never ends. And
+#: whole ranges are read: more than one core may.
+SETTINGS = """SELECT set_config('work_mem', %s, true), set_config('enable_nestloop', 'off', true),
+    set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+    set_config('min_parallel_table_scan_size', '0', true),
+    set_config('min_parallel_index_scan_size', '0', true)"""
 EVER, NEVER = -(2**30), 2**30  #: days without beginning and end
 GOODS_LATE = 90  #: days after the last visit in which goods may still be handed over
 
+BLOCK = 100_000  #: claim numbers read at once: memory holds their rows beside the columns
+
+#: Where the claims are: months of arrival, cut at claim numbers.
+BLOCKS = """SELECT period, min(id), max(id) FROM settlement_claim
+WHERE service_date BETWEEN %(first)s AND %(last)s AND institution_code = ANY (%(places)s)
+GROUP BY period, id / %(block)s ORDER BY min(id)"""
 #: The version that stands with its month, in which its line results are: no other month is looked into.
 SETTLED = """(SELECT claim_id, fund, (latest >> 32)::int2 AS version,
         date '1970-01-01' + (latest & 4294967295)::int4 AS period
     FROM (SELECT claim_id, sum(fund + major + assistance)::int8 AS fund,
             max((version::int8 << 32) + (period - date '1970-01-01')) AS latest
-        FROM settlement_settlement WHERE service_date BETWEEN %(first)s AND %(last)s
+        FROM settlement_settlement WHERE claim_id BETWEEN %(low)s AND %(high)s
             AND institution_code = ANY (%(places)s) GROUP BY claim_id) versions)"""
-WHOSE = """c.service_date BETWEEN %(first)s AND %(last)s AND c.institution_code = ANY (%(places)s)
-    AND (s.version IS NULL OR s.version %% 2 = 1)"""
+WHOSE = """c.period = %(period)s AND c.id BETWEEN %(low)s AND %(high)s
+    AND c.service_date BETWEEN %(first)s AND %(last)s AND c.institution_code = ANY (%(places)s)"""
 
 
 def _told(text: str) -> str:
@@ -53,13 +65,14 @@ VISITS = _told("""SELECT c.id, NUMBER[c.institution_code], NUMBER[DOCUMENT[physi
     NUMBER[left(jsonb_path_query_first(c.document, %(main)s) #>> '{}', 3)],
     NUMBER[DOCUMENT[encounter,session,device]], NUMBER[DOCUMENT[encounter,session,address]],
     c.encounter_key, NUMBER[DOCUMENT[encounter,department_code]], c.fee, coalesce(s.fund, 0),
-    FACTS
+    (s.version %% 2 = 0) IS TRUE, FACTS
 FROM settlement_claim c LEFT JOIN SETTLED s ON s.claim_id = c.id
 WHERE WHOSE ORDER BY c.id""")
 VISIT_ROW = columns(
     id="int8", institution="int8", physician="int8", person="int8", day="int4", start="int8",
     end="int8", video="bool", disease="int8", device="int8", address="int8", encounter="int8",
-    department="int8", fee="int8", fund="int8", facts=f"bytea:{FACTS.itemsize}",
+    department="int8", fee="int8", fund="int8", reversed="bool",
+    facts=f"bytea:{FACTS.itemsize}",
 )  # fmt: skip
 MAIN = "$.encounter.diagnoses[*] ? (@.main == true).code"
 
@@ -67,11 +80,12 @@ LINES = _told("""SELECT l.claim_id, l.line_no, l.service, NUMBER[l.item_code], l
     l.fee, coalesce(cardinality(l.trace_codes), 0), coalesce(r.decision, 0)::int2,
     greatest(coalesce(r.overcharge, 0), 0)::int8
 FROM settlement_claim c
-JOIN settlement_claimline l ON l.claim_id = c.id AND l.period = c.period
+JOIN settlement_claimline l ON l.claim_id = c.id AND l.period = %(period)s
+    AND l.claim_id BETWEEN %(low)s AND %(high)s
 LEFT JOIN SETTLED s ON s.claim_id = c.id
 LEFT JOIN settlement_lineresult r
     ON r.claim_id = l.claim_id AND r.version = s.version AND r.line_no = l.line_no
-        AND r.period = s.period
+        AND r.period = s.period AND r.claim_id BETWEEN %(low)s AND %(high)s
 WHERE WHOSE""")
 LINE_ROW = columns(
     id="int8", line_no="int2", service="int2", item="int8", quantity="int8", unit_price="int8",
@@ -81,7 +95,7 @@ LINE_ROW = columns(
 ORDERED = _told("""SELECT c.id, NUMBER[d ->> 'drug_code'], (d ->> 'days_supply')::int4,
     ((d ->> 'quantity')::numeric * 10000)::int8
 FROM settlement_claim c, jsonb_path_query(c.document, '$.prescriptions[*].lines[*]') d
-WHERE c.service_date BETWEEN %(first)s AND %(last)s AND c.institution_code = ANY (%(places)s)""")
+WHERE WHOSE""")
 ORDERED_ROW = columns(id="int8", drug="int8", days="int4", quantity="int8")
 
 GOODS = """SELECT encounter, bool_or(dispensed), bool_or(delivered) FROM (
@@ -124,12 +138,10 @@ def load(
     cursor: Any, pool: str, first: dt.date, last: dt.date, *, back: int, rules: Rules
 ) -> Period:
     """The visits of a pooling region from `back` days before `first` to `last`; those are neighbours."""
-    cursor.execute("SELECT set_config('work_mem', %s, true)", [MEMORY])
+    cursor.execute(SETTINGS, [MEMORY])
     places = _Places(cursor, pool)
-    parts = [
-        _part(cursor, places, begin, end)
-        for begin, end in months(first - dt.timedelta(days=back), last)
-    ]
+    span = {"first": first - dt.timedelta(days=back), "last": last, "places": places.codes}
+    parts = [_part(cursor, places, given) for given in _blocks(cursor, span)]
     visits = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
     before = np.cumsum([0, *(len(part[0]["id"]) for part in parts)])
     lines = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
@@ -137,17 +149,16 @@ def load(
     lines["title_min"] = _title_min(cursor, rules, lines["item"])
     visits["registered"] = _registered(cursor, visits)
     visits["dispensed"], visits["delivered"] = _goods(cursor, places, visits, first, last)
+    cursor.execute("SELECT set_config('enable_nestloop', 'on', true)")
     focus = visits["day"] >= day_number(first)
     return Period(Visits(visits, lines, focus), places.names(cursor), int(focus.sum()))
 
 
-def months(first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, dt.date]]:
-    """The span cut at months: memory holds one month's rows beside the columns."""
-    while first <= last:
-        following = (first.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-        end = min(last, following - dt.timedelta(days=1))
-        yield first, end
-        first = end + dt.timedelta(days=1)
+def _blocks(cursor: Any, span: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The span with each run of claim numbers in it; one empty run where there is no claim."""
+    cursor.execute(BLOCKS, span | {"block": BLOCK})
+    for period, low, high in cursor.fetchall() or [(span["first"], 0, 0)]:
+        yield span | {"period": period, "low": low, "high": high, "video": VIDEO, "main": MAIN}
 
 
 class _Places:
@@ -185,12 +196,13 @@ def hashes(cursor: Any, texts: Sequence[str]) -> list[int]:
 
 
 def _part(
-    cursor: Any, places: _Places, first: dt.date, last: dt.date
+    cursor: Any, places: _Places, given: dict[str, Any]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    given = {"first": first, "last": last, "places": places.codes, "video": VIDEO, "main": MAIN}
     rows = copy_out(cursor, VISITS, VISIT_ROW, given)
+    rows = rows[rows["reversed"] == 0]
     facts = np.ascontiguousarray(rows["facts"]).view(FACTS)
-    visits = {c.name: np.ascontiguousarray(rows[c.name]) for c in VISIT_ROW if c.name != "facts"}
+    kept = [c.name for c in VISIT_ROW if c.name not in ("facts", "reversed")]
+    visits = {name: np.ascontiguousarray(rows[name]) for name in kept}
     visits |= {
         name: facts[fact].copy() for name, fact in (
             ("title", "doctor_title"), ("price_class", "price_class"), ("visit_type", "visit_type"),
@@ -202,6 +214,7 @@ def _part(
     at = np.searchsorted(places.number, visits["institution"])
     visits["parent"], visits["pharmacy"] = places.parent[at], places.pharmacy[at]
     rows = copy_out(cursor, LINES, LINE_ROW, given)
+    rows = rows[np.isin(rows["id"], visits["id"])]
     rows = rows[np.argsort(rows["id"], kind="stable")]
     lines = {c.name: np.ascontiguousarray(rows[c.name]) for c in LINE_ROW}
     ids = lines.pop("id")
