@@ -8,10 +8,7 @@ import xlsxwriter
 
 from institutions.exchange import intake
 from institutions.exchange.intake import KINDS
-from institutions.models import (
-    Import,
-    User,
-)
+from institutions.models import Import, User
 from tests import factories
 
 AT = dt.datetime(2021, 12, 20, 9, tzinfo=factories.ZONE)

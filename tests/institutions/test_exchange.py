@@ -31,18 +31,7 @@ from institutions.tasks import run_import, sweep_imports
 from tests import factories
 from tests.institutions.sheets import AT, MAPPED, NEW, ON, check, sheet, write, xlsx
 
-
-@pytest.fixture(autouse=True)
-def no_broker(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Doorbells are only noted."""
-    rung: list[int] = []
-    monkeypatch.setattr(intake, "ring", lambda task, ids: rung.extend(ids))
-    return rung
-
-
-@pytest.fixture
-def clerk(db) -> User:
-    return factories.user("reviewer", factories.region("nantong"))
+pytestmark = pytest.mark.usefixtures("no_broker")
 
 
 def errors(found: Import) -> list[tuple[int, str, str]]:

@@ -10,25 +10,11 @@ from django.test import Client
 from django.urls import reverse
 
 from institutions.exchange import intake
-from institutions.models import (
-    Import,
-    User,
-)
+from institutions.models import Import, User
 from tests import factories
 from tests.institutions.sheets import AT, NEW, check, sheet
 
-
-@pytest.fixture(autouse=True)
-def no_broker(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Doorbells are only noted."""
-    rung: list[int] = []
-    monkeypatch.setattr(intake, "ring", lambda task, ids: rung.extend(ids))
-    return rung
-
-
-@pytest.fixture
-def clerk(db) -> User:
-    return factories.user("reviewer", factories.region("nantong"))
+pytestmark = pytest.mark.usefixtures("no_broker")
 
 
 def test_the_way_of_a_file_in_the_browser(clerk: User, no_broker: list) -> None:
