@@ -2,7 +2,8 @@
 
 The first line is the head; then checkpoints, proofs that the log grew from older sizes, and entries. A
 stretch [first, last) is replayed from the right edge at `first` to the signed root at `last`; a selection
-carries one inclusion proof per entry instead. Bodies are the stored bytes, never written anew.
+carries one inclusion proof per entry instead. A body stands last on its line as the bytes that were
+stored, never written anew: whoever verifies hashes what he reads, without parsing it.
 """
 
 import datetime as dt
@@ -15,8 +16,8 @@ from django.db.models import Max
 
 from audit import merkle, proofs
 from audit.models import Archive, Checkpoint, Event, Leaf, SealKey
+from audit.verify import FORMAT
 
-FORMAT = "trail-bundle/1"
 CHUNK = 5_000  #: entries read at once
 STRETCH = """
 SELECT leaf.seq, leaf.hash, coalesce(event.alg, 'sm3'), coalesce(event.body, ''), event.leaf
@@ -40,7 +41,7 @@ def stretch(
             cursor.execute(STRETCH, [begin, min(begin + CHUNK, top.size)])
             rows = cursor.fetchall()
         for seq, leaf, alg, body, own in rows:
-            yield _line(_entry(seq, bytes(leaf), alg, bytes(body), own))
+            yield _entry(seq, bytes(leaf), alg, bytes(body), own)
 
 
 def selection(
@@ -61,8 +62,7 @@ def selection(
             alg, body, own = (
                 (event.alg, bytes(event.body), event.leaf) if event else (top.alg, b"", None)
             )
-            entry = _entry(seq, bytes(leaf.hash), alg, body, own)
-            yield _line(entry | {"proof": [part.hex() for part in way]})
+            yield _entry(seq, bytes(leaf.hash), alg, body, own, proof=[part.hex() for part in way])
 
 
 def _head(
@@ -89,12 +89,17 @@ def _tops(top: Checkpoint, older: Sequence[int]) -> Iterator[str]:
         yield _line({"grown": size, "proof": [part.hex() for part in way]})
 
 
-def _entry(seq: int, leaf: bytes, alg: str, body: bytes, own: Any) -> dict[str, Any]:
-    """An entry; without a body it is archived, or was taken away. Of two leaves the wrong one is shown."""
+def _entry(seq: int, leaf: bytes, alg: str, body: bytes, own: Any, **more: Any) -> str:
+    """An entry; without a body it is archived, or was taken away. Of two leaves the wrong one is shown.
+
+    Bytes that the portal never writes (two lines, no UTF-8) are shown as escaped text, which no leaf fits.
+    """
     if own is not None and bytes(own) != leaf == merkle.leaf_hash(body, alg):
         leaf = bytes(own)
-    text = body.decode(errors="surrogateescape") if body else None
-    return {"seq": seq, "alg": alg, "leaf": leaf.hex(), "body": text}
+    text = body.decode(errors="backslashreplace")
+    shown = text if "\n" not in text and text.encode() == body else json.dumps(text)
+    front = _line({"seq": seq, "alg": alg, "leaf": leaf.hex(), **more})
+    return f'{front[:-2]},"body":{shown or "null"}}}\n'
 
 
 def _line(row: Mapping[str, Any]) -> str:

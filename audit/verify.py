@@ -16,7 +16,11 @@ import tempfile
 from pathlib import Path
 
 OK, BROKEN, NOT_COMPARABLE = 0, 1, 2
-AT = ',"at":"'  # members are sorted and quotes in texts escaped: its first place is the time of the act
+FORMAT = "trail-bundle/2"
+ENTRY = b'{"seq":%d,"alg":"%b","leaf":"%b"'  # the beginning of an entry's line
+# Behind BODY stand the stored bytes as they are, to the end of the line. Their members are sorted and
+# quotes in texts escaped: the first AT is the time of the act.
+BODY, AT = b',"body":', b',"at":"'
 
 
 class Verdict(Exception):
@@ -56,10 +60,12 @@ class Bundle:
 
     def __init__(self, head, pem, older):
         self.head, self.older, self.notes, self.grown = head, older, {}, {}
+        if head["bundle"] != FORMAT:
+            raise ValueError(f"格式应为 {FORMAT}")
         self.keys = {key: pem or own for key, own in head["keys"].items()}
-        self.fresh, self.edge = hashlib.new(head["alg"]), unhex(head["frontier"])
-        self.size = self.safe = head["first"]
-        self.left, self.since, self.late = head["entries"], "", None
+        self.alg, self.fresh = head["alg"].encode(), hashlib.new(head["alg"])
+        self.edge, self.size, self.safe = unhex(head["frontier"]), head["first"], head["first"]
+        self.left, self.since, self.late, self.seen = head["entries"], b"", "", None
 
     def hash(self, content):
         found = self.fresh.copy()
@@ -81,37 +87,41 @@ class Bundle:
             at, last = at >> 1, last >> 1
         return (None, None) if last else (before, after)
 
-    def read(self, row):
+    def read(self, front, body):
+        """A line. An entry of a stretch that is as it should be, as nearly all are, is not parsed."""
+        leaf = self.hash(b"\0" + body)
+        if front == ENTRY % (self.size, self.alg, leaf.hex().encode()):
+            self.grow(leaf, body)
+        else:
+            self.parse(json.loads(front.decode() + "}"), leaf, body)
+
+    def parse(self, row, leaf, body):
+        """A checkpoint, a proof of growth; an entry: its leaf, then its proof or its place in a stretch."""
         if "checkpoint" in row:
             note = Note(row["checkpoint"])
             self.notes[note.size] = note
         elif "grown" in row:
             self.grown[row["grown"]] = unhex(row["proof"])
-        else:
-            self.entry(row["seq"], bytes.fromhex(row["leaf"]), row["body"], row.get("proof"))
-
-    def entry(self, seq, leaf, body, proof):
-        """Body and leaf; then its proof, or in a stretch its place and the roots so far."""
-        self.left -= 1
-        text = body.encode(errors="surrogateescape") if body else b""
-        if self.hash(b"\0" + text) != leaf and (body or seq >= self.head["archived"]):
-            raise broken(seq, "正文与叶哈希不符")
-        if proof is not None:
-            top = self.notes[self.head["last"]]
-            if self.climb(seq, top.size - 1, leaf, unhex(proof))[1] != top.root:
-                raise broken(seq, "包含证明不成立")
-            return
-        if self.late is None and body and body[body.find(AT) + len(AT) :][:10] < self.since[:10]:
-            self.late = f"；第 {seq} 条的时间早于其前的检查点 (entry {seq} is back-dated)"
-        self.grow(seq, leaf)
-
-    def grow(self, seq, leaf):
-        if seq != self.size:
+        elif leaf.hex() != row["leaf"] and (body or row["seq"] >= self.head["archived"]):
+            raise broken(row["seq"], "正文与叶哈希不符")
+        elif "proof" in row:
+            self.seen, self.left, top = row["seq"], self.left - 1, self.notes[self.head["last"]]
+            leaf, *way = unhex([row["leaf"], *row["proof"]])
+            if self.climb(self.seen, top.size - 1, leaf, way)[1] != top.root:
+                raise broken(self.seen, "包含证明不成立")
+        elif row["seq"] != self.size:
             raise broken(self.size, "缺失、多出或错位")
-        while seq & 1:
-            leaf, seq = self.hash(b"\1" + self.edge.pop() + leaf), seq >> 1
+        else:
+            self.grow(bytes.fromhex(row["leaf"]), body)
+
+    def grow(self, leaf, body):
+        self.seen = at = self.size
+        if not self.late and body and body.partition(AT)[2][:10] < self.since:
+            self.late = f"；第 {at} 条的时间早于其前的检查点 (entry {at} is back-dated)"
+        while at & 1:
+            leaf, at = self.hash(b"\1" + self.edge.pop() + leaf), at >> 1
         self.edge.append(leaf)
-        self.size += 1
+        self.left, self.size = self.left - 1, self.size + 1
         for note in [*self.older, self.notes.get(self.size)]:
             if note and note.size == self.size:
                 self.compare(note)
@@ -124,7 +134,7 @@ class Bundle:
         if note.root != root:
             note.check(self.keys)
             raise broken(self.safe, f"至第 {note.size - 1} 条与检查点 {note.size} 的树根不符")
-        self.safe, self.since = note.size, note.at[3:]
+        self.safe, self.since = note.size, note.at[3:13].encode()
 
     def close(self):
         """At the end: nothing is missing, the top is signed, every older checkpoint is its beginning."""
@@ -141,10 +151,8 @@ class Bundle:
             if note.size == top.size and note.root != top.root:
                 raise broken(0, f"同为 {top.size} 条的两份日志")
             if parts is None and note.size != top.size and not first < note.size <= self.size:
-                raise Verdict(
-                    NOT_COMPARABLE, f"没有与检查点 {note.size} 比较的证明 (not comparable)"
-                )
-        return f"一致：日志 {top.size} 条，{top.at}，公钥 {top.key} (ok){self.late or ''}"
+                raise Verdict(NOT_COMPARABLE, f"没有到检查点 {note.size} 的证明 (not comparable)")
+        return f"一致：日志 {top.size} 条，{top.at}，公钥 {top.key} (ok){self.late}"
 
     def begins(self, old, top, parts):
         """Whether the consistency proof leads from the older checkpoint to the top."""
@@ -161,18 +169,19 @@ def unhex(texts):
 
 def verify(path, key=None, older=()):
     """(exit status, sentence) of a bundle."""
-    seen = None
+    bundle = None
     try:
         notes = [Note(Path(name).read_text(encoding="utf-8")) for name in older]
-        with open(path, encoding="utf-8") as lines:
+        with open(path, "rb") as lines:
             bundle = Bundle(json.loads(next(lines)), key and Path(key).read_text(), notes)
-            for row in map(json.loads, lines):
-                seen = row.get("seq", seen)
-                bundle.read(row)
+            for line in lines:
+                front, _, body = line.rpartition(b"}\n")[0].partition(BODY)
+                bundle.read(front, b"" if body == b"null" else body)
             return OK, bundle.close()
     except Verdict as verdict:
         return verdict.args
     except (AttributeError, LookupError, OSError, StopIteration, TypeError, ValueError) as fault:
+        seen = bundle and bundle.seen
         if seen is None or isinstance(fault, OSError):
             return NOT_COMPARABLE, f"无法比较 (not comparable)：{fault!r}"
         return BROKEN, f"第 {seen} 条之后无法读取 (broken after entry {seen})：{fault!r}"
@@ -180,10 +189,9 @@ def verify(path, key=None, older=()):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("bundle")
+    parser.add_argument("path")
     parser.add_argument("--key")
     parser.add_argument("--older", nargs="*", default=[])
-    given = parser.parse_args()
-    status, sentence = verify(given.bundle, given.key, given.older)
+    status, sentence = verify(**vars(parser.parse_args()))
     sys.stdout.write(f"{sentence}\n")
     sys.exit(status)

@@ -334,7 +334,35 @@ def test_two_histories_are_told_apart_by_two_checkpoints(log):
         assert status == verify.BROKEN, sentence
 
 
-@pytest.mark.parametrize("text", ["", "{}\n", "[1]\n", "no json\n", '{"keys": 1}\n'])
+@pytest.mark.parametrize("other", [b"one\ntwo", b"\xff"], ids=repr)
+def test_a_body_that_the_portal_cannot_have_written_stays_on_its_line(log, other: bytes):
+    """Even under its own leaf, sealed anew: the entry is named, the lines after it can be read."""
+    key, _ = body_at(5)
+    with superuser() as cursor:
+        cursor.execute(
+            "UPDATE audit_event SET body = %s, leaf = %s WHERE id = %s",
+            [other, merkle.leaf_hash(other), key],
+        )
+        cursor.execute("UPDATE audit_leaf SET hash = %s WHERE seq = 5", [merkle.leaf_hash(other)])
+    lines = whole(log).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["seq"] for line in lines[4:]] == list(range(13))
+    status, sentence = told(log)
+    assert (status, "broken at entry 5)" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_bodies_are_exported_as_they_were_stored_and_read_as_json(log):
+    act(20, subject='claim:\u2028“引号"”\\')
+    seal(70)
+    *_, last = whole(log).read_bytes().split(b"\n")[:-1]
+    _, body = body_at(13)
+    assert last.endswith(b',"body":' + body + b"}")
+    assert json.loads(last)["body"]["subject"] == 'claim:\u2028“引号"”\\'
+    assert told(log)[0] == verify.OK
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}\n", "[1]\n", "no json\n", '{"keys": 1}\n', '{"bundle": "trail-bundle/1"}\n']
+)
 def test_what_is_no_bundle_is_not_comparable(tmp_path, text: str):
     (tmp_path / "b").write_text(text, encoding="utf-8")
     assert verify.verify(tmp_path / "b")[0] == verify.NOT_COMPARABLE
