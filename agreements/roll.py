@@ -217,7 +217,7 @@ def _spans(
     )
     if area is not None:
         prefix = area_prefix(area.code)
-        rows = rows.filter(agreement__institution__region__code__startswith=prefix)
+        rows = rows.filter(agreement__institution__region__code__within=prefix)
     found: dict[str, list[AgreementState]] = {}
     order = ("agreement__institution__region_id", "agreement__institution_id", "-valid_from")
     for row in rows.select_related("agreement__institution__region").order_by(*order):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -52,13 +52,16 @@ class TrailQuery(forms.Form):
         return found
 
     def narrow(self, rows: QuerySet) -> QuerySet:
-        """The events that fit; days are those of Shanghai, a subject is a beginning."""
+        """The events that fit; days are those of Shanghai. Subjects: one with its parts, or a kind."""
         given = {key: value for key, value in self.cleaned_data.items() if value}
-        lookups = {"actor": "actor", "institution": "institution_code", "event": "pk",
-                   "subject": "subject__startswith"}  # fmt: skip
+        lookups = {"actor": "actor", "institution": "institution_code", "event": "pk"}
         for key, lookup in lookups.items():
             if key in given:
                 rows = rows.filter(**{lookup: given[key]})
+        if subject := given.get("subject"):
+            kind = ":" not in subject or subject.endswith((":", "/"))
+            parts = Q(subject__startswith=subject if kind else f"{subject}/")
+            rows = rows.filter(parts if kind else parts | Q(subject=subject))
         if "action" in given:
             rows = rows.filter(action__in=words.same(given["action"]))
         if digest := self.person_hash():

@@ -21,7 +21,7 @@ class ScopedQuerySet(models.QuerySet):
         if scope.regions:  # acts on the whole portal (calendar, releases) belong to every region
             inside |= Q(region_code="", institution_code="")
         for prefix in scope.regions:
-            inside |= Q(region_code__startswith=prefix)
+            inside |= Q(region_code__within=prefix)
         return self.filter(inside)
 
 

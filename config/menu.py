@@ -97,7 +97,13 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("内控监察", "conduct", "eye", "conduct.view"),
         ),
     ),
-    ("系统", (Entry("运行状态", "system-status", "server-stack", "system.configure"),)),
+    (
+        "系统",
+        (
+            Entry("运行状态", "system-status", "server-stack", "system.configure"),
+            Entry("接口密钥", "clients", "key", "clients.manage"),
+        ),
+    ),
 )
 #: What the search box finds, for whom.
 SEARCHED = (

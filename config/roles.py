@@ -111,7 +111,7 @@ ROLES: dict[str, Role] = {
         "lines.collect",
     ),
     "system_admin": _role("系统管理员", ADMIN, "system.configure accounts.manage", scope="none"),
-    "security_admin": _role("安全管理员", ADMIN, "grants.manage", scope="none"),
+    "security_admin": _role("安全管理员", ADMIN, "grants.manage clients.manage", scope="none"),
     "audit_admin": _role("审计管理员", ADMIN, "trail.view conduct.view"),
 }  # fmt: skip
 

@@ -362,7 +362,10 @@ OAUTH2_PROVIDER = {
         "institution:read": "查询本机构登记信息、协议和办理进度",
         "institution:write": "上传本机构材料、提交对码",
         "reports:read": "医保部门系统查询和下载监督报告、监管月报",
+        "reports:write": "医保部门系统报送、接收、退回监管月报",
     },
+    "SCOPES_BACKEND_CLASS": "institutions.grants.ClientScopes",
+    "OAUTH2_VALIDATOR_CLASS": "institutions.grants.KeyValidator",
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
     "PKCE_REQUIRED": True,
     "REFRESH_TOKEN_REUSE_PROTECTION": True,
@@ -400,8 +403,8 @@ REST_FRAMEWORK = {
 THROTTLES = {
     name: os.environ.get(f"THROTTLE_{name.upper()}", usual if ENVIRONMENT != "test" else "")
     for name, usual in (
-        ("client", "60000/minute"), ("login", "120/minute"), ("token", "300/minute"),
-        ("public", "1200/minute"),
+        ("client", "60000/minute"), ("client_low", "600/minute"), ("client_trial", "60/minute"),
+        ("login", "120/minute"), ("token", "300/minute"), ("public", "1200/minute"),
     )
 }  # fmt: skip
 THROTTLED_PATHS = (

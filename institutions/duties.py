@@ -152,9 +152,9 @@ def _dates(valid_from: dt.date, valid_until: dt.date, on: dt.date) -> None:
 def _speaks_for(who: User, giver: User) -> bool:
     if who.pk == giver.pk:
         return True
-    covers = User.objects.filter(pk=giver.pk, region__code__startswith=who.region_id or "-")
-    same = who.region_id is not None and (giver.region_id == who.region_id or covers.exists())
-    return same and who.may(inbox.OVERSEE)
+    if who.region_id is None or not who.may(inbox.OVERSEE):
+        return False
+    return User.objects.filter(pk=giver.pk, region__code__within=who.region_id).exists()
 
 
 def _mine(who: User, at: dt.datetime) -> set[str]:

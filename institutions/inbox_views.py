@@ -315,9 +315,7 @@ def _regions(user: User) -> list[Region]:
     """The areas that can be chosen: those inside the reader's own."""
     if user.region_id is None:
         return []
-    return list(
-        Region.objects.filter(code__startswith=area_prefix(user.region_id)).order_by("code")
-    )
+    return list(Region.objects.filter(code__within=area_prefix(user.region_id)).order_by("code"))
 
 
 def _size(text: str) -> int:

@@ -106,7 +106,9 @@ class ClientThrottle(BaseThrottle):
     waits = 0
 
     def allow_request(self, request: Request, view: object) -> bool:
-        self.waits = wait_for("client", self.who(request))
+        auth = request.auth
+        rate = auth.rate if isinstance(auth, Client | OfficeClient) else "client"
+        self.waits = wait_for(rate, self.who(request))
         return not self.waits
 
     def who(self, request: Request) -> str:

@@ -23,6 +23,7 @@ class Client:
     region_code: str
     policy_region: str
     parent: str | None
+    rate: str = "client"
 
     is_authenticated = True
 
@@ -39,6 +40,7 @@ class OfficeClient:
     client_id: str
     scopes: frozenset[str]
     region_id: str
+    rate: str = "client"
 
     is_authenticated = True
     institution_id = None
@@ -53,18 +55,19 @@ class OfficeClient:
         return Scope(regions=(area_prefix(self.region_id),))
 
 
-FIND = """SELECT a.client_id, t.scope, i.code, i.region_id, r.policy_region, i.parent_id
+FIND = """SELECT a.client_id, t.scope, i.code, i.region_id, r.policy_region, i.parent_id, a.rate
     FROM oauth2_provider_accesstoken t
     JOIN institutions_apiclient a ON a.id = t.application_id
     JOIN institutions_institution i ON i.code = a.institution_id
     JOIN institutions_region r ON r.code = i.region_id
-    WHERE t.token_checksum = %s AND t.expires > %s"""
+    WHERE t.token_checksum = %s AND t.expires > %s AND a.ended_at IS NULL"""
 
 
-FIND_OFFICE = """SELECT a.client_id, t.scope, a.region_id
+FIND_OFFICE = """SELECT a.client_id, t.scope, a.region_id, a.rate
     FROM oauth2_provider_accesstoken t
     JOIN institutions_apiclient a ON a.id = t.application_id
-    WHERE t.token_checksum = %s AND t.expires > %s AND a.region_id IS NOT NULL"""
+    WHERE t.token_checksum = %s AND t.expires > %s AND a.region_id IS NOT NULL
+        AND a.ended_at IS NULL"""
 
 
 def client_of(token: str, *, at: dt.datetime) -> Client | None:
@@ -79,7 +82,10 @@ def client_of(token: str, *, at: dt.datetime) -> Client | None:
 def office_of(token: str, *, at: dt.datetime) -> OfficeClient | None:
     """The office's client of a token that is valid at a moment, else None."""
     row = _found(FIND_OFFICE, token, at)
-    return OfficeClient(row[0], frozenset(row[1].split()), row[2]) if row else None
+    if row is None:
+        return None
+    client_id, scope, *rest = row
+    return OfficeClient(client_id, frozenset(scope.split()), *rest)
 
 
 def _found(statement: str, token: str, at: dt.datetime) -> tuple | None:

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from institutions.views import acts, calendars, cases, hidden, offices, overviews, tabs
+from institutions.views import acts, calendars, cases, clients, hidden, offices, overviews, tabs
 
 urlpatterns = [
     path("", include("institutions.inbox_urls")),
@@ -24,4 +24,9 @@ urlpatterns = [
     path("registry/accounts/<int:pk>/", hidden.account, name="account-reveal"),
     path("registry/contacts/<int:pk>/", hidden.contact, name="contact-reveal"),
     path("documents/<int:pk>/", hidden.document, name="document"),
+    path("clients/", clients.listing, name="clients"),
+    path("clients/new/", clients.new, name="client-new"),
+    path("clients/<int:pk>/", clients.client, name="client"),
+    path("clients/<int:pk>/rotate/", clients.rotate, name="client-rotate"),
+    path("clients/<int:pk>/end/", clients.end, name="client-end"),
 ]

@@ -89,6 +89,10 @@ VOCABULARY = _rules(
         "机构未在医保部门备案，未临时纳入支付范围", ("institution_filed",),
     ),
     Rule(
+        "department_permitted", "institution", "DEPARTMENT_SUSPENDED",
+        "就诊科室在被责令暂停涉及医保基金使用的医药服务的期间内", ("department_permitted",),
+    ),
+    Rule(
         "agreement_in_force", "agreement", "NO_AGREEMENT", "服务日没有生效的“互联网+”补充协议",
         ("agreement_in_force",),
     ),
@@ -265,7 +269,7 @@ IMPLICIT = (
 )
 #: Checks that every document has, though one may name them with a clause of its own: whoever is
 #: suspended is suspended under texts of before, too.
-SUSPENSIONS = ("online_permitted", "physician_permitted")
+SUSPENSIONS = ("online_permitted", "physician_permitted", "department_permitted")
 #: Implicit checks that came later are numbered after all others: results keep the number.
 NUMBERED_LAST = ("category_covered", *SUSPENSIONS)
 
@@ -284,7 +288,7 @@ REASONS = (
     "PHARMACY_NOT_DESIGNATED", "NOT_DISPENSED", "DRUG_NOT_LISTED", "DRUG_NOT_FOR_DISEASE",
     "CATEGORY_SELF_PAID",
     "REVIEW_PASSED", "REVIEW_CUT", "REVIEW_REFUSED", "REVIEW_SELF_PAID", "SUSPECTED", "VIOLATION",
-    "ONLINE_SUSPENDED", "PHYSICIAN_SUSPENDED",
+    "ONLINE_SUSPENDED", "PHYSICIAN_SUSPENDED", "DEPARTMENT_SUSPENDED",
 )  # fmt: skip
 REASON_NO = {code: number for number, code in enumerate(REASONS)}
 DECISIONS = ("payable", "reject", "review", "no_rule")

@@ -64,7 +64,7 @@ for _name in (
     "institution_filed", "department_in_scope", "disease_in_list", "same_disease",
     "included_in_pool", "inpatient_only", "patient_facing", "medical_treatment", "clinician_only",
     "prescription_issued", "physician_signature", "pharmacist_review", "uploaded_in_time",
-    "drug_listed", "drug_for_disease", "physician_permitted",
+    "drug_listed", "drug_for_disease", "physician_permitted", "department_permitted",
 ):  # fmt: skip
     _not_true(_name)
 

@@ -24,11 +24,13 @@ TRISTATE = (
     "is_medical_treatment", "prescription_issued", "doctor_esigned", "pharmacist_reviewed",
     "credential_verified", "person_matched", "online_settlement", "consent",
     "explained_item_and_price", "included_in_pool", "inpatient", "uploaded_in_time",
-    "online_permitted", "physician_permitted",
+    "online_permitted", "physician_permitted", "department_permitted",
 )  # fmt: skip
 
 #: Facts that came later stand at the end of the record: an earlier, shorter one is still read.
-LATER_TRISTATE = ("uploaded_in_time", "online_permitted", "physician_permitted")
+LATER_TRISTATE = (
+    "uploaded_in_time", "online_permitted", "physician_permitted", "department_permitted",
+)  # fmt: skip
 LATER_CODES = ("standing", "assistance", "prescription_record")
 
 FACTS = np.dtype(

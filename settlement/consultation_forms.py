@@ -16,6 +16,7 @@ from settlement.models.consultations import RATIO_ONE
 
 PERCENT = re.compile(r"^\d{1,3}(\.\d{1,2})?$")
 SEPARATORS = re.compile(r"[、,，;；\s]+")
+WRONG_AMOUNT = "应为金额（元），至多两位小数，如 12.00。"
 MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
 
 
@@ -35,8 +36,8 @@ class AmountField(forms.CharField):
             return None
         try:
             return fen(text)
-        except MoneyError as error:
-            raise forms.ValidationError(f"{error}。") from None
+        except MoneyError:
+            raise forms.ValidationError(WRONG_AMOUNT) from None
 
 
 class PercentField(forms.CharField):
@@ -97,8 +98,9 @@ class RequestForm(forms.Form):
     wanted_on = required_day("拟会诊日期")
     purpose = forms.CharField(label="会诊目的", max_length=2000, widget=forms.Textarea({"rows": 3}))
 
-    def __init__(self, *args: Any, hospitals: QuerySet[Institution], **options: Any):
+    def __init__(self, *args: Any, hospitals: QuerySet[Institution], own: str = "", **options: Any):
         super().__init__(*args, **options)
+        self.own = own  #: code of the inviting hospital
         self.names = list(hospitals.values_list("name", flat=True))
         for number in range(1, self.MOST + 1):
             self.fields[f"hospital_{number}"] = HospitalField(
@@ -115,6 +117,30 @@ class RequestForm(forms.Form):
             return crypto.id_number(self.cleaned_data["id_number"].strip())
         except crypto.IdNumberError as error:
             raise forms.ValidationError(f"{error}。") from None
+
+    def clean(self) -> dict[str, Any]:
+        """A hospital comes with its experts, each once; what is wrong is told at its field."""
+        given = super().clean() or {}
+        named: set[str] = {self.own} - {""}
+        for n in range(1, self.MOST + 1):
+            hospital, experts = given.get(f"hospital_{n}"), given.get(f"experts_{n}")
+            self._pair(n, hospital, experts)
+            if hospital is not None and hospital.pk in named:
+                mine = hospital.pk == self.own
+                self.add_error(
+                    f"hospital_{n}",
+                    "这是本院，请填写受邀的医院。" if mine else "这家医院已在前面填写。",
+                )
+            named |= {hospital.pk} if hospital is not None else set()
+        return given
+
+    def _pair(self, n: int, hospital: Institution | None, experts: str | None) -> None:
+        """Neither of the two blanks of an invited hospital without the other."""
+        if hospital is not None and experts is not None and not names_of(experts):
+            if f"experts_{n}" not in self.errors:
+                self.add_error(f"experts_{n}", "每家受邀医院至少写一名专家。")
+        elif experts and hospital is None and f"hospital_{n}" not in self.errors:
+            self.add_error(f"hospital_{n}", "请填写专家所在的医院。")
 
     def invited(self) -> list[tuple[Institution, tuple[str, ...]]]:
         """The hospitals named, with their experts."""

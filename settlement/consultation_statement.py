@@ -33,6 +33,12 @@ class Entry:
     receipts: tuple[Receipt, ...]
 
     @property
+    def collected(self) -> int:
+        """What the patient paid for this hospital and did not get back."""
+        there = self.case.collected_at and not self.case.refunded_at
+        return (self.row.fee or 0) if there else 0
+
+    @property
     def share(self) -> int:
         return self.row.share or 0
 
@@ -66,15 +72,10 @@ class Statement:
     def totals(self) -> dict[str, int]:
         rows = self.entries
         return {
-            "sessions": len(rows), "collected": sum(row.row.fee or 0 for row in rows if collected(row)),
+            "sessions": len(rows), "collected": sum(row.collected for row in rows),
             "share": sum(row.share for row in rows), "paid": sum(row.paid for row in rows),
             "receipted": sum(row.receipted for row in rows), "open": sum(row.open for row in rows),
         }  # fmt: skip
-
-
-def collected(entry: Entry) -> bool:
-    """Whether the patient's money of an entry is with the inviting hospital."""
-    return bool(entry.case.collected_at and not entry.case.refunded_at)
 
 
 def statements(
@@ -122,7 +123,7 @@ def csv_rows(pairs: Iterable[Statement]) -> Iterable[list[str]]:
 def _line(pair: Statement, entry: Entry) -> list[str]:
     case, row = entry.case, entry.row
     return [
-        case.number, f"{case.session_on}", "1" if row.fee else "", yuan(row.fee or 0),
+        case.number, f"{case.session_on}", "1" if row.fee else "", yuan(entry.collected),
         pair.invited.name, percent(row), yuan(entry.share), yuan(entry.paid), row.payment_no,
         "、".join(receipt.number for receipt in entry.receipts), yuan(entry.receipted),
         f"{row.reversed_at:%Y-%m-%d}" if row.reversed_at else "", yuan(entry.open), state_of(case),

@@ -12,6 +12,7 @@ from django.urls import reverse
 from audit import clock, tasks
 from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn
 from institutions import news
+from institutions.access import EVERYTHING, scoped
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Institution
@@ -61,7 +62,8 @@ def price_on(institution: Institution, day: dt.date) -> Price:
 def accepted(case: Consultation) -> list[Participant]:
     """Who takes part: the hospitals that said yes, in the order in which they were asked."""
     rows = case.participants.filter(answer=Participant.Answer.ACCEPTED)
-    return list(rows.select_related("hospital").order_by("pk"))
+    with scoped(EVERYTHING):  # the paper names all of them, whoever of them prints it
+        return list(rows.select_related("hospital").order_by("pk"))
 
 
 def facts_of(rows: Sequence[Participant], ratios: dict[str, int]) -> list[arithmetic.Participant]:
@@ -130,8 +132,10 @@ def collected_in_full(turn: Turn) -> None:
         raise Refused(409, "PRICE_UNKNOWN", "多学科会诊价格未录入，不能收费", clause="一第3款")
     try:
         given = fen(turn.facts["amount"].replace(",", ""))
-    except MoneyError as error:
-        raise Refused(422, "AMOUNT", str(error), field="amount") from None
+    except MoneyError:
+        raise Refused(
+            422, "AMOUNT", "应为金额（元），至多两位小数，如 12.00", field="amount"
+        ) from None
     if given != case.amount:
         raise Refused(
             422, "AMOUNT_DIFFERS",
@@ -198,6 +202,7 @@ def ask_hospitals(turn: Turn) -> None:
             title=f"{case.inviting.name}邀请远程会诊（{case.number}）：确认是否参加",
             region_code=row.hospital.region_id, institution_code=row.hospital_id,
             url=place(case), status="待答复", due=case.wanted_on,
+            clause=f"{turn.procedure.document} {turn.step.clause}",
         )  # fmt: skip
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.urls import reverse
 
 from audit import clock, moves, tasks, trail
 from audit.models import Move
 from audit.procedure import PROCEDURES, SYSTEM, Refused
 from institutions import crypto, news
+from institutions.access import EVERYTHING, scoped
 from institutions.models import Document, Institution, User
 from institutions.money import yuan
 from institutions.refusals import Refusal, refused
@@ -87,7 +89,8 @@ def record_agreement(
     tasks.open_task(
         subject=f"splitagreement:{row.pk}", permission=steps.RECORD, at=at, status="待确认",
         title=f"{inviting.name}登记会诊分配协议 {row.number}：确认比例",
-        region_code=invited.region_id, institution_code=invited.pk, url="/consultations/agreements/",
+        region_code=invited.region_id, institution_code=invited.pk,
+        url=reverse("split-agreement-confirm", args=[row.pk]),
         clause=f"{_document()} {CLAUSE}",
     )  # fmt: skip
     return row
@@ -212,10 +215,15 @@ def answer(
     tasks.close(subject=f"participant:{row.pk}", by=by, at=at)
     _noted(row, f"participant.{'accept' if accept else 'decline'}", by=by, at=at, of=case.number,
            institution=row.hospital_id)  # fmt: skip
-    rows = list(case.participants.all())
-    if all(each.answer for each in rows):
-        step = "confirm" if any(each.answer == Answer.ACCEPTED for each in rows) else "decline"
-        _automatic(case, step, by=by, at=at)
+    answers = _answers(case)
+    if all(answers):
+        _automatic(case, "confirm" if Answer.ACCEPTED in answers else "decline", by=by, at=at)
+
+
+def _answers(case: Consultation) -> list[str]:
+    """What every invited hospital answered; one of them alone sees no row but its own."""
+    with scoped(EVERYTHING):
+        return list(case.participants.values_list("answer", flat=True))
 
 
 # --- Distribution ---

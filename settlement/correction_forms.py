@@ -166,8 +166,8 @@ class AdjustmentForm(forms.Form):
         """Fen, more than zero; the sign is the direction's."""
         try:
             amount = fen(self.cleaned_data["amount"].strip().replace(",", ""))
-        except MoneyError as error:
-            raise forms.ValidationError(f"{error}。") from None
+        except MoneyError:
+            raise forms.ValidationError("应为金额（元），至多两位小数，如 12.00。") from None
         if not amount:
             raise forms.ValidationError("金额不能为零。")
         return amount

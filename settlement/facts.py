@@ -97,12 +97,13 @@ class Known:
     assistance: str | None
     online_permitted: bool  #: False: the person's online settlement is suspended that day
     physician_permitted: bool
+    department_permitted: bool
 
 
 #: What a pharmacy's claim takes from the visit at the hospital that prescribed (温州 第十五条).
 OF_THE_VISIT = (
     "filed_on", "offline_departments", "internet_departments", "is_clinician", "independent_since",
-    "title", "last_visit", "same_disease",
+    "title", "last_visit", "same_disease", "department_permitted",
 )  # fmt: skip
 
 AGREEMENT = """LEFT JOIN LATERAL (
@@ -124,6 +125,12 @@ PERMITTED = """NOT EXISTS (SELECT FROM TABLE WHERE WHO AND valid_from <= %(day)s
 SUSPENSIONS = {
     "PERSON_PERMITTED": ("settlement_onlinesuspension", "person_id = p.id"),
     "PHYSICIAN_PERMITTED": ("institutions_servicesuspension", "physician_id = %(physician)s"),
+    # A department's code goes on from that of the department above it: A03, A03.04.
+    "DEPARTMENT_PERMITTED": (
+        "institutions_departmentsuspension",
+        """institution_id = %(institution)s
+        AND starts_with(%(department)s::text || '.', department || '.')""",
+    ),
 }
 
 RECORDS = """SELECT nextval('settlement_claim_id_seq'),
@@ -140,7 +147,7 @@ RECORDS = """SELECT nextval('settlement_claim_id_seq'),
     visit.day, visit.same, outage.in_time,
     coalesce(e.standing, (SELECT 'absent' FROM settlement_entitlement
         WHERE person_id = p.id AND recorded_at <= %(at)s LIMIT 1)), e.assistance,
-    PERSON_PERMITTED, PHYSICIAN_PERMITTED
+    PERSON_PERMITTED, PHYSICIAN_PERMITTED, DEPARTMENT_PERMITTED
 FROM (SELECT 1) one
 LEFT JOIN LATERAL (
     SELECT upload_due >= %(at)s AS in_time FROM settlement_outage
@@ -205,6 +212,7 @@ def read(claimant: Claimant, claim: dict, rules: Rules, *, at: dt.datetime) -> K
         "started": claim["encounter"]["started_at"],
         "at": at,
         "physician": claim["physician"]["code"],
+        "department": claim["encounter"]["department_code"],
         "person": crypto.person_hash(claim["person"]["credential"]),
         "category": main_diagnosis(claim)[:ICD_CATEGORY],
         "anywhere": revisit_anywhere(rules),
@@ -319,6 +327,7 @@ def pack(claimant: Claimant, claim: dict, known: Known, lists: Lists) -> np.ndar
     record["uploaded_in_time"] = _tri(known.uploaded_in_time)
     record["online_permitted"] = known.online_permitted
     record["physician_permitted"] = known.physician_permitted
+    record["department_permitted"] = known.department_permitted
     return record
 
 

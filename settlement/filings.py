@@ -6,7 +6,7 @@ validity and the materials are the region's parameters: what no data gives is no
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -19,18 +19,19 @@ from agreements import deadlines
 from agreements.clocks import parameter_row
 from audit import clock, moves, procedure, tasks, trail
 from audit.models import Move
-from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn
+from audit.procedure import Due, Handbook, Pauses, Procedure, Refused, State, Turn
 from institutions import documents, news
 from institutions.calendar import MissingYear, add_months
 from institutions.holidays import load_calendar
 from institutions.models import PERSONAL, Document, Institution, Region, User
-from institutions.refusals import refused
+from institutions.refusals import Refusal, refused
 from pricing.releases import current
 from settlement.models import ChronicDisease, DiseaseFiling, InsuredPerson
 
 TABLE = "diseasefiling"
 FILE, REVIEW = "diseases.file", "diseases.review"
-CLAUSE = "十三"
+#: the list that a region keeps without a document that pays by it
+LISTED = "chronic_disease_list"
 DAY = dt.timedelta(days=1)
 File = tuple[str, str, bytes]  #: material, name and content of an upload
 #: what is asked for where the region lists no materials
@@ -39,22 +40,28 @@ ANY = {"evidence": "证明材料"}
 
 @dataclass(frozen=True)
 class Law:
-    """What a region's data says of recognising chronic diseases on a day; empty where it is silent."""
+    """What a region's data says of recognising chronic diseases on a day; empty where it is silent.
+
+    `document`, `clause`: what pays by the list (温州 十三), else what the list itself is referred to.
+    """
 
     diseases: Mapping[str, str]
     materials: Mapping[str, str]
     months: int | None
     example: bool
+    document: str = ""
+    clause: str = ""
 
     @classmethod
     def of(cls, region_code: str, day: dt.date) -> "Law":
         """The region's list of diseases (as claims are judged by), materials and years of validity."""
         region = Region.objects.get(pk=region_code)
         policy = current().policy(region.policy_region, day)
-        named = policy.policy.section("disease_list", {}).get("parameter") if policy else None
+        section = policy.policy.section("disease_list", {}) if policy else {}
+        named = section.get("parameter", LISTED)
         rows = {
             key: parameter_row(region, key, day)
-            for key in (named, "disease_filing_materials", "disease_filing_months") if key
+            for key in (named, "disease_filing_materials", "disease_filing_months")
         }  # fmt: skip
         listed, wanted, months = (rows.get(key) for key in (
             named, "disease_filing_materials", "disease_filing_months"))  # fmt: skip
@@ -63,7 +70,21 @@ class Law:
             materials={row["key"]: row["name"] for row in _value(wanted)} or ANY,
             months=months.value if months and isinstance(months.value, int) else None,
             example=any(row is not None and row.example for row in rows.values()),
+            document=policy.policy.document if policy else "",
+            clause=section.get("clause") or (listed.clause if listed else ""),
         )
+
+
+def table_of(region_code: str, day: dt.date) -> Procedure:
+    """The table as a region reads it: it cites the region's own document, never another's."""
+    table, law = procedure.PROCEDURES[TABLE], Law.of(region_code, day)
+    if law.document == table.document:
+        return table
+    return replace(
+        table, document=law.document,
+        states={key: replace(row, clause=law.clause) for key, row in table.states.items()},
+        steps=tuple(replace(row, clause=law.clause) for row in table.steps),
+    )  # fmt: skip
 
 
 def _value(row: Any) -> Sequence[Mapping[str, str]]:
@@ -84,10 +105,10 @@ def apply(
     law = Law.of(person.region_code, today)
     if not law.diseases:
         raise refused("code", "NO_DISEASE_LIST", "本统筹区没有已发布的慢特病目录",
-                      "no list of diseases is published", clause=CLAUSE)  # fmt: skip
+                      "no list of diseases is published", clause=law.clause)  # fmt: skip
     if code not in law.diseases:
         raise refused("code", "DISEASE_UNKNOWN", "病种不在本统筹区目录内", "not a listed disease",
-                      clause=CLAUSE)  # fmt: skip
+                      clause=law.clause)  # fmt: skip
     _free(person, code, today, renews)
     series = f"MB{person.region_code[:4]}-{today.year}"
     filing = DiseaseFiling(
@@ -106,7 +127,7 @@ def apply(
                                                    "renews": renews.pk if renews else None},
     )  # fmt: skip
     moves.opened(
-        case=filing, procedure=procedure.PROCEDURES[TABLE], handbook=HANDBOOK, by=by, at=at,
+        case=filing, procedure=table_of(filing.region_code, today), handbook=HANDBOOK, by=by, at=at,
         on=today, note=filing.reason,
     )  # fmt: skip
     return filing
@@ -141,11 +162,14 @@ def attach(*, filing: DiseaseFiling, files: Sequence[File], by: str, at: dt.date
     for material, name, content in files:
         if material not in names:
             raise refused("material", "MATERIAL_UNKNOWN", "没有这一类材料", "unknown material")
-        documents.store(
-            content=content, name=f"{names[material]}{PurePath(name).suffix[:10]}",
-            kind=f"{PERSONAL}{material}"[:40], subject=filing.subject, by=by, at=at,
-            region_code=filing.region_code,
-        )  # fmt: skip
+        try:
+            documents.store(
+                content=content, name=f"{names[material]}{PurePath(name).suffix[:10]}",
+                kind=f"{PERSONAL}{material}"[:40], subject=filing.subject, by=by, at=at,
+                region_code=filing.region_code,
+            )  # fmt: skip
+        except Refusal as error:
+            raise refused(f"file_{material}", error.code, *error.detail) from error
 
 
 def materials(filing: DiseaseFiling) -> QuerySet[Document]:
@@ -166,8 +190,9 @@ def take_step(
     version: int | None = None,
 ) -> Move:  # fmt: skip
     """Move an application; Refused when it may not, cannot, or lacks something."""
+    table = table_of(filing.region_code, clock.local(at).date())
     return moves.advance(
-        case=filing, procedure=procedure.PROCEDURES[TABLE], handbook=HANDBOOK, step=step, who=who,
+        case=filing, procedure=table, handbook=HANDBOOK, step=step, who=who,
         level=who.level if who else "", by=by, at=at, on=on, note=note, facts=facts,
         version=version,
     )  # fmt: skip
@@ -300,13 +325,13 @@ def due(case: DiseaseFiling, state: State, start: dt.date, pauses: Pauses) -> Du
     region = Region.objects.get(pk=case.region_code)
     row = parameter_row(region, rule["parameter"], case.entered_on)
     if row is None or not isinstance(row.value, int):
-        return Due(None, clause=rule["clause"])
-    law = {key: {"working_days": row.value, "clause": rule["clause"]}}
+        return Due(None, clause=state.clause)
+    law = {key: {"working_days": row.value, "clause": state.clause}}
     try:
         found = deadlines.clock(step=key, start=start, pauses=pauses, procedures=law,
                                 calendar=load_calendar(case.region_code))  # fmt: skip
     except MissingYear as gap:
-        return Due(None, clause=rule["clause"], unknown=gap.year)
+        return Due(None, clause=state.clause, unknown=gap.year)
     return Due(found.day, nominal=found.nominal if found.day else None, clause=found.clause)
 
 
@@ -385,7 +410,8 @@ def remind(row: ChronicDisease, *, at: dt.datetime) -> None:
         subject=f"chronicdisease:{row.pk}", permission=FILE, at=at,
         title=f"{row.person.name_masked}的{row.name}认定将于{row.valid_until}到期，请提醒续期",
         region_code=row.person.region_code, institution_code=code, procedure="expiry",
-        status="临近到期", due=row.valid_until, clause=CLAUSE,
+        status="临近到期", due=row.valid_until,
+        clause=Law.of(row.person.region_code, clock.local(at).date()).clause,
         url=f"{reverse('disease-filing-new')}?renews={row.pk}",
     )  # fmt: skip
 
@@ -393,5 +419,8 @@ def remind(row: ChronicDisease, *, at: dt.datetime) -> None:
 def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> int:
     """Clocks that waited for a calendar year are computed anew; how many moved."""
     rows = DiseaseFiling.objects.filter(due_unknown=year).select_related("person")
-    table = procedure.PROCEDURES[TABLE]
-    return sum(moves.refresh(case=row, procedure=table, handbook=HANDBOOK, at=at) for row in rows)
+    day = clock.local(at).date()
+    return sum(
+        moves.refresh(case=row, procedure=table_of(row.region_code, day), handbook=HANDBOOK, at=at)
+        for row in rows
+    )

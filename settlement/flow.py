@@ -97,7 +97,7 @@ class Flow:
         if self.prescription:
             self.dispensings = list(
                 self.prescription.dispensings.prefetch_related(
-                    "lines",
+                    "lines__returns",
                     "traces",
                     "deliveries__steps",
                     "returns__lines__line",
@@ -208,8 +208,7 @@ class Flow:
         if found is None:
             steps.append(self._step("处方", text="本次就诊没有处方", tone="mute"))
         else:
-            steps += [*self._signed(found), *self._reviewed(found), self._prescribed(found)]
-            steps += self._released(found)
+            steps += [*self._signed(found), *self._checked(found), *self._released(found)]
         return [step for step in steps if step]
 
     def _real_name(self) -> dict | None:
@@ -236,8 +235,17 @@ class Flow:
             tone="ok" if known else "warn", clause="" if known else PRESCRIBED["signature"],
         )  # fmt: skip
 
+    def _checked(self, found: Prescription) -> list[dict]:
+        """Upload and review in the order in which they happened."""
+        uploaded, reviewed = self._prescribed(found), list(self._reviewed(found))
+        first = found.reviewed_at is not None and found.reviewed_at <= found.uploaded_at
+        return [*reviewed, uploaded] if first else [uploaded, *reviewed]
+
     def _reviewed(self, found: Prescription) -> Iterator[dict]:
-        if found.reviewed_at is None:
+        if found.state == Prescription.State.SIGNED and not self.charges:
+            yield self._step("待药师审核", text="由医院药师在本院系统中审核", tone="wait",
+                             clause=PRESCRIBED["review"])  # fmt: skip
+        elif found.reviewed_at is None:
             yield self._gap("缺少：药师审核", "处方未经药师审核", PRESCRIBED["review"])
         elif found.review == Prescription.Review.RETURNED:
             yield self._gap("药师退回", found.review_reason, PRESCRIBED["review"])
@@ -330,8 +338,10 @@ class Flow:
             f"{self.drug_names.get(line.drug_code, line.drug_code)} × {quantity_text(line.quantity)}"
             for line in one.lines.all()
         )
-        name = self.institutions.get(one.institution_code, one.institution_code)
-        return self._step(f"调配 {one.number}", one.dispensed_at, by=name, text=told)
+        by = [self.institutions.get(one.institution_code, one.institution_code)]
+        if one.pharmacist_code:
+            by.append(self._person(one.pharmacist_code))
+        return self._step(f"调配 {one.number}", one.dispensed_at, by=" ".join(by), text=told)
 
     def _untraced(self, one: Dispensing) -> Iterator[dict]:
         codes = [trace.code for trace in one.traces.all()]
@@ -391,12 +401,14 @@ class Flow:
         if self.prescription is None:
             return []
         charged: dict[str, int] = {}
+        seen = {claim.pk for claim in self.claims}
+        hidden = any(charge.claim_id not in seen for charge in self.charges)
         for charge in self.charges:
-            if charge.quantity and self._live(charge.claim_id):
+            if charge.quantity and charge.claim_id in seen and self._live(charge.claim_id):
                 charged[charge.drug_code] = charged.get(charge.drug_code, 0) + charge.quantity
         rows = []
         for line in self.prescription.lines.all():
-            kept, claimed = line.dispensed - line.returned, charged.get(line.drug_code, 0)
+            kept, claimed = line.dispensed - line.returned, charged.pop(line.drug_code, 0)
             if line.returned and claimed > kept:
                 self._gap("退药未冲正", f"{line.drug_code} 已申报 {quantity_text(claimed)}，退药后"
                           f"患者留有 {quantity_text(kept)}", "二十六")  # fmt: skip
@@ -405,7 +417,7 @@ class Flow:
                 "prescribed": f"{quantity_text(line.quantity)} {line.unit}",
                 "days": line.days_supply, "dispensed": quantity_text(line.dispensed),
                 "returned": quantity_text(line.returned),
-                "charged": quantity_text(charged.pop(line.drug_code, 0)),
+                "charged": "—" if hidden and not claimed else quantity_text(claimed),
             })  # fmt: skip
         for code, quantity in sorted(charged.items()):
             self._gap("处方外药品", f"{code} 已申报 {quantity_text(quantity)}，处方中没有", "十四",

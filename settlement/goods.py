@@ -9,13 +9,13 @@ import hashlib
 from collections.abc import Iterable
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, Sum
+from django.db.models import F, Q, QuerySet, Sum
 
 from audit import clock, trail
 from institutions.models import Institution, Physician, Qualification
 from institutions.refusals import Refusal, refused
 from institutions.shape import scaled
-from settlement import commands
+from settlement import commands, trace_codes
 from settlement.contract import CLOCK_SKEW, QUANTITY_DIGITS
 from settlement.facts import Claimant
 from settlement.medicines import (
@@ -38,7 +38,7 @@ from settlement.models import (
 )
 
 State = Prescription.State
-TRACED = "二十六"
+TRACED = trace_codes.CLAUSE
 LICENCES = (Qualification.Kind.TRANSPORT, Qualification.Kind.DRUG)
 ORDER = (DeliveryEvent.Kind.PICKED_UP, DeliveryEvent.Kind.DELIVERED, DeliveryEvent.Kind.SIGNED)
 UNITS = 10**QUANTITY_DIGITS
@@ -69,7 +69,7 @@ def dispense(
         pharmacist_code=given.get("pharmacist") or "", recorded_at=at, recorded_by=by,
         content_sm3=digest,
     )  # fmt: skip
-    _hand_out(found, made, given["lines"])
+    _hand_out(found, made, given["lines"], packaged(found, institution, day))
     left = found.lines.filter(dispensed__lt=F("quantity") + F("returned")).exists()
     found.state = State.PARTLY if left else State.DISPENSED
     found.save(update_fields=["state"])
@@ -126,39 +126,58 @@ def _refuse_dispenser(found: Prescription, institution: Claimant, day: dt.date) 
                       "not designated on that day", clause=CIRCULATION)  # fmt: skip
 
 
-def _hand_out(found: Prescription, made: Dispensing, lines: Iterable[dict]) -> None:
+def packaged(found: Prescription, institution: Claimant, day: dt.date) -> set[str]:
+    """The prescribed drugs of which every unit is a package with its own trace code."""
+    units = {line.drug_code: line.unit for line in found.lines.all()}
+    return trace_codes.by_package(units, region=institution.policy_region, on=day)
+
+
+def _hand_out(
+    found: Prescription, made: Dispensing, lines: Iterable[dict], packages: set[str]
+) -> None:
     prescribed = {line.drug_code: line for line in found.lines.all()}
-    traces = []
+    sold: list[tuple[str, TraceCode]] = []
     for number, line in enumerate(lines):
-        drug, quantity = (
-            prescribed.get(line["drug_code"]),
-            scaled(line["quantity"], QUANTITY_DIGITS),
+        field, codes = f"lines/{number}", line.get("trace_codes", [])
+        drug, quantity = _open_line(field, prescribed, line)
+        DispensingLine.objects.create(dispensing=made, drug_code=drug, quantity=quantity)
+        PrescriptionLine.objects.filter(pk=prescribed[drug].pk).update(
+            dispensed=F("dispensed") + quantity
         )
-        if drug is None:
-            raise refused(f"lines/{number}/drug_code", "DRUG_NOT_PRESCRIBED", "处方中没有此药品",
-                          "not on the prescription", clause=FLOW)  # fmt: skip
-        open_quantity = drug.quantity + drug.returned - drug.dispensed
-        if quantity > open_quantity:
-            left = quantity_text(open_quantity)
-            raise refused(
-                f"lines/{number}/quantity", "DISPENSED_TWICE", f"超过处方尚可调配数量 {left}",
-                f"more than the {left} that are left", status=409, clause=FLOW,
-            )  # fmt: skip
-        DispensingLine.objects.create(dispensing=made, drug_code=drug.drug_code, quantity=quantity)
-        PrescriptionLine.objects.filter(pk=drug.pk).update(dispensed=F("dispensed") + quantity)
-        traces += [
-            TraceCode(code=code, dispensing=made, drug_code=drug.drug_code)
-            for code in line.get("trace_codes", ())
+        trace_codes.refuse_count(f"{field}/trace_codes", codes, quantity, packages=drug in packages)
+        sold += [
+            (f"{field}/trace_codes/{place}", TraceCode(code=code, dispensing=made, drug_code=drug))
+            for place, code in enumerate(codes)
         ]
-    try:
-        with transaction.atomic():
-            TraceCode.objects.bulk_create(traces)
-    except IntegrityError:
-        raise refused("lines", "TRACE_CODE_USED", "药品追溯码已登记过销售",
-                      "a trace code was sold before", status=409, clause=TRACED) from None  # fmt: skip
+    trace_codes.sell(sold)
+
+
+def _open_line(field: str, prescribed: dict[str, PrescriptionLine], line: dict) -> tuple[str, int]:
+    """The drug and quantity of a line; Refusal for what is not prescribed or not left."""
+    drug = prescribed.get(line["drug_code"])
+    if drug is None:
+        raise refused(f"{field}/drug_code", "DRUG_NOT_PRESCRIBED", "处方中没有此药品",
+                      "not on the prescription", clause=FLOW)  # fmt: skip
+    quantity = scaled(line["quantity"], QUANTITY_DIGITS)
+    open_quantity = drug.quantity + drug.returned - drug.dispensed
+    if quantity > open_quantity:
+        left = quantity_text(open_quantity)
+        raise refused(
+            f"{field}/quantity", "DISPENSED_TWICE", f"超过处方尚可调配数量 {left}",
+            f"more than the {left} that are left", status=409, clause=FLOW,
+        )  # fmt: skip
+    return drug.drug_code, quantity
 
 
 # --- Delivery (第十四条) ---
+
+
+def carriers(*, on: dt.date) -> QuerySet[Institution]:
+    """Registered logistics companies with a licence in force on a day."""
+    licences = Qualification.objects.known().in_force(on=on).filter(kind__in=LICENCES)
+    return Institution.objects.filter(
+        kind=Institution.Kind.LOGISTICS, pk__in=licences.values("institution")
+    )
 
 
 @transaction.atomic
@@ -167,20 +186,17 @@ def send(
 ) -> tuple[Delivery, bool]:
     """Hand a dispensing to a registered, licensed carrier; False when the waybill was known."""
     dispensing = own_dispensing(institution, dispensing_id)
-    carrier = Institution.objects.filter(
-        pk=given["logistics"], kind=Institution.Kind.LOGISTICS
-    ).first()
-    today = clock.local(at).date()
-    licensed = carrier is not None and (
-        carrier.qualifications.known().in_force(on=today).filter(kind__in=LICENCES).exists()
-    )
-    if carrier is None or not licensed:
+    carrier = carriers(on=clock.local(at).date()).filter(pk=given["logistics"]).first()
+    if carrier is None:
         raise refused("logistics", "LOGISTICS_UNQUALIFIED", "不是登记在册且资质有效的医药物流企业",
                       "no registered carrier with a licence in force", clause=FLOW)  # fmt: skip
-    made, new = Delivery.objects.get_or_create(
-        logistics_code=carrier.code, waybill=given["waybill"],
-        defaults={"dispensing": dispensing, "recorded_at": at, "recorded_by": by},
-    )  # fmt: skip
+    try:
+        made, new = Delivery.objects.get_or_create(
+            logistics_code=carrier.code, waybill=given["waybill"],
+            defaults={"dispensing": dispensing, "recorded_at": at, "recorded_by": by},
+        )  # fmt: skip
+    except IntegrityError:  # of another institution: met, not seen
+        raise _waybill_used() from None
     if made.dispensing_id != dispensing.pk:
         raise _waybill_used()
     if new:

@@ -149,7 +149,7 @@ def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
     if year > clock.local(at).year:
         raise refused("year", "YEAR_IN_FUTURE", "不能生成以后年度的账单", "not a future year")
     billed = FeeBill.objects.filter(year=year).values("institution")
-    inside = Q(region_code__startswith=prefix) & ~Q(institution__in=billed)
+    inside = Q(region_code__within=prefix) & ~Q(institution__in=billed)
     rows = NetworkLine.objects.filter(inside).select_related("institution__region")
     contracts = MaintenanceContract.objects.filter(inside).select_related("institution__region")
     places = {row.institution_id: row.institution for row in rows}

@@ -16,12 +16,14 @@ from pricing import releases
 from settlement.answer import summary
 from settlement.contract import STATES
 from settlement.ledger import TOTALS
+from settlement.models import Chunk
 
 USUAL, MOST = 50, 200
 ITEM = re.compile(r"[0-9A-Za-z._-]{1,30}")
 NUMBER = re.compile(r"[0-9A-Za-z._-]{1,40}")
 WHOLE = re.compile(r"[0-9]{1,4}")
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+NOWHERE = {"lowest": 1, "highest": 0}
 CURSOR = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})/([0-9]{1,18})")
 KNOWN = frozenset({"from", "to", "state", "item", "claim_no", "cursor", "limit"})
 
@@ -153,10 +155,13 @@ FILTERS = {
     " WHERE institution_code = %(institution)s AND claim_no = %(claim_no)s)",
     "person": "c.person_id = (SELECT id FROM settlement_insuredperson WHERE id_hash = %(person)s)",
 }
+#: A rare state is found by the index of states, not by looking at every claim.
 STATE_FILTERS = {
     "reversed": "r.claim_id IS NOT NULL",
-    "received": "s.claim_id IS NULL",
+    "received": "s.claim_id IS NULL AND c.id BETWEEN %(lowest)s AND %(highest)s",
 }
+IN_STATE = """c.id IN (SELECT claim_id FROM settlement_settlement
+    WHERE institution_code = %(institution)s AND state = %(state)s)"""
 
 
 def page(institution: str, wanted: Wanted) -> dict:
@@ -173,6 +178,11 @@ def page(institution: str, wanted: Wanted) -> dict:
     if wanted.state:
         standard = "s.state = %(state)s AND r.claim_id IS NULL"
         clauses.append(STATE_FILTERS.get(wanted.state, standard))
+        if wanted.state == "received":
+            spans = Chunk.objects.filter(batch__institution_code=institution).undone_spans()
+            given |= {"lowest": spans[0][0], "highest": spans[-1][1]} if spans else NOWHERE
+        else:
+            clauses.append(IN_STATE)
     query = (
         " AND ".join([PAGE, *clauses]) + " ORDER BY c.service_date DESC, c.id DESC LIMIT %(limit)s"
     )

@@ -97,7 +97,7 @@ def _unpaid(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
 
 def owed(*, region_code: str, on: dt.date) -> list[Owed]:
     """Everything that could be put on a list of a region's agency today, with what keeps it back."""
-    inside = Q(region_code__startswith=area_prefix(region_code))
+    inside = Q(region_code__within=area_prefix(region_code))
     statements = _unpaid(Statement.objects.payable().filter(inside), "statement")
     requests = Reimbursement.objects.filter(inside, state="approved")
     return [
@@ -119,7 +119,7 @@ def owed_for(
         for model, kind in ((Statement, "statement"), (Reimbursement, "reimbursement")):
             rows = model.objects.filter(pk__in=keys[kind]).order_by("pk")
             list(rows.select_for_update(of=("self",)).values_list("pk"))
-    inside = Q(region_code__startswith=area_prefix(region_code))
+    inside = Q(region_code__within=area_prefix(region_code))
     statements = Statement.objects.payable().filter(inside, pk__in=keys["statement"])
     requests = Reimbursement.objects.filter(inside, pk__in=keys["reimbursement"], state="approved")
     found = {

@@ -354,7 +354,7 @@ class SlotForm(forms.Form):
         field = self.fields["office"]
         if isinstance(field, forms.ModelChoiceField):
             field.queryset = Office.objects.filter(
-                kind=Office.Kind.AGENCY, region__code__startswith=user.region.prefix
+                kind=Office.Kind.AGENCY, region__code__within=user.region.prefix
             ) if user.region else Office.objects.none()  # fmt: skip
 
     def clean_spans(self) -> list[tuple[dt.time, dt.time]]:

@@ -9,14 +9,11 @@ from django import forms
 from django.utils import timezone
 
 from audit import clock
-from institutions.models import Physician
 from settlement.contract import QUANTITY_DIGITS
 from settlement.drug_returns import left_of
 from settlement.goods import quantity_text
+from settlement.goods_forms import CHOOSE, MINUTE, pharmacists
 from settlement.models import Dispensing, DispensingReturn, TraceReturn
-
-CHOOSE = ("", "请选择")
-MINUTE = "%Y-%m-%dT%H:%M"
 
 
 class ReturnForm(forms.Form):
@@ -43,7 +40,7 @@ class ReturnForm(forms.Form):
         self.fields["pharmacist"] = forms.ChoiceField(
             label="接收药师",
             required=False,
-            choices=[("", "不登记"), *_pharmacists(dispensing, at)],
+            choices=[("", "不登记"), *pharmacists([dispensing.institution_code], at)],
         )
         self.drugs = list(self._ask(names))
         self.order_fields([
@@ -107,11 +104,3 @@ class ReturnForm(forms.Form):
             "no": given["number"].strip(), "returned_at": given["returned_at"].isoformat(),
             "reason": given["reason"], "lines": lines,
         } | told  # fmt: skip
-
-
-def _pharmacists(dispensing: Dispensing, at: dt.datetime) -> list[tuple[str, str]]:
-    """Pharmacists of the institution that dispensed who have not left it."""
-    rows = Physician.objects.filter(
-        kind=Physician.Kind.PHARMACIST, institution=dispensing.institution_code
-    ).exclude(left_on__lt=clock.local(at).date())
-    return [(row.code, f"{row.name}（{row.code}）") for row in rows.order_by("code")]

@@ -20,6 +20,7 @@ from institutions.models import Institution
 from pricing.releases import current
 from pricing.rules import REASON_NO, REVIEWED, VOCABULARY, WATCHED
 from settlement.models import (
+    Chunk,
     Claim,
     ClaimKey,
     ClaimLine,
@@ -32,6 +33,7 @@ from settlement.models import (
 CURSOR = re.compile(r"^([<>])(\d{1,18})$")
 HASH = re.compile(r"^[0-9a-f]{64}$")
 SECONDS_MOST = 8
+SPANS_MOST = 50  #: ranges of claim ids in one query
 RECEIVED = "received"  #: a claim without settlement
 SIZES = (20, 50, 100)
 AMOUNTS = (
@@ -98,7 +100,7 @@ class ClaimFilter(django_filters.FilterSet):
     def by_state(self, claims: QuerySet, name: str, value: str) -> QuerySet:
         versions = Settlement.objects.filter(claim_id=OuterRef("pk"))
         if value == RECEIVED:
-            return claims.filter(~Exists(versions))
+            return claims.filter(_unsettled(), ~Exists(versions))
         return claims.filter(Exists(versions.filter(~_later("version"), state=value)))
 
     def by_first_day(self, claims: QuerySet, name: str, value: dt.date) -> QuerySet:
@@ -132,6 +134,14 @@ class ClaimFilter(django_filters.FilterSet):
     def found(self) -> QuerySet:
         """The claims of a valid query; a query with an error finds nothing."""
         return self.qs if self.form.is_valid() else Claim.objects.none()
+
+
+def _unsettled() -> Q:
+    """Where claims without a settlement may lie."""
+    spans = Chunk.objects.undone_spans()
+    if len(spans) > SPANS_MOST:
+        spans = [(spans[0][0], spans[-1][1])]
+    return Q(*(Q(pk__range=span) for span in spans), _connector=Q.OR) if spans else Q(pk__in=[])
 
 
 def _later(version: str, by: int = 0) -> Exists:

@@ -112,7 +112,7 @@ def population(frame: Frame, user: User) -> list[Drawn]:
         .filter(
             ~Exists(later), odd=1, service_date__gte=frame.first_day,
             service_date__lte=frame.last_day, period__gte=frame.first_day.replace(day=1),
-            region_code__startswith=area_prefix(frame.region),
+            region_code__within=area_prefix(frame.region),
         )
     )  # fmt: skip
     if frame.institutions:

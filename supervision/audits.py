@@ -214,7 +214,7 @@ def _compared(run: Run, switch: Switch, ones: list[Suspicion]) -> dict[str, int]
     with scoped(EVERYTHING):
         known = {
             bytes(key) for key in Finding.objects.filter(
-                rule=switch.rule, region_code__startswith=run.region_code.rstrip("0") or "0",
+                rule=switch.rule, region_code__within=run.region_code.rstrip("0") or "0",
                 last_day__gte=run.first_day, last_day__lte=run.last_day,
             ).exclude(moment=Finding.Moment.MANUAL).values_list("key", flat=True)
         }  # fmt: skip

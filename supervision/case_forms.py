@@ -7,12 +7,14 @@ from django import forms
 
 from agreements.forms import FILE_HELP, FILE_TYPES
 from audit.procedure import PROCEDURES
+from institutions.departments import department
 from institutions.documents import LARGEST
 from institutions.forms import day_field
 from institutions.money import MoneyError, fen
 from settlement.models import Scheme
 from supervision import law
 from supervision.models import CaseEvidence, SupervisionCase
+from supervision.sanctions import DEPARTMENT, departments_of
 
 ANY = ("", "全部")
 
@@ -26,8 +28,8 @@ class YuanField(forms.CharField):
             return None
         try:
             return fen(text)
-        except MoneyError as error:
-            raise forms.ValidationError(f"{error}。") from None
+        except MoneyError:
+            raise forms.ValidationError("应为金额（元），至多两位小数，如 12.00。") from None
 
 
 class CaseQuery(forms.Form):
@@ -181,8 +183,9 @@ class MeasureForm(forms.Form):
         label="适用条款", required=False, help_text="罚款、责令科室暂停、暂停联网结算须选择。"
     )
     target = forms.CharField(
-        label="对象", max_length=64, required=False, help_text="医师药师护士编码，或科室名称。"
+        label="对象", max_length=64, required=False, help_text="医师、药师、护士的编码。"
     )
+    department = forms.ChoiceField(label="科室", required=False)
     amount = YuanField(label="金额（元）", required=False, help_text="罚款或追回金额。")
     months = forms.IntegerField(label="期限（月）", required=False, min_value=1, max_value=60)
     points = forms.IntegerField(label="分值", required=False, min_value=1, max_value=100)
@@ -192,7 +195,7 @@ class MeasureForm(forms.Form):
     )  # fmt: skip
     note = forms.CharField(label="说明", max_length=400, required=False)
 
-    def __init__(self, *args: Any, **options: Any):
+    def __init__(self, *args: Any, case: SupervisionCase, **options: Any):
         super().__init__(*args, **options)
         kinds = [(row.key, row.label) for row in law.measures().values()]
         sized = [row for row in law.decree().articles.values()
@@ -202,6 +205,21 @@ class MeasureForm(forms.Form):
             label="适用条款", required=False, help_text=self.fields["article"].help_text,
             choices=[("", "—"), *((row.number, f"第{row.number}条") for row in sized)],
         )  # fmt: skip
+        self.fields["department"] = forms.ChoiceField(
+            label="科室", required=False,
+            help_text="责令科室暂停须选择；暂停一级科目的，其下二级科目一并暂停。",
+            choices=[("", "—"), *((code, department(code)) for code in departments_of(case))],
+        )  # fmt: skip
+
+    def clean(self) -> dict[str, Any]:
+        """What `sanctions.propose` takes: a department is the target of its suspension."""
+        given = super().clean() or self.cleaned_data
+        chosen = given.pop("department", "")
+        if given.get("kind") == DEPARTMENT:
+            given["target"] = chosen
+            if not chosen and "department" not in self.errors:
+                self.add_error("department", "请选择科室")
+        return given
 
 
 class DisclosureForm(forms.Form):

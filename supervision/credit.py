@@ -167,8 +167,8 @@ def score_all(*, region: Region, year: int, by: str, at: dt.datetime) -> int:
 
 def subjects_of(region: Region) -> Iterable[Who]:
     """Who is scored in an area."""
-    inside = {"region_code__startswith": region.prefix}
-    places = Institution.objects.filter(region__code__startswith=region.prefix)
+    inside = {"region_code__within": region.prefix}
+    places = Institution.objects.filter(region__code__within=region.prefix)
     for code, area in places.values_list("pk", "region_id"):
         yield Who(Subject.INSTITUTION, code, area, code)
     cases = SupervisionCase.objects.filter(**inside)

@@ -162,7 +162,7 @@ def order_for(seed: str, code: str, people: Iterable[str]) -> list[str]:
 def places_of(plan: InspectionPlan) -> list[str]:
     """From whom is drawn: institutions of the area whose supplementary agreement is in force that day."""
     region = Region.objects.get(pk=plan.region_code)
-    rows = Institution.objects.filter(region__code__startswith=region.prefix)
+    rows = Institution.objects.filter(region__code__within=region.prefix)
     states = AgreementState.objects.supplementary(on=plan.first_day)
     open_ones = states.exclude(state__in=("terminated", "expired"))
     return sorted(rows.filter(pk__in=open_ones.values("agreement__institution"))

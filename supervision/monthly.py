@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from agreements.clocks import parameter_row
 from audit import clock, moves, procedure, tasks, trail
+from audit.access import Person
 from audit.models import Move
 from audit.moves import advance, refresh
 from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn
@@ -189,13 +190,13 @@ def _wanted(region: Region, month: dt.date) -> str:
 
 
 def take(
-    *, report: MonthlyReport, step: str, who: User, by: str, at: dt.datetime, note: str = "",
-    version: int | None = None,
+    *, report: MonthlyReport, step: str, who: Person, by: str, at: dt.datetime, note: str = "",
+    version: int | None = None, signed_by: str = "",
 ) -> Move:  # fmt: skip
-    """Take a step of a report; raises Refused."""
+    """Take a step of a report; raises Refused. A system names the person who decided: `signed_by`."""
     return advance(
         case=report, procedure=_table(), handbook=HANDBOOK, step=step, who=who, by=by, at=at,
-        note=note, version=version,
+        note=note, version=version, facts={"signed_by": signed_by} if signed_by else None,
     )  # fmt: skip
 
 
@@ -225,9 +226,20 @@ def region_above(turn: Turn) -> None:
         raise Refused(403, "NOT_THE_REGION_ABOVE", "须由上级办理")
 
 
+def signed(turn: Turn) -> None:
+    """A system acts on the decision of a person of its office who may take the step, and names them."""
+    if turn.who is None or isinstance(turn.who, User):
+        return
+    name = turn.facts.get("signed_by", "")
+    person = User.objects.filter(username=name, region=turn.who.region_id, is_active=True).first()
+    if person is None or not person.may(turn.step.permission):
+        raise Refused(422, "SIGNER_UNKNOWN", "签发人须为本级有此项权限的在用账号",
+                      field="signed_by")  # fmt: skip
+
+
 def second_person(turn: Turn) -> None:
     """Who made it does not submit it."""
-    if turn.by == turn.case.made_by:
+    if turn.case.made_by in (turn.by, turn.facts.get("signed_by")):
         raise Refused(403, "SAME_PERSON", "编制人不能复核报送自己编制的月报")
 
 
@@ -320,7 +332,7 @@ def told(turn: Turn, state: State) -> None:
 
 
 HANDBOOK = Handbook(
-    checks={"own_region": own_region, "region_above": region_above,
+    checks={"own_region": own_region, "region_above": region_above, "signed": signed,
             "second_person": second_person},
     effects={"count_again": count_again, "keep_submission": keep_submission,
              "keep_receipt": keep_receipt, "keep_return": keep_return},

@@ -54,9 +54,9 @@ class Place:
     @property
     def inside(self) -> Q:
         """Rows of the area."""
-        found = Q(region_code__startswith=area_prefix(self.region))
+        found = Q(region_code__within=area_prefix(self.region))
         for code in self.without:
-            found &= ~Q(region_code__startswith=area_prefix(code))
+            found &= ~Q(region_code__within=area_prefix(code))
         return found
 
     @property

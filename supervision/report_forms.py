@@ -24,7 +24,7 @@ ALL = [("", "全部")]
 def institutions_of(user: User, region: str) -> list[tuple[str, str]]:
     """Choices of the medical institutions that a person sees in a region."""
     rows = Institution.objects.visible_to(user).filter(
-        kind=Institution.Kind.MEDICAL, region__code__startswith=area_prefix(region)
+        kind=Institution.Kind.MEDICAL, region__code__within=area_prefix(region)
     )
     return list(rows.order_by("name").values_list("pk", "name"))
 

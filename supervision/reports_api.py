@@ -1,7 +1,7 @@
-"""REST for the systems of bureaus and auditors: reports as PDF and JSON, monthly reports of a region."""
+"""REST for the systems of bureaus and auditors: reports as PDF and JSON, monthly reports read and moved."""
 
 import datetime as dt
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -11,8 +11,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
 from audit import reports
-from audit.procedure import PROCEDURES
-from institutions import openapi
+from audit.procedure import PROCEDURES, Refused
+from institutions import openapi, shape
 from institutions.refusals import Refusal
 from institutions.rest import (
     BIGGEST_ID,
@@ -25,6 +25,7 @@ from institutions.rest import (
 )
 from institutions.shape import day as day_of
 from settlement.answer import API, moment_of
+from settlement.case_rest import OfficeCaseView
 from supervision import monthly
 from supervision.models import MonthlyReport, ReportOrder
 from supervision.reports import press
@@ -49,6 +50,14 @@ MONTHLIES = openapi.record(
     results=openapi.listed(openapi.record(**MONTHLY)), next=openapi.or_null(TEXT)
 )
 ONE_MONTHLY = openapi.record(**MONTHLY, figures={"type": "object"})
+SIGNED: dict[str, dict] = {
+    "version": {"type": "integer", "minimum": 1, "maximum": 2**15 - 1},
+    "signed_by": shape.text(150),
+}
+NOTE = shape.text(400)
+SUBMITTING = shape.record("version signed_by", **SIGNED, note=NOTE)
+RECEIVING = shape.record("version signed_by", **SIGNED)
+RETURNING = shape.record("version signed_by note", **SIGNED, note=NOTE)
 KIND = OpenApiParameter("kind", str, description="只列这一种报告", enum=list(KINDS))
 MONTH = OpenApiParameter("month", str, description="只列这一月份（YYYY-MM）")
 
@@ -121,11 +130,27 @@ class ReportData(ReportsView):
         return json_answer(press.canonical(document))
 
 
-class MonthlyView(OfficeView):
+class MonthlyView(OfficeCaseView):
     """What the addresses of monthly reports share: the own ones, and those submitted from below."""
 
-    def reports(self) -> QuerySet[MonthlyReport]:
+    http_method_names = ["get"]
+    subject = "monthlyreport"
+    missing = ("没有此月报", "no such monthly report")
+    may: ClassVar[tuple[str, ...]] = (monthly.VIEW, monthly.SUBMIT, monthly.RECEIVE)
+
+    def seen(self) -> QuerySet[MonthlyReport]:
         return MonthlyReport.objects.visible_to(self.office)
+
+    def act(self, case: MonthlyReport, step: str, facts: dict[str, Any], version: int) -> object:
+        if version != case.latest:
+            raise Refused(409, "CASE_MOVED", f"月报已是第{case.latest}版，请重新读取后办理")
+        return monthly.take(
+            report=case, step=step, who=self.system, by=self.by, at=self.at, version=case.version,
+            **facts,
+        )  # fmt: skip
+
+    def represent(self, case: MonthlyReport) -> dict[str, Any]:
+        return {**monthly_summary(case), "figures": monthly.current(case).figures}
 
 
 class MonthlyReports(MonthlyView):
@@ -141,7 +166,7 @@ class MonthlyReports(MonthlyView):
         refuse_unknown(request, "month", "after", "limit")
         text = request.query_params.get("month")
         with self.rows():
-            rows = self.reports()
+            rows = self.seen()
             rows = rows.filter(month=_month(text)) if text is not None else rows
             part, after = newest(request, rows)
             shown = [monthly_summary(row) for row in part]
@@ -158,11 +183,50 @@ class OneMonthlyReport(MonthlyView):
     def get(self, request: Request, number: int) -> HttpResponse:
         self.begin(request)
         with self.rows():
-            row = self.reports().filter(pk=min(number, BIGGEST_ID)).first()
-            if row is None:
-                raise Refusal(404, "NOT_FOUND", ("没有此月报", "no such monthly report"))
-            figures = monthly.current(row).figures
-            return json_answer({**monthly_summary(row), "figures": figures})
+            return json_answer(self.represent(self.one(number)))
+
+
+class Submission(MonthlyView):
+    """复核并报送本级的监管月报。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="monthly_reports_submit", tags=["reports"],
+        summary="报送本级监管月报：读到的版本、复核签发人（不能是编制人）和报送说明",
+        request=openapi.body(SUBMITTING),
+        responses=openapi.answers(404, 409, 415, 422, s200=ONE_MONTHLY),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "submit", SUBMITTING)
+
+
+class Receipt(MonthlyView):
+    """接收下级报送的监管月报。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="monthly_reports_receive", tags=["reports"],
+        summary="接收下级监管月报：读到的版本和签发人", request=openapi.body(RECEIVING),
+        responses=openapi.answers(404, 409, 415, 422, s200=ONE_MONTHLY),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "receive", RECEIVING)
+
+
+class Return(MonthlyView):
+    """写明理由退回下级的监管月报。"""
+
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="monthly_reports_return", tags=["reports"],
+        summary="退回下级监管月报：读到的版本、签发人和退回理由", request=openapi.body(RETURNING),
+        responses=openapi.answers(404, 409, 415, 422, s200=ONE_MONTHLY),
+    )  # fmt: skip
+    def post(self, request: Request, number: int) -> HttpResponse:
+        return self.take(request, number, "return", RETURNING)
 
 
 def _month(text: str) -> dt.date:
@@ -204,4 +268,9 @@ urlpatterns = [
     path("reports/<int:number>/data", ReportData.as_view(), name="api-report-data"),
     path("monthly-reports", MonthlyReports.as_view(), name="api-monthly-reports"),
     path("monthly-reports/<int:number>", OneMonthlyReport.as_view(), name="api-monthly-report"),
+    path(
+        "monthly-reports/<int:number>/submission", Submission.as_view(), name="api-monthly-submit"
+    ),
+    path("monthly-reports/<int:number>/receipt", Receipt.as_view(), name="api-monthly-receive"),
+    path("monthly-reports/<int:number>/return", Return.as_view(), name="api-monthly-return"),
 ]

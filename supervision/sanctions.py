@@ -15,7 +15,8 @@ from agreements import lifecycle
 from agreements.models import Agreement
 from audit import clock, trail
 from audit.text import yuan
-from institutions.models import Physician, Region, User
+from institutions.departments import department
+from institutions.models import Institution, Physician, Region, User
 from institutions.refusals import Refusal, refused
 from settlement import adjustments, statement_steps
 from settlement.models import Adjustment, Deduction, InsuredPerson
@@ -34,6 +35,7 @@ EXECUTES: Mapping[str, tuple[str, ...]] = {
 MONEY = ("fine", "recovery")
 #: kind of the article's range by which months are checked
 MONTHS = {"suspend_department": "department_months", "suspend_person": "online_months"}
+DEPARTMENT = "suspend_department"
 NEEDS_MONTHS = (*MONTHS, "suspend_practitioner")
 NEEDS_TARGET = ("suspend_practitioner", "points", "suspend_department")
 NEEDS_ARTICLE = ("fine", "suspend_department", "suspend_person")
@@ -116,6 +118,9 @@ def _complete(row: Sanction) -> None:
     if row.kind in ("suspend_practitioner", "points") and _practitioner(row) is None:
         raise refused("target", "PRACTITIONER_UNKNOWN", "本案机构没有此医师、药师或护士",
                       "no such practitioner there")  # fmt: skip
+    if row.kind == DEPARTMENT and row.target not in departments_of(row.case):
+        raise refused("target", "DEPARTMENT_UNKNOWN", "本案机构没有登记这一诊疗科目",
+                      "the institution has no such department")  # fmt: skip
     person = row.case.subject_kind == SupervisionCase.Subject.PERSON
     if (row.kind == "suspend_person") != (person and row.kind not in (*MONEY, "interview")):
         raise refused("kind", "MEASURE_NOT_FOR_SUBJECT", "该措施不适用于本案对象",
@@ -124,6 +129,12 @@ def _complete(row: Sanction) -> None:
 
 def _practitioner(row: Sanction) -> Physician | None:
     return Physician.objects.filter(pk=row.target, institution=row.case.institution_code).first()
+
+
+def departments_of(case: SupervisionCase) -> list[str]:
+    """Codes of the departments of the institution of a case."""
+    place = Institution.objects.filter(pk=case.institution_code).first()
+    return place.departments() if place else []
 
 
 def _within(row: Sanction, loss: int) -> None:
@@ -170,7 +181,9 @@ def told(row: Sanction) -> dict[str, Any]:
 
 
 def target_of(row: Sanction) -> str:
-    """Against whom: a practitioner by name, else what was written, else the subject of the case."""
+    """Against whom: a practitioner by name, a department in words, else the subject of the case."""
+    if row.kind == DEPARTMENT:
+        return department(row.target)
     found = _practitioner(row) if row.kind in ("suspend_practitioner", "points") else None
     return f"{found.name}（{found.code}）" if found else row.target or row.case.subject_name
 

@@ -4,7 +4,8 @@ A restriction is the decision with its two persons; what it does to money is rec
 reads it (institutions, settlement.register) by these apps' own commands.
 
 How many points lead to what is the region's parameter `practitioner_points`: without one, points are
-only counted. A year begins anew on 1 January. (温医保办〔2021〕6号 二十七、二十八；国务院令第735号 第41条)
+only counted. A year begins anew on 1 January.
+(温医保办〔2021〕6号 二十七、二十八；国务院令第735号 第38、40、41条)
 """
 
 import datetime as dt
@@ -20,7 +21,16 @@ from audit import clock, tasks, trail
 from institutions import commands as registry
 from institutions import news
 from institutions.calendar import add_months
-from institutions.models import Physician, Region, ServiceSuspension, Suspension, User
+from institutions.departments import code_of, department
+from institutions.models import (
+    DepartmentSuspension,
+    Institution,
+    Physician,
+    Region,
+    ServiceSuspension,
+    Suspension,
+    User,
+)
 from institutions.refusals import refused
 from settlement.models import InsuredPerson, OnlineSuspension
 from settlement.register.commands import suspend_online
@@ -32,7 +42,7 @@ Kind = Restriction.Kind
 #: where settlement looks for a kind of restriction
 READ: Mapping[str, type[Suspension]] = {
     Kind.ONLINE: OnlineSuspension, Kind.PRACTITIONER: ServiceSuspension,
-    Kind.TERMINATED: ServiceSuspension,
+    Kind.TERMINATED: ServiceSuspension, Kind.DEPARTMENT: DepartmentSuspension,
 }  # fmt: skip
 
 
@@ -187,7 +197,7 @@ def restrict(
     if institution_code:
         news.tell(
             permission="cases.answer", region_code=region_code, institution_code=institution_code,
-            text=f"{made.get_kind_display()}：{subject_code}，自{since}起", url="",
+            text=f"{made.get_kind_display()}：{called(made)}，自{since}起", url="",
             subject=f"restriction:{made.pk}", at=at,
         )  # fmt: skip
     return made
@@ -199,14 +209,28 @@ def _suspend(made: Restriction) -> None:
         "since": made.valid_from, "until": made.valid_until, "clause": made.clause,
         "source": f"restriction:{made.pk}", "by": made.made_by, "at": made.made_at,
     }  # fmt: skip
-    if READ.get(made.kind) is OnlineSuspension:
+    if made.kind == Kind.ONLINE:
         suspend_online(person=InsuredPerson.objects.get(pk=made.person_id or 0), **given)
-    elif made.kind in READ:
+    elif made.kind == Kind.DEPARTMENT:
+        place = Institution.objects.get(pk=made.institution_code)
+        if code := code_of(made.subject_code, place.departments()):
+            registry.suspend_department(institution=place, department=code, **given)
+    else:
         doctor = Physician.objects.filter(pk=made.subject_code).first()
         if doctor is None:
             raise refused("subject_code", "PRACTITIONER_UNKNOWN", "没有登记此医师、药师或护士",
                           "no such practitioner")  # fmt: skip
         registry.suspend_practitioner(physician=doctor, **given)
+
+
+def called(row: Restriction) -> str:
+    """Whom a restriction names: a department in words, anybody else by code."""
+    return department(row.subject_code) if row.kind == Kind.DEPARTMENT else row.subject_code
+
+
+def known_to_settlement(row: Restriction) -> bool:
+    """Whether settlement reads a restriction: not that of a department in words of no catalogue."""
+    return READ[Kind(row.kind)].objects.known().filter(source=f"restriction:{row.pk}").exists()
 
 
 @transaction.atomic
@@ -223,9 +247,8 @@ def lift(*, restriction: Restriction, on: dt.date, reason: str, who: User, at: d
     row.valid_until, row.lifted_at, row.lifted_by = on, at, who.username
     row.lift_reason = reason.strip()[:400]
     row.save()
-    if row.kind in READ:
-        registry.end_early(READ[row.kind], source=f"restriction:{row.pk}", last=on,
-                           by=who.username, at=at)  # fmt: skip
+    registry.end_early(READ[Kind(row.kind)], source=f"restriction:{row.pk}", last=on,
+                       by=who.username, at=at)  # fmt: skip
     tasks.close(subject=f"restriction:{row.pk}", by=who.username, at=at)
     _event("restriction.lift", f"restriction:{row.pk}", row.region_code, row.institution_code,
            who.username, at, on=on, reason=row.lift_reason)  # fmt: skip

@@ -32,7 +32,7 @@ LONG_AGO = dt.date(2019, 1, 1)
 RECORDED = dt.datetime(2019, 1, 1, 8, tzinfo=ZONE)
 DAY = dt.date(2021, 6, 15)
 VISIT_DAY = dt.date(2021, 5, 20)
-OFFICE_SCOPE = "reports:read"
+OFFICE_SCOPE = "reports:read reports:write"
 SCOPES = (
     "claims:read claims:write trial institution:read institution:write payments:read"
     " consultations:read consultations:write lines:read persons:read"
@@ -146,27 +146,24 @@ def offline_visit(
 
 def token(hospital: Institution, scope: str = SCOPES) -> str:
     """A valid access token of a client of the hospital."""
-    client = ApiClient.objects.create(
-        name=hospital.name, client_type="confidential", institution=hospital,
-        authorization_grant_type="client-credentials", client_secret="s" * 40,
-        hash_client_secret=False,
-    )  # fmt: skip
-    text = f"token-{hospital.code}-{client.pk}"
-    get_access_token_model().objects.create(
-        application=client, token=text, scope=scope,
-        expires=timezone.now() + dt.timedelta(hours=1),
-    )  # fmt: skip
-    return text
+    return _token(api_client(name=hospital.name, institution=hospital), hospital.code, scope)
 
 
 def office_token(place: Region, scope: str = OFFICE_SCOPE) -> str:
     """A valid access token of the system of a region's office."""
-    client = ApiClient.objects.create(
-        name=f"{place.name}系统", client_type="confidential", region=place,
-        authorization_grant_type="client-credentials", client_secret="s" * 40,
-        hash_client_secret=False,
+    return _token(api_client(name=f"{place.name}系统", region=place), place.code, scope)
+
+
+def api_client(**facts: object) -> ApiClient:
+    """A client of the interface, of an `institution` or of the office of a `region`."""
+    return ApiClient.objects.create(
+        client_type="confidential", authorization_grant_type="client-credentials",
+        client_secret="s" * 40, hash_client_secret=False, **facts,
     )  # fmt: skip
-    text = f"token-{place.code}-{client.pk}"
+
+
+def _token(client: ApiClient, place: str, scope: str) -> str:
+    text = f"token-{place}-{client.pk}"
     get_access_token_model().objects.create(
         application=client, token=text, scope=scope,
         expires=timezone.now() + dt.timedelta(hours=1),

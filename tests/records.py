@@ -11,6 +11,7 @@ from institutions.models import Document, Institution, Region
 from pricing.models import DrugList, Release
 from settlement.models import (
     Consultation,
+    Delivery,
     DiseaseFiling,
     Dispensing,
     FeeBill,
@@ -59,11 +60,13 @@ def addresses() -> dict[str, str]:
             "consultation-statements", "lines", "line-new", "line-contracts", "line-contract-new",
             "fee-bills", "forms-list", "registry-changes", "registry-mappings", "registry-expiries",
             "registry-regions", "registry-calendars", "registry-imports", "registry-register",
-            "webhooks", "signing-keys", "reimbursements", "reimbursement-new",
+            "clients", "client-new", "webhooks", "signing-keys", "reimbursements",
+            "reimbursement-new",
             "reimbursement-slots", "payments", "payments-due", "refunds", "vouchers",
             "vouchers-csv", "public-prices", "public-drugs", "public-institutions", "public-notices",
             "public-interface", "persons", "person-new", "register", "disease-filings",
             "disease-filing-new")},
+        "client": reverse("client", args=[factories.api_client(region=ours.region).pk]),
         **_insured(ours, theirs),
         **{name: reverse(name) for name in (
             "statements", "periods", "advances", "budgets", "clearings")},
@@ -119,14 +122,22 @@ def _medicines(ours: Institution, theirs: Institution) -> dict[str, str]:
         valid_from=AT.date(), drafted_by="someone", drafted_at=AT,
     )  # fmt: skip
     mine, hidden = (_prescription(place) for place in (ours, theirs))
+    ready, closed = (_to_dispense(place) for place in (ours, theirs))
+    sent, away = (_parcel(mine), _parcel(hidden))
     return {
         **{name: reverse(name) for name in ("drug-lists", "prescriptions", "evidence-gaps")},
         "drug-list": reverse("drug-list", args=[drugs.pk]),
         "drug-template": reverse("drug-template", args=["csv"]),
         "prescription": reverse("prescription", args=[mine.pk]),
         "foreign prescription": reverse("prescription", args=[hidden.pk]),
-        "drug-return": reverse("drug-return", args=[_dispensing(mine).pk]),
-        "foreign drug-return": reverse("drug-return", args=[_dispensing(hidden).pk]),
+        "drug-return": reverse("drug-return", args=[sent.dispensing_id]),
+        "foreign drug-return": reverse("drug-return", args=[away.dispensing_id]),
+        "prescription-dispense": reverse("prescription-dispense", args=[ready.pk]),
+        "foreign dispense": reverse("prescription-dispense", args=[closed.pk]),
+        "dispensing-delivery": reverse("dispensing-delivery", args=[sent.dispensing_id]),
+        "foreign delivery": reverse("dispensing-delivery", args=[away.dispensing_id]),
+        "delivery-step": reverse("delivery-step", args=[sent.pk]),
+        "foreign step": reverse("delivery-step", args=[away.pk]),
     }  # fmt: skip
 
 
@@ -225,15 +236,32 @@ def _findings(ours: Institution, theirs: Institution) -> dict[str, str]:
     }
 
 
-def _prescription(place: Institution) -> Prescription:
+def _prescription(place: Institution, **more: object) -> Prescription:
     visit = {"visit_type": "revisit", "started_at": AT.isoformat(), "ended_at": AT.isoformat(),
              "department_code": "A03", "session": {"medium": "video"}, "diagnoses": []}  # fmt: skip
-    return Prescription.objects.create(
-        region_code=place.region_id, institution_code=place.code, number="CF1",
-        person=factories.person(place.region.policy_region), encounter_id="E1", encounter_key=1,
-        issued_on=AT.date(), visit=visit, physician_code="D1", source="upload", uploaded_at=AT,
-        uploaded_by="someone", state="unsigned", content_sm3="0" * 64,
+    return Prescription.objects.create(**({
+        "region_code": place.region_id, "institution_code": place.code, "number": "CF1",
+        "person": factories.person(place.region.policy_region), "encounter_id": "E1",
+        "encounter_key": 1, "issued_on": AT.date(), "visit": visit, "physician_code": "D1",
+        "source": "upload", "uploaded_at": AT, "uploaded_by": "someone", "state": "unsigned",
+        "content_sm3": "0" * 64,
+    } | more))  # fmt: skip
+
+
+def _to_dispense(place: Institution) -> Prescription:
+    """A prescription that its own institution may hand out now."""
+    made = _prescription(
+        place, number="CF2", signed_by="D1", signed_at=AT, review="passed", reviewed_by="Y1",
+        reviewed_at=AT, state="reviewed",
     )  # fmt: skip
+    made.lines.create(drug_code="D1", quantity=10_000, days_supply=1, unit="盒")
+    return made
+
+
+def _parcel(found: Prescription) -> Delivery:
+    return _dispensing(found).deliveries.create(
+        logistics_code="L1", waybill=f"W{found.pk}", recorded_at=AT, recorded_by="someone"
+    )
 
 
 def _dispensing(found: Prescription) -> Dispensing:

@@ -37,6 +37,7 @@ def demo(committed_db, settings):
 def test_small_demonstration(demo, client):
     reasons = {REASONS[number] for number in LineResult.objects.values_list("reason", flat=True)}
     assert reasons >= {oddity.reason for oddity in ODDITIES}
+    assert reasons >= {"ONLINE_SUSPENDED", "DEPARTMENT_SUSPENDED"}
     settled = Settlement.objects.filter(version=1)
     assert settled.count() >= CLAIMS  # with those of prescriptions and reimbursements
     assert Settlement.objects.filter(version=2).exists()

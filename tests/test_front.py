@@ -1,5 +1,7 @@
 """The front door and the search box: everybody lands, an ID number never stands in an address."""
 
+from html.parser import HTMLParser
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -31,7 +33,7 @@ def found(client: Client, words: str) -> str:
 
 @pytest.mark.parametrize(
     ("role", "where"),
-    [("audit_admin", "trail"), ("system_admin", "system-status"), ("security_admin", "mfa_index")],
+    [("audit_admin", "trail"), ("system_admin", "system-status"), ("security_admin", "clients")],
 )
 def test_who_has_no_workbench_is_led_to_a_page_of_the_own(role: str, where: str):
     client = factories.log_in(Client(), factories.user(role))
@@ -43,6 +45,36 @@ def test_an_administrator_is_told_why_there_is_no_business_here():
     page = factories.log_in(Client(), factories.user("system_admin")).get(reverse("mfa_index"))
     assert "三权分立" in page.content.decode()
     assert 'role="search"' not in page.content.decode()
+
+
+class Stops(HTMLParser):
+    """What the Tab key reaches, in the order of the page, and the targets inside it."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.reached: list[dict[str, str | None]] = []
+        self.targets: dict[str, dict[str, str | None]] = {}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if name := given.get("id"):
+            self.targets[name] = given | {"tag": tag}
+        if tag in {"a", "button", "input", "select", "textarea", "summary"}:
+            self.reached.append(given | {"tag": tag})
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/claims/", "/accounts/login/", "/public/prices/", "/no/"]
+)
+def test_the_first_stop_of_the_keyboard_leads_past_the_menu_to_the_content(
+    clerk: Client, address: str
+):
+    """Every frame: logged in, log-in page, public page, error page."""
+    visitor = clerk if address in {"/", "/claims/"} else Client()
+    page = Stops(visitor.get(address).content.decode())
+    assert page.reached[0] == {"tag": "a", "class": "skip", "href": "#main"}
+    assert (page.targets["main"]["tag"], page.targets["main"]["tabindex"]) == ("main", "-1")
 
 
 def test_a_hospital_is_found_by_code_and_by_part_of_its_name(clerk: Client):

@@ -86,7 +86,7 @@ def _regions(request: PortalRequest) -> list[Region]:
         return [user.institution.region]
     inside = Q()
     for prefix in user.scope_codes().regions:
-        inside |= Q(code__startswith=prefix)
+        inside |= Q(code__within=prefix)
     return list(Region.objects.filter(inside).order_by("code")) if inside else []
 
 

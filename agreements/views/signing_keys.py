@@ -62,7 +62,7 @@ def _seen(user: User) -> Any:
     for code in scope.institutions:
         inside |= Q(side=Side.INSTITUTION, holder_code=code)
     for prefix in scope.regions:
-        inside |= Q(side=Side.AGENCY, holder_code__startswith=prefix)
+        inside |= Q(side=Side.AGENCY, holder_code__within=prefix)
     return SigningKey.objects.filter(inside)
 
 

@@ -113,6 +113,9 @@ def make_api_clients() -> int:
             authorization_grant_type=ApiClient.GRANT_CLIENT_CREDENTIALS,
             name=f"{hospital.name} 接口（示例）",
             institution_id=hospital.code,
+            purpose="医院信息系统（示例）",
+            issued_at=moment(TODAY),
+            issued_by="security.admin",
         )
         for key, hospital in holders.items()
     )
@@ -124,6 +127,10 @@ def make_api_clients() -> int:
             authorization_grant_type=ApiClient.GRANT_CLIENT_CREDENTIALS,
             name=f"{label}医保部门系统（示例）",
             region_id=code,
+            rate=ApiClient.Rate.LOW.value,
+            purpose="监督报告与月报（示例）",
+            issued_at=moment(TODAY),
+            issued_by="security.admin",
         )
         for name, (code, label) in OFFICES.items()
     )

@@ -1,4 +1,4 @@
-"""Watching in the demonstration: two cases, a drawn inspection, complaints, flags of conduct.
+"""Watching in the demonstration: cases, a drawn inspection, complaints, flags of conduct.
 
 Everything is done by the real commands and is invented (示例).
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from config.demo import TODAY, moment
 from config.demo.accounts import client_id
-from config.demo.claims import Maker
+from config.demo.claims import Draft, Maker
 from config.demo.hospitals import HOSPITALS
 from institutions import crypto
 from institutions.models import Institution, Physician, Region, User
@@ -31,7 +31,7 @@ from supervision.models import InspectionPlan, SupervisionCase
 
 HANDLER, CHIEF = "supervisor.nantong", "supervisor2.nantong"
 SECOND, SIGNER, POLICY = "reviewer.nantong", "signer.nantong", "policy.nantong"
-OVER, OPEN = "nt2", "nt1"
+OVER, OPEN, STOPPED = "nt2", "nt1", "nt3"
 RECORD = ("询问笔录（示例）.pdf", b"%PDF-1.4\n% \xe7\xa4\xba\xe4\xbe\x8b\n")
 SEED = "示例种子-20211210"
 CHECKLIST = (
@@ -50,10 +50,11 @@ def make_cases(maker: Maker) -> str:
     plan = inspections.places_of(_inspected(region))
     _complained(region)
     credit.score_all(region=region, year=TODAY.year, by="system:beat", at=moment(TODAY, 2))
+    shut = _shut(region, maker)
     flags = sum(conduct.watch(on=_day(ago), by="system:beat", at=moment(_day(ago - 1), 2))
                 for ago in (9, 6, 2))  # fmt: skip
     return (
-        f"监管案件 {len(made) + 1} 件（暂停联网结算 1 人，其后申报{barred}），"
+        f"监管案件 {len(made) + 2} 件（暂停联网结算 1 人，其后申报{barred}；暂停科室 1 个，其后申报{shut}），"
         f"检查计划 1 个（名单 {len(plan)} 家），举报 2 件，内控 {flags} 项"
     )
 
@@ -180,6 +181,35 @@ def _barred(region: Region, maker: Maker) -> str:
             acted_from=_day(60), acted_until=_day(50),
         ),
     )  # fmt: skip
+    _penalised(case, {"kind": "suspend_person", "article": "41", "months": 3}, "本人",
+               ("出借凭证属实", "承认出借，表示改正", "暂停联网结算三个月"))  # fmt: skip
+    return _received(draft)
+
+
+def _shut(region: Region, maker: Maker) -> str:
+    """A department that is suspended, and a later claim of it that is refused."""
+    draft = maker.nantong(maker.visit("nantong", hospital=STOPPED, day=_day(3)))
+    draft.body["encounter"]["department_code"] = "A50"
+    place = HOSPITALS[STOPPED].code
+    case = cases.open_case(
+        region=region, by=HANDLER, at=moment(_day(30)),
+        wanted=cases.Wanted(
+            subject_kind="institution", subject_code=place, institution_code=place,
+            title="示例：中医科虚报价格", summary="示例：中医科互联网门诊多次高于公布价格收费，拒不改正。",
+            behaviour="inflated_price", acted_from=_day(60), acted_until=_day(50),
+        ),
+    )  # fmt: skip
+    wanted = {"kind": "suspend_department", "article": "38", "months": 6, "target": "A50"}
+    _penalised(case, wanted, "示例医保办",
+               ("虚报价格属实，经责令拒不改正", "同意改正", "责令暂停中医科六个月"))  # fmt: skip
+    return _received(draft)
+
+
+def _penalised(
+    case: SupervisionCase, measure: Mapping[str, Any], receiver: str, said: tuple[str, str, str]
+) -> None:
+    """From the opening of a case to its one measure carried out: what was found, answered, decided."""
+    found, answer, decision = (f"示例：{words}。" for words in said)
     _step(case, "accept", CHIEF, 29, note="同意立案（示例）")
     at = moment(_day(29), 16)
     for name, number, lead in ((HANDLER, "示例-0001", True), (SECOND, "示例-0002", False)):
@@ -187,20 +217,24 @@ def _barred(region: Region, maker: Maker) -> str:
             case=case, username=name, certificate=number, lead=lead, by=HANDLER, at=at
         )
     cases.add_file(case=case, title="示例：询问笔录", file=RECORD, by=HANDLER, at=at)
-    sanctions.propose(case=case, kind="suspend_person", article="41", months=3, by=HANDLER, at=at)
+    sanctions.propose(case=case, by=HANDLER, at=at, **measure)
     _step(case, "notify", HANDLER, 28, facts={
-        "route": "penalty", "article": "41", "found": "示例：出借凭证属实。", "loss": "0",
-        "method": "portal", "receiver": "本人"})  # fmt: skip
-    _step(case, "record", HANDLER, 25, facts={"text": "示例：承认出借，表示改正。"})
+        "route": "penalty", "article": measure["article"], "found": found, "loss": "0",
+        "method": "portal", "receiver": receiver})  # fmt: skip
+    _step(case, "record", HANDLER, 25, facts={"text": answer})
     _step(case, "consider", HANDLER, 24, note="示例：采纳。")
-    _step(case, "decide_penalty", CHIEF, 22, note="示例：暂停联网结算三个月。")
-    _step(case, "serve", HANDLER, 21, facts={"method": "direct", "receiver": "本人"})
+    _step(case, "decide_penalty", CHIEF, 22, note=decision)
+    _step(case, "serve", HANDLER, 21, facts={"method": "direct", "receiver": receiver})
     for row in case.sanctions.filter(state="ordered"):
         sanctions.execute(sanction=row, on=_day(20), record="示例：已通知经办机构", who=_user(HANDLER),
                           at=moment(_day(20)))  # fmt: skip
-    place = Institution.objects.select_related("region").get(pk=visit.hospital.code)
-    told = receive(institution=Claimant.of(place), claim=draft.body, by=f"client:{client_id(OPEN)}",
-                   at=moment(_day(3), 23))  # fmt: skip
+
+
+def _received(draft: Draft) -> str:
+    """What becomes of a claim that is sent three days ago."""
+    place = Institution.objects.select_related("region").get(pk=draft.hospital.code)
+    by = f"client:{client_id(draft.hospital.key)}"
+    told = receive(institution=Claimant.of(place), claim=draft.body, by=by, at=moment(_day(3), 23))
     return Settlement.State(json.loads(told.body)["state"]).label
 
 

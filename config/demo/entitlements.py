@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from config.demo import ACTOR, TODAY, identity, moment
-from config.demo.hospitals import HOSPITALS
 from config.demo.people import DISEASES, ORDINARY, Person, population
 from config.demo.registry import sample_pdf
 from institutions import crypto
@@ -22,8 +21,6 @@ ROSTER = "参保名册（示例）"
 BROKEN_REGIONS = ("nantong", "wenzhou", "jilin")
 ARREARS, CONVERTED, WAITING, DECEASED, STOPPED = 5, 4, 2, 2, 2
 CLERKS = {"nantong": "clerk.nantong", "wenzhou": "clerk.wenzhou", "jilin": "clerk.jilin"}
-FILERS = {"clerk": "clerk.wenzhou", "hospital": "hospital.wenzhou1"}
-REVIEWER = "reviewer.wenzhou"
 STRANGER = 9_001  #: somebody whom only the insurer's list knows
 
 
@@ -92,7 +89,7 @@ def _broken(region: str, people: list[Person], of: dict[int, InsuredPerson]) -> 
 
 @dataclass(frozen=True)
 class Taken:
-    """A step that was taken of an application."""
+    """A step that was taken of an application; `who` plays which part."""
 
     key: str
     who: str
@@ -113,7 +110,7 @@ class Filed:
 
 def _approved(on: Day, until: Day) -> Taken:
     days = {"valid_from": on.isoformat(), "valid_until": until.isoformat()}
-    return Taken("approve", REVIEWER, on, facts=days)
+    return Taken("approve", "reviewer", on, facts=days)
 
 
 MISSING = {"missing": ["缺少检查检验报告", "诊断证明未写明病程"]}
@@ -121,24 +118,31 @@ FILED = (
     Filed("clerk", Day(2021, 12, 17), 3),
     Filed("hospital", Day(2021, 12, 13), 3),
     Filed("hospital", Day(2021, 12, 14), 1,
-          (Taken("notice", REVIEWER, Day(2021, 12, 16), facts=MISSING),)),
+          (Taken("notice", "reviewer", Day(2021, 12, 16), facts=MISSING),)),
     Filed("hospital", Day(2021, 3, 22), 3, (_approved(Day(2021, 3, 26), Day(2022, 1, 25)),)),
     Filed("clerk", Day(2021, 5, 11), 3, (_approved(Day(2021, 5, 14), Day(2023, 5, 13)),)),
     Filed("clerk", Day(2021, 10, 18), 3,
-          (Taken("refuse", REVIEWER, Day(2021, 10, 22), "检查结果未达到认定标准（示例）。"),)),
+          (Taken("refuse", "reviewer", Day(2021, 10, 22), "检查结果未达到认定标准（示例）。"),)),
     Filed("hospital", Day(2021, 11, 8), 0,
-          (Taken("withdraw", FILERS["hospital"], Day(2021, 11, 9), "患者改在窗口申请（示例）。"),)),
+          (Taken("withdraw", "hospital", Day(2021, 11, 9), "患者改在窗口申请（示例）。"),)),
 )  # fmt: skip
+#: a region with an example list of its own (the notice of Nantong prints none): who plays which part
+PARTS = {
+    region: {part: f"{part}.{region}" for part in ("clerk", "reviewer")}
+    | {"hospital": f"hospital.{region}1"}
+    for region in ("wenzhou", "nantong")
+}
+HOMES = {"wenzhou": ("wz1", FILED), "nantong": ("nt1", (*FILED[:3], FILED[4], FILED[3]))}
 
 
 def _filings(people: list[Person], of: dict[int, InsuredPerson]) -> Iterator[DiseaseFiling]:
-    users = {name: User.objects.select_related("institution").get(username=name)
-             for name in (*FILERS.values(), REVIEWER)}  # fmt: skip
-    home = HOSPITALS["wz1"].key
-    there = [p for p in people if p.region == "wenzhou" and p.cohort == ORDINARY
-             and p.home is not None and p.home.key == home][:40]  # fmt: skip
-    for case, person in zip(FILED, there[::5], strict=False):
-        yield _filed(case, person, of[person.number], users)
+    for region, (home, cases) in HOMES.items():
+        users = {part: User.objects.select_related("institution").get(username=name)
+                 for part, name in PARTS[region].items()}  # fmt: skip
+        there = [p for p in people if p.region == region and p.cohort == ORDINARY
+                 and p.home is not None and p.home.key == home][:40]  # fmt: skip
+        for case, person in zip(cases, there[::5], strict=False):
+            yield _filed(case, person, of[person.number], users)
 
 
 def _filed(
@@ -146,7 +150,7 @@ def _filed(
 ) -> DiseaseFiling:
     """A second disease of somebody who has one recognised."""
     code = next(d.listed for d in DISEASES if d.listed and d.listed != person.disease.listed)
-    filer = users[FILERS[case.filer]]
+    filer = users[case.filer]
     names = list(filings.Law.of(row.region_code, case.on).materials)[: case.materials]
     made = filings.apply(
         person=row, code=code, reason="长期服药，病情稳定（示例）", institution=filer.institution,
@@ -155,8 +159,8 @@ def _filed(
     )  # fmt: skip
     for step in case.steps:
         filings.take_step(
-            filing=made, step=step.key, who=users[step.who], by=step.who, at=moment(step.on, 15),
-            note=step.note, facts=step.facts,
+            filing=made, step=step.key, who=users[step.who], by=users[step.who].username,
+            at=moment(step.on, 15), note=step.note, facts=step.facts,
         )  # fmt: skip
     return made
 

@@ -112,7 +112,7 @@ def _reviews() -> Iterator[Task]:
     """The latest claims that wait for a person, some of each region."""
     for prefix in ("32", "33"):
         held = Settlement.objects.filter(
-            state=Settlement.State.REVIEW, version=1, region_code__startswith=prefix
+            state=Settlement.State.REVIEW, version=1, region_code__within=prefix
         ).order_by("-claim_id")
         for row in held[:REVIEWS_SHOWN]:
             yield _task(

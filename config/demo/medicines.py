@@ -32,7 +32,7 @@ WATCHED = dt.timedelta(days=3)
 STORIES = (
     ("delivered", 3), ("delivered", 2), ("on_the_way", 1), ("pharmacy", 3), ("pharmacy", 2),
     ("released", 1), ("partly", 2), ("reviewed", 0), ("signed", 0), ("signed", 0),
-    ("returned", 1), ("withdrawn", 2), ("expired", 9), ("brought_back", 3),
+    ("returned", 1), ("withdrawn", 2), ("expired", 9), ("brought_back", 3), ("released", 1),
 )  # fmt: skip
 
 
@@ -89,6 +89,7 @@ def _client(place: Institution, number: int) -> ApiClient:
         client_id=f"demo-ph{number}", client_secret=CLIENT_KEY, hash_client_secret=True,
         client_type=ApiClient.CLIENT_CONFIDENTIAL, name=f"{place.name} 接口（示例）",
         authorization_grant_type=ApiClient.GRANT_CLIENT_CREDENTIALS, institution=place,
+        purpose="药店系统（示例）", issued_at=SINCE, issued_by="security.admin",
     )  # fmt: skip
 
 
@@ -111,7 +112,19 @@ def _pharmacists() -> int:
             licence_no=f"示例Y{hospital.serial:04d}", licence_until=Day(2024, 6, 30),
             independent_since=Day(2012, 7, 1), checked=True, by=ACTOR, at=SINCE, is_demo=True,
         )  # fmt: skip
-    return len(missing)
+    return len(missing) + sum(_of_pharmacy(*pharmacy) for pharmacy in enumerate(PHARMACIES, 1))
+
+
+def _of_pharmacy(number: int, pharmacy: tuple[str, str]) -> int:
+    """The pharmacist who dispenses at a retail pharmacy."""
+    place = Institution.objects.select_related("region").get(pk=pharmacy[0])
+    registry.register_practitioner(
+        institution=place, code=f"Y{place.region_id}98{number:04d}", kind="pharmacist",
+        name=identity.person_name(72_900 + number), title="pharmacist_in_charge",
+        licence_no=f"示例YD{number:04d}", licence_until=Day(2024, 6, 30),
+        independent_since=Day(2012, 7, 1), checked=True, by=ACTOR, at=SINCE, is_demo=True,
+    )  # fmt: skip
+    return 1
 
 
 def _of(hospital: Hospital) -> Institution:
@@ -277,7 +290,7 @@ class _Story:
 def _evidence() -> Iterator[int]:
     """Records of the last days as hospitals send them: most in time, some late, a few never."""
     rows = Claim.objects.filter(
-        region_code__startswith="3303", service_date__gte=TODAY - WATCHED
+        region_code__within="3303", service_date__gte=TODAY - WATCHED
     ).order_by("pk")
     places: dict[str, Claimant] = {}
     for number, claim in enumerate(rows):

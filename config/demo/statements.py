@@ -49,7 +49,7 @@ def make_statements() -> str:
 
 def _months() -> list[Day]:
     """The months with postings, the running one left out."""
-    rows = Settlement.objects.filter(region_code__startswith=AREA)
+    rows = Settlement.objects.filter(region_code__within=AREA)
     month, months = rows.aggregate(first=Min("period"))["first"], []
     while month is not None and month < TODAY.replace(day=1):
         months.append(month)
@@ -82,7 +82,7 @@ def _last(month: Day, places: dict[str, str]) -> str:
     """The month that is being closed: deductions, some confirmed, one objected to, the rest wait."""
     following = add_months(month, 1)
     paid = Settlement.objects.filter(
-        region_code__startswith=AREA, period=month, version=1, fund__gt=200
+        region_code__within=AREA, period=month, version=1, fund__gt=200
     )
     again = Settlement.objects.filter(period__gte=month, version=2).values("claim_id")
     reasons = ("duplicate", "records", "not_follow_up", "inflated", "split")

@@ -39,7 +39,11 @@ from institutions.commands.records import (
     reveal_contact,
     set_account,
 )
-from institutions.commands.suspensions import end_early, suspend_practitioner
+from institutions.commands.suspensions import (
+    end_early,
+    suspend_department,
+    suspend_practitioner,
+)
 
 __all__ = [
     "CHANGE_CONTENT",
@@ -72,6 +76,7 @@ __all__ = [
     "set_office",
     "sign_physician_agreement",
     "submit_mapping",
+    "suspend_department",
     "suspend_practitioner",
     "take_step",
     "unfreeze",

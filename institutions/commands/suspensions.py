@@ -9,7 +9,14 @@ from typing import Any
 
 from django.db import transaction
 
-from institutions.models import Physician, ServiceSuspension, Suspension
+from institutions.departments import code_of
+from institutions.models import (
+    DepartmentSuspension,
+    Institution,
+    Physician,
+    ServiceSuspension,
+    Suspension,
+)
 from institutions.refusals import refused
 
 
@@ -22,6 +29,20 @@ def suspend_practitioner(
     return begin(
         ServiceSuspension(physician=physician), since=since, until=until, clause=clause,
         source=source, by=by, at=at,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def suspend_department(
+    *, institution: Institution, department: str, since: dt.date, until: dt.date | None,
+    clause: str, source: str, by: str, at: dt.datetime,
+) -> DepartmentSuspension:  # fmt: skip
+    """Visits in a department of an institution, and in those below it, are not paid for on these days."""
+    if not department or code_of(department, institution.departments()) != department:
+        raise refused("department", "DEPARTMENT_UNKNOWN", "没有这一诊疗科目", "no such department")
+    return begin(
+        DepartmentSuspension(institution=institution, department=department), since=since,
+        until=until, clause=clause, source=source, by=by, at=at,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Building blocks of dated rows: a span of days, known from one moment to another."""
 
 import datetime as dt
+from typing import ClassVar
 
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import RangeOperators
@@ -71,7 +72,7 @@ class Suspension(models.Model):
     class Meta:
         abstract = True
         ordering = ("-valid_from", "-pk")
-        constraints = (
+        constraints: ClassVar[tuple[models.BaseConstraint, ...]] = (
             models.UniqueConstraint(
                 fields=["source"], condition=Q(superseded_at__isnull=True),
                 name="%(class)s_known_once",

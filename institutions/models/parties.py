@@ -4,7 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Func, Q
 
-from institutions.models.dated import DatedQuerySet, FactsQuerySet, no_overlap
+from institutions.models.dated import DatedQuerySet, FactsQuerySet, Suspension, no_overlap
 from institutions.models.places import Region
 
 
@@ -37,7 +37,7 @@ class InstitutionQuerySet(models.QuerySet):
             return self.none()
         inside = Q(code__in=scope.institutions)
         for prefix in scope.regions:
-            inside |= Q(region__code__startswith=prefix)
+            inside |= Q(region__code__within=prefix)
         return self.filter(inside)
 
 
@@ -77,6 +77,11 @@ class Institution(models.Model):
 
     def __str__(self):
         return self.name
+
+    def departments(self) -> list[str]:
+        """Codes of the departments that it has or had, offline and internet, as known now."""
+        rows = self.facts.known().values_list("offline_departments", "internet_departments")
+        return sorted({code for row in rows for codes in row for code in codes})
 
 
 class InstitutionFacts(models.Model):
@@ -124,6 +129,25 @@ class InstitutionFacts(models.Model):
         return f"{self.institution_id} {self.valid_from}"
 
 
+class DepartmentSuspension(Suspension):
+    """暂停责任部门涉及医保基金使用的医药服务: visits in a department of these days are not paid for.
+
+    A department of the first level stands for those below it (A03 内科: A03.04 心血管内科, too).
+    (国务院令第735号 第38、40条)
+    """
+
+    institution = models.ForeignKey(
+        Institution, models.PROTECT, related_name="department_suspensions"
+    )
+    department = models.CharField("诊疗科目", max_length=20)
+
+    class Meta(Suspension.Meta):
+        constraints = (
+            *Suspension.Meta.constraints,
+            models.CheckConstraint(condition=~Q(department=""), name="%(class)s_of_one"),
+        )
+
+
 PERSONAL = "personal:"  #: kinds of files that hold papers of an insured person
 
 
@@ -138,7 +162,7 @@ class DocumentQuerySet(models.QuerySet):
             return self
         inside = Q(institution__in=scope.institutions) if scope.institutions else Q(pk__in=[])
         for prefix in scope.regions:
-            inside |= Q(region_code__startswith=prefix)
+            inside |= Q(region_code__within=prefix)
         return self.filter(inside).exclude(kind__startswith=PERSONAL)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.utils.module_loading import import_string
@@ -72,7 +73,17 @@ class User(AbstractUser):
 
 
 class ApiClient(AbstractApplication):
-    """An OAuth client of exactly one institution (the token says who claims), or of a region's office."""
+    """An OAuth client of exactly one institution (the token says who claims), or of a region's office.
+
+    `institutions/clients.py` issues its secret, changes it and ends it.
+    """
+
+    class Rate(models.TextChoices):
+        """How often it may ask: the names of rates (settings.THROTTLES)."""
+
+        USUAL = "client", "标准"
+        LOW = "client_low", "低频"
+        TRIAL = "client_trial", "联调"
 
     institution = models.ForeignKey(
         Institution, models.PROTECT, null=True, blank=True, related_name="api_clients"
@@ -80,6 +91,18 @@ class ApiClient(AbstractApplication):
     region = models.ForeignKey(
         Region, models.PROTECT, null=True, blank=True, related_name="api_clients"
     )
+    purpose = models.CharField("用途", max_length=60, blank=True)
+    rate = models.CharField("频率", max_length=20, choices=Rate.choices, default=Rate.USUAL)
+    scopes = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    secret_no = models.SmallIntegerField("密钥次数", default=1)
+    issued_at = models.DateTimeField("发放时间", null=True, blank=True)
+    issued_by = models.CharField("发放人", max_length=150, blank=True)
+    rotated_at = models.DateTimeField("换发时间", null=True, blank=True)
+    rotated_by = models.CharField("换发人", max_length=150, blank=True)
+    used_at = models.DateTimeField("最近领取令牌", null=True, blank=True)
+    ended_at = models.DateTimeField("停用时间", null=True, blank=True)
+    ended_by = models.CharField("停用人", max_length=150, blank=True)
+    ended_for = models.CharField("停用事由", max_length=200, blank=True)
 
     class Meta(AbstractApplication.Meta):
         constraints = (
@@ -89,10 +112,43 @@ class ApiClient(AbstractApplication):
                 | Q(institution__isnull=True, region__isnull=False),
                 name="api_client_bound_to_one",
             ),
-        )
+            models.CheckConstraint(
+                condition=Q(rate__in=["client", "client_low", "client_trial"], secret_no__gte=1),
+                name="api_client_known_rate",
+            ),
+            models.CheckConstraint(
+                condition=Q(ended_at=None, ended_by="", ended_for="")
+                | Q(ended_at__isnull=False) & ~Q(ended_by="") & ~Q(ended_for=""),
+                name="api_client_ended_for_a_reason",
+            ),
+            models.CheckConstraint(
+                condition=Q(secret_no=1, rotated_at=None, rotated_by="")
+                | Q(secret_no__gt=1, rotated_at__isnull=False) & ~Q(rotated_by=""),
+                name="api_client_rotated_by_a_person",
+            ),
+            *(
+                models.UniqueConstraint(
+                    fields=[holder, "purpose"], condition=Q(ended_at=None) & ~Q(purpose=""),
+                    name=f"api_client_{holder}_purpose",
+                )
+                for holder in ("institution", "region")
+            ),
+        )  # fmt: skip
 
     def __str__(self):
         return self.name or self.client_id
+
+    def is_usable(self, request: object) -> bool:
+        """Whether it is given tokens."""
+        return self.ended_at is None
+
+    @property
+    def holder(self) -> "Institution | Region":
+        """Whose system it is."""
+        found = self.institution or self.region
+        if found is None:
+            raise ValueError("a client belongs to an institution or a region")
+        return found
 
 
 class Delegation(models.Model):

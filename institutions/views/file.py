@@ -67,6 +67,7 @@ def overview(request: PortalRequest, view: Standpoint) -> dict:
         "identity": _identity(found, facts, found.api_clients.count()),
         "facts": _facts(facts) if facts else [],
         "departments": _departments(facts) if facts else [],
+        "stopped": _stopped(view),
         "history": named([_event(row, current=row is facts) for row in history]),
         "actions": view.acts("facts", "correction", "identity", "change"),
     }
@@ -150,6 +151,15 @@ def _departments(row: InstitutionFacts) -> list[dict]:
             ("互联网诊疗科目", row.internet_departments),
         )
     ]
+
+
+def _stopped(view: Standpoint) -> str:
+    """The departments that are suspended on the day, as known at the moment; empty: none."""
+    rows = view.institution.department_suspensions.in_force(on=view.on)
+    return "；".join(
+        f"{department(row.department)} {span(row.valid_from, row.valid_until)}（{row.clause}）"
+        for row in rows if _told(row, view.known_at)
+    )  # fmt: skip
 
 
 def _event(row: InstitutionFacts, *, current: bool) -> dict:

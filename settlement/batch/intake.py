@@ -46,16 +46,16 @@ SET_WISE = (
         "FROM (SELECT 1) one",
         """FROM unnest(%(ns)s::int[], %(claim_nos)s::text[], %(days)s::date[],
             %(starteds)s::timestamptz[], %(physicians)s::text[], %(persons)s::bytea[],
-            %(categories)s::text[], %(anywheres)s::boolean[])
-        AS given (n, claim_no, day, started, physician, person, category, anywhere)""",
+            %(categories)s::text[], %(anywheres)s::boolean[], %(departments)s::text[])
+        AS given (n, claim_no, day, started, physician, person, category, anywhere, department)""",
     )
     % {
         "claim_no": "given.claim_no", "day": "given.day", "started": "given.started",
-        "physician": "given.physician",
+        "physician": "given.physician", "department": "given.department",
         "person": "given.person", "category": "given.category", "anywhere": "given.anywhere",
         **{name: f"%({name})s" for name in (
             "institution", "own", "region", "at", "ns", "claim_nos", "days", "starteds", "physicians",
-            "persons", "categories", "anywheres")},
+            "persons", "categories", "anywheres", "departments")},
     }
 )  # fmt: skip
 
@@ -176,6 +176,7 @@ def read_all(laws: Laws, entries: Sequence[Entry], *, at: dt.datetime) -> Iterat
             "persons": [crypto.person_hash(claim["person"]["credential"]) for claim in claims],
             "categories": [main_diagnosis(claim)[:ICD_CATEGORY] for claim in claims],
             "anywheres": [law is not None and revisit_anywhere(law) for law in rules],
+            "departments": [claim["encounter"]["department_code"] for claim in claims],
         }
         with connections["settler"].cursor() as cursor:
             cursor.execute(SET_WISE, given)

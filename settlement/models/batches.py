@@ -61,6 +61,26 @@ class Batch(models.Model):
         return self.file_name
 
 
+class ChunkQuerySet(models.QuerySet):
+    def undone_spans(self) -> list[tuple[int, int]]:
+        """Ranges of claim ids in which claims without a settlement may lie, in rising order.
+
+        A claim that comes alone is settled as it is stored.
+        """
+        spans: list[tuple[int, int]] = []
+        rows = self.filter(UNDONE).order_by("first_claim").values_list("first_claim", "last_claim")
+        for first, last in rows:
+            if spans and first <= spans[-1][1] + 1:
+                spans[-1] = (spans[-1][0], max(spans[-1][1], last))
+            else:
+                spans.append((first, last))
+        return spans
+
+
+#: A split chunk's claims are those of its parts.
+UNDONE = ~models.Q(state__in=["done", "split"])
+
+
 class Chunk(models.Model):
     """A share of a batch by person; one transaction settles it; `epoch` fences late workers.
 
@@ -96,7 +116,10 @@ class Chunk(models.Model):
     error = models.TextField(blank=True)
     done_at = models.DateTimeField(null=True)
 
+    objects = ChunkQuerySet.as_manager()
+
     class Meta:
+        indexes = (models.Index(fields=["first_claim"], name="chunk_undone", condition=UNDONE),)
         constraints = (
             models.UniqueConstraint(fields=["batch", "number"], name="chunk_once"),
             models.CheckConstraint(

@@ -28,7 +28,7 @@ class PartiesQuerySet(ScopedQuerySet):
         inside = Q(institution_code__in=scope.institutions)
         inside |= Q(**{f"{self.second}__in": scope.institutions})
         for prefix in scope.regions:
-            inside |= Q(region_code__startswith=prefix)
+            inside |= Q(region_code__within=prefix)
         return self.filter(inside)
 
 
@@ -108,7 +108,7 @@ class ConsultationQuerySet(models.QuerySet):
             return self
         inside = Q(parties__overlap=list(scope.institutions))
         for prefix in scope.regions:
-            inside |= Q(region_code__startswith=prefix)
+            inside |= Q(region_code__within=prefix)
         return self.filter(inside)
 
 

@@ -24,14 +24,33 @@ class PrescriptionQuerySet(ScopedQuerySet):
             return self.none()
         released = Q(institution_code__in=scope.institutions)
         for prefix in scope.regions:
-            released |= Q(region_code__startswith=prefix)
+            released |= Q(region_code__within=prefix)
         releases = PrescriptionRelease.objects.filter(
             released, prescription=models.OuterRef("pk"), recalled_at__isnull=True
         )
         own = Q(institution_code__in=scope.institutions)
         for prefix in scope.regions:
-            own |= Q(region_code__startswith=prefix)
+            own |= Q(region_code__within=prefix)
         return self.filter(own | Q(models.Exists(releases)))
+
+    def to_dispense(self, institution, *, on):
+        """Reviewed, in time, not handed out whole, and its turn: issued and kept, or released to it."""
+        live = PrescriptionRelease.objects.filter(
+            prescription=models.OuterRef("pk"), recalled_at__isnull=True
+        )
+        left = PrescriptionLine.objects.filter(
+            prescription=models.OuterRef("pk"), dispensed__lt=F("quantity") + F("returned")
+        )
+        turn = Q(models.Exists(live.filter(institution_code=institution))) | (
+            Q(institution_code=institution) & ~Q(models.Exists(live))
+        )
+        ready = [
+            Prescription.State.REVIEWED,
+            Prescription.State.RELEASED,
+            Prescription.State.PARTLY,
+        ]
+        in_time = Q(expires_on__isnull=True) | Q(expires_on__gte=on)
+        return self.filter(turn, in_time, models.Exists(left), state__in=ready)
 
 
 class Prescription(models.Model):

@@ -21,7 +21,7 @@ class PersonQuerySet(models.QuerySet):
             return self
         inside = Q(pk__in=())
         for prefix in scope.regions:
-            inside |= Q(region_code__startswith=prefix)
+            inside |= Q(region_code__within=prefix)
         if scope.institutions:
             claims = apps.get_model("settlement", "Claim").objects
             treated = claims.filter(

@@ -108,7 +108,7 @@ def _difference_of(
 def _ours(region: str, on: dt.date) -> dict[bytes, tuple[InsuredPerson, Span]]:
     """Who is registered here on a day, and how; one query."""
     rows = Entitlement.objects.known().in_force(on=on).filter(
-        region_code__startswith=area_prefix(region)).select_related("person")  # fmt: skip
+        region_code__within=area_prefix(region)).select_related("person")  # fmt: skip
     fields = ("person__id_hash", "person__id_masked", "person__name_masked")
     narrow = ("scheme", "standing", "region_code", "valid_from", "valid_until", "source", "person")
     rows = rows.only(*narrow, *fields)

@@ -251,7 +251,13 @@ def _file(content: bytes | str, kind: str, name: str) -> HttpResponse:
 @require_GET
 def consultation_statements(request: PortalRequest) -> HttpResponse:
     """Every pair of hospitals of a month, with the picture of the last months."""
-    month = first_of_month(request.GET.get("month"))
+    return _statements_page(request, first_of_month(request.GET.get("month")))
+
+
+def _statements_page(
+    request: PortalRequest, month: dt.date, typed: shapes.AccountForm | None = None
+) -> HttpResponse:
+    """The statements of a month; `typed` is a report of the separate account that was refused."""
     found = pairs.statements(request.user, month=month)
     own = request.user.institution_id
     report = AccountReport.objects.filter(institution=own, month=month).first() if own else None
@@ -261,8 +267,9 @@ def consultation_statements(request: PortalRequest) -> HttpResponse:
         "table": _pairs_table(found), "chart": _chart(request, month),
         "csv": f"{reverse('consultation-statements-csv')}?month={month:%Y-%m}",
         "reports": _reports(request, month),
-        "form": _account_form(report) if own and request.user.may(steps.RECORD) else None,
-    }))  # fmt: skip
+        "form": (typed or _account_form(report)) if own and request.user.may(steps.RECORD) else None,
+        "page_url": reverse("consultation-statements"),
+    }), status=422 if typed is not None else 200)  # fmt: skip
 
 
 def _account_form(report: AccountReport | None) -> shapes.AccountForm:
@@ -341,14 +348,13 @@ def consultation_account(request: PortalRequest, month: str) -> HttpResponse:
     """Report the separate account of a month."""
     first, form = first_of_month(month), shapes.AccountForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "请填写专账名称和劳务补贴金额。")
-    else:
-        with transaction.atomic():
-            pairs.report_account(
-                institution=_own(request), month=first, **form.cleaned_data,
-                by=request.user.username, at=clock.now(),
-            )  # fmt: skip
-        messages.success(request, f"已填报 {first:%Y-%m} 会诊专账。")
+        return _statements_page(request, first, typed=form)
+    with transaction.atomic():
+        pairs.report_account(
+            institution=_own(request), month=first, **form.cleaned_data,
+            by=request.user.username, at=clock.now(),
+        )  # fmt: skip
+    messages.success(request, f"已填报 {first:%Y-%m} 会诊专账。")
     return redirect(f"{STATEMENTS['url']}?month={first:%Y-%m}")
 
 
@@ -405,7 +411,9 @@ def _entries(pair: pairs.Statement, today: dt.date) -> Table:
             Row(key=str(row.row.pk), label=row.case.number, cells=[
                 Cell(text=row.case.number, url=steps.place(row.case), code=True),
                 Cell(text=str(row.case.session_on)),
-                Cell(text="待定" if row.row.fee is None else yuan(row.row.fee)),
+                Cell(text="待定" if row.row.fee is None else yuan(row.collected),
+                     sub=f"待收取 {yuan(row.row.fee)}"
+                     if row.row.fee and row.case.collected_at is None else ""),
                 Cell(text=pairs.percent(row.row) or "—"), Cell(text=yuan(row.share)),
                 Cell(text=yuan(row.paid), sub=row.row.payment_no),
                 Cell(text="、".join(one.number for one in row.receipts) or "—",

@@ -1,5 +1,6 @@
 """What the page of a remote consultation shows: facts, notices, hospitals, progress, postings, moves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.urls import reverse
@@ -10,6 +11,8 @@ from audit.tables import Cell, Column, Row, Table
 from audit.text import rate, yuan
 from institutions.access import PortalRequest
 from institutions.naming import Login
+from settlement import consultation as arithmetic
+from settlement import consultation_steps as steps
 from settlement.models import Consultation, Participant, Receipt, Voucher
 
 Answer = Participant.Answer
@@ -69,6 +72,40 @@ def notices(case: Consultation) -> list[dict[str, str]]:
     return found
 
 
+def waiting(rows: Sequence[Participant]) -> dict[str, str]:
+    """Whose answer an invitation waits for."""
+    names = "、".join(row.hospital.name for row in rows if not row.answer)
+    return {"tone": "wait", "title": "等待受邀方答复",
+            "text": f"{names}尚未答复；全部答复后由邀请方登记会诊。"}  # fmt: skip
+
+
+def step_hint(case: Consultation, key: str, rows: Sequence[Participant]) -> str:
+    """What has to be known to take a step: the price to explain, the amount to collect."""
+    if key == "collect" and case.amount is not None and case.unit_price is not None:
+        return (f"应全额收取 {yuan(case.amount)} 元"
+                f"（{case.charge_count} 次 × {yuan(case.unit_price)} 元）。")  # fmt: skip
+    policy = steps.policy_of(case.inviting, clock.today()) if key == "consent" else None
+    if policy is None:
+        return ""
+    count = sum(arithmetic.charges(steps.facts_of(rows, {}), policy.data).values())
+    price = steps.price_on(case.inviting, clock.today())
+    if not count:
+        return "没有邀请省级医院：本文件没有规定会诊金额，请按规定向患者说明。"
+    if price.fen is None:
+        return "多学科会诊价格未录入，暂不能收费。"
+    example = "（示例参数，非官方）" if price.example else ""
+    return (f"请说明：多学科会诊每个省级医院每次 {yuan(price.fen)} 元{example}，"
+            f"本次 {count} 家，合计 {yuan(count * price.fen)} 元。")  # fmt: skip
+
+
+def act_hint(row: Participant, key: str) -> str:
+    """What has to be known to act on an invited hospital's row: how much."""
+    share = yuan(row.share or 0)
+    return {"pay": f"按协议比例应付 {share} 元，一次付清。",
+            "receipt": f"票据金额合计须等于收到的 {share} 元。",
+            "reduce": f"凭受邀方票据冲减收入 {share} 元。"}.get(key, "")  # fmt: skip
+
+
 def side_facts(row: Participant) -> list[dict[str, Any]]:
     receipts = open_receipts(row)
     open_fee = row.answer == Answer.ACCEPTED and row.fee is None
@@ -123,7 +160,7 @@ def vouchers(request: PortalRequest, case: Consultation) -> Table | None:
     if not rows:
         return None
     return Table(
-        id="vouchers", caption="入账凭证", show_caption=False, actions=False,
+        id="vouchers", caption="入账凭证明细", show_caption=False, actions=False,
         columns=[Column(label="凭证号"), Column(label="类别"), Column(label="金额（元）", numeric=True),
                  Column(label="入账时间"), Column(label="依据", wide=True)],
         rows=[Row(key=str(row.pk), label=row.number, cells=[

@@ -37,6 +37,7 @@ CRUMB = {"label": "远程会诊", "url": "/consultations/"}
 PAGE = 20
 DAY = forms.DateInput({"type": "date"}, format="%Y-%m-%d")
 Answer = Participant.Answer
+TO_SETTLE, UNSETTLED = "unsettled", ("charged", "distributed")
 HEADS = ("会诊编号", "邀请方", "受邀方", "会诊日期", "次数", "费用", "状态", "结算期限", "逾期原因")
 
 
@@ -47,9 +48,12 @@ class ConsultationFilter(django_filters.FilterSet):
         label="会诊", method="by_words", max_length=60,
         widget=forms.TextInput({"placeholder": "会诊编号或医院名称"}),
     )  # fmt: skip
-    state = django_filters.ChoiceFilter(label="状态", empty_label="全部", choices=lambda: [
-        (key, state.label) for key, state in PROCEDURES[commands.SLUG].states.items()
-    ])  # fmt: skip
+    state = django_filters.ChoiceFilter(
+        label="状态", method="by_state", empty_label="全部", choices=lambda: [
+            *((key, state.label) for key, state in PROCEDURES[commands.SLUG].states.items()),
+            (TO_SETTLE, "待分配结清（待分配、待付款和冲减）"),
+        ],
+    )  # fmt: skip
     late = django_filters.BooleanFilter(
         label="期限", method="by_late",
         widget=forms.Select(choices=[("", "全部"), ("true", "已逾期")]),
@@ -70,6 +74,9 @@ class ConsultationFilter(django_filters.FilterSet):
         return rows.filter(number__icontains=value) | rows.filter(
             parties__overlap=list(named[:200])
         )
+
+    def by_state(self, rows: QuerySet, name: str, value: str) -> QuerySet:
+        return rows.filter(state__in=UNSETTLED if value == TO_SETTLE else (value,))
 
     def by_late(self, rows: QuerySet, name: str, value: bool) -> QuerySet:
         return rows.filter(due__lt=clock.today()) if value else rows
@@ -136,14 +143,14 @@ def _stats(request: PortalRequest) -> list[dict[str, Any]]:
     rows = Consultation.objects.visible_to(request.user)
     month = rows.filter(session_on__gte=today.replace(day=1), session_on__lte=today)
     fee = month.aggregate(fee=Sum("amount"))["fee"] or 0
-    waiting = rows.filter(state__in=("charged", "distributed"))
+    waiting = rows.filter(state__in=UNSETTLED)
     home = reverse("consultations")
     return [
         {"label": "本月会诊", "value": f"{month.count():,}", "unit": "次", "icon": "video-camera",
          "url": f"{home}?since={today.replace(day=1)}"},
         {"label": "本月会诊费", "value": yuan(fee), "unit": "元", "icon": "banknotes"},
         {"label": "待分配结清", "value": f"{waiting.count():,}", "unit": "次", "icon": "scale",
-         "url": f"{home}?state=distributed"},
+         "url": f"{home}?state={TO_SETTLE}"},
         {"label": "超过结算期限", "value": f"{rows.filter(due__lt=today).count():,}", "unit": "次",
          "icon": "clock", "url": f"{home}?late=true"},
     ]  # fmt: skip
@@ -178,7 +185,7 @@ def _cells(row: Consultation) -> list[Cell]:
         Cell(text=str(row.session_on or "未会诊"), sub="" if row.session_on else f"拟 {row.wanted_on}"),
         Cell(text="—" if row.amount is None else yuan(row.amount), sub=_counted(row)),
         Cell(text=state.label, tone=state.tone),
-        Cell(text=f"{row.due} 逾期" if late else str(row.due or "—"), tone="bad" if late else ""),
+        Cell(text=str(row.due or "—"), sub="已逾期" if late else "", tone="bad" if late else ""),
     ]  # fmt: skip
 
 
@@ -197,7 +204,9 @@ def _counted(row: Consultation) -> str:
 def consultation_new(request: PortalRequest) -> HttpResponse:
     """Ask for a consultation; only a hospital asks, and for itself."""
     own = _own(request)
-    form = shapes.RequestForm(request.POST or None, hospitals=hospitals(own).exclude(pk=own.pk))
+    form = shapes.RequestForm(
+        request.POST or None, hospitals=hospitals(own).exclude(pk=own.pk), own=own.pk
+    )
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         try:
@@ -290,18 +299,17 @@ def consultation_link(request: PortalRequest, pk: int) -> HttpResponse:
     """Bind the claim of the same session."""
     case = visible(request, pk)
     form = shapes.LinkForm(request.POST)
+    if not form.is_valid():
+        return _page(request, case, form, status=422)
     try:
-        if form.is_valid():
-            with transaction.atomic():
-                commands.link_claim(
-                    case=case, claim_no=form.cleaned_data["claim_no"], who=request.user,
-                    by=request.user.username, at=clock.now(),
-                )  # fmt: skip
-            messages.success(request, "已关联结算单据。")
-        else:
-            messages.error(request, "请填写结算单据号。")
+        with transaction.atomic():
+            commands.link_claim(
+                case=case, claim_no=form.cleaned_data["claim_no"], who=request.user,
+                by=request.user.username, at=clock.now(),
+            )  # fmt: skip
     except (Refusal, Refused) as error:
-        messages.error(request, words_of(error))
+        return _page(request, case, form, status=refuse(form, error))
+    messages.success(request, "已关联结算单据。")
     return redirect("consultation", pk=case.pk)
 
 
@@ -370,6 +378,10 @@ def _receipt_due(case: Consultation, row: Participant) -> bool:
     return _paid(case, row) and sum(r.amount for r in parts.open_receipts(row)) < (row.share or 0)
 
 
+def _receipted(case: Consultation, row: Participant) -> bool:
+    return _paid(case, row) and not _receipt_due(case, row)
+
+
 def _void(request: PortalRequest, row: Participant, form: forms.Form) -> None:
     for receipt in row.receipts.filter(void_at=None):
         commands.void_receipt(
@@ -404,7 +416,7 @@ ACTS: dict[str, Doing] = {
         lambda case, row: _paid(case, row) and bool(parts.open_receipts(row)), _void, tone="danger",
     ),
     "reduce": Doing(
-        "凭票据冲减收入", shapes.ReduceForm, True, _paid,
+        "凭票据冲减收入", shapes.ReduceForm, True, _receipted,
         lambda request, row, form: commands.reduce_revenue(
             participant=row, **form.cleaned_data, **_signed(request)),
     ),
@@ -425,24 +437,37 @@ def _page(
     )  # fmt: skip
     ours = request.user.institution_id == case.institution_code
     return render(request, "settlement/consultation.html", named({
-        "case": case, "state": state, "facts": parts.facts(case), "notices": parts.notices(case),
+        "case": case, "state": state, "facts": parts.facts(case),
+        "notices": [*parts.notices(case), *([parts.waiting(rows)] if ours and case.state == "invited"
+                                            else [])],
         "left": (case.due - clock.today()).days if case.due else None,
+        "due_clause": f"结算期限（{case.due_clause}）",
         "sides": [_side(request, case, row, typed) for row in rows],
-        "steps": _offered(request, case, typed) if ours else [], "progress": parts.progress(case),
-        "link": shapes.LinkForm() if ours and case.collected_at and not case.claim_id else None,
+        "steps": _offered(request, case, typed, rows) if ours else [], "progress": parts.progress(case),
+        "link": _link(case, typed) if ours else None,
         "vouchers": parts.vouchers(request, case), "moves": parts.moves(case),
         "clause": {"document": table.document, "clause": state.clause} if state.clause else None,
         "breadcrumbs": [CRUMB, {"label": case.number, "url": ""}],
     }), status=status)  # fmt: skip
 
 
-def _offered(request: PortalRequest, case: Consultation, typed: Any) -> list[dict[str, Any]]:
+def _link(case: Consultation, typed: Any) -> shapes.LinkForm | None:
+    """The form that binds the claim, once there is a charge and as long as there is no claim."""
+    if isinstance(typed, shapes.LinkForm):
+        return typed
+    return shapes.LinkForm() if case.collected_at and not case.claim_id else None
+
+
+def _offered(
+    request: PortalRequest, case: Consultation, typed: Any, rows: list[Participant]
+) -> list[dict[str, Any]]:
     found = moves.offered(
         case=case, procedure=PROCEDURES[case.procedure], handbook=steps.HANDBOOK, who=request.user
     )
     used = typed if isinstance(typed, StepForm) else None
     return [
         {"step": step, "opened": step.tone != "danger",
+         "hint": parts.step_hint(case, step.key, rows),
          "form": used if used is not None and used.step.key == step.key
          else StepForm(step=step, version=case.version, today=clock.today())}
         for step in found
@@ -461,12 +486,24 @@ def _side(
             prefix = f"{key}{row.pk}"
             form = typed if getattr(typed, "prefix", None) == prefix else doing.form(prefix=prefix)
             acts.append({"key": key, "label": doing.label, "form": form, "tone": doing.tone,
+                         "hint": parts.act_hint(row, key),
                          "opened": doing.tone != "danger",
                          "url": reverse("consultation-act", args=[case.pk, row.pk, key])})  # fmt: skip
     answer = Answer(row.answer)
     tone = {Answer.ASKED: "wait", Answer.ACCEPTED: "ok", Answer.DECLINED: "mute"}[answer]
     return {"name": row.hospital.name, "answer": answer.label, "tone": tone, "acts": acts,
-            "facts": parts.side_facts(row)}  # fmt: skip
+            "facts": parts.side_facts(row), "waits": _waits(case, row, own)}  # fmt: skip
+
+
+def _waits(case: Consultation, row: Participant, own: str | None) -> str:
+    """What one side waits for while the other has to act."""
+    if own == row.institution_code and _receipt_due(case, row):
+        return "已付款，等待受邀方登记医疗收费票据，之后凭票据冲减收入。"
+    if own == row.hospital_id and _to_pay(case, row):
+        return "等待邀请方付款，收到款项后登记票据。"
+    if own == row.hospital_id and _receipted(case, row):
+        return "票据已登记，等待邀请方冲减收入。"
+    return ""
 
 
 def first_of_month(text: str | None) -> dt.date:

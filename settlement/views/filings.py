@@ -17,7 +17,7 @@ from audit import clock, trail
 from audit.access import requires
 from audit.models import Move
 from audit.moves import offered
-from audit.procedure import PROCEDURES, Refused
+from audit.procedure import PROCEDURES, Procedure, Refused
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.documents import content_of
@@ -35,7 +35,7 @@ CRUMBS = [{"label": "结算", "url": ""}]
 ENDS = ("refused", "withdrawn", "ended")
 
 
-def _table() -> Any:
+def _table() -> Procedure:
     return PROCEDURES[filings.TABLE]
 
 
@@ -212,7 +212,7 @@ def _page(
     request: PortalRequest, found: DiseaseFiling, *, typed: StepForm | None = None,
     papers: PapersForm | None = None, status: int = 200,
 ) -> HttpResponse:  # fmt: skip
-    table, user = _table(), request.user
+    table, user = filings.table_of(found.region_code, found.entered_on), request.user
     state = table.states[found.state]
     law = filings.Law.of(found.region_code, found.entered_on)
     steps = offered(case=found, procedure=table, handbook=filings.HANDBOOK, who=user,
@@ -221,15 +221,26 @@ def _page(
     return render(request, "settlement/filing.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "慢特病认定", "url": reverse("disease-filings")},
                         {"label": found.number, "url": ""}],
-        "filing": found, "state": state, "facts": _facts(request, found), "deadline": _due(found),
+        "filing": found, "state": state, "facts": _facts(request, found), "deadline": _due(found, table),
         "missing": filings.missing(found, law) if found.closed_at is None else [],
         "files": [_file(found, row, law) for row in filings.materials(found)],
         "papers": (papers or PapersForm(materials=law.materials.items())) if may_add else None,
+        "renew": _renewal(request, found),
         "steps": [_step(found, step, typed) for step in
                   sorted(steps, key=lambda step: step.tone == "danger")],
         "moves": [_move(row) for row in
                   Move.objects.filter(subject=found.subject).order_by("-pk")],
     }), status=status)  # fmt: skip
+
+
+def _renewal(request: PortalRequest, found: DiseaseFiling) -> str:
+    """Where whoever applied prolongs what was recognised; empty while there is nothing to prolong."""
+    user = request.user
+    mine = found.institution_code == (user.institution_id or found.institution_code)
+    row = found.diseases.known().first() if found.state == "approved" else None
+    if row is None or row.valid_until is None or not (mine and user.may(filings.FILE)):
+        return ""
+    return f"{reverse('disease-filing-new')}?renews={row.pk}"
 
 
 def _step(found: DiseaseFiling, step: Any, typed: StepForm | None) -> dict[str, Any]:
@@ -266,11 +277,11 @@ def _facts(request: PortalRequest, found: DiseaseFiling) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def _due(found: DiseaseFiling) -> dict[str, Any] | None:
+def _due(found: DiseaseFiling, table: Procedure) -> dict[str, Any] | None:
     if found.closed_at is not None or not (found.due or found.stopped or found.due_unknown):
         return None
     return {"due": found.due, "stopped": found.stopped, "unknown": found.due_unknown,
-            "clause": f"{_table().document} {found.due_clause}",
+            "clause": f"{table.document} {found.due_clause}",
             "example": filings.review_time_is_example(found)}  # fmt: skip
 
 
@@ -288,7 +299,9 @@ def _move(row: Move) -> dict[str, Any]:
     dates = [
         str(row.facts[key]) for key in ("valid_from", "valid_until", "last") if row.facts.get(key)
     ]
-    text = "；".join(filter(None, [row.note, *asked, " 至 ".join(dates)]))
+    open_ended = row.facts.get("valid_from") and len(dates) == 1
+    span = f"{dates[0]} 起，至认定年限届满" if open_ended else " 至 ".join(dates)
+    text = "；".join(filter(None, [row.note, *asked, span]))
     return {
         "at": f"{row.on} · 登记 {clock.local(row.at):%Y-%m-%d %H:%M}", "by": row.by,
         "title": row.label, "text": text, "tone": "bad" if row.target in ENDS else "ok",
@@ -318,7 +331,9 @@ def step(request: PortalRequest, pk: int, step: str) -> HttpResponse:
                 )  # fmt: skip
         except (Refusal, Refused) as error:
             status = refuse(form, error)
-            messages.error(request, f"{words_of(error)}。")
+            found.refresh_from_db()
+            if chosen not in _table().steps_from(found.state):
+                messages.error(request, f"{words_of(error)}。")
         else:
             messages.success(request, f"已办理“{move.label}”。")
             return redirect("disease-filing", pk=found.pk)
@@ -340,7 +355,7 @@ def upload(request: PortalRequest, pk: int) -> HttpResponse:
             with transaction.atomic():
                 filings.attach(filing=found, files=files, by=request.user.username, at=clock.now())
         except Refusal as error:
-            status = refuse(form, error)
+            form.add_error("papers", words_of(error))
         else:
             messages.success(request, f"已上传 {len(files)} 个文件。")
             return redirect("disease-filing", pk=found.pk)

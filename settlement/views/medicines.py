@@ -1,5 +1,6 @@
 """Prescriptions and goods: the list, one joined flow of information, money and goods, the gaps."""
 
+import datetime as dt
 from typing import Any
 
 import django_filters
@@ -22,6 +23,7 @@ from settlement import evidence, words
 from settlement.detail import moment
 from settlement.drug_returns import left_of
 from settlement.flow import Flow
+from settlement.goods_desk import Desk
 from settlement.models import Claim, Evidence, EvidenceGap, Prescription, PrescriptionCharge
 from settlement.search import CURSOR
 from settlement.views.drug_returns import RETURN
@@ -127,11 +129,14 @@ def prescriptions(request: PortalRequest) -> HttpResponse:
     seen = Prescription.objects.visible_to(request.user).select_related("person")
     chosen = PrescriptionFilter(request.GET, queryset=seen, request=request)
     rows, pages = _page(request, chosen.found())
-    own = _own(request, chosen)
+    place = request.user.institution
+    issuer = place is None or place.kind != Institution.Kind.MEDICAL
+    if not issuer:
+        _own(request, chosen)
     return render(request, "settlement/prescriptions.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "处方与药品", "url": ""}],
         "tabs": _tabs(request, "prescriptions"), "form": chosen.form,
-        "table": _table(rows, pages, own=own),
+        "table": _table(rows, pages, issuer=issuer, waiting=_waiting(request, rows)),
     }))  # fmt: skip
 
 
@@ -157,35 +162,49 @@ def _page(request: PortalRequest, rows: QuerySet) -> tuple[list[Prescription], P
     )  # fmt: skip
 
 
-def _table(rows: list[Prescription], pages: Pages, *, own: bool) -> Table:
+def _waiting(request: PortalRequest, rows: list[Prescription]) -> set[int]:
+    """Which of the rows wait to be dispensed by the reader's institution."""
+    if not (request.user.institution_id and request.user.may(RETURN)):
+        return set()
+    mine = Prescription.objects.filter(pk__in=[row.pk for row in rows])
+    ready = mine.to_dispense(request.user.institution_id, on=clock.today())
+    return set(ready.values_list("pk", flat=True))
+
+
+def _table(rows: list[Prescription], pages: Pages, *, issuer: bool, waiting: set[int]) -> Table:
+    """`issuer`: whether the institution that issued them is told; a hospital sees its own only."""
     names = Institution.objects.in_bulk({row.institution_code for row in rows})
     columns = [
         Column(label="处方号"), Column(label="开具机构", wide=True), Column(label="参保人"),
         Column(label="诊断", wide=True), Column(label="开具日"), Column(label="有效期至"),
         Column(label="状态"),
     ]  # fmt: skip
+    places = [str(names.get(row.institution_code, row.institution_code)) for row in rows]
     return Table(
-        id="prescriptions", caption="处方", columns=columns,
-        rows=[_row(row, str(names.get(row.institution_code, row.institution_code)))
-              for row in rows],
+        id="prescriptions", caption="处方",
+        columns=[column for column in columns if issuer or column.label != "开具机构"],
+        rows=[_row(row, place if issuer else "", waits=row.pk in waiting)
+              for row, place in zip(rows, places, strict=True)],
         pages=pages, empty_title="没有符合条件的处方",
+        empty_text="处方由医院的系统上传；流转到本店的处方也列在这里。",
     )  # fmt: skip
 
 
-def _row(row: Prescription, place: str) -> Row:
+def _row(row: Prescription, place: str, *, waits: bool) -> Row:
     url = reverse("prescription", args=[row.pk])
     main = next((d["name"] for d in row.visit["diagnoses"] if d.get("main")), "")
     return Row(
         key=str(row.pk), label=row.number,
         cells=[
             Cell(text=row.number, url=url, code=True, sub=row.get_source_display()),
-            Cell(text=place, sub=row.institution_code),
+            *([Cell(text=place, sub=row.institution_code)] if place else ()),
             Cell(text=row.person.name_masked, sub=row.person.id_masked),
             Cell(text=main), Cell(text=row.issued_on.isoformat()),
             Cell(text=row.expires_on.isoformat() if row.expires_on else "不限"),
             Cell(text=row.get_state_display(), tone=words.PRESCRIPTION_TONES[row.state]),
         ],
-        actions=[Action(label="三流", url=url)],
+        actions=[*([Action(label="调配", url=f"{url}#acts-title")] if waits else ()),
+                 Action(label="三流", url=url)],
     )  # fmt: skip
 
 
@@ -193,19 +212,45 @@ def _row(row: Prescription, place: str) -> Row:
 @require_GET
 def prescription(request: PortalRequest, pk: int) -> HttpResponse:
     """One prescription with the flows of information, money and goods; looking is an event."""
+    if request.user.may(RETURN) and request.user.institution_id:
+        desk = desk_of(request, pk)
+        return shown(request, desk.found, desk.flow, desk)
+    found = _one(request, pk)
+    return shown(request, found, _flow(request, found, clock.now()))
+
+
+def _one(request: PortalRequest, pk: int) -> Prescription:
     rows = Prescription.objects.visible_to(request.user).select_related("person")
-    found = get_object_or_404(rows.prefetch_related("lines", "releases"), pk=_known(pk))
-    at = clock.now()
-    flow = Flow.of_prescription(found, user=request.user, catalogue=current(), at=at)
+    return get_object_or_404(rows.prefetch_related("lines", "releases"), pk=known(pk))
+
+
+def _flow(request: PortalRequest, found: Prescription, at: dt.datetime) -> Flow:
+    return Flow.of_prescription(found, user=request.user, catalogue=current(), at=at)
+
+
+def desk_of(request: PortalRequest, pk: int) -> Desk:
+    """A prescription that the reader's institution issued or may dispense; else 404."""
+    place = request.user.institution
+    if place is None:
+        raise Http404
+    found, at = _one(request, pk), clock.now()
+    return Desk(place, found, _flow(request, found, at), at)
+
+
+def shown(
+    request: PortalRequest, found: Prescription, flow: Flow, desk: Desk | None = None, *,
+    status: int = 200,
+) -> HttpResponse:  # fmt: skip
+    """The page of a prescription, with what the reader's institution may do; looking is an event."""
     trail.record(
-        by=request.user.username, at=at, action="prescription.read",
+        by=request.user.username, at=flow.at, action="prescription.read",
         subject=f"prescription:{found.pk}", region_code=found.region_code,
         institution_code=found.institution_code, person_hash=bytes(found.person.id_hash),
         detail={"number": found.number},
     )  # fmt: skip
     state = {"text": found.get_state_display(), "tone": words.PRESCRIPTION_TONES[found.state]}
     place = flow.institutions.get(found.institution_code, found.institution_code)
-    return _shown(request, flow, title=found.number, state=state, facts=[
+    return _shown(request, flow, title=found.number, state=state, desk=desk, status=status, facts=[
         {"label": "开具机构", "value": place, "sub": found.institution_code},
         {"label": "参保人", "value": found.person.name_masked, "sub": found.person.id_masked},
         {"label": "诊断", "value": "、".join(
@@ -221,7 +266,7 @@ def prescription(request: PortalRequest, pk: int) -> HttpResponse:
 @require_GET
 def claim_flow(request: PortalRequest, claim_id: int) -> HttpResponse:
     """The flow of a claim: that of its prescription, or its own when it has none."""
-    found = get_object_or_404(Claim.objects.visible_to(request.user), pk=_known(claim_id))
+    found = get_object_or_404(Claim.objects.visible_to(request.user), pk=known(claim_id))
     charge = PrescriptionCharge.objects.filter(claim_id=found.pk).order_by("pk").first()
     if charge is not None:
         return redirect("prescription", pk=charge.prescription_id)
@@ -235,8 +280,9 @@ def claim_flow(request: PortalRequest, claim_id: int) -> HttpResponse:
 
 
 def _shown(
-    request: PortalRequest, flow: Flow, *, title: str, state: dict | None, facts: list[dict]
-) -> HttpResponse:
+    request: PortalRequest, flow: Flow, *, title: str, state: dict | None, facts: list[dict],
+    desk: Desk | None = None, status: int = 200,
+) -> HttpResponse:  # fmt: skip
     flows = [
         {"key": "information", "title": "信息流", "icon": "document-text",
          "about": "就诊、实名、病历、处方", "steps": flow.information()},
@@ -252,7 +298,8 @@ def _shown(
         "title": title, "state": state, "facts": facts, "flows": flows, "drugs": drugs,
         "dispensings": _returnable(request, flow), "missing": flow.missing,
         "law": evidence.clause(current(), flow.region, clock.today()),
-    }))  # fmt: skip
+        "acts": desk.acts() if desk else [],
+    }), status=status)  # fmt: skip
 
 
 def _returnable(request: PortalRequest, flow: Flow) -> list[dict[str, str]]:
@@ -315,7 +362,8 @@ def _gap(row: EvidenceGap, place: Institution | None) -> Row:
     )  # fmt: skip
 
 
-def _known(pk: int) -> int:
+def known(pk: int) -> int:
+    """An id that a row can have; else 404."""
     if pk > BIGGEST_ID:
         raise Http404
     return pk

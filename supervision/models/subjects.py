@@ -65,7 +65,8 @@ class RestrictionQuerySet(ScopedQuerySet):
 
 
 class Restriction(models.Model):
-    """A span of days in which a practitioner may not serve insured persons, or a person not settle online.
+    """A span of days in which a practitioner or department may not serve insured persons, or a person
+    not settle online. A department is named by its code (institutions.departments).
 
     It ends with `valid_until`; a lift moves that day forward and says why, nothing else changes.
     """

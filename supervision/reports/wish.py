@@ -54,7 +54,7 @@ class Wish:
     def within(self, rows: QuerySet, *, prefix: str = "") -> QuerySet:
         """Rows of the region, or of the one institution, and of the scheme where the rows have one."""
         names = {field.name for field in rows.model._meta.get_fields()}
-        rows = rows.filter(**{f"{prefix}region_code__startswith": area_prefix(self.region)})
+        rows = rows.filter(**{f"{prefix}region_code__within": area_prefix(self.region)})
         if self.institution:
             rows = rows.filter(**{f"{prefix}institution_code": self.institution})
         if self.scheme and "scheme" in names:
@@ -66,7 +66,7 @@ class Wish:
         rows = Institution.objects.visible_to(user)
         if self.institution:
             return rows.filter(pk=self.institution)
-        return rows.filter(region__code__startswith=area_prefix(self.region))
+        return rows.filter(region__code__within=area_prefix(self.region))
 
     def check(self, user: User) -> None:
         """Refuse what lies outside the scope of whoever asks."""

@@ -289,7 +289,7 @@ ACTS = {
         Act("file", "列入文件或笔录", INQUIRY, HANDLES, case_forms.FileEvidence, _nothing, _file,
             "evidence"),
         Act("measure", "拟定处理措施", ("investigating",), HANDLES, case_forms.MeasureForm,
-            _nothing, _measure, "measures"),
+            lambda case, user: {"case": case}, _measure, "measures"),
         Act("drop", "撤回拟定措施", ("investigating",), HANDLES, case_forms.PickMeasure,
             lambda case, user: {"measures": _proposed(case)}, _drop, "measures", danger=True),
         Act("execute", "登记执行", ("executing",), _executes, case_forms.ExecuteForm,

@@ -125,7 +125,7 @@ def evidence(found: SupervisionCase) -> Table:
     """The list of evidence, each piece with its digest."""
     rows = list(found.evidence.select_related("document"))
     return Table(
-        id="evidence", caption="证据清单", show_caption=False,
+        id="evidence", caption="已收集的证据", show_caption=False,
         columns=[Column(label="序号"), Column(label="名称与证明内容", wide=True), Column(label="类别"),
                  Column(label="涉及基金（元）", numeric=True), Column(label="摘要（SM3）")],
         rows=[Row(key=str(row.pk), label=row.title, cells=[

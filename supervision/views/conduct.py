@@ -116,7 +116,7 @@ def _events(request: PortalRequest, row: ConductFlag) -> Table:
     found = Event.objects.visible_to(request.user).filter(pk__in=row.evidence).order_by("at")
     linked = request.user.may("trail.view")
     return Table(
-        id="events", caption="留痕记录", show_caption=False, actions=False,
+        id="events", caption="涉及的留痕", show_caption=False, actions=False,
         columns=[Column(label="时间"), Column(label="人员"), Column(label="行为"),
                  Column(label="对象", wide=True), Column(label="网络地址")],
         rows=[Row(key=str(event.pk), label=event.action, cells=[

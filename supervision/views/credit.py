@@ -128,7 +128,7 @@ def _sum(row: CreditScore) -> str:
 
 def _parts(row: CreditScore) -> Table:
     return Table(
-        id="parts", caption="得分构成", show_caption=False, actions=False,
+        id="parts", caption="各项得分", show_caption=False, actions=False,
         columns=[Column(label="项目", wide=True), Column(label="次数", numeric=True),
                  Column(label="每次", numeric=True), Column(label="分值", numeric=True)],
         rows=[
@@ -144,7 +144,7 @@ def _parts(row: CreditScore) -> Table:
 
 def _versions(rows: list[CreditScore]) -> Table:
     return Table(
-        id="versions", caption="历次版本", show_caption=False, actions=False,
+        id="versions", caption="各版得分", show_caption=False, actions=False,
         columns=[Column(label="版本"), Column(label="时间"), Column(label="得分", numeric=True),
                  Column(label="等级")],
         rows=[Row(key=str(row.pk), label=str(row.version), cells=[

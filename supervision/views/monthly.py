@@ -22,7 +22,7 @@ from audit.tables import Action, Cell, Column, Row, Table
 from institutions.access import PortalRequest
 from institutions.calendar import add_months
 from institutions.models import Region, User
-from institutions.naming import Login, named
+from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from supervision import monthly
 from supervision.models import MonthlyReport, MonthlyVersion
@@ -295,10 +295,18 @@ def _page(
         "old": version.version != row.latest, "versions": _versions(row, version),
         "timeline": [
             {"at": f"{clock.local(move.at):%Y-%m-%d %H:%M}", "by": move.by, "title": move.label,
-             "text": move.note, "tone": "bad" if move.on_time is False else "ok"}
+             "text": _said(move), "tone": "bad" if move.on_time is False else "ok"}
             for move in Move.objects.filter(subject=row.subject).order_by("pk")
         ],
     }), status=status)  # fmt: skip
+
+
+def _said(move: Move) -> str:
+    """The words to a step, and who signed what a system brought."""
+    signer = move.facts.get("signed_by")
+    if not signer:
+        return move.note
+    return Told(f"{move.note} " if move.note else "", "签发：", Login(signer))
 
 
 def _version(row: MonthlyReport, asked: str) -> MonthlyVersion:

@@ -1,7 +1,7 @@
 """Points of practitioners and restrictions of practitioners, departments and persons."""
 
 from django.core.paginator import Paginator
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -11,7 +11,8 @@ from audit import clock
 from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
-from institutions.models import Physician, User
+from institutions.departments import codes_named
+from institutions.models import Institution, Physician, User
 from institutions.naming import Login, named
 from settlement.models import InsuredPerson
 from supervision import inspection_forms, subjects
@@ -34,7 +35,9 @@ def listing(request: PortalRequest) -> HttpResponse:
         if given["on"]:
             rows = rows.in_force(on=given["on"])
         if text := given["q"].strip():
-            rows = rows.filter(subject_code__icontains=text)
+            rows = rows.filter(
+                Q(subject_code__icontains=text) | Q(subject_code__in=codes_named(text))
+            )
     page = Paginator(rows, SIZE).get_page(request.GET.get("page"))
     return render(request, "supervision/restrictions.html", {
         "breadcrumbs": [*CRUMBS, {"label": "记分与暂停", "url": ""}], "form": form,
@@ -49,14 +52,16 @@ def _restrictions(rows: list[Restriction], pages: Pages) -> Table:
     doctors = dict(Physician.objects.filter(pk__in=[row.subject_code for row in rows])
                    .values_list("pk", "name"))  # fmt: skip
     persons = InsuredPerson.objects.in_bulk([row.person_id for row in rows if row.person_id])
+    places = dict(Institution.objects.filter(pk__in=[row.institution_code for row in rows])
+                  .values_list("pk", "name"))  # fmt: skip
     shown = []
     for row in rows:
         runs = row.valid_from <= today and (row.valid_until is None or today <= row.valid_until)
         person = persons.get(row.person_id) if row.person_id else None
-        name = str(person) if person else doctors.get(row.subject_code, row.subject_code)
+        name = str(person) if person else doctors.get(row.subject_code, subjects.called(row))
         address = reverse("restriction", args=[row.pk])
         shown.append(Row(key=str(row.pk), label=name, cells=[
-            Cell(text=name, url=address, sub="" if person else row.subject_code),
+            Cell(text=name, url=address, sub=_below(row, places.get(row.institution_code, ""))),
             Cell(text=row.get_kind_display()),
             Cell(text=f"{row.valid_from} 至 {row.valid_until or '长期'}"),
             Cell(text=row.clause), Cell(text="生效中" if runs else "已届满",
@@ -69,6 +74,29 @@ def _restrictions(rows: list[Restriction], pages: Pages) -> Table:
         rows=shown, pages=pages, empty_title="没有暂停或终止",
         empty_text="处理决定执行后，或年度记分达到标准时，在此列出。",
     )  # fmt: skip
+
+
+def _below(row: Restriction, place: str) -> str:
+    """What tells a subject apart: the institution of a department, the code of a practitioner."""
+    if row.person_id:
+        return ""
+    return place if row.kind == Restriction.Kind.DEPARTMENT else row.subject_code
+
+
+#: What a restriction does to claims of its days, where settlement knows of it.
+EFFECTS = {
+    Restriction.Kind.ONLINE: "期间内就诊的费用不能联网结算，手工报销不受影响",
+    Restriction.Kind.PRACTITIONER: "期间内接诊的费用不予支付",
+    Restriction.Kind.TERMINATED: "起日以后接诊的费用不予支付",
+    Restriction.Kind.DEPARTMENT: "期间内该科室及其下二级科目就诊的费用不予支付，其他科室不受影响",
+}
+
+
+def _effect(row: Restriction) -> str:
+    """What settlement makes of it; what it does not know of stays a task of people."""
+    if not subjects.known_to_settlement(row):
+        return "没有对应到已登记的科室或人员，不影响结算"
+    return EFFECTS[Restriction.Kind(row.kind)]
 
 
 def _points(request: PortalRequest) -> Table:
@@ -119,12 +147,14 @@ def _page(
 ) -> HttpResponse:
     person = InsuredPerson.objects.filter(pk=row.person_id).first() if row.person_id else None
     doctor = Physician.objects.filter(pk=row.subject_code).first()
+    place = Institution.objects.filter(pk=row.institution_code).first()
     facts = [
         {"label": "对象", "value": str(person) if person else doctor.name if doctor
-         else row.subject_code, "sub": "" if person else row.subject_code},
+         else subjects.called(row), "sub": _below(row, place.name if place else "")},
         {"label": "类别", "value": row.get_kind_display()},
         {"label": "期间", "value": f"{row.valid_from} 至 {row.valid_until or '长期'}"},
         {"label": "依据", "value": row.clause},
+        {"label": "对结算的作用", "value": _effect(row)},
         {"label": "来源", "value": row.source, "code": True},
         {"label": "登记", "value": Login(row.made_by), "sub": f"{clock.local(row.made_at):%Y-%m-%d %H:%M}"},
         {"label": "提前解除", "value": Login(row.lifted_by) or "—", "sub": row.lift_reason},

@@ -1,4 +1,4 @@
-"""Fixtures that several files about Ningxia share."""
+"""Fixtures that several files about applications and Ningxia share."""
 
 import pytest
 
@@ -18,3 +18,12 @@ def found(people):
     from tests.agreements import ningxia
 
     return ningxia.hospital("银川市第一人民医院")
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Papers of a few bytes: what is in them, other tests look at."""
+    from agreements import papers
+    from tests.agreements.cast import PDF
+
+    monkeypatch.setattr(papers.pdf, "render", lambda *args, **kwargs: PDF)

@@ -41,6 +41,9 @@ def found(client: Client, **query: str) -> list[str]:
         ({"actor": "clerk.two"}, ["claim:3"]),
         ({"action": "claim.settle"}, ["claim:3", "claim:1", "claim:0"]),
         ({"subject": "release:"}, ["release:9"]),
+        ({"subject": "claim"}, ["claim:3", "claim:1", "claim:0"]),
+        ({"subject": "claim:"}, ["claim:3", "claim:1", "claim:0"]),
+        ({"subject": "claim:1"}, ["claim:1"]),
         ({"institution": "H32061300001"}, ["claim:3", "claim:1", "claim:0"]),
         ({"outcome": "refused"}, ["claim:3"]),
         ({"since": "2021-06-02"}, ["claim:3"]),
@@ -59,6 +62,13 @@ def test_what_a_query_finds(auditor: Client, query: dict, subjects: list[str]):
     )  # 2 June in Shanghai
     act(4, region_code="330302", institution_code="H33030200001", subject="claim:elsewhere")
     assert found(auditor, **query) == subjects
+
+
+def test_a_subject_is_found_with_its_parts_and_without_its_neighbours(auditor: Client):
+    for number, subject in enumerate(("batch:1", "batch:1/2", "batch:12", "batch:12/1")):
+        act(number, subject=subject)
+    assert found(auditor, subject="batch:1") == ["batch:1/2", "batch:1"]
+    assert found(auditor, subject="batch:12/") == ["batch:12/1"]
 
 
 def test_cursor_pages_lead_there_and_back(auditor: Client):

@@ -136,6 +136,20 @@ def test_a_telephone_folds_the_query_and_the_list_comes_first(portal: Portal) ->
     assert portal.faults == []
 
 
+def test_the_keyboard_skips_the_menu(portal: Portal) -> None:
+    """The first stop shows itself and leads to the content; the next stop is inside it."""
+    page = portal.log_in()
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="跳到主要内容")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#main :focus")).to_have_count(1)
+    assert portal.faults == []
+
+
 def test_a_clerk_opens_a_claim_and_calculates(portal: Portal) -> None:
     page = portal.log_in()
     page.get_by_role("link", name="申报与结算").first.click()

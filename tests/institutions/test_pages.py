@@ -161,5 +161,6 @@ def test_the_number_of_queries_does_not_grow(
     frame = 11  #: session, user, scope and back, header's place, what waits, saving; 2 transactions
     with django_assert_num_queries(frame + 5):  # choices, count, rows, facts, states
         reviewer.get(reverse("institutions"))
-    with django_assert_num_queries(frame + 6):  # institution, facts, clients, freezes, two of names
+    # institution, facts, suspended departments, clients, freezes, two of names
+    with django_assert_num_queries(frame + 7):
         reviewer.get(reverse("institution", args=[hospitals[0].code]))

@@ -300,3 +300,23 @@ def test_filings_are_seen_by_the_own_agency_and_the_filing_hospital(office):
     for user, seen in zip(users, (1, 1, 0, 0), strict=True):
         with scoped(user.scope_codes()):
             assert DiseaseFiling.objects.filter(pk=filing.pk).count() == seen  # row level security
+
+
+def test_a_region_without_a_paying_list_cites_its_own_document(office):
+    """Nantong's notice prints no list: its example list is cited, never Wenzhou's clause."""
+    factories.policies("nantong")
+    place = factories.region()
+    clerk, reviewer = factories.user("settlement_clerk", place), factories.user("reviewer", place)
+    filing = office.apply(person=factories.person(), code="M02300", by=clerk.username)
+    move = office.step(filing, "approve", who=reviewer, valid_from="2021-06-10")
+    task = Task.objects.get(subject=filing.subject)
+    assert (filing.number[:6], move.clause, task.clause) == (
+        "MB3206", "通医保发〔2020〕25号 一", "通医保发〔2020〕25号 一",
+    )  # fmt: skip
+
+
+def test_a_wrong_file_is_told_at_its_material(office):
+    files = [("record", "a.pdf", PDF), ("report", "b.pdf", b"hello")]
+    with pytest.raises(Refusal) as error, transaction.atomic():
+        office.apply(files=files)
+    assert error.value.faults[0].pointer == "/file_report"

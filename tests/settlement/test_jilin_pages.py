@@ -99,6 +99,38 @@ def test_a_hospital_asks_the_other_answers_and_both_finish_in_the_browser(here, 
     assert Event.objects.filter(action="consultation.read", person_hash__isnull=False).exists()
 
 
+def test_every_invited_hospital_answers_before_the_consultation(here, there):
+    """Of two invited hospitals the first does not speak for the second, which it cannot see."""
+    also = hospital("示例省级第二医院", area="220100")
+    case = Story.begin(here, there, also, day=DAY).to("invited", DAY).case
+    address = reverse("consultation", args=[case.pk])
+    assert "等待受邀方答复" in body(client_of(here), address)
+    states = []
+    for place in (there, also):
+        row = case.participants.get(hospital=place)
+        url = reverse("consultation-act", args=[case.pk, row.pk, "accept"])
+        assert post(client_of(place), url).status_code == 302
+        case.refresh_from_db()
+        states.append(case.state)
+    assert states == ["invited", "scheduled"]
+
+
+def test_the_price_to_explain_stands_where_consent_is_recorded(here, there):
+    case = Story.begin(here, there, day=DAY).case
+    assert "合计 400.00 元" in body(client_of(here), reverse("consultation", args=[case.pk]))
+
+
+def test_what_a_request_lacks_is_told_at_its_fields(here, there):
+    answer = post(client_of(here), reverse("consultation-new"), hospital_1=there.name,
+                  hospital_2=there.name, experts_2="专家乙", hospital_3=here.name, experts_4="专家丁")  # fmt: skip
+    errors = answer.context["form"].errors
+    assert errors["experts_1"] == ["该字段是必填项。"]
+    assert errors["hospital_2"] == ["这家医院已在前面填写。"]
+    assert errors["hospital_3"] == ["这是本院，请填写受邀的医院。"]
+    assert errors["experts_3"] == ["每家受邀医院至少写一名专家。"]
+    assert errors["hospital_4"] == ["请填写专家所在的医院。"]
+
+
 def test_a_refused_form_keeps_what_was_typed_and_says_why(here, there):
     story = Story.begin(here, there, day=DAY).to("entered", DAY)
     address = reverse("consultation", args=[story.case.pk])

@@ -18,8 +18,10 @@ from tests.settlement.test_medicines import (
     START,
     Pharmacy,
     carrier,
+    charged,
     dispensing,
     drug_line,
+    issued,
     moment,
     pharmacist,
     post,
@@ -82,6 +84,17 @@ def test_the_whole_way_of_a_prescription_on_one_page(
     assert Event.objects.filter(action="prescription.read").count() == 1
 
 
+def test_a_signed_prescription_waits_for_the_pharmacist(
+    hospital: Hospital, reviewer: Client
+) -> None:
+    """What has its turn still to come is no gap; upload and review stand in the order of time."""
+    made = issued(hospital)
+    found = page(reviewer, "prescription", made["id"])
+    assert "待药师审核" in found
+    assert "缺少：药师审核" not in found
+    assert found.index("处方上传") < found.index("由医院药师在本院系统中审核")
+
+
 def _visit(made: dict) -> dict:
     return Prescription.objects.get(pk=made["id"]).visit
 
@@ -129,6 +142,19 @@ def test_a_pharmacy_sees_what_was_released_to_it(hospital: Hospital) -> None:
     assert f"流转至 {pharmacy.row.name}" in found
     hidden = Prescription.objects.get(number="CF2").pk
     assert client.get(reverse("prescription", args=[hidden])).status_code == 404
+
+
+def test_what_a_pharmacy_claimed_is_not_counted_out_of_sight(hospital: Hospital) -> None:
+    """The issuing hospital learns that there is a claim, not whether it stands: no number is told."""
+    pharmacy = Pharmacy()
+    made = released(hospital, pharmacy)
+    post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
+    post(pharmacy, charged(hospital), made["links"]["claims"], 201)
+    own = factories.log_in(Client(), factories.user("hospital", hospital.row))
+    found = page(own, "prescription", made["id"])
+    assert "另有 1 笔申报" in found
+    assert "28 2 0 —" in found
+    assert "开具机构" not in page(own, "prescriptions")
 
 
 def test_a_claim_leads_to_its_flow(hospital: Hospital, reviewer: Client) -> None:

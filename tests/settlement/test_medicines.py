@@ -9,6 +9,7 @@ from django.test import Client
 
 from agreements.models import AgreementState
 from audit.models import Event
+from institutions import commands
 from institutions.models import Institution, Physician, Qualification
 from settlement import medicines
 from settlement.models import (
@@ -440,6 +441,20 @@ def test_a_released_prescription_is_claimed_by_the_pharmacy(hospital: Hospital) 
     line = sent(hospital, prescription(hospital))
     assert line["reason"] == "PRESCRIPTION_ELSEWHERE"
     assert hospital.get(made["links"]["self"]).json()["dispensings"][0]["id"] == given["id"]
+
+
+def test_what_a_suspended_department_prescribed_is_not_paid_to_the_pharmacy(
+    hospital: Hospital,
+) -> None:
+    day, given = START.date(), {"clause": "示例", "by": "chief", "at": factories.RECORDED}
+    pharmacy = Pharmacy()
+    made = released(hospital, pharmacy)
+    post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
+    commands.suspend_department(
+        institution=hospital.row, department="A03", since=day, until=day, source="x", **given
+    )
+    claim = post(pharmacy, charged(hospital), made["links"]["claims"], 201)
+    assert claim["lines"][0]["reason"] == "DEPARTMENT_SUSPENDED"
 
 
 def test_a_pharmacy_is_designated_on_the_day_of_dispensing(hospital: Hospital) -> None:

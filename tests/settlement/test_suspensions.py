@@ -1,6 +1,6 @@
-"""Restrictions act on money: suspended persons and practitioners, one by one and as a file.
+"""Restrictions act on money: suspended persons, practitioners, departments; one by one and as a file.
 
-(国务院令第735号 第41条；温医保办〔2021〕6号 二十八)
+(国务院令第735号 第38、40、41条；温医保办〔2021〕6号 二十八)
 """
 
 import datetime as dt
@@ -14,7 +14,13 @@ from django.utils import timezone
 
 from institutions import commands as registry
 from institutions.access import EVERYTHING, set_scope
-from institutions.models import Physician, Region, ServiceSuspension
+from institutions.models import (
+    DepartmentSuspension,
+    Institution,
+    Physician,
+    Region,
+    ServiceSuspension,
+)
 from institutions.refusals import Refusal
 from pricing import releases
 from pricing.document import Policy
@@ -54,6 +60,20 @@ def stopped(doctor: Physician, source: str = "restriction:9", **more: object) ->
     registry.suspend_practitioner(physician=doctor, source=source, **given)
 
 
+def shut(
+    place: Institution, code: str = "A03", source: str = "restriction:5", **more: object
+) -> None:
+    given = {"since": FIRST, "until": LAST, **SIGN} | more
+    registry.suspend_department(institution=place, department=code, source=source, **given)
+
+
+def seen(person: InsuredPerson, doctor: Physician, code: str = "A03", **more: object) -> dict:
+    """A claim of a visit in a department."""
+    claim = factories.body(person, doctor, **more)
+    claim["encounter"]["department_code"] = code
+    return claim
+
+
 def told(claim: dict) -> tuple:
     row = claim["lines"][0]
     return (claim["state"], row["reason"], claim["totals"]["fund"])
@@ -61,6 +81,7 @@ def told(claim: dict) -> tuple:
 
 PAID = ("payable", None, "6.00")
 ONLINE, DOCTOR = ("reject", "ONLINE_SUSPENDED", "0.00"), ("reject", "PHYSICIAN_SUSPENDED", "0.00")
+SHUT = ("reject", "DEPARTMENT_SUSPENDED", "0.00")
 
 
 # --- The same answer one by one and as a file ---
@@ -138,6 +159,62 @@ def test_an_early_end_and_a_termination_act_alike_on_both_paths(hospital: Hospit
     assert [told(claim) for claim in claims] == [ONLINE, PAID, DOCTOR]
 
 
+def test_a_suspended_department_is_refused_on_both_edges_in_every_channel(hospital: Hospital):
+    shut(hospital.row)
+    pair = [factories.person("nantong") for _ in range(2)]
+    numbers = iter(("26312000000000000013", "26312000000000000021"))
+    claims = both(
+        hospital, *pair,
+        lambda p: [
+            *(seen(p, hospital.doctor, day=day) for day in (FIRST - ONE, FIRST, LAST, LAST + ONE)),
+            seen(p, hospital.doctor, channel="manual", e_invoice_no=next(numbers)),
+        ],
+    )  # fmt: skip
+    assert [told(claim) for claim in claims] == [PAID, SHUT, SHUT, PAID, SHUT]
+    row = claims[1]["lines"][0]
+    assert row["reason_text"] == "就诊科室在被责令暂停涉及医保基金使用的医药服务的期间内"
+    assert row["clauses"][0] == ARTICLE | {"clause": "第三十八条、第四十条"}
+    assert row["clauses"][1]["clause"] == "四（三）"
+    set_scope(EVERYTHING)
+    assert hospital.get(claims[1]["links"]["self"]).json() == claims[1]
+
+
+def test_other_departments_and_the_same_one_elsewhere_are_paid(hospital: Hospital):
+    elsewhere = factories.institution("nantong")
+    shut(elsewhere, "A04")
+    shut(hospital.row, "A04.01", "restriction:6")
+    shut(hospital.row, "A05", "restriction:7")
+    pair = [factories.person("nantong") for _ in range(2)]
+    codes = ("A03", "A04", "A04.01", "A04.02", "A05", "A05.01", "A051", "A0")
+    claims = both(
+        hospital, *pair, lambda p: [seen(p, hospital.doctor, code, day=DAY) for code in codes]
+    )
+    assert [told(claim) for claim in claims] == [PAID, PAID, SHUT, PAID, SHUT, SHUT, PAID, PAID]
+
+
+def test_a_department_lifted_early_is_paid_from_the_next_day_on(hospital: Hospital):
+    shut(hospital.row, until=DAY + 30 * ONE)
+    registry.end_early(DepartmentSuspension, source="restriction:5", last=DAY, by="other",
+                       at=factories.RECORDED + ONE)  # fmt: skip
+    pair = [factories.person("nantong") for _ in range(2)]
+    claims = both(
+        hospital, *pair,
+        lambda p: [seen(p, hospital.doctor, day=DAY), seen(p, hospital.doctor, day=DAY + ONE)],
+    )  # fmt: skip
+    assert [told(claim) for claim in claims] == [SHUT, PAID]
+
+
+def test_a_department_is_named_before_a_person_who_could_claim_by_hand(db) -> None:
+    factories.policies("nantong")
+    made = Hospital()
+    shut(made.row)
+    barred(made.patient)
+    stopped(made.doctor)
+    claim = made.settled()
+    assert told(claim) == SHUT
+    assert claim["lines"][0]["settlement_channel"] is None
+
+
 # --- Two times ---
 
 
@@ -149,12 +226,15 @@ def test_what_is_recorded_later_changes_no_settled_claim(db) -> None:
     barred(made.patient, at=timezone.now())
     stopped(made.doctor, at=timezone.now())
     assert told(made.settled()) == ONLINE
+    shut(made.row, at=timezone.now())
+    assert told(made.settled()) == SHUT
     assert made.get(before["links"]["self"]).json() == before
     claim, rules = made.body(), releases.current().rules("nantong", DAY)
     claimant = Claimant.of(made.row)
     for at, known in ((asked_at, True), (timezone.now(), False)):
         found = facts.read(claimant, claim, rules, at=at)
         assert (found.online_permitted, found.physician_permitted) == (known, known)
+        assert found.department_permitted is known
 
 
 def test_what_was_known_before_an_early_end_can_be_asked(db) -> None:
@@ -186,6 +266,7 @@ def test_a_row_is_replaced_and_never_changed(db) -> None:
         ),
         lambda: _as_app("DELETE FROM settlement_onlinesuspension"),
         lambda: _as_app("DELETE FROM institutions_servicesuspension"),
+        lambda: _as_app("DELETE FROM institutions_departmentsuspension"),
     ):  # fmt: skip
         with pytest.raises(Error), transaction.atomic():
             spoil()
@@ -196,6 +277,35 @@ def test_a_row_is_replaced_and_never_changed(db) -> None:
     assert person.suspensions.facts_on(LAST).source == "restriction:4"
 
 
+def test_a_row_of_a_department_is_replaced_and_never_changed(db) -> None:
+    place = factories.institution()
+    shut(place)
+    row = place.department_suspensions.get()
+    for spoil in (
+        lambda: DepartmentSuspension.objects.filter(pk=row.pk).update(department="A04"),
+        lambda: DepartmentSuspension.objects.filter(pk=row.pk).update(valid_until=DAY),
+        lambda: shut(place),  # the same decision twice
+        lambda: shut(place, source="restriction:2", clause=""),
+        lambda: DepartmentSuspension.objects.create(
+            institution=place, department="", valid_from=FIRST, clause="x", source="y",
+            recorded_at=factories.RECORDED, recorded_by="z",
+        ),
+    ):  # fmt: skip
+        with pytest.raises(Error), transaction.atomic():
+            spoil()
+    with pytest.raises(Refusal, match="DATES_REVERSED"):
+        shut(place, source="restriction:3", until=FIRST - ONE)
+    for code in ("", "内科", "A99"):
+        with pytest.raises(Refusal, match="DEPARTMENT_UNKNOWN"):
+            shut(place, code, "restriction:3")
+    own = factories.institution(internet_departments=["A99"])
+    shut(own, "A99", "restriction:3")  # a code that the institution has registered
+    shut(place, source="restriction:4")  # another decision of the same days stands beside it
+    registry.end_early(DepartmentSuspension, source="restriction:5", last=FIRST, by="o",
+                       at=SIGN["at"])  # fmt: skip
+    assert place.department_suspensions.facts_on(LAST).source == "restriction:4"
+
+
 def _as_app(statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL ROLE mip_app")
@@ -204,12 +314,15 @@ def _as_app(statement: str) -> None:
 
 def test_nobody_without_a_scope_reads_a_suspension(db) -> None:
     barred(factories.person())
-    stopped(factories.physician(factories.institution()))
+    doctor = factories.physician(factories.institution())
+    stopped(doctor)
+    shut(doctor.institution)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL ROLE mip_app")
         cursor.execute("SELECT set_config('app.scope', '', true)")
         assert not OnlineSuspension.objects.exists()
         assert not ServiceSuspension.objects.exists()
+        assert not DepartmentSuspension.objects.exists()
         cursor.execute("RESET ROLE")
 
 
@@ -234,6 +347,23 @@ def test_presettlement_the_page_of_the_person_and_the_sentence_say_so(db) -> Non
     assert "可以联网结算" in client.get(address, {"on": "2021-12-01"}).content.decode()
     why = client.get(address, {"tab": "claims"}).content.decode()
     assert "不能联网结算，可先行支付后凭电子发票手工报销（国务院令第735号 第四十一条）" in why
+
+
+def test_presettlement_and_the_sentence_name_a_suspended_department(db) -> None:
+    factories.policies("nantong")
+    made = Hospital()
+    shut(made.row)
+    dry = made.post(made.body(), url="/api/v1/claims/presettlement").json()
+    assert told(dry) == SHUT
+    made.settled()
+    set_scope(EVERYTHING)
+    client = Client()
+    client.force_login(factories.user("reviewer", Region.objects.get(pk="320600")))
+    page = client.get(reverse("person", args=[made.patient.pk]), {"tab": "claims"}).content.decode()
+    assert (
+        "就诊那天这家医院的就诊科室正被责令暂停使用医保基金的医药服务"
+        "（国务院令第735号 第三十八条、第四十条）"
+    ) in page
 
 
 def test_the_file_of_the_institution_names_a_suspended_practitioner(db) -> None:
@@ -262,6 +392,8 @@ def test_a_trial_may_state_a_suspension_and_is_not_asked_for_it(db) -> None:
     answer = run(given | {"online_permitted": False}, catalogue)
     assert (answer["reason"], answer["clauses"][0]) == ("ONLINE_SUSPENDED", ARTICLE)
     assert run(given | {"physician_permitted": False}, catalogue)["reason"] == "PHYSICIAN_SUSPENDED"
+    answer = run(given | {"department_permitted": False}, catalogue)
+    assert answer["reason"] == "DEPARTMENT_SUSPENDED"
 
 
 def test_a_request_by_hand_may_name_the_suspension_as_its_cause(db) -> None:
@@ -290,5 +422,5 @@ def test_an_earlier_text_refuses_too_and_keeps_the_numbers_of_its_checks() -> No
         "in_force": (1, ""), "item_known": (2, ""), "item_billable": (3, ""),
         "class_offered": (4, ""), "consent": (5, "二"), "tariff_known": (6, "一"),
         "no_overcharge": (7, "一"), "category_covered": (8, "一"), "online_permitted": (9, "三"),
-        "physician_permitted": (10, "三"),
+        "physician_permitted": (10, "三"), "department_permitted": (11, "三"),
     }  # fmt: skip

@@ -59,6 +59,17 @@ def test_a_case_is_opened_and_walked_through_in_the_browser(office: Office) -> N
     assert act(handler, "claim", claim_no=claim.claim_no, loss="1.00", note="重复") == 302
     assert act(handler, "measure", kind="recovery", amount="1.00", scheme="resident") == 302
     assert act(handler, "measure", kind="interview") == 302
+    stop = {"kind": "suspend_department", "article": "38", "months": "6"}
+    assert act(handler, "measure", **stop) == 422
+    assert act(handler, "measure", department="A04", **stop) == 422
+    page = text(handler.get(reverse("case", args=[case.pk])))
+    assert '<option value="A03">内科 A03</option>' in page
+    assert act(handler, "measure", department="A03", **stop) == 302
+    assert "责令科室暂停医药服务 内科 A03 6个月" in text(
+        handler.get(reverse("case", args=[case.pk]))
+    )
+    stopped = case.sanctions.get(kind="suspend_department")
+    assert (stopped.target, act(handler, "drop", sanction=stopped.pk)) == ("A03", 302)
     facts = {"route": "agreement", "found": "属实", "loss": "1.00", "method": "portal",
              "receiver": "王某", "on": "2021-06-15"}  # fmt: skip
     hospital = client_of(office.hospital)
@@ -68,7 +79,7 @@ def test_a_case_is_opened_and_walked_through_in_the_browser(office: Office) -> N
     assert step(handler, "consider", note="采纳") == 302
     assert step(client_of(office.agency), "decide_agreement", note="同意") == 302
     assert step(handler, "serve", method="direct", receiver="王某", on="2021-06-15") == 302
-    for row in case.sanctions.all():
+    for row in case.sanctions.filter(state="ordered"):
         given = {"sanction": row.pk, "on": "2021-06-15", "record": "已办理"}
         assert act(handler, "execute", **given) == 302
     assert step(chief, "close", note="结案") == 302
@@ -196,6 +207,26 @@ def test_a_restriction_is_listed_and_lifted_by_another_person(office: Office) ->
     assert client_of(office.chief).post(address, given).status_code == 403
     assert client.post(address, given).status_code == 302
     assert "整改到位" in text(client.get(reverse("restriction", args=[row.pk])))
+
+
+def test_a_suspended_department_is_named_in_words_with_its_hospital(office: Office) -> None:
+    given = {"kind": "department", "region_code": "320600", "institution_code": office.place.code,
+             "person_id": None, "months": 6, "clause": "示例", "source": "case:1",
+             "by": office.chief.username, "at": AT, "since": TODAY}  # fmt: skip
+    row, words = (subjects.restrict(subject_code=name, **given) for name in ("A03", "全科医学科"))
+    client = client_of(office.handler)
+    for query in ({}, {"q": "内科"}, {"q": "a03"}):
+        page = text(client.get(reverse("restrictions"), query))
+        assert "内科 A03" in page
+        assert office.place.name in page
+    assert "内科 A03" not in text(client.get(reverse("restrictions"), {"q": "外科"}))
+    page = text(client.get(reverse("restriction", args=[row.pk])))
+    assert "期间内该科室及其下二级科目就诊的费用不予支付，其他科室不受影响" in page
+    page = text(client.get(reverse("restriction", args=[words.pk])))
+    assert "没有对应到已登记的科室或人员，不影响结算" in page
+    file = reverse("institution", args=[office.place.pk])
+    assert f"内科 A03 {TODAY} 至 2021-12-14" in text(client.get(file, {"on": TODAY.isoformat()}))
+    assert "2021-12-14" not in text(client.get(file, {"on": "2021-06-01"}))
 
 
 def test_people_of_a_case_are_called_by_name_and_evidence_in_words(office: Office) -> None:

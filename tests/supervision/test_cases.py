@@ -11,6 +11,7 @@ from audit.models import Event, Task
 from audit.procedure import PROCEDURES, Refused, checked
 from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.holidays import NATIONAL, import_year, national_year
+from institutions.models import Notification
 from institutions.refusals import Refusal
 from settlement import adjustments
 from settlement.models import Adjustment, Deduction
@@ -87,7 +88,9 @@ def test_a_penalty_is_fined_within_its_article_and_decided_by_the_bureau(office:
     with pytest.raises(Refusal, match="OUT_OF_RANGE"):
         office.propose(case, "fine", article="38", amount=2 * fund + 1)
     row = office.propose(case, "fine", article="38", amount=2 * fund)
-    office.propose(case, "suspend_department", article="38", months=6, target="全科医学科")
+    with pytest.raises(Refusal, match="DEPARTMENT_UNKNOWN"):
+        office.propose(case, "suspend_department", article="38", months=6, target="全科医学科")
+    office.propose(case, "suspend_department", article="38", months=6, target="A03")
     office.notify(case, "penalty", "38", loss)
     office.take(case, "waive", office.hospital)
     with pytest.raises(Refused, match="不适用"):
@@ -101,7 +104,15 @@ def test_a_penalty_is_fined_within_its_article_and_decided_by_the_bureau(office:
     paper = case.papers.get(kind="decision")
     assert paper.content["measures"][0]["size"] == f"{2 * fund / 100:.2f}元"
     assert row.clause == "《医疗保障基金使用监督管理条例》（国务院令第735号）第38条"
-    assert Restriction.objects.get().valid_until.isoformat() == "2021-12-14"
+    assert [row["target"] for row in paper.content["measures"][1:]] == ["内科 A03"]
+    made = Restriction.objects.get()
+    assert made.valid_until.isoformat() == "2021-12-14"
+    known = office.place.department_suspensions.get()
+    assert (known.department, known.valid_from, known.valid_until, known.source, known.clause) == (
+        "A03", TODAY, made.valid_until, f"restriction:{made.pk}", row.clause,
+    )  # fmt: skip
+    heard = Notification.objects.filter(user=office.hospital, subject=f"restriction:{made.pk}")
+    assert heard.get().text == "科室暂停医药服务：内科 A03，自2021-06-15起"
 
 
 def test_a_recovery_beyond_the_claims_waits_for_a_second_person_in_the_ledger(

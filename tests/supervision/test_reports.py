@@ -1,14 +1,11 @@
-"""Reports: figures as worked out by hand, masked, the same bytes again, inside one's scope, cancellable."""
+"""Reports: the same bytes again, inside one's scope, cancellable; what each kind says: test_report_kinds."""
 
 import datetime as dt
 import hashlib
 import io
 import json
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import pikepdf
 import pypdfium2
@@ -17,62 +14,14 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from audit import merkle, reports, sealer, trail, verify
+from audit import reports
 from audit.models import Event
-from institutions.access import EVERYTHING, set_scope
-from institutions.models import Region, User
 from institutions.refusals import Refusal
-from settlement import closing as months
-from settlement.models import Statement
-from settlement.statement_steps import deduct, send_all
 from supervision.models import ReportOrder, ReportPart
-from supervision.reports import binding, book, claims, orders, press
+from supervision.reports import book, claims, orders, press
 from supervision.reports.kinds import KINDS
-from supervision.reports.wish import Wish
 from tests import factories
-from tests.settlement import money
-from tests.settlement.hospital import Hospital
-from tests.settlement.money import NOVEMBER, at
-from tests.supervision.casework import Office
-
-MADE = at(12, 20)
-NOVEMBER_DAYS = {"since": dt.date(2021, 11, 1), "until": dt.date(2021, 11, 30)}
-
-
-@pytest.fixture
-def place(db) -> money.Place:
-    """A Wenzhou hospital with three claims of November, one of them reversed, and one held."""
-    set_scope(EVERYTHING)
-    found = money.Place("wenzhou")
-    found.claim(fund=10_000, account=500, cash=100, number="WZ-1")
-    found.claim(fund=2_000, cash=3_000, number="WZ-2")
-    found.reverse(found.claim(fund=700, cash=300, number="WZ-3"))
-    found.claim(fund=0, held=900, number="WZ-4")
-    return found
-
-
-def wish(place: money.Place, **more: Any) -> Wish:
-    return Wish(**{"region": place.region, **NOVEMBER_DAYS, **more})
-
-
-def made(kind: str, user: User, about: Wish) -> tuple[ReportOrder, bytes]:
-    """Order a report and make it in this process; the kept file."""
-    row = orders.order(kind=kind, wish=about, user=user, by=user.username, at=MADE)
-    row = orders.make_now(order_id=row.pk, at=MADE)
-    assert row.state == "done", row.fault
-    return row, reports.read(row.report)
-
-
-def text_of(content: bytes) -> str:
-    with closing(pypdfium2.PdfDocument(content)) as document:
-        return "".join(page.get_textpage().get_text_range() for page in document).replace(
-            "\r\n", ""
-        )
-
-
-def figures_in(content: bytes) -> dict[str, Any]:
-    return press.document_in(content)["figures"]
-
+from tests.supervision.printed import MADE, made, text_of, wish
 
 # --- The engine ---
 
@@ -230,183 +179,6 @@ def test_a_role_makes_only_kinds_that_it_may_read(place) -> None:
     client = factories.log_in(Client(), finance)
     assert client.get(reverse("report", args=[row.pk])).status_code == 404
     assert client.get(reverse("report-new", args=["trail"])).status_code == 403
-
-
-# --- The kinds, by figures worked out by hand ---
-
-
-def test_fund_analysis(place) -> None:
-    place.claim(fund=4_000, cash=1_000, month=dt.date(2020, 11, 1))
-    _, content = made("fund", place.user("supervisor"), wish(place))
-    figures = figures_in(content)
-    whole = {
-        key: figures["totals"][key] for key in ("claims", "reversals", "fee", "fund", "persons")
-    }
-    assert whole == {"claims": 4, "reversals": 1, "fee": 16_500, "fund": 12_000, "persons": 1}
-    assert figures["before"]["fee"] == 5_000
-    text = text_of(content)
-    for word in ("净结算3笔", "费用总额165.00元", "统筹基金支付120.00元", "次均费用55.00元",
-                 "政策范围内支付比例76.92%", "增长230.0%", place.hospital.name):  # fmt: skip
-        assert word in text, word
-
-
-def test_claims_register_is_masked_and_says_every_version(place) -> None:
-    _, content = made("claims", place.user("auditor"), wish(place))
-    rows = figures_in(content)["rows"]
-    assert [(row[2], row[7], row[8], row[11]) for row in rows] == [
-        ("WZ-1", 10_600, 10_000, "payable"), ("WZ-2", 5_000, 2_000, "payable"),
-        ("WZ-3", 1_000, 700, "payable"), ("WZ-3", -1_000, -700, "reversed"),
-        ("WZ-4", 900, 0, "review"),
-    ]  # fmt: skip
-    text = text_of(content)
-    assert "共5行" in text
-    assert "−10.00" in text
-    assert place.person.id_masked in text
-    _masked(content, place)
-
-
-def _masked(content: bytes, place: money.Place) -> None:
-    """No identity number: not in the bytes, not in any stream, not in the attached data."""
-    number = place.person.credential.encode()
-    assert number not in content
-    assert number.decode() not in text_of(content)
-    with pikepdf.Pdf.open(io.BytesIO(content)) as file:
-        for thing in file.objects:
-            if isinstance(thing, pikepdf.Stream):
-                assert number not in thing.read_bytes()
-
-
-def test_evaluation_divides_at_the_day(place) -> None:
-    place.claim(fund=6_000, cash=2_000, when=at(11, 25), day=dt.date(2021, 11, 25))
-    _, content = made(
-        "evaluation", place.user("supervisor"), wish(place, day=dt.date(2021, 11, 20))
-    )
-    figures = figures_in(content)
-    (group,) = figures["groups"]
-    assert (group["before"]["fund"], group["after"]["fund"]) == (12_000, 6_000)
-    assert figures["days"] == {"before": 19, "after": 11}
-    text = text_of(content)
-    for word in (
-        "以2021年11月20日为界，前段19日，后段11日",
-        "分险种评估",
-        "120.00",
-        "60.00",
-        "下降50.0%",
-    ):
-        assert word in text, word
-
-
-def test_statement_as_a_kept_report(place) -> None:
-    claim = place.claim(fund=1_000, number="WZ-9")
-    deduct(
-        claim_id=claim, amount=400, reason="records", note="缺病历", by="reviewer", at=at(11, 30)
-    )
-    period = months.begin_closing(pool=place.pool, month=NOVEMBER, by="finance", at=at(12, 1))
-    send_all(period=period, who=place.user("settlement_clerk"), by="clerk", at=at(12, 1))
-    row = Statement.objects.get()
-    _, content = made("statement", place.user("supervisor"), wish(place, subject=str(row.pk)))
-    text = text_of(content)
-    for word in (
-        "2021年11月医疗保障基金结算单",
-        row.number,
-        "缺病历",
-        "审核扣款明细",
-        "大写",
-        "示例参数",
-    ):
-        assert word in text, word
-    assert len(figures_in(content)["rows"]) == 6
-    _masked(content, place)
-    with pytest.raises(Refusal, match="SUBJECT"):
-        orders.order(kind="statement", wish=wish(place, subject="999999"),
-                     user=place.user("supervisor"), by="x", at=MADE)  # fmt: skip
-
-
-def test_institution_file_and_agreement_report(place) -> None:
-    factories.agreement(place.hospital, "main")
-    factories.agreement(place.hospital, "supplementary", "suspended")
-    year = {"since": dt.date(2021, 1, 1), "until": dt.date(2021, 12, 31)}
-    with pytest.raises(Refusal, match="REQUIRED"):
-        orders.order(
-            kind="institution", wish=wish(place), user=place.user("supervisor"), by="x", at=MADE
-        )
-    _, content = made(
-        "institution", place.user("supervisor"), wish(place, institution=place.code, **year)
-    )
-    text = text_of(content)
-    for word in ("定点医疗机构年度档案", "（2021年度）", place.hospital.name, place.code, "三类", "净结算3笔",
-                 "中止", "一、基本情况", "七、监管疑点"):  # fmt: skip
-        assert word in text, word
-    _, content = made("agreements", place.user("reviewer"), wish(place, **year))
-    figures = figures_in(content)
-    states = {row["kind"]: row["state"] for row in figures["agreements"]}
-    assert states == {"main": "active", "supplementary": "suspended"}
-    assert "存续协议2份" in text_of(content)
-
-
-def test_price_compliance_compares_with_the_published_price(db) -> None:
-    set_scope(EVERYTHING)
-    factories.policies("nantong")
-    hospital = Hospital("nantong")
-    factories.offline_visit(hospital.patient, hospital.row)
-    hospital.settled(factories.line(fee="12.00"))
-    hospital.settled(factories.line(fee="15.00"), day=factories.DAY + dt.timedelta(days=1))
-    user = factories.user("supervisor", Region.objects.get(pk="320600"))
-    about = Wish(since=factories.DAY, until=factories.DAY + dt.timedelta(days=5), region="320600")
-    _, content = made("prices", user, about)
-    figures = figures_in(content)
-    (group,) = figures["groups"]
-    found = {key: group[key] for key in ("lines", "price", "cap", "least", "most", "overcharge",
-                                         "overcharged")}  # fmt: skip
-    assert found == {"lines": 2, "price": 1_200, "cap": 1_200, "least": 1_200, "most": 1_500,
-                     "overcharge": 300, "overcharged": 1}  # fmt: skip
-    text = text_of(content)
-    for word in (
-        "超公布价格",
-        "共收取诊察费2笔、27.00元",
-        "其中超出公布价格1笔，占50%",
-        "超公布价格收费明细",
-    ):
-        assert word in text, word
-
-
-def test_case_file_shows_the_inquiry_and_its_evidence(db) -> None:
-    office = Office("nantong")
-    row = office.inquired()
-    about = Wish(since=row.acted_from, until=row.acted_until, region="320600", subject=row.number)
-    _, content = made("case", office.handler, about)
-    text = text_of(content)
-    for word in ("监管案件卷宗", row.number, "涉嫌重复收取诊察费", "苏F-01", "主办", "协办", "证据清单",
-                 "七、办理过程", office.place.name):  # fmt: skip
-        assert word in text, word
-    assert sum(one["loss"] for one in figures_in(content)["evidence"]) == 600
-    theirs = factories.user("supervisor", factories.region("wenzhou"))
-    with pytest.raises(Refusal, match="SUBJECT"):
-        orders.order(
-            kind="case", wish=replace(about, region="330300"), user=theirs, by="x", at=MADE
-        )
-
-
-def test_trail_extract_proves_what_is_sealed(place, tmp_path) -> None:
-    for number in range(3):
-        trail.record(by="clerk", at=MADE, action="claim.receive", subject=f"claim:{number}",
-                     region_code=place.region, institution_code=place.code)  # fmt: skip
-    sealer.seal(at=MADE, machine=MADE, everything=True)
-    _, content = made("trail", place.user("auditor"), wish(place, until=dt.date(2021, 12, 31)))
-    figures = figures_in(content)
-    proven = [row for row in figures["rows"] if row["proof"] is not None]
-    assert proven
-    for row in proven:
-        path = [bytes.fromhex(node) for node in row["proof"]]
-        root = merkle.root_of_inclusion(
-            bytes.fromhex(row["leaf"]), row["seq"], figures["size"], path
-        )
-        assert root.hex() == figures["root"]
-    assert "全程留痕摘录" in text_of(content)
-    bundle = tmp_path / "bundle.jsonl"
-    bundle.write_bytes(binding.attached(content, press.BUNDLE))
-    command = [sys.executable, "-I", verify.__file__, str(bundle)]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 # --- Pages ---

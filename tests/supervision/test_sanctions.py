@@ -5,6 +5,7 @@ import hashlib
 from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.db import connection
 
 from audit.models import Event
@@ -130,3 +131,34 @@ def test_restrictions_of_before_are_recorded_where_settlement_looks(office: Offi
         assert (known.source, known.valid_until, known.recorded_at, known.recorded_by) == (
             f"restriction:{row.pk}", TODAY, AT, "chief",
         )  # fmt: skip
+
+
+def test_departments_named_in_words_before_are_known_from_then_on(office: Office) -> None:
+    given = {"region_code": office.region.pk, "institution_code": office.place.pk, "person_id": None,
+             "kind": "department", "valid_from": ACTED, "valid_until": TODAY, "clause": "示例",
+             "source": "case:1", "made_at": AT, "made_by": "chief"}  # fmt: skip
+    made = [Restriction.objects.create(subject_code=words, **given)
+            for words in ("内科", "A04", "全科医学科")]  # fmt: skip
+    record = import_module("supervision.migrations.0014_department_suspensions").record
+    for _ in range(2):
+        record(apps, None)
+    set_scope(EVERYTHING)
+    rows = office.place.department_suspensions.order_by("pk")
+    assert [(row.department, row.source, row.valid_until) for row in rows] == [
+        ("A03", f"restriction:{made[0].pk}", TODAY), ("A04", f"restriction:{made[1].pk}", TODAY),
+    ]  # fmt: skip
+    assert all(row.recorded_at > AT for row in rows)
+    assert [subjects.known_to_settlement(row) for row in made] == [True, True, False]
+
+
+def test_a_lifted_department_is_free_from_the_next_day_on(office: Office) -> None:
+    row = subjects.restrict(
+        kind="department", region_code="320600", institution_code=office.place.code,
+        subject_code="A03", person_id=None, since=TODAY, months=6, clause="x", source="x",
+        by=office.chief.username, at=AT,
+    )  # fmt: skip
+    subjects.lift(restriction=row, on=TODAY, reason="整改到位", who=office.handler, at=AT)
+    rows = office.place.department_suspensions
+    assert rows.facts_on(TODAY).recorded_by == office.handler.username
+    assert rows.facts_on(TODAY + dt.timedelta(days=1)) is None
+    assert rows.count() == 2

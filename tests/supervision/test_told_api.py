@@ -34,7 +34,17 @@ class Reader:
         return answer
 
     def json(self, path: str, status: int = 200) -> Any:
-        answer = self.get(path)
+        return self._told(self.get(path), status)
+
+    def post(self, path: str, body: dict[str, Any], status: int = 200) -> Any:
+        """The answer to a JSON body."""
+        answer = self.client.post(
+            f"/api/v1/{path}", body, content_type="application/json", headers=self.headers
+        )
+        set_scope(EVERYTHING)
+        return self._told(answer, status)
+
+    def _told(self, answer: Any, status: int) -> Any:
         assert answer.status_code == status, answer.content.decode()
         return json.loads(answer.content)
 

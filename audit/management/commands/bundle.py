@@ -28,12 +28,12 @@ class Command(BaseCommand):
         asked = {name: options[name] for name in ASKED if options[name]}
         form = TrailQuery(asked)
         top = trail.checkpoint()
-        if not form.is_valid() or top is None:
+        if not form.is_valid() or top is None or not (region or "0").isdecimal():
             raise CommandError("查询条件有误，或还没有检查点")
         at = clock.now()
         chosen = bool(asked or region)
         if chosen:
-            rows = form.narrow(Event.objects.filter(region_code__startswith=region))
+            rows = form.narrow(Event.objects.filter(region_code__within=region))
             lines = bundles.selection(
                 seqs=bundles.seqs_of(rows), top=top, by=by, at=at, older=older
             )

@@ -56,7 +56,7 @@ MEANINGS = {
     "rules.recall": "planted violations of the rule that an audit finds",
     "rules.precision": "findings of the rule that are planted ones",
     "rules.false_findings": "findings in the same practice without plants; n: claims",
-    "list.first_page": "first page of claims, slowest filter, server time",
+    "list.first_page": "first page of claims under the slowest of all filters, page and interface",
 }
 
 
@@ -105,6 +105,8 @@ class Command(BaseCommand):
         if self.wanted("single"):
             self.single()
         if self.wanted("list"):
+            if not self.wanted("batch"):
+                batches.rate(data.loaded_batch(self.n, seed=1, tag="A"), 2)
             self.figure("list.first_page", portal.first_page(), "ms", 100.0, self.n)
         self.watching()
         if self.wanted("start"):
