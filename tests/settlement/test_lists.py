@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import closing
+from typing import Any
 from urllib.parse import urlencode
 
 import psycopg2
@@ -137,6 +138,7 @@ def test_the_planner_expects_what_a_region_has(settled: None, staff: User) -> No
     assert CLAIMS / 4 < expected <= CLAIMS
 
 
-def test_the_measured_first_pages(settled: None) -> None:
+def test_the_measured_first_pages(settled: None, settings: Any) -> None:
     """What `make bench` times finds claims, and nothing refuses."""
+    settings.DATABASE_OWNER_URL = os.environ["DATABASE_OWNER_URL"]
     assert portal.first_page() > 0
