@@ -15,8 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-OK, BROKEN, NOT_COMPARABLE = 0, 1, 2
-FORMAT = "trail-bundle/2"
+OK, BROKEN, NOT_COMPARABLE, FORMAT = 0, 1, 2, "trail-bundle/2"
 ENTRY = b'{"seq":%d,"alg":"%b","leaf":"%b"'  # the beginning of an entry's line
 # Behind BODY stand the stored bytes as they are, to the end of the line. Their members are sorted and
 # quotes in texts escaped: the first AT is the time of the act.
@@ -64,8 +63,9 @@ class Bundle:
             raise ValueError(f"格式应为 {FORMAT}")
         self.keys = {key: pem or own for key, own in head["keys"].items()}
         self.alg, self.fresh = head["alg"].encode(), hashlib.new(head["alg"])
-        self.edge, self.size, self.safe = unhex(head["frontier"]), head["first"], head["first"]
-        self.left, self.since, self.late, self.seen = head["entries"], b"", "", None
+        self.edge = list(map(bytes.fromhex, head["frontier"]))
+        self.size = self.safe = head["first"]
+        self.left, self.bare, self.since, self.late, self.seen = head["entries"], 0, b"", "", None
 
     def hash(self, content):
         found = self.fresh.copy()
@@ -97,16 +97,17 @@ class Bundle:
 
     def parse(self, row, leaf, body):
         """A checkpoint, a proof of growth; an entry: its leaf, then its proof or its place in a stretch."""
+        self.bare += "leaf" in row and not body
         if "checkpoint" in row:
             note = Note(row["checkpoint"])
             self.notes[note.size] = note
         elif "grown" in row:
-            self.grown[row["grown"]] = unhex(row["proof"])
+            self.grown[row["grown"]] = list(map(bytes.fromhex, row["proof"]))
         elif leaf.hex() != row["leaf"] and (body or row["seq"] >= self.head["archived"]):
             raise broken(row["seq"], "正文与叶哈希不符")
         elif "proof" in row:
             self.seen, self.left, top = row["seq"], self.left - 1, self.notes[self.head["last"]]
-            leaf, *way = unhex([row["leaf"], *row["proof"]])
+            leaf, *way = map(bytes.fromhex, [row["leaf"], *row["proof"]])
             if self.climb(self.seen, top.size - 1, leaf, way)[1] != top.root:
                 raise broken(self.seen, "包含证明不成立")
         elif row["seq"] != self.size:
@@ -152,7 +153,8 @@ class Bundle:
                 raise broken(0, f"同为 {top.size} 条的两份日志")
             if parts is None and note.size != top.size and not first < note.size <= self.size:
                 raise Verdict(NOT_COMPARABLE, f"没有到检查点 {note.size} 的证明 (not comparable)")
-        return f"一致：日志 {top.size} 条，{top.at}，公钥 {top.key} (ok){self.late}"
+        bare = f"；{self.bare} 条无正文 ({self.bare} without body)" if self.bare else ""
+        return f"一致：日志 {top.size} 条，{top.at}，公钥 {top.key} (ok){bare}{self.late}"
 
     def begins(self, old, top, parts):
         """Whether the consistency proof leads from the older checkpoint to the top."""
@@ -161,10 +163,6 @@ class Bundle:
         while at & 1:
             at, last = at >> 1, last >> 1
         return self.climb(at, last, start, rest) == (old.root, top.root)
-
-
-def unhex(texts):
-    return [bytes.fromhex(text) for text in texts]
 
 
 def verify(path, key=None, older=()):

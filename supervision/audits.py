@@ -136,7 +136,7 @@ def judge(
         "example": any(s.example for s in switches), "release": rules.release_id,
         "parameters": rules.parameters_id,
     })  # fmt: skip
-    cited = Cited.of(rules.policy, run.last_day)
+    cited = Cited(rules.policy)
     found: dict[str, dict[str, int]] = {}
     for switch, rule, hits in look(period.visits, switches, MOMENT):
         names = _all_names(period, hits.rows)

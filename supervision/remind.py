@@ -11,11 +11,11 @@ from audit import trail
 from institutions import crypto
 from institutions.refusals import Refusal
 from pricing import releases
-from pricing.watching import BEHAVIOURS
+from pricing.watching import BEHAVIOURS, Switch
 from settlement import contract, facts
 from settlement.facts import Claimant
 from supervision.near import Asked, visits_near
-from supervision.rules import Found, Visits
+from supervision.rules import Found, Rule, Visits
 from supervision.suspicions import Cited, look
 
 MOMENT = "remind"
@@ -42,9 +42,9 @@ def hints(*, institution: Claimant, claim: dict, by: str, at: dt.datetime) -> di
     record = facts.pack(institution, claim, known, law.lists)
     asked = Asked(institution, claim, known, record, law, facts.columns(claim, record, law, []))
     visits, _ = visits_near(asked, switches)
-    cited = Cited.of(rules.policy, day)
+    cited = Cited(rules.policy)
     found = [
-        _hint(switch, rule, hits, visits, cited)
+        _hint(switch, rule, hits, visits, cited, cited.statute(switch, day) or None)
         for switch, rule, hits in look(visits, switches, MOMENT) if len(hits)
     ]  # fmt: skip
     found.sort(key=lambda hint: -hint["gravity"])
@@ -65,10 +65,11 @@ def hints(*, institution: Claimant, claim: dict, by: str, at: dt.datetime) -> di
     }  # fmt: skip
 
 
-def _hint(switch, rule, hits: Found, visits: Visits, cited: Cited) -> dict[str, Any]:
+def _hint(
+    switch: Switch, rule: Rule, hits: Found, visits: Visits, cited: Cited, statute: str | None
+) -> dict[str, Any]:
     own = hits.rows == visits.n - 1
     lines = sorted(set(hits.line_no[own].tolist()) - {0})
-    statute = f"{cited.law.document} {switch.article}" if cited.law and switch.article else None
     return {
         "code": switch.rule,
         "message": rule.message,

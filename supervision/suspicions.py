@@ -15,7 +15,7 @@ import numpy as np
 from django.db import connections
 
 from pricing.document import Policy
-from pricing.watching import SECTION, Law, Switch, law_of
+from pricing.watching import SECTION, Switch, law_of
 from settlement.columns import day_of
 from supervision.rules import RULES, Found, Rule, Visits
 
@@ -47,22 +47,23 @@ class Names:
 
 @dataclass(frozen=True)
 class Cited:
-    """The document and day by which a rule speaks."""
+    """The document by which a rule speaks."""
 
-    document: str
-    law: Law | None
     policy: Policy
 
-    @classmethod
-    def of(cls, policy: Policy, day: dt.date) -> "Cited":
-        return cls(policy.document, law_of(policy.section(SECTION, {}), day), policy)
+    @property
+    def document(self) -> str:
+        return self.policy.document
 
-    def clause(self, switch: Switch) -> str:
-        """Document and clause, then the statute's article where it is in force."""
-        told = f"{self.document} {switch.clause}"
-        if self.law and switch.article:
-            told += f"；{self.law.document} {switch.article}"
-        return told[:160]
+    def clause(self, switch: Switch, day: dt.date) -> str:
+        """Document and clause, then the statute's article where it was in force that day."""
+        parts = (f"{self.document} {switch.clause}", self.statute(switch, day))
+        return "；".join(part for part in parts if part)[:160]
+
+    def statute(self, switch: Switch, day: dt.date) -> str:
+        """The statute's article; empty before it was in force: what was done before is not judged by it."""
+        law = law_of(self.policy.section(SECTION, {}), day)
+        return f"{law.document} {switch.article}" if law and switch.article else ""
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _row(one: Suspicion, cited: Cited) -> dict[str, Any]:
     return {
         "key": one.key.hex(), "region_code": one.place.region,
         "institution_code": one.place.code, "rule": switch.rule, "behaviour": switch.behaviour,
-        "severity": switch.severity, "clause": cited.clause(switch), "message": one.rule.message,
+        "severity": switch.severity, "clause": cited.clause(switch, one.last), "message": one.rule.message,
         "subject_kind": one.rule.subject, "subject_code": one.subject_code,
         "physician_code": one.physician[:20], "person_id": one.person,
         "first_day": one.first.isoformat(), "last_day": one.last.isoformat(),

@@ -29,7 +29,7 @@ class Verdict:
     def keep(self, fund: int) -> None:
         """Store the findings of the claim, each with its event."""
         given = self.submitted
-        cited = Cited.of(given.law.rules.policy, given.law.day)
+        cited = Cited(given.law.rules.policy)
         found = [replace(one, fund=fund) for one in self.found]
         made = store(found, cited, moment=MOMENT, at=given.at, run=None)
         for key, rule, _ in made:

@@ -350,6 +350,21 @@ def test_a_body_that_the_portal_cannot_have_written_stays_on_its_line(log, other
     assert (status, "broken at entry 5)" in sentence) == (verify.BROKEN, True), sentence
 
 
+def test_bodies_that_are_withheld_are_told(log):
+    """Whoever says that entries are archived may leave out their bodies: hashes agree, and it is said."""
+    head, *lines = whole(log).read_text(encoding="utf-8").splitlines()
+    shown = [
+        line.partition(',"body":')[0] + ',"body":null}' if '"seq":5' in line else line
+        for line in lines
+    ]
+    for archived, status, told_so in ((0, verify.BROKEN, "entry 5"), (9, verify.OK, "1 without")):
+        text = "\n".join([json.dumps(json.loads(head) | {"archived": archived}), *shown, ""])
+        (log / "bare.jsonl").write_text(text, encoding="utf-8")
+        found, sentence = verify.verify(log / "bare.jsonl", log / "key.pem", [log / "older.txt"])
+        assert (found, told_so in sentence) == (status, True), sentence
+    assert "without body" not in told(log)[1]
+
+
 def test_bodies_are_exported_as_they_were_stored_and_read_as_json(log):
     act(20, subject='claim:\u2028“引号"”\\')
     seal(70)

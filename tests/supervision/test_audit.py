@@ -16,9 +16,11 @@ from supervision.bench.practice import practice
 from supervision.bench.store import POOL, as_visits
 from supervision.models import Finding, FindingClaim, Run
 from supervision.rules import RULES
+from supervision.suspicions import Cited
 from tests import factories
 
 N, SEED = 5_000, 7
+STATUTE = dt.date(2021, 5, 1)  #: 国务院令第735号 is in force
 STATISTICAL = {code for code, rule in RULES.items() if rule.statistical}
 #: Rules that one plant in sixty people's data may miss or hit besides; all others must be exact.
 LEAST_RECALL, LEAST_PRECISION = 0.75, 0.75
@@ -83,8 +85,24 @@ def test_an_audit_stores_each_suspicion_once(committed_db) -> None:
     assert sum(outlier.figures["picture"]["counts"]) == outlier.figures["peers"]
     assert outlier.fee > outlier.fund > 0
     assert outlier.clause.endswith("国务院令第735号 第三十八条（二）")
+    early, late = (
+        Finding.objects.filter(**{f"last_day__{side}": STATUTE}) for side in ("lt", "gte")
+    )
+    assert early.exists()
+    assert not early.filter(clause__contains="国务院令").exists()
+    assert late.filter(clause__contains="国务院令第735号").exists()
     measure.audited(made, ids)
     assert Finding.objects.count() == before
+
+
+def test_what_was_done_before_a_statute_is_not_judged_by_it() -> None:
+    """国务院令第735号 第五十条: in force from 2021-05-01."""
+    rules = wenzhou()
+    switch = next(switch for switch in rules.watching if switch.article)
+    cited = Cited(rules.policy)
+    before, after = (cited.clause(switch, dt.date(2021, *day)) for day in ((4, 30), (5, 1)))
+    assert after == f"{before}；国务院令第735号 {switch.article}"
+    assert before == f"温医保办〔2021〕6号 {switch.clause}"
 
 
 def test_a_replay_tells_what_other_numbers_would_find(committed_db) -> None:
