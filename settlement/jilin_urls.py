@@ -2,14 +2,16 @@
 
 from django.urls import path
 
+from settlement.views import consultation_list, consultations, fee_bills, lines
 from settlement.views import consultation_papers as papers
-from settlement.views import consultations, fee_bills, lines
 
 PAIR = "consultations/statements/<str:inviting>/<str:invited>/<str:month>/"
 
 urlpatterns = [
-    path("consultations/", consultations.consultations, name="consultations"),
-    path("consultations/export.csv", consultations.consultations_csv, name="consultations-csv"),
+    path("consultations/", consultation_list.consultations, name="consultations"),
+    path(
+        "consultations/export.csv", consultation_list.consultations_csv, name="consultations-csv",
+    ),
     path("consultations/new/", consultations.consultation_new, name="consultation-new"),
     path("consultations/agreements/", papers.split_agreements, name="split-agreements"),
     path("consultations/agreements/new/", papers.split_agreement_new, name="split-agreement-new"),

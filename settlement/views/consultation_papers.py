@@ -29,7 +29,8 @@ from settlement import consultation_statement as pairs
 from settlement import consultation_steps as steps
 from settlement import consultations as commands
 from settlement.models import AccountReport, Consultation, SplitAgreement
-from settlement.views.consultations import CRUMB, PAGE, first_of_month, hospitals, tabs, visible
+from settlement.views.consultation_list import CRUMB, PAGE, tabs
+from settlement.views.consultations import first_of_month, hospitals, visible
 
 AGREEMENTS = {"label": "分配协议", "url": "/consultations/agreements/"}
 STATEMENTS = {"label": "双方结算单", "url": "/consultations/statements/"}
