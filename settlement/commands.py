@@ -20,11 +20,12 @@ from institutions.refusals import Fault, Refusal
 from pricing import releases
 from settlement import answer, contract, facts, invoices, ledger, prescriptions, watching
 from settlement.columns import Columns
-from settlement.facts import Claimant, Known
+from settlement.facts import Claimant
 from settlement.failpoints import failpoint
 from settlement.kernel import Results, settle
 from settlement.periods import month_of, posting_month
 from settlement.posting import Posted, post
+from settlement.records import Known
 
 CREATED = 201
 

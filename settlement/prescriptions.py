@@ -23,7 +23,8 @@ from pricing.releases import Catalogue
 from pricing.rules import CODES
 from settlement.columns import NO_DAY
 from settlement.contract import QUANTITY_DIGITS, local_day
-from settlement.facts import Claimant, Known, encounter_key, examples_allowed
+from settlement.facts import Claimant, encounter_key, examples_allowed
+from settlement.records import Known
 
 RECORD = CODES["prescription_record"]
 ACTIVE = CODES["agreement_state"].index("active")

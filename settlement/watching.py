@@ -15,7 +15,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from settlement.columns import Columns
-from settlement.facts import Claimant, Known, Law
+from settlement.facts import Claimant, Law
+from settlement.records import Known
 
 
 @dataclass(frozen=True)

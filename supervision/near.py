@@ -18,15 +18,9 @@ from audit import prepared
 from pricing.watching import Switch
 from settlement.columns import Columns, day_number
 from settlement.contract import fee, local_day, quantity, unit_price
-from settlement.facts import (
-    ICD_CATEGORY,
-    Claimant,
-    Known,
-    Law,
-    encounter_key,
-    main_diagnosis,
-)
+from settlement.facts import Claimant, Law, encounter_key, main_diagnosis
 from settlement.kernel import REJECT, check_lines
+from settlement.records import ICD_CATEGORY, Known
 from supervision.rules import RULES, Visits
 from supervision.suspicions import Names, Place
 

@@ -24,10 +24,7 @@ from settlement.batch import load
 from settlement.columns import FACTS
 from settlement.commands import document
 from settlement.facts import (
-    ICD_CATEGORY,
-    RECORDS,
     Claimant,
-    Known,
     Lists,
     encounter_key,
     examples_allowed,
@@ -37,6 +34,7 @@ from settlement.facts import (
     service_of,
 )
 from settlement.models import Batch
+from settlement.records import ICD_CATEGORY, RECORDS, Known
 from settlement.sheets import Entry, Parsed, RowError
 
 PIECE = 2_000

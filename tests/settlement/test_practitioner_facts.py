@@ -6,7 +6,7 @@ import pytest
 
 from institutions import commands
 from pricing import releases
-from settlement import facts
+from settlement import facts, records
 from settlement.facts import Claimant
 from tests import factories
 
@@ -24,7 +24,7 @@ def hospital(db):
     return factories.institution("nantong")
 
 
-def read(hospital, doctor, *, at: dt.datetime, day: dt.date = DAY) -> facts.Known:
+def read(hospital, doctor, *, at: dt.datetime, day: dt.date = DAY) -> records.Known:
     claim = factories.body(factories.person("nantong"), doctor, day=day)
     rules = releases.current().rules("nantong", day)
     return facts.read(Claimant.of(hospital), claim, rules, at=at)
