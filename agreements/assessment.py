@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from agreements.clocks import parameter_row
 from agreements.models import Agreement, Assessment
 from audit import clock, trail
 from institutions.models import Institution
 from institutions.refusals import refused
-from pricing.releases import current
 
 KEY = "assessment_scheme"
 CLAUSE = "二十一"
@@ -74,12 +73,7 @@ def scheme_of(institution: Institution, *, year: int) -> Scheme | None:
     Refusal 409 when what was published is no scheme.
     """
     day = dt.date(year, 12, 31)
-    region = institution.region.policy_region
-    found = None
-    for release in current().parameters:
-        if release.policy.region == region and release.covers(day):
-            rows = release.policy.parameters(day, examples=settings.EXAMPLE_PARAMETERS)
-            found = rows.get(KEY, found)
+    found = parameter_row(institution.region, KEY, day)
     if found is None:
         return None
     value: Any = found.value

@@ -58,12 +58,8 @@ def parameter(region: Region, key: str, day: dt.date) -> int | None:
 
 def parameter_row(region: Region, key: str, day: dt.date) -> Parameter | None:
     """The row of a parameter on a day, which says whether it is an example (示例)."""
-    found = None
-    for release in current().parameters:
-        if release.policy.region == region.policy_region and release.covers(day):
-            rows = release.policy.parameters(day, examples=settings.EXAMPLE_PARAMETERS)
-            found = rows.get(key, found)
-    return found
+    rows = current().rows(region.policy_region, day, examples=settings.EXAMPLE_PARAMETERS)
+    return rows.get(key)
 
 
 def due(case: Application, state: State, start: dt.date, pauses: Pauses) -> Due:

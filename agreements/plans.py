@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 
 from agreements import clocks
@@ -24,7 +23,6 @@ from institutions.calendar import Calendar, MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Institution, Region, User
 from institutions.refusals import Fault, Refusal
-from pricing.releases import current
 
 PLAN = "waves.plan"
 PROVINCE = Region.Level.PROVINCE
@@ -51,14 +49,10 @@ class Made:
 
 def lengths_of(region: Region, on: dt.date) -> Lengths | None:
     """The durations that the region plans with on a day; None when nobody fixed them."""
-    found = None
-    for release in current().parameters:
-        if release.policy.region != region.policy_region or not release.covers(on):
-            continue
-        rows = release.policy.parameters(on, examples=settings.EXAMPLE_PARAMETERS)
-        if (row := rows.get(STEP_DAYS)) and isinstance(row.value, Mapping):
-            found = Lengths(row.value, row.example)
-    return found
+    row = clocks.parameter_row(region, STEP_DAYS, on)
+    if row is None or not isinstance(row.value, Mapping):
+        return None
+    return Lengths(row.value, row.example)
 
 
 # --- Places ---

@@ -45,11 +45,16 @@ def stretch(
 
 
 def selection(
-    *, seqs: Sequence[int], top: Checkpoint, by: str, at: dt.datetime, older: Sequence[int] = ()
-) -> Iterator[str]:
-    """Chosen entries in their order, each with the proof that the log of the checkpoint has it."""
+    *, seqs: Sequence[int], top: Checkpoint, by: str, at: dt.datetime, older: Sequence[int] = (),
+    bodies: bool = True,
+) -> Iterator[str]:  # fmt: skip
+    """Chosen entries in their order, each with the proof that the log of the checkpoint has it.
+
+    Without `bodies` the entries are hashes only: the head says that no body may be expected.
+    """
     chosen = sorted(seq for seq in set(seqs) if seq < top.size)
-    yield _line(_head(top, first=0, edge=[], entries=len(chosen), by=by, at=at))
+    head = _head(top, first=0, edge=[], entries=len(chosen), by=by, at=at)
+    yield _line(head if bodies else head | {"archived": top.size})
     yield from _tops(top, older)
     for begin in range(0, len(chosen), CHUNK):
         part = chosen[begin : begin + CHUNK]
@@ -60,7 +65,9 @@ def selection(
             leaf = leaves[seq]
             event = events.get(leaf.event)
             alg, body, own = (
-                (event.alg, bytes(event.body), event.leaf) if event else (top.alg, b"", None)
+                (event.alg, bytes(event.body) if bodies else b"", event.leaf)
+                if event
+                else (top.alg, b"", None)
             )
             yield _entry(seq, bytes(leaf.hash), alg, body, own, proof=[part.hex() for part in way])
 
@@ -106,7 +113,7 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n"
 
 
-def seqs_of(events: Any, *, at_most: int | None = None) -> list[int]:
+def seqs_of(events: Any) -> list[int]:
     """The places of events (a query) in the log; what is not sealed yet has none."""
-    keys = list(events.values_list("pk", flat=True)[:at_most])
+    keys = list(events.values_list("pk", flat=True))
     return list(Leaf.objects.filter(event__in=keys).values_list("seq", flat=True))

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from audit import words
+from audit.models import Checkpoint
 
 
 def _day(label: str) -> forms.DateField:
@@ -24,6 +25,20 @@ def _word(label: str, hint: str) -> forms.CharField:
     )
 
 
+def about(text: str) -> Q:
+    """Events about a subject with its parts (`batch:1`), about a kind of them (`claim`, `batch:1/`).
+
+    What else the acts of a subject stand under (a claim of a batch under its chunk) the room that knows
+    it says, and what a number on a paper means. (settings.TRAIL_SUBJECTS)
+    """
+    kind = ":" not in text or text.endswith((":", "/"))
+    subjects = {*import_string(settings.TRAIL_SUBJECTS)(text), *([] if kind else [text])}
+    found = Q(subject__in=sorted(subjects)) if subjects else Q(subject__startswith=text)
+    for subject in sorted(subjects):
+        found |= Q(subject__startswith=f"{subject}/")
+    return found
+
+
 class TrailQuery(forms.Form):
     """Who did what to which subject, when and where; every empty field means any."""
 
@@ -32,7 +47,7 @@ class TrailQuery(forms.Form):
         label="动作", required=False, max_length=60,
         widget=forms.Select(choices=[("", "全部"), *words.choices()]),
     )  # fmt: skip
-    subject = _word("对象", "如 claim:12 或 release:3")
+    subject = _word("对象", "如 claim:12、release:3 或单据号")
     since = _day("自")
     until = _day("至")
     institution = _word("机构编码", "12 位编码")
@@ -52,16 +67,14 @@ class TrailQuery(forms.Form):
         return found
 
     def narrow(self, rows: QuerySet) -> QuerySet:
-        """The events that fit; days are those of Shanghai. Subjects: one with its parts, or a kind."""
+        """The events that fit; days are those of Shanghai."""
         given = {key: value for key, value in self.cleaned_data.items() if value}
         lookups = {"actor": "actor", "institution": "institution_code", "event": "pk"}
         for key, lookup in lookups.items():
             if key in given:
                 rows = rows.filter(**{lookup: given[key]})
         if subject := given.get("subject"):
-            kind = ":" not in subject or subject.endswith((":", "/"))
-            parts = Q(subject__startswith=subject if kind else f"{subject}/")
-            rows = rows.filter(parts if kind else parts | Q(subject=subject))
+            rows = rows.filter(about(subject))
         if "action" in given:
             rows = rows.filter(action__in=words.same(given["action"]))
         if digest := self.person_hash():
@@ -85,6 +98,27 @@ class TrailQuery(forms.Form):
     def told(self) -> dict[str, str]:
         """What was asked, for the event of asking."""
         return {key: str(value) for key, value in self.cleaned_data.items() if value}
+
+
+class OlderCheckpoint(forms.Form):
+    """The checkpoint that the reader kept: a bundle proves that the log of today continues it."""
+
+    older = forms.IntegerField(
+        label="较早检查点的条数（可不填）", required=False, min_value=1,
+        error_messages={"min_value": "应为不小于1的整数。", "invalid": "应为整数。"},
+    )  # fmt: skip
+
+    def clean_older(self) -> int | None:
+        """A size that was signed."""
+        size = self.cleaned_data["older"]
+        if size and not Checkpoint.objects.filter(size=size).exists():
+            raise forms.ValidationError(f"没有条数为 {size} 的检查点。")
+        return size
+
+    def sizes(self) -> list[int]:
+        """The sizes to prove growth from: one or none."""
+        size = self.cleaned_data["older"]
+        return [size] if size else []
 
 
 class PersonLookUp(forms.Form):

@@ -323,7 +323,7 @@ class Report(models.Model):
     """A paper that was made: by whom, when, from which parameters, under which checkpoint. Append-only.
 
     No personal data stands here (keyed hashes in `parameters`); the content is in ReportBody. The same
-    user, time, checkpoint and content give the same bytes again (`audit.reports.render`).
+    user, time, checkpoint and content give the same bytes again (`supervision.reports.press`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,22 +1,32 @@
-"""The sealed log: checkpoints, proofs, bundles; for everybody the newest checkpoint, the keys, the papers."""
+"""The sealed log: checkpoints, proofs, bundles; for everybody the newest checkpoint and the keys."""
 
-import json
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django import forms
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+)
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 
-from audit import bundles, clock, cursor, merkle, notes, proofs, trail, watch
+from audit import bundles, clock, cursor, merkle, proofs, proven, trail, watch
 from audit.access import person_of, public, requires
-from audit.forms import TrailQuery
-from audit.models import Archive, Checkpoint, Event, Leaf, Report, SealKey
+from audit.forms import OlderCheckpoint, TrailQuery
+from audit.models import Archive, Checkpoint, Event, Leaf, SealKey
 from audit.openly import NotDisclosedError, disclosed
 from audit.tables import Cell, Column, Pages, Row, Table
 
@@ -137,24 +147,15 @@ def _compared(form: TwoSizes) -> dict[str, Any]:
             "new": new,
             "text": "日志缺少计算证明所需的节点，请报告审计管理员。",
         }
-    holds = merkle.consistent(
-        old.size, new.size, bytes(old.root), bytes(new.root), proof, new.alg
-    ) and all(signed(one) for one in (old, new))
-    return {
-        "ok": holds, "old": old, "new": new, "proof": [part.hex() for part in proof],
-        "text": f"较晚的日志以较早的 {old.size:,} 条为开头，其后只有增加，没有改动。" if holds
-        else "两个检查点不属于同一份只增不改的日志，或签名无效，请报告审计管理员。",
-    }  # fmt: skip
-
-
-def signed(checkpoint: Checkpoint) -> bool:
-    """Whether the signature of a stored checkpoint fits its key, and its text its columns."""
-    try:
-        note = notes.parse(checkpoint.text)
-    except ValueError:
-        return False
-    same = (note.size, note.root) == (checkpoint.size, bytes(checkpoint.root))
-    return same and notes.verify(note, checkpoint.key.pem)
+    grown = merkle.consistent(old.size, new.size, bytes(old.root), bytes(new.root), proof, new.alg)
+    valid = [proven.signed(one) for one in (old, new)]
+    text = "两个检查点不属于同一份只增不改的日志，或签名无效，请报告审计管理员。"
+    if grown and all(valid):
+        text = f"较晚的日志以较早的 {old.size:,} 条为开头，其后只有增加，没有改动。"
+    elif grown and False not in valid:
+        text = f"{proven.UNCHECKED}。"
+    return {"ok": grown and all(valid), "old": old, "new": new, "text": text,
+            "proof": [part.hex() for part in proof]}  # fmt: skip
 
 
 @requires("trail.view")
@@ -167,55 +168,50 @@ def checkpoint(request: HttpRequest, size: int) -> HttpResponse:
     return HttpResponse(row.text, content_type=PLAIN)
 
 
-def proof_of(event: Event) -> dict[str, Any]:
-    """Where an event stands in the log and whether its proof leads to the newest signed root."""
-    leaf = Leaf.objects.filter(event=event.pk).first()
-    newest = trail.checkpoint()
-    if leaf is None or newest is None or leaf.seq >= newest.size:
-        return {"sealed": False}
-    way: list[bytes] = []
-    holds = False
-    try:
-        way = proofs.inclusion(leaf.seq, newest.size, alg=newest.alg)
-        holds = bytes(leaf.hash) == bytes(event.leaf) and merkle.included(
-            bytes(event.leaf), leaf.seq, newest.size, way, bytes(newest.root), newest.alg
-        )
-    except proofs.MissingNodeError:
-        holds = False
-    return {"sealed": True, "seq": leaf.seq, "checkpoint": newest, "holds": holds, "way": way}
-
-
 @requires("trail.view")
 @require_POST
-def bundle(request: HttpRequest) -> StreamingHttpResponse:
+def bundle(request: HttpRequest) -> FileResponse | HttpResponseRedirect:
     """What the trail's query finds, as a bundle that verifies elsewhere. Exporting is an event."""
     user = person_of(request)
-    form = TrailQuery(request.POST)
+    form, kept = TrailQuery(request.POST), OlderCheckpoint(request.POST)
     top = trail.checkpoint()
     if top is None or not form.is_valid():
         raise Http404
-    rows = form.narrow(Event.objects.visible_to(user)).order_by("-at", "-pk")
-    seqs = bundles.seqs_of(rows, at_most=MOST + 1)
-    if len(seqs) > MOST:
+    back = f"{reverse('trail')}?{urlencode(form.told())}"
+    if not kept.is_valid():
+        messages.error(request, f"较早检查点：{kept.errors['older'][0]}")
+        return redirect(back)
+    rows = form.narrow(Event.objects.visible_to(user))
+    if rows[: MOST + 1].count() > MOST:  # those that wait for the sealer, too: nothing is left out
         raise PermissionDenied(f"more than {MOST} entries; use manage.py bundle")
-    at = clock.now()
+    seqs, at = bundles.seqs_of(rows), clock.now()
+    lines = bundles.selection(seqs=seqs, top=top, by=user.username, at=at, older=kept.sizes())
+    try:
+        written = _written(lines)
+    except proofs.MissingNodeError:
+        messages.error(request, "留痕日志缺少计算证明所需的哈希，请报告审计管理员。")
+        return redirect(back)
     trail.record(
         by=user.username, at=at, action="trail.bundle", subject="trail",
         region_code=user.region_id or "", institution_code=user.institution_id or "",
         person_hash=form.person_hash(),
-        detail={"query": form.told(), "entries": len(seqs), "checkpoint": top.size},
+        detail={"query": form.told(), "entries": len(seqs), "checkpoint": top.size,
+                **({"older": kept.sizes()} if kept.sizes() else {})},
     )  # fmt: skip
-    older = [
-        int(size) for size in request.POST.getlist("older") if size.isascii() and size.isdigit()
-    ]
-    lines = bundles.selection(seqs=seqs, top=top, by=user.username, at=at, older=older)
-    return _lines(lines, f"trail-{clock.today():%Y%m%d}-{top.size}.jsonl")
+    return FileResponse(
+        written, as_attachment=True, content_type=LINES,
+        filename=f"trail-{clock.today():%Y%m%d}-{top.size}.jsonl",
+    )  # fmt: skip
 
 
-def _lines(lines: Iterator[str], name: str) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(lines, content_type=LINES)
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+def _written(lines: Iterable[str]) -> BinaryIO:
+    """The whole bundle in a file without a name: what cannot be proven is known before the answer begins."""
+    with ExitStack() as stack:
+        sink = stack.enter_context(tempfile.TemporaryFile())
+        sink.writelines(line.encode() for line in lines)
+        sink.seek(0)
+        stack.pop_all()  # whoever sends it closes it
+    return sink
 
 
 # --- For everybody: whoever keeps a checkpoint can tell later whether history was rewritten ---
@@ -251,26 +247,6 @@ def verifier(request: HttpRequest) -> HttpResponse:
     response = HttpResponse(text, content_type=PLAIN)
     response["Content-Disposition"] = 'attachment; filename="verify.py"'
     return response
-
-
-@public
-@disclosed
-def paper(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """What the trail knows of a printed report: its digest and checkpoint, nothing of its content."""
-    report = Report.objects.select_related("checkpoint").filter(pk=pk).first()
-    if report is None:
-        raise NotDisclosedError("没有此编号的报告。请核对报告末页的地址。")
-    return render(request, "audit/report_check.html", {
-        "report": report,
-        "facts": [
-            {"label": "编号", "value": report.number}, {"label": "制作时间",
-             "value": f"{clock.local(report.at):%Y-%m-%d %H:%M:%S}"},
-            {"label": "文件大小", "value": f"{report.size:,} 字节"},
-            {"label": "文件 SM3", "value": report.sm3, "code": True, "wide": True},
-            {"label": "数据 SM3", "value": report.content_sm3, "code": True, "wide": True},
-        ],
-        "note": report.checkpoint.text if report.checkpoint else "",
-    })  # fmt: skip
 
 
 # --- For auditors' programs ---
@@ -326,10 +302,13 @@ def api_inclusion(request: HttpRequest) -> JsonResponse:
     row = _signed(request, "size")
     if leaf is None or row is None or leaf.seq >= row.size:
         return _json({"code": "NOT_SEALED"}, 404)
-    way = proofs.inclusion(leaf.seq, row.size, alg=row.alg)
+    try:
+        way = proofs.inclusion(leaf.seq, row.size, alg=row.alg)
+    except proofs.MissingNodeError:
+        return _json({"code": "LOG_BROKEN"}, 409)
     return _json({
         "event": str(event.pk), "index": leaf.seq, "alg": event.alg, "leaf": bytes(leaf.hash).hex(),
-        "body": json.loads(bytes(event.body)) if event.body else None,
+        "body": trail.said_of(event),
         "proof": [part.hex() for part in way], "checkpoint": _told(row),
     })  # fmt: skip
 
@@ -341,7 +320,10 @@ def api_consistency(request: HttpRequest) -> JsonResponse:
     old, new = _signed(request, "old"), _signed(request, "new")
     if old is None or new is None or old.size > new.size or "old" not in request.GET:
         return _json({"code": "NO_SUCH_CHECKPOINT"}, 404)
-    way = proofs.consistency(old.size, new.size, alg=new.alg)
+    try:
+        way = proofs.consistency(old.size, new.size, alg=new.alg)
+    except proofs.MissingNodeError:
+        return _json({"code": "LOG_BROKEN"}, 409)
     return _json({"old": _told(old), "new": _told(new), "proof": [part.hex() for part in way]})
 
 

@@ -1,8 +1,8 @@
-"""Papers that are kept: what they say, who made them when, under which checkpoint; the same bytes again.
+"""Reports that are kept: what they say, who made them when, under which checkpoint, and the file itself.
 
-`make` renders from the canonical form of the content, so that `render` on any later day (with the same
-templates and fonts) gives the same file. Its SM3 is an event, sealed like every other; the paper prints the
-checkpoint that was newest when it was made. (RFC 9162; ISO 19005-3)
+The SM3 of the file is an event, sealed like every other; anybody can ask for it under the address that the
+report prints. What draws the pages again from the stored content stands with whoever laid them out
+(`supervision.reports.press`). (RFC 9162)
 """
 
 import datetime as dt
@@ -10,7 +10,7 @@ import hashlib
 import json
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,71 +19,39 @@ from django.conf import settings
 from django.db import transaction
 from django.urls import reverse
 
-from audit import clock, pdf, trail
+from audit import trail
 from audit.models import Checkpoint, Report, ReportBody
 
 FOLDER = "reports"
-CONTENT_NAME = "content.json"
+LAYOUT_SHOWN = 16  #: hexadecimal digits of the SM3 of a layout
 
 
 class ChangedFileError(ValueError):
     """The stored file is not the one that was recorded."""
 
 
-def make(
-    *, kind: str, title: str, template: str, content: Mapping[str, Any],
-    parameters: Mapping[str, Any], by: str, at: dt.datetime, number: str = "",
-    region_code: str = "", institution_code: str = "", styles: Sequence[str] = pdf.STYLES,
-) -> Report:  # fmt: skip
-    """Render a paper and keep it with everything that is needed to render it again.
-
-    `content` is the template's whole context as plain JSON values; no floats. `parameters` are shown to
-    whoever may see the report and hold no plain personal data.
-    """
-    report, data = _begun(
-        kind=kind, title=title, template=template, content=content, parameters=parameters, by=by,
-        at=at, number=number, region_code=region_code, institution_code=institution_code,
-        styles=styles,
-    )  # fmt: skip
-    return _kept(report, data, _rendered(report, data))
-
-
+@transaction.atomic
 def keep(
-    *, kind: str, title: str, document: bytes, content: Mapping[str, Any],
-    parameters: Mapping[str, Any], by: str, at: dt.datetime, key: uuid.UUID | None = None,
-    checkpoint: Checkpoint | None = None, number: str = "", region_code: str = "",
-    institution_code: str = "", template: str = "",
+    *, key: uuid.UUID, kind: str, title: str, document: bytes, content: Mapping[str, Any],
+    parameters: Mapping[str, Any], by: str, at: dt.datetime, template: str, renderer: str,
+    checkpoint: Checkpoint | None, number: str = "", region_code: str = "",
+    institution_code: str = "",
 ) -> Report:  # fmt: skip
-    """Keep a paper that was put together elsewhere (a register in chunks), with the data behind it.
+    """Keep a finished file with the data behind it; `key` and `checkpoint` are those that it prints.
 
-    `key` and `checkpoint` are those that its pages print already (`stamp`).
+    `content` is plain JSON without floats. `renderer` names what drew the file (`renderer_of`).
+    `parameters` are shown to whoever may see the report and hold no plain personal data.
     """
-    report, data = _begun(
-        kind=kind, title=title, template=template, content=content, parameters=parameters, by=by,
-        at=at, number=number, region_code=region_code, institution_code=institution_code,
-        styles=(),
-    )  # fmt: skip
-    report.id, report.checkpoint = key or report.id, checkpoint
-    return _kept(report, data, document)
-
-
-def _begun(
-    *, content: Mapping[str, Any], styles: Sequence[str], at: dt.datetime, **fields: Any
-) -> tuple[Report, bytes]:
     if at.tzinfo is None:
         raise ValueError("at must be an aware datetime")
-    data = trail.canonical({"content": dict(content), "styles": list(styles)})
-    checkpoint = trail.checkpoint()
-    return Report(
-        **fields, at=at.replace(microsecond=0), checkpoint=checkpoint,
-        content_sm3=hashlib.new("sm3", data).hexdigest(), renderer=renderer(),
-    ), data  # fmt: skip
-
-
-@transaction.atomic
-def _kept(report: Report, data: bytes, document: bytes) -> Report:
-    report.sm3, report.size = hashlib.new("sm3", document).hexdigest(), len(document)
-    report.save(force_insert=True)
+    data = trail.canonical({"content": dict(content)})
+    report = Report.objects.create(
+        id=key, kind=kind, title=title, number=number, template=template, parameters=parameters,
+        region_code=region_code, institution_code=institution_code, by=by,
+        at=at.replace(microsecond=0), checkpoint=checkpoint, renderer=renderer,
+        sm3=hashlib.new("sm3", document).hexdigest(), size=len(document),
+        content_sm3=hashlib.new("sm3", data).hexdigest(),
+    )  # fmt: skip
     name = f"{FOLDER}/{report.at:%Y}/{report.at:%m}/{report.pk}.pdf"
     ReportBody.objects.create(
         report=report, region_code=report.region_code, institution_code=report.institution_code,
@@ -104,59 +72,16 @@ def _kept(report: Report, data: bytes, document: bytes) -> Report:
 
 
 def content_of(report: Report) -> dict[str, Any]:
-    """The data behind a report, as they were when it was made."""
-    return json.loads(_data(report))["content"]
-
-
-def _data(report: Report) -> bytes:
+    """The data behind a report, as they were when it was made; ChangedFileError for any other."""
     data = zlib.decompress(bytes(report.body.content))
     if hashlib.new("sm3", data).hexdigest() != report.content_sm3:
         raise ChangedFileError(f"the data of report {report.pk} were changed")
-    return data
+    return json.loads(data)["content"]
 
 
-def render(report: Report) -> bytes:
-    """The paper once more, from what was stored with it: the same bytes."""
-    return _rendered(report, _data(report))
-
-
-def _rendered(report: Report, data: bytes) -> bytes:
-    stored = json.loads(data)
-    content = {
-        **stored["content"],
-        "seal": stamp(report.pk, report.checkpoint, at=report.at),
-        "made_by": report.by,
-        "report_title": report.title,
-        "report_number": report.number,
-    }
-    enclosed = pdf.Attachment(CONTENT_NAME, trail.canonical(stored["content"]), "本报告的数据")
-    return pdf.render(
-        report.template, content, identifier=report.pk.bytes, at=clock.local(report.at),
-        attachments=[enclosed], watermark=mark(report.by, report.at), styles=stored["styles"],
-    )  # fmt: skip
-
-
-def mark(by: str, at: dt.datetime) -> str:
-    """The watermark of a paper: user and time."""
-    return f"{by} {clock.local(at):%Y-%m-%d %H:%M}"
-
-
-def stamp(key: uuid.UUID, checkpoint: Checkpoint | None, *, at: dt.datetime) -> dict[str, Any]:
-    """What a paper prints of the trail (templates/reports/seal.html): the checkpoint, as text and QR."""
-    address = f"{settings.PORTAL_URL}{reverse('report-check', args=[key])}"
-    found: dict[str, Any] = {"report": str(key), "url": address, "made_at": clock.local(at)}
-    if checkpoint is None:
-        return found
-    return found | {
-        "size": checkpoint.size,
-        "root": bytes(checkpoint.root).hex(),
-        "alg": checkpoint.alg.upper(),
-        "origin": checkpoint.origin,
-        "key": checkpoint.key_id,
-        "at": clock.local(checkpoint.at),
-        "lines": checkpoint.text.strip().split("\n"),
-        "qr": pdf.qr(checkpoint.text),
-    }
+def address_of(key: uuid.UUID) -> str:
+    """Where anybody compares a printed report with what the trail knows of it."""
+    return f"{settings.PORTAL_URL}{reverse('report-check', args=[key])}"
 
 
 def read(report: Report) -> bytes:
@@ -176,6 +101,19 @@ def opened(report: Report, *, by: str, at: dt.datetime) -> None:
     )  # fmt: skip
 
 
-def renderer() -> str:
-    """Name and version of what draws the pages: another one may draw other bytes."""
-    return f"WeasyPrint {version('weasyprint')}"
+def intact(report: Report) -> bool:
+    """Whether the stored file is there and is the one that was recorded."""
+    try:
+        read(report)
+    except (OSError, ChangedFileError):
+        return False
+    return True
+
+
+def renderer_of(layout: Iterable[Path]) -> str:
+    """What draws pages: engine, version, SM3 of the files of the layout. Another one may draw other bytes."""
+    digest = hashlib.new("sm3")
+    for path in sorted(layout):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return f"WeasyPrint {version('weasyprint')} 版式 {digest.hexdigest()[:LAYOUT_SHOWN]}"

@@ -11,13 +11,13 @@ BY = "system"
 @shared_task(name="audit.seal")
 def seal() -> None:
     """Seal what has committed since; one at a time, a second call leaves it to the first."""
-    sealer.seal(at=clock.now(), machine=clock.machine(), wait=False)
+    sealer.seal(at=clock.now, machine=clock.machine(), wait=False)
 
 
 @shared_task(name="audit.seal_everything")
 def seal_everything() -> None:
     """Seal every event without a place, whatever the cursor says."""
-    sealer.seal(at=clock.now(), machine=clock.machine(), everything=True)
+    sealer.seal(at=clock.now, machine=clock.machine(), everything=True)
 
 
 @shared_task(name="audit.watch_seal")

@@ -9,7 +9,8 @@ on another cluster (restored) numbers its transactions anew: then everything wit
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, NamedTuple
@@ -40,6 +41,9 @@ FROM audit_event event WHERE {which} ORDER BY event.tx, event.at, event.id LIMIT
 
 COUNT = "SELECT count(*) FROM (SELECT FROM audit_event event WHERE {which} LIMIT %s) found"
 ANY = "SELECT EXISTS (SELECT FROM audit_event event WHERE {which})"
+PASSED = """
+SELECT event.id FROM audit_event event
+WHERE event.id = ANY(%(events)s::uuid[]) AND NOT {since} AND {unsealed}"""
 
 
 class BrokenLogError(Exception):
@@ -67,11 +71,13 @@ class Run:
 
 
 def seal(
-    *, at: dt.datetime, machine: dt.datetime, limit: int = ROUND, wait: bool = True,
-    everything: bool = False,
+    *, at: dt.datetime | Callable[[], dt.datetime], machine: dt.datetime, limit: int = ROUND,
+    wait: bool = True, everything: bool = False,
 ) -> Run:  # fmt: skip
     """Seal every event that has committed; the checkpoint is dated `at`, the run `machine`.
 
+    A clock given as `at` is read when it is signed, after every wait: a checkpoint stands soon after
+    the moment that it names, which papers rely on (`audit.pdf.SETTLED`).
     `machine` is the machine's own clock, by which the watch tells whether the sealer stands still.
     Another sealer under way is waited for, or (`wait` False) left to do it. `everything` asks for all
     events without a leaf instead of those behind the cursor.
@@ -88,7 +94,7 @@ def seal(
     with transaction.atomic():  # of its own: what is sealed stays sealed when it cannot be signed
         _alone(wait=True)
         size = proofs.size()
-        checkpoint = _sign(size, at=at)
+        checkpoint = _sign(size, at=at() if callable(at) else at)
         SealState.objects.filter(pk=1).update(ran_at=machine)
     return Run(sealed, size, checkpoint, tuple(faulty))
 
@@ -204,6 +210,19 @@ def unsealed(*, at_most: int = 1_000_000) -> int:
     with connection.cursor() as cursor:
         cursor.execute(COUNT.format(which=UNSEALED), [at_most])
         return cursor.fetchone()[0]
+
+
+def passed_over(events: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Of events without a place those that an earlier run must have seen: their leaf was taken away."""
+    state = SealState.objects.get(pk=1) if events else None
+    if state is None or _snapshot()[2] != state.cluster:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            PASSED.format(since=SINCE, unsealed=UNSEALED),
+            {**_behind(state), "events": [str(key) for key in events]},
+        )
+        return {key for (key,) in cursor.fetchall()}
 
 
 def waiting() -> bool:

@@ -24,6 +24,8 @@ LAST_ROW = 20_000  #: to which the words of a column are offered
 EXACT_DIGITS = 15  #: a spreadsheet keeps no more digits of a number
 RISKY = ("=", "+", "-", "@", "\t", "\r")
 AMOUNT = re.compile(r"-\d+(\.\d+)?")
+#: An amount in yuan as `audit.text.yuan` writes it
+PRINTED = re.compile(r"[−+]?\d{1,3}(,\d{3})*\.\d{2}")
 #: How a spreadsheet writes a long number that it no longer knows: 1.23E+17
 SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d+)?[eE]\+\d+")
 LOST_DIGITS = "长数字以数值保存，末位已丢失；请把单元格设为文本格式"
@@ -125,6 +127,13 @@ class _Line:
         return text
 
 
+def counted(text: str) -> str | Decimal:
+    """The cell of a workbook for a printed text: an amount is a number that can be summed."""
+    if not PRINTED.fullmatch(text):
+        return text
+    return Decimal(text.replace(",", "").replace("−", "-"))
+
+
 def csv_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """CSV line by line, with a byte order mark: spreadsheets then read UTF-8."""
     writer = csv.writer(_Line())
@@ -152,7 +161,8 @@ def workbook(
 ) -> bytes:
     """A sheet, written row by row; every cell is text or a number, never a formula or a link.
 
-    With `made_at` the same rows are the same bytes.
+    An int is shown as it is, a Decimal as an amount with two places. With `made_at` the same rows are
+    the same bytes.
     """
     sink = io.BytesIO()
     safe = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
@@ -163,6 +173,7 @@ def workbook(
         formats = {
             bool: book.add_format({"bold": True}),
             str: book.add_format({"num_format": "@"}),
+            Decimal: book.add_format({"num_format": "#,##0.00"}),
             Wrong: book.add_format(
                 {"num_format": "@", "font_color": "#9c0006", "bg_color": "#ffc7ce"}
             ),
@@ -187,6 +198,8 @@ def _sheet(
         for at, value in enumerate(row):
             if isinstance(value, int) and not isinstance(value, bool):
                 sheet.write_number(number, at, value)
+            elif isinstance(value, Decimal):
+                sheet.write_number(number, at, value, formats[Decimal])
             else:
                 kind = Wrong if isinstance(value, Wrong) else str
                 sheet.write_string(number, at, str(value), formats[kind])

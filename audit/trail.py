@@ -7,6 +7,7 @@ import uuid
 from contextvars import ContextVar
 
 from django.db import connection
+from django.db.models import Field
 
 from audit import prepared
 from audit.models import Checkpoint, Event
@@ -64,7 +65,8 @@ def event_row(
 ) -> Event:
     """Build an event without storing it (batches insert many at once). Anonymous acts raise.
 
-    Within a request the body names its `origin` too. (GB/T 22239 安全审计 b)
+    Everything that events are searched by is in the body, which is sealed (`differing`). Within a
+    request the body names its `origin` too. (GB/T 22239 安全审计 b)
     """
     if not by:
         raise ValueError("every act has a name on it")
@@ -80,6 +82,7 @@ def event_row(
             "outcome": outcome,
             "region": region_code,
             "institution": institution_code,
+            "person": person_hash or b"",
             "detail": detail or {},
             **({"origin": origin} if origin else {}),
         }
@@ -97,6 +100,65 @@ def event_row(
         body=body,
         leaf=leaf_hash(body),
     )
+
+
+#: Columns of texts and the names that the body gives them.
+IN_BODY = {
+    "actor": "actor",
+    "action": "action",
+    "subject": "subject",
+    "outcome": "outcome",
+    "region_code": "region",
+    "institution_code": "institution",
+}
+NO_JSON = "body"
+
+
+def differing(event: Event) -> list[str]:
+    """Columns that do not say what the body says: whoever rewrites them hides acts from searches.
+
+    Texts are compared as columns store them. Where the body names no person (older releases: `bound`)
+    there is nothing to compare `person_hash` with.
+    """
+    said = said_of(event)
+    if said is None:
+        return [NO_JSON]
+    wrong = [
+        column
+        for column, name in IN_BODY.items()
+        if getattr(event, column) != one_line(str(said.get(name, "")), _longest(column))
+    ]
+    if said.get("id") != str(event.pk):
+        wrong.append("id")
+    if said.get("at") != event.at.astimezone(dt.UTC).isoformat():
+        wrong.append("at")
+    if said.get("person", _hex(event.person_hash)) != _hex(event.person_hash):
+        wrong.append("person_hash")
+    return wrong
+
+
+def bound(event: Event) -> bool:
+    """Whether the body says whose data the act was about; events of older releases do not."""
+    return "person" in (said_of(event) or {})
+
+
+def said_of(event: Event) -> dict | None:
+    """What the body says; None when it is no JSON object (emptied, or rewritten)."""
+    try:
+        said = json.loads(bytes(event.body))
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _hex(value: bytes | memoryview | None) -> str:
+    return bytes(value or b"").hex()
+
+
+def _longest(column: str) -> int:
+    """How many characters a column of events keeps."""
+    field = Event._meta.get_field(column)
+    return (field.max_length or 0) if isinstance(field, Field) else 0
 
 
 #: The insert of an event; `columns` fills it. Statements that write more may hold it in a CTE.

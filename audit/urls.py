@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from audit import proof_views, views
+from audit import paper_views, proof_views, views
 
 urlpatterns = [
     path("trail/", views.search, name="trail"),
@@ -15,5 +15,6 @@ urlpatterns = [
     path("public/trail/checkpoint.txt", proof_views.newest, name="public-checkpoint"),
     path("public/trail/key.pem", proof_views.key, name="public-seal-key"),
     path("public/trail/verify.py", proof_views.verifier, name="public-verifier"),
-    path("check/<uuid:pk>/", proof_views.paper, name="report-check"),
+    path("check/<uuid:pk>/", paper_views.paper, name="report-check"),
+    path("check/<uuid:pk>/proof.jsonl", paper_views.paper_proof, name="report-proof"),
 ]

@@ -6,38 +6,29 @@ from collections.abc import Iterable, Iterator
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import Field
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET, require_POST
 
-from audit import clock, cursor, proof_views, trail, watch, words
+from audit import clock, cursor, proven, trail, watch, words
 from audit.access import Person, person_of, requires
-from audit.forms import PersonLookUp, TrailQuery
-from audit.models import Archive, Event
+from audit.forms import OlderCheckpoint, PersonLookUp, TrailQuery
+from audit.models import Event
 from audit.sheets import csv_lines
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 
 SIZES = (20, 50, 100)
 CSV_HEADS = ("时间", "操作人", "动作", "对象", "结果", "区域", "机构", "算法", "叶哈希", "事件编号")
 OUTCOMES = {"ok": ("成功", "ok"), "refused": ("被拒绝", "warn"), "failed": ("失败", "bad")}
+NOT_BOUND = "此记录早于参保人哈希写入正文，该字段未绑定，不能核对"
 #: Where a subject is shown, and who may look: by the word before its colon.
 PLACES = {
     "claim": ("claim", "claims.view"),
     "batch": ("batch", "batches.view"),
     "release": ("release", "releases.view"),
     "institution": ("institution", "institutions.view"),
-}
-#: Columns of an event and the names that its body gives them.
-IN_BODY = {
-    "actor": "actor",
-    "action": "action",
-    "subject": "subject",
-    "outcome": "outcome",
-    "region_code": "region",
-    "institution_code": "institution",
 }
 
 
@@ -88,6 +79,7 @@ def search(request: HttpRequest) -> HttpResponse:
             "form": form,
             "table": table,
             "person_form": PersonLookUp(auto_id="person_%s"),
+            "older_form": OlderCheckpoint(auto_id="bundle_%s"),
             "of_person": form.is_valid() and form.cleaned_data["person"],
             "asked": _given(form),
             "alarm": watch.alarm(at=clock.machine()),
@@ -173,11 +165,9 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     user = person_of(request)
     found = get_object_or_404(Event.objects.visible_to(user), pk=pk)
     body = bytes(found.body)
-    place = proof_views.proof_of(found)
-    archive = _archive_of(place) if not body else None
-    recomputed = trail.leaf_hash(body, found.alg)
-    same = recomputed == bytes(found.leaf) or archive is not None
-    differing = _differing(found, body) if archive is None else []
+    place = proven.proof_of(found)
+    archive = place.archive
+    same = place.recomputed == bytes(found.leaf) or archive is not None
     people, places = _called([found])
     facts = [
         {"label": "时间", "value": f"{clock.local(found.at):%Y-%m-%d %H:%M:%S.%f}"},
@@ -201,12 +191,14 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     proof = [
         {"label": f"记录的叶哈希（{found.alg.upper()}）", "value": bytes(found.leaf).hex(), "code": True},
         {"label": "由正文重算的叶哈希", "code": True,
-         "value": recomputed.hex() if archive is None else f"正文已移入归档 {archive.name}"},
+         "value": place.recomputed.hex() if archive is None else f"正文已移入归档 {archive.name}"},
         {"label": "哈希核对", "value": "一致" if same else "不一致", "tone": "ok" if same else "bad"},
-        {"label": "字段与正文核对", "value": "一致" if not differing else f"不一致：{'、'.join(differing)}",
-         "tone": "bad" if differing else "ok"},
+        {"label": "字段与正文核对", "tone": "bad" if place.differing else "ok",
+         "value": f"不一致：{'、'.join(place.differing)}" if place.differing else "一致",
+         "sub": "" if place.bound or archive else NOT_BOUND},
     ]  # fmt: skip
     checked = "check" in request.GET
+    signed = proven.signed(place.checkpoint) if checked and place.checkpoint else False
     return render(
         request,
         "audit/event.html",
@@ -216,14 +208,16 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             "about": words.subject(found.subject),
             "facts": facts,
             "proof": proof,
-            "whole": same and not differing and place.get("holds", True),
+            "whole": place.holds,
+            "faults": "；".join(place.faults),
             "archive": archive,
             "archived_text": f"正文在此归档文件中，SM3 {archive.sm3}" if archive else "",
-            "place": _place_facts(place, checked=checked),
-            "way": [part.hex() for part in place.get("way", ())],
+            "place": _place_facts(place, proven.SIGNATURE[signed] if checked else None),
+            "way": [part.hex() for part in place.way],
             "checked": checked,
-            "signed": checked and place["sealed"] and proof_views.signed(place["checkpoint"]),
-            "sealed": place["sealed"],
+            "signed": signed,
+            "unchecked": proven.UNCHECKED if signed is None else "",
+            "sealed": place.sealed,
             "lines": [trail.one_line(line, 2000) for line in _pretty(body).split("\n")]
             if body
             else [],
@@ -243,28 +237,20 @@ def _fact(label: str, known: dict[str, str], code: str) -> dict[str, str]:
     return {"label": label, "value": name.text, "sub": name.sub}
 
 
-def _archive_of(place: dict) -> Archive | None:
-    """The archive that holds the body of an event that has none."""
-    if not place["sealed"]:
-        return None
-    return Archive.objects.filter(first__lte=place["seq"], last__gt=place["seq"]).first()
-
-
-def _place_facts(place: dict, *, checked: bool) -> list[dict]:
-    """Where the event stands in the sealed log."""
-    if not place["sealed"]:
+def _place_facts(place: proven.Proof, signed: tuple[str, str] | None) -> list[dict]:
+    """Where the event stands in the sealed log; `signed`: what checking the signature came to."""
+    top = place.checkpoint
+    if top is None:
         return []
-    top = place["checkpoint"]
-    signed = ("有效", "ok") if checked and proof_views.signed(top) else ("无效", "bad")
-    holds = place["holds"]
+    word, tone = signed or ("点“校验”验证", "")
+    holds = not place.broken
     return [
-        {"label": "序号", "value": f"{place['seq']:,}"},
+        {"label": "序号", "value": f"{place.seq:,}"},
         {"label": "检查点", "value": f"{top.size:,} 条", "url": reverse("checkpoint", args=[top.size]),
          "sub": f"{clock.local(top.at):%Y-%m-%d %H:%M:%S}"},
         {"label": "包含证明", "value": "成立" if holds else "不成立", "tone": "ok" if holds else "bad",
-         "sub": f"{len(place['way'])} 个哈希"},
-        {"label": "检查点签名", "value": signed[0] if checked else "点“校验”验证",
-         "tone": signed[1] if checked else ""},
+         "sub": f"{len(place.way)} 个哈希"},
+        {"label": "检查点签名", "value": word, "tone": tone},
         {"label": "树根", "value": bytes(top.root).hex(), "code": True, "wide": True},
     ]  # fmt: skip
 
@@ -286,28 +272,6 @@ def _pretty(body: bytes) -> str:
         return json.dumps(json.loads(body), ensure_ascii=False, indent=2, sort_keys=True)
     except ValueError:
         return body.decode(errors="backslashreplace")
-
-
-def _differing(found: Event, body: bytes) -> list[str]:
-    """Columns that do not say what the body says; texts are compared as columns store them."""
-    try:
-        said = json.loads(body)
-    except ValueError:
-        return ["正文不是 JSON"]
-    wrong = [
-        column
-        for column, name in IN_BODY.items()
-        if getattr(found, column) != trail.one_line(str(said.get(name, "")), _longest(column))
-    ]
-    if said.get("id") != str(found.pk):
-        wrong.append("id")
-    return wrong
-
-
-def _longest(column: str) -> int:
-    """How many characters a column of events keeps."""
-    field = Event._meta.get_field(column)
-    return (field.max_length or 0) if isinstance(field, Field) else 0
 
 
 @requires("trail.view")

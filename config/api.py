@@ -1,4 +1,4 @@
-"""Addresses under /api/v1/: tokens, claims, evidence, the description and its pages."""
+"""Addresses under /api/v1/: tokens, one claim, evidence, the description and its pages."""
 
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
@@ -6,7 +6,7 @@ from oauth2_provider.views import TokenView
 
 from audit.access import public
 from config.problems import unknown
-from settlement.api import Claims, Evidence, OneClaim, Presettlement, Reversal
+from settlement.api import Evidence, OneClaim, Presettlement, Reversal
 
 description = SpectacularJSONAPIView.as_view()
 pages = SpectacularSwaggerSplitView.as_view(
@@ -15,7 +15,6 @@ pages = SpectacularSwaggerSplitView.as_view(
 
 urlpatterns = [
     path("oauth/token", public(TokenView.as_view()), name="api-token"),
-    path("claims", Claims.as_view(), name="api-claims"),
     path("claims/presettlement", Presettlement.as_view(), name="api-presettlement"),
     path("claims/<int:claim_id>", OneClaim.as_view(), name="api-claim"),
     path("claims/<int:claim_id>/reversal", Reversal.as_view(), name="api-reversal"),

@@ -87,7 +87,7 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("监管案件", "cases", "scale", "cases.view"),
             Entry("案卷档案", "archive", "archive-box", "archive.borrow"),
             Entry("稽核检查", "inspections", "clipboard-document-check", "inspections.view"),
-            Entry("记分与暂停", "restrictions", "no-symbol", "cases.view"),
+            Entry("记分与暂停", "points", "no-symbol", "cases.view"),
             Entry("信用评价", "credit", "star", "cases.view"),
             Entry("举报投诉", "complaints", "megaphone", "complaints.handle"),
             Entry("监督报告", "reports", "document-chart-bar", "reports.view"),

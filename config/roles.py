@@ -49,12 +49,12 @@ ROLES: dict[str, Role] = {
         "applications.review registry.maintain registry.check assessments.score waves.view "
         f"{SEE_MONEY} {SEE_JILIN} persons.reveal diseases.view diseases.review statements.deduct "
         f"reconciliations.handle {SEE_WATCH} findings.decide rules.run reviews.decide reviews.plan "
-        "inspections.carry complaints.handle monthly.make",
+        "inspections.plan inspections.carry complaints.handle monthly.make",
     ),
     "signing_officer": _role(
         "经办签约", AGENCY,
         f"workbench.view institutions.view prices.view {SEE_AGREEMENTS} agreements.sign "
-        "agreements.decide tasks.oversee waves.view cases.view",
+        "agreements.decide tasks.oversee waves.view cases.view inspections.view",
     ),
     "settlement_clerk": _role(
         "经办结算", AGENCY,

@@ -92,6 +92,8 @@ SEAL_STILL_SECONDS = number("SEAL_STILL_SECONDS", 300 if ENVIRONMENT != "test" e
 TRAIL_ARCHIVE_DIR = os.environ.get("TRAIL_ARCHIVE_DIR") or str(VAR_DIR / "trail-archives")
 TRAIL_NAMES = "institutions.naming.trail_names"  # what the people and places of events are called
 PERSON_KEY = "institutions.crypto.person_key"  # how the trail finds a person by an ID number
+# What else the acts on a subject stand under, and what a claim number means: text → subjects.
+TRAIL_SUBJECTS = "settlement.batch.recheck.subjects_of"
 ALLOWED_HOSTS = words("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 # May a test make processes die at named places (settlement.failpoints)? Never in production.

@@ -4,9 +4,11 @@ from django.urls import include, path
 
 from config.health import healthz
 from config.views import favicon, find, front, gallery, status
+from settlement.api import Claims
 from settlement.trial_api import TrialView
 
 urlpatterns = [
+    path("api/v1/claims", Claims.as_view(), name="api-claims"),  # asked most: found first
     path("", front, name="front"),  # before the workbench, which stands at the same address
     path("favicon.ico", favicon, name="favicon"),
     path("find/", find, name="find"),

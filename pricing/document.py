@@ -7,6 +7,7 @@ import yaml
 
 RATIO_ONE = 10_000  #: ratios are per ten thousand
 MAX_CLASS = 9
+EPOCH = dt.date(1970, 1, 1)  #: days in tables are counted from here
 NONE = -1  #: "no value" in tables
 UNLIMITED = 2**60
 

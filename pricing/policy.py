@@ -17,11 +17,12 @@ from pricing.benefits import (
     benefits_of,
     one_stop_of,
 )
-from pricing.document import MAX_CLASS, NONE, UNLIMITED, Parameter, Policy
+from pricing.document import EPOCH, MAX_CLASS, NONE, UNLIMITED, Parameter, Policy
 from pricing.rules import (
     CATEGORIES,
     CODES,
     GROUPS,
+    LOOKS_AT,
     NUMBERED_LAST,
     SERVICES,
     SUSPENSIONS,
@@ -149,8 +150,8 @@ def compile_rules(
         release_id=release_id,
         release_sm3=release_sm3,
         parameters_id=parameters_id,
-        first_day=(first - dt.date(1970, 1, 1)).days,
-        last_day=(last - dt.date(1970, 1, 1)).days if last else 2**31 - 1,
+        first_day=(first - EPOCH).days,
+        last_day=(last - EPOCH).days if last else 2**31 - 1,
         checks=_checks(policy),
         payable_states=np.array([name in payable for name in AGREEMENT_STATES]),
         paper_states=np.array([n in states.get("paper_pending", ()) for n in AGREEMENT_STATES]),
@@ -192,7 +193,7 @@ def _checks(policy: Policy) -> tuple[Check, ...]:
     watched = policy.section("supervision", {}).get("clause") or price_clause
     entries += [
         {"rule": name, "clause": watched if name in SUSPENSIONS else price_clause,
-         "when_fact_given": name in SUSPENSIONS}
+         "when_fact_given": name in SUSPENSIONS, "services": LOOKS_AT.get(name)}
         for name in NUMBERED_LAST if name not in named
     ]  # fmt: skip
     order = {group: position for position, group in enumerate(GROUPS)}

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from bisect import bisect_right
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from django.db import connection
 
-from pricing.document import NONE, Parameter, Policy, parse
+from pricing.document import EPOCH, NONE, Parameter, Policy, parse
 from pricing.formulary import Formulary, disease_number
 from pricing.models import Combination, Drug, DrugList, Release
 from pricing.policy import Rules, compile_rules
@@ -29,6 +30,15 @@ class Published:
         return self.first <= day and (self.last is None or day <= self.last)
 
 
+@dataclass(frozen=True)
+class Span:
+    """Days that one compiled text decides, both included."""
+
+    first: dt.date
+    last: dt.date
+    rules: Rules
+
+
 class Catalogue:
     """All published releases at one moment; compiled rules are cached per span of days."""
 
@@ -44,6 +54,8 @@ class Catalogue:
         self.parameters = [r for r in releases if r.policy.kind == "parameters"]
         self._by_id = {release.id: release for release in releases}
         self._compiled: dict[tuple, Rules] = {}
+        self._rows: dict[tuple, dict[str, Parameter]] = {}
+        self._rows_of_day: dict[tuple[str, dt.date, bool], dict[str, Parameter]] = {}
         self._of_day: dict[tuple[str, dt.date, bool], Rules | None] = {}
 
     def regions(self) -> list[str]:
@@ -81,26 +93,68 @@ class Catalogue:
             self._of_day[asked] = self._rules(*asked)
         return self._of_day[asked]
 
+    def spans(
+        self, region: str, first: dt.date, last: dt.date, *, examples: bool = True
+    ) -> list[Span]:
+        """A period cut where another text, or another row of a parameter set, begins to decide.
+
+        Days on which no document of the region is in force are in no span.
+        """
+        ours = [r for r in (*self.policies, *self.parameters) if r.policy.region == region]
+        edges = {first}
+        for release in ours:
+            ended = () if release.last is None else (release.last + dt.timedelta(days=1),)
+            edges |= {release.first, *ended, *release.policy.change_days()}
+        starts = sorted(day for day in edges if first <= day <= last)
+        found: list[Span] = []
+        for start, after in zip(starts, [*starts[1:], last + dt.timedelta(days=1)], strict=True):
+            rules = self.rules(region, start, examples=examples)
+            end = after - dt.timedelta(days=1)
+            if rules is None or not rules.first_day <= (start - EPOCH).days <= rules.last_day:
+                continue
+            if (
+                found
+                and found[-1].rules is rules
+                and found[-1].last == start - dt.timedelta(days=1)
+            ):
+                start = found.pop().first
+            found.append(Span(start, end, rules))
+        return found
+
     def _rules(self, region: str, day: dt.date, examples: bool) -> Rules | None:
         chosen = self.policy(region, day)
         if chosen is None:
             return None
-        sets = [r for r in self.parameters if r.policy.region == region and r.covers(day)]
-        span = self._span(sets, day)
-        key = (chosen.id, *(r.id for r in sets), span, examples)
+        sets = self._sets(region, day)
+        key = (chosen.id, *self._key(sets, day, examples))
         if key not in self._compiled:
-            rows: dict[str, Parameter] = {}
-            for release in sets:
-                rows |= release.policy.parameters(day, examples=examples)
             self._compiled[key] = compile_rules(
                 chosen.policy,
-                rows,
+                self.rows(region, day, examples=examples),
                 release_id=chosen.id,
                 release_sm3=chosen.sm3,
                 parameters_id=self._named(sets),
                 until=chosen.last,
             )
         return self._compiled[key]
+
+    def rows(self, region: str, day: dt.date, *, examples: bool) -> dict[str, Parameter]:
+        """What the parameter sets of a region say on a day: of rows of one key the later set's holds."""
+        asked = (region, day, examples)
+        if asked not in self._rows_of_day:
+            sets = self._sets(region, day)
+            key = self._key(sets, day, examples)
+            if key not in self._rows:
+                said = (one.policy.parameters(day, examples=examples) for one in sets)
+                self._rows[key] = dict(ChainMap(*reversed([*said])))
+            self._rows_of_day[asked] = self._rows[key]
+        return self._rows_of_day[asked]
+
+    def _sets(self, region: str, day: dt.date) -> list[Published]:
+        return [r for r in self.parameters if r.policy.region == region and r.covers(day)]
+
+    def _key(self, sets: list[Published], day: dt.date, examples: bool) -> tuple:
+        return (*(release.id for release in sets), self._span(sets, day), examples)
 
     def _named(self, sets: list[Published]) -> int:
         """The one number of parameter sets: 0 for none, a release, a combination of several.

@@ -194,6 +194,10 @@ VOCABULARY = _rules(
         ("pharmacist_reviewed",),
     ),
     Rule(
+        "pharmacist_permitted", "prescription", "PHARMACIST_SUSPENDED",
+        "处方由在被暂停或终止医保服务资格期间内的药师审核或调配", ("pharmacist_permitted",),
+    ),
+    Rule(
         "prescription_of_person", "prescription", "PRESCRIPTION_PERSON",
         "处方不是为该参保人员开具", ("prescription_record",),
     ),
@@ -269,7 +273,11 @@ IMPLICIT = (
 )
 #: Checks that every document has, though one may name them with a clause of its own: whoever is
 #: suspended is suspended under texts of before, too.
-SUSPENSIONS = ("online_permitted", "physician_permitted", "department_permitted")
+SUSPENSIONS = (
+    "online_permitted", "physician_permitted", "department_permitted", "pharmacist_permitted",
+)  # fmt: skip
+#: The services that a check of every document looks at; the others look at all.
+LOOKS_AT: dict[str, list[str]] = {"pharmacist_permitted": ["drug"]}
 #: Implicit checks that came later are numbered after all others: results keep the number.
 NUMBERED_LAST = ("category_covered", *SUSPENSIONS)
 
@@ -289,6 +297,7 @@ REASONS = (
     "CATEGORY_SELF_PAID",
     "REVIEW_PASSED", "REVIEW_CUT", "REVIEW_REFUSED", "REVIEW_SELF_PAID", "SUSPECTED", "VIOLATION",
     "ONLINE_SUSPENDED", "PHYSICIAN_SUSPENDED", "DEPARTMENT_SUSPENDED",
+    "PHARMACIST_SUSPENDED",
 )  # fmt: skip
 REASON_NO = {code: number for number, code in enumerate(REASONS)}
 DECISIONS = ("payable", "reject", "review", "no_rule")

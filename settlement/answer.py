@@ -127,6 +127,14 @@ def read(
     return replace(stored, facts=bytes(stored.facts), lines=stored.lines or [])
 
 
+def person_hash(person_id: int) -> bytes | None:
+    """The keyed hash under which the trail knows a person."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id_hash FROM settlement_insuredperson WHERE id = %s", [person_id])
+        row = cursor.fetchone()
+    return bytes(row[0]) if row else None
+
+
 MANY = READ.replace("c.id = %(id)s", "c.id = ANY (%(ids)s::bigint[])")
 
 

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
+from audit import trail
 from institutions import crypto
 from institutions.openapi import answers
 from institutions.refusals import Fault, Refusal
@@ -43,6 +44,13 @@ class ClaimsView(InstitutionView):
                 institution=self.institution, action=action, subject=subject, code=refusal.code,
                 by=self.by, at=self.at,
             )  # fmt: skip
+
+    def looked(self, action: str, subject: str, person: bytes | None) -> None:
+        """A look at what a person's claims say is an event about that person."""
+        trail.record(
+            by=self.by, at=self.at, action=action, subject=subject, person_hash=person,
+            region_code=self.institution.region_code, institution_code=self.institution.code,
+        )  # fmt: skip
 
 
 def receipt_answer(receipt: commands.Receipt) -> HttpResponse:
@@ -130,6 +138,8 @@ class Claims(ClaimsView):
         self.begin(request)
         wanted = Wanted.of(request.query_params, request.headers.get("Person-Credential"))
         with self.rows():
+            if wanted.person:
+                self.looked("claim.find", "claim:", wanted.person)
             return json_answer(page(self.institution.code, wanted))
 
 
@@ -158,7 +168,7 @@ class Presettlement(ClaimsView):
 
 
 class OneClaim(ClaimsView):
-    """一笔申请及其结算。"""
+    """一笔申请及其结算；每次读取都留痕。"""
 
     http_method_names = ["get"]
 
@@ -171,6 +181,8 @@ class OneClaim(ClaimsView):
             stored = answer.read(claim_id, institutions=[self.institution.code])
             if stored is None:
                 raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
+            person = answer.person_hash(stored.person_id)
+            self.looked("claim.read", f"claim:{claim_id}", person)
             return json_answer(answered(stored))
 
 

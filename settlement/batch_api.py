@@ -199,9 +199,11 @@ class Annotated(BatchesView):
     def get(self, request: Request, batch_id: int) -> HttpResponse:
         self.begin(request)
         batch = self.batch(batch_id, heavy=True)
-        if batch.annotated is None:
+        with self.rows():
+            content = downloads.annotated(batch, by=self.by, at=self.at)
+        if content is None:
             raise Refusal(404, "NOT_FOUND", ("此批次没有行错误", "the batch has no row errors"))
-        return _workbook(bytes(batch.annotated), f"annotated-{batch.pk}.xlsx")
+        return _workbook(content, f"annotated-{batch.pk}.xlsx")
 
 
 class Template(BatchesView):

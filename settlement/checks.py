@@ -65,6 +65,7 @@ for _name in (
     "included_in_pool", "inpatient_only", "patient_facing", "medical_treatment", "clinician_only",
     "prescription_issued", "physician_signature", "pharmacist_review", "uploaded_in_time",
     "drug_listed", "drug_for_disease", "physician_permitted", "department_permitted",
+    "pharmacist_permitted",
 ):  # fmt: skip
     _not_true(_name)
 

@@ -9,11 +9,10 @@ import hashlib
 
 import numpy as np
 
-from pricing.document import NONE
+from pricing.document import EPOCH, NONE
 from pricing.formulary import DISEASES_KEPT, UNKNOWN_COUNT
 from pricing.rules import CATEGORIES, CODES
 
-EPOCH = dt.date(1970, 1, 1)
 UNKNOWN_DAY = -(2**31)
 NO_DAY = -(2**31) + 1
 
@@ -24,12 +23,13 @@ TRISTATE = (
     "is_medical_treatment", "prescription_issued", "doctor_esigned", "pharmacist_reviewed",
     "credential_verified", "person_matched", "online_settlement", "consent",
     "explained_item_and_price", "included_in_pool", "inpatient", "uploaded_in_time",
-    "online_permitted", "physician_permitted", "department_permitted",
+    "online_permitted", "physician_permitted", "department_permitted", "pharmacist_permitted",
 )  # fmt: skip
 
 #: Facts that came later stand at the end of the record: an earlier, shorter one is still read.
 LATER_TRISTATE = (
     "uploaded_in_time", "online_permitted", "physician_permitted", "department_permitted",
+    "pharmacist_permitted",
 )  # fmt: skip
 LATER_CODES = ("standing", "assistance", "prescription_record")
 

@@ -22,7 +22,7 @@ from settlement import answer, contract, facts, invoices, ledger, prescriptions,
 from settlement.columns import Columns
 from settlement.facts import Claimant
 from settlement.failpoints import failpoint
-from settlement.kernel import Results, settle
+from settlement.kernel import Results, check_lines, settle
 from settlement.periods import month_of, posting_month
 from settlement.posting import Posted, post
 from settlement.records import Known
@@ -210,11 +210,17 @@ class _Settling:
         )  # fmt: skip
         failpoint("receive.locked")
         columns = facts.columns(self.claim, self.record, self.law, year.prior_items)
-        verdict = self._watch(columns, by, at)
+        releases = self.law.releases
+        checked = check_lines(columns, self.rules, releases=releases)
+        verdict = self._watch(columns, checked, by, at)
+        if verdict is not None and verdict.watched.any():
+            columns.add(watched=verdict.watched)
+            checked = check_lines(columns, self.rules, releases=releases)
         one = np.zeros(1, np.int64)
         which = np.zeros(columns.n, np.int64)
-        releases = self.law.releases
-        results = settle(columns, releases, which=which, keys=which, state=year.state())
+        results = settle(
+            columns, releases, which=which, keys=which, state=year.state(), checked=checked
+        )
         left = np.array([year.account_left], np.int64)
         posted = post(columns, results, releases, which, 1, one, left)
         values = self._claim_values(columns["service"], period, by, at) | ledger.money(
@@ -235,14 +241,13 @@ class _Settling:
         failpoint("receive.stored")
         return Receipt(CREATED, body)
 
-    def _watch(self, columns: Columns, by: str, at: dt.datetime) -> watching.Verdict | None:
-        """Let supervision look, now that the person is locked; what it holds is a column."""
-        verdict = watching.look(watching.Submitted(
-            self.institution, self.claim, self.known, self.record, self.law, columns, by, at
+    def _watch(
+        self, columns: Columns, checked: Results, by: str, at: dt.datetime
+    ) -> watching.Verdict | None:
+        """Let supervision look, now that the person is locked."""
+        return watching.look(watching.Submitted(
+            self.institution, self.claim, self.known, self.record, self.law, columns, checked, by, at
         ))  # fmt: skip
-        if verdict is not None and verdict.watched.any():
-            columns.add(watched=verdict.watched)
-        return verdict
 
     def _claim_values(
         self, services: np.ndarray, period: dt.date, by: str, at: dt.datetime

@@ -50,13 +50,8 @@ def price_on(institution: Institution, day: dt.date) -> Price:
     if policy is None or not arithmetic.in_force(policy.data, day):
         return Price(None)
     key = policy.data["services"]["remote_consult"]["parameter"]
-    found = Price(None)
-    for release in current().parameters:
-        if release.policy.region == policy.region and release.covers(day):
-            rows = release.policy.parameters(day, examples=examples_allowed())
-            if key in rows:
-                found = Price(int(str(rows[key].value)), rows[key].example)
-    return found
+    row = current().rows(policy.region, day, examples=examples_allowed()).get(key)
+    return Price(None) if row is None else Price(int(str(row.value)), row.example)
 
 
 def accepted(case: Consultation) -> list[Participant]:

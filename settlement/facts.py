@@ -7,7 +7,9 @@ line that needs it.
 
 import datetime as dt
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -111,10 +113,7 @@ class Lists:
     def of(cls, catalogue: Catalogue, rules: Rules, day: dt.date) -> "Lists":
         names = rules.policy.section("disease_list", {}).get("parameter")
         region = rules.policy.region
-        rows: dict = {}
-        for release in catalogue.parameters:
-            if release.policy.region == region and release.covers(day):
-                rows |= release.policy.parameters(day, examples=examples_allowed())
+        rows: Mapping[str, Any] = catalogue.rows(region, day, examples=examples_allowed())
         listed = rows.get(names) if names else None
         own = rules.policy.section("pool_inclusion", {}).get("rows") or []
         more = rows.get("pool_inclusion")

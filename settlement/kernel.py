@@ -78,13 +78,15 @@ def settle(
     keys: np.ndarray | None = None,
     state: "State | None" = None,
     strict: bool = True,
+    checked: Results | None = None,
 ) -> Results:
     """Settle lines: checks, split at the cap, benefits folded per person-year in row order.
 
     `rules` may be several releases; `which` then gives each line's, and the column `home` may name
     the one whose benefits a person insured elsewhere has. `keys` are the lines' person-years
     in `state` (default: every line its own, nothing used yet). `strict` is a real claim: what is left
-    open is not payable. Rows of one person-year come in order of arrival; persons in any order.
+    open is not payable. `checked` is what check_lines said before, of lines under one release; it is
+    filled. Rows of one person-year come in order of arrival; persons in any order.
     """
     releases = [rules] if isinstance(rules, Rules) else list(rules)
     if which is None or len(releases) == 1:
@@ -93,7 +95,9 @@ def settle(
         rows = [np.flatnonzero(which == number) for number in range(len(releases))]
         parts = [(facts.take(at), k, at) for k, at in enumerate(rows) if at.size]
     groups = [
-        Group(part, k, check_lines(part, releases[k], strict=strict, releases=releases), at)
+        Group(
+            part, k, checked or check_lines(part, releases[k], strict=strict, releases=releases), at
+        )
         for part, k, at in parts
     ]
     keys = np.arange(facts.n) if keys is None else keys

@@ -10,11 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from django.db import connection
 
 from audit import prepared, trail
@@ -24,7 +24,7 @@ from pricing.rules import CODES
 from settlement.columns import NO_DAY
 from settlement.contract import QUANTITY_DIGITS, local_day
 from settlement.facts import Claimant, encounter_key, examples_allowed
-from settlement.records import Known
+from settlement.records import PERMITTED, Known
 
 RECORD = CODES["prescription_record"]
 ACTIVE = CODES["agreement_state"].index("active")
@@ -61,7 +61,25 @@ CHARGES = """INSERT INTO settlement_prescriptioncharge (prescription_id, claim_i
     FROM jsonb_to_recordset(%(charges)s::jsonb) AS g (claim_no text, number text, drug_code text,
         quantity bigint)
     CROSS JOIN LATERAL (FOUND) p"""
+#: Who reviewed a prescription and who dispensed what the claimant keeps out under it, on which days.
+ACTS = """SELECT p.reviewed_by AS who, (p.reviewed_at AT TIME ZONE %(zone)s)::date AS day
+        WHERE p.review = 'passed'
+        UNION ALL
+        SELECT d.pharmacist_code, (d.dispensed_at AT TIME ZONE %(zone)s)::date
+        FROM settlement_dispensing d
+        WHERE d.prescription_id = p.id AND d.institution_code = %(claimant)s AND EXISTS (
+            SELECT FROM settlement_dispensingline x WHERE x.dispensing_id = d.id AND x.quantity > (
+                SELECT coalesce(sum(r.quantity), 0) FROM settlement_dispensingreturnline r
+                WHERE r.line_id = x.id))"""
+#: Whether none of them was suspended on the day, by the suspensions that were known.
+BY_PERMITTED = "NOT EXISTS (SELECT FROM (ACTS) act WHERE NOT PERMITTED)".replace(
+    "PERMITTED",
+    PERMITTED.replace("TABLE", "institutions_servicesuspension")
+    .replace("WHO", "physician_id = act.who")
+    .replace("%(day)s", "act.day"),
+).replace("ACTS", ACTS)
 READ = """SELECT p.number, p.person_id, p.state, p.signed_at IS NOT NULL, p.review = 'passed',
+    BY_PERMITTED,
     (SELECT json_agg(json_build_array(u.drug_code, u.prescribed, u.dispensed_mine,
             u.dispensed_others, u.charged_mine, u.charged_others))
         FROM settlement_prescription_used(p.id, %(claimant)s, %(claim_id)s) u)
@@ -70,6 +88,7 @@ READ = """SELECT p.number, p.person_id, p.state, p.signed_at IS NOT NULL, p.revi
 FOUND = """SELECT * FROM settlement_prescription
     WHERE institution_code = %(issuer)s AND number = g.number OFFSET 0"""
 LINES, CHARGES, READ = (text.replace("FOUND", FOUND) for text in (LINES, CHARGES, READ))
+READ = READ.replace("BY_PERMITTED", BY_PERMITTED)
 NUMBERED = CHARGES.replace("CLAIM_ID", "%(claim_id)s")
 KEYED = (
     CHARGES.replace("CLAIM_ID", "k.claim_id")
@@ -97,6 +116,7 @@ class Held:
     state: str
     signed: bool
     reviewed: bool
+    permitted: bool  #: no pharmacist who reviewed or dispensed was suspended on that day
     drugs: dict[str, Used] = field(default_factory=dict)
 
 
@@ -157,6 +177,7 @@ def write(
     mine = [(held.get(p["no"]), charged_of(claim, p["no"])) for p in claim["prescriptions"]]
     record["doctor_esigned"] = all(one is not None and one.signed for one, _ in mine)
     record["pharmacist_reviewed"] = all(one is not None and one.reviewed for one, _ in mine)
+    record["pharmacist_permitted"] = all(one is None or one.permitted for one, _ in mine)
     words = [judged(one, charged, claimant, known) for one, charged in mine]
     if claimant.issuer is not None:
         words.append("sound" if claimant.designated else "undesignated")
@@ -218,7 +239,7 @@ def _given(
     issuer = claimant.issuer or claimant
     return {
         "issuer": issuer.code, "region": issuer.region_code, "claimant": claimant.code,
-        "claimant_region": claimant.region_code, "by": by, "at": at,
+        "claimant_region": claimant.region_code, "by": by, "at": at, "zone": settings.TIME_ZONE,
         "numbers": sorted({p["no"] for claim in claims for p in claim["prescriptions"]}),
     }  # fmt: skip
 
@@ -325,8 +346,10 @@ def _charges(claims: Iterable[dict]) -> Iterator[dict]:
 
 def _held(rows: Iterable[tuple]) -> dict[str, Held]:
     return {
-        number: Held(person, state, signed, reviewed, {u[0]: Used(*u[1:]) for u in used or ()})
-        for number, person, state, signed, reviewed, used in rows
+        number: Held(
+            person, state, signed, reviewed, permitted, {u[0]: Used(*u[1:]) for u in used or ()}
+        )
+        for number, person, state, signed, reviewed, permitted, used in rows
     }
 
 
@@ -339,12 +362,7 @@ def expiry(catalogue: Catalogue, region: str, issued: dt.date) -> dt.date | None
     return None if days is None else issued + dt.timedelta(days=int(days))
 
 
-@lru_cache(maxsize=1024)
 def parameter(catalogue: Catalogue, region: str, key: str, day: dt.date, examples: bool) -> Any:
     """A value of a region's parameter sets on a day, None where none is set."""
-    for release in reversed(catalogue.parameters):
-        if release.policy.region == region and release.covers(day):
-            rows = release.policy.parameters(day, examples=examples)
-            if key in rows:
-                return rows[key].value
-    return None
+    row = catalogue.rows(region, day, examples=examples).get(key)
+    return None if row is None else row.value

@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from audit.sheets import SheetError, cell_text, csv_rows, rows_of, text_of, workbook, xlsx_rows
+from institutions import crypto
 from institutions.refusals import Refusal
 from institutions.shape import read_json
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_CLAIMS = 100_000
 TRUE_WORDS, FALSE_WORDS = {"是", "true", "1", "y", "yes"}, {"否", "false", "0", "n", "no"}
+#: A credential in a line of JSON, whole or broken; and whatever else is as long as an identity number.
+CREDENTIAL = re.compile(r"""(credential["']?\s*:\s*["']?)([^"',}\s]+)""")
+NUMBER = re.compile(r"()(?<!\d)(\d{17}[\dXx])(?!\d)")
 LOCAL_TIME = re.compile(r"^(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2})(:\d{2})?$")
 
 
@@ -293,7 +297,7 @@ def template() -> bytes:
 
 
 def annotated(name: str, content: bytes, errors: Sequence[RowError]) -> bytes:
-    """The uploaded rows with a first column that says everything wrong in each."""
+    """The uploaded rows with a first column that says everything wrong in each; credentials masked."""
     wrong: dict[int, list[str]] = {}
     for error in errors:
         clause = f"（{error.clause}）" if error.clause else ""
@@ -308,7 +312,22 @@ def annotated(name: str, content: bytes, errors: Sequence[RowError]) -> bytes:
 def _plain(name: str, content: bytes) -> Iterator[tuple[int, list[str]]]:
     if name.lower().endswith(("jsonl", "ndjson")):
         for number, line in enumerate(text_of(content).splitlines(), 1):
-            yield number, [line[:30_000]]
+            yield number, [_masked(line)[:30_000]]
         return
+    secret: set[int] = set()
     for number, cells in rows_of(name, content):
-        yield number, ["" if cell is None else str(cell) for cell in cells]
+        texts = ["" if cell is None else str(cell) for cell in cells]
+        shown = [crypto.mask_id(text) if at in secret else text for at, text in enumerate(texts)]
+        yield number, shown
+        secret = secret or {at for at, text in enumerate(texts) if _names_credential(text)}
+
+
+def _names_credential(text: str) -> bool:
+    column = BY_NAME.get(text.strip())
+    return column is not None and column.key == "credential"
+
+
+def _masked(line: str) -> str:
+    for pattern in (CREDENTIAL, NUMBER):
+        line = pattern.sub(lambda found: found[1] + crypto.mask_id(found[2]), line)
+    return line

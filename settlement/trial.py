@@ -30,7 +30,7 @@ ASSUMED_TRUE = (
 #: Facts that only records know: a trial may state them and is never asked for them.
 RECORDED = frozenset({
     "standing", "assistance", "prescription_record", "drug_listed", "drug_for_disease",
-    "online_permitted", "physician_permitted", "department_permitted",
+    "online_permitted", "physician_permitted", "department_permitted", "pharmacist_permitted",
 })  # fmt: skip
 LINE_KEYS = ("encounter_id", "line_no", "institution")
 OTHER = "other"

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from settlement.columns import Columns
 from settlement.facts import Claimant, Law
+from settlement.kernel import Results
 from settlement.records import Known
 
 
@@ -29,6 +30,7 @@ class Submitted:
     record: np.ndarray
     law: Law
     columns: Columns
+    checked: Results
     by: str
     at: dt.datetime
 

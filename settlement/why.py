@@ -41,6 +41,7 @@ PLAIN: dict[str, str] = {
     "DOCTOR_EXPERIENCE": "接诊医师的独立工作年限不够",
     "DOCTOR_RANK_MISMATCH": "接诊医师的职称与收费项目不符",
     "DEPARTMENT_SUSPENDED": "就诊那天这家医院的就诊科室正被责令暂停使用医保基金的医药服务",
+    "PHARMACIST_SUSPENDED": "审核或调配这张处方的药师当天的医保服务资格正被暂停或已被终止",
     "PHYSICIAN_SUSPENDED": "就诊那天接诊医师的医保服务资格正被暂停或已被终止",
     "NO_PRESCRIPTION": "这次复诊没有开处方",
     "DOCTOR_SIGNATURE_MISSING": "处方没有医师的电子签名",

@@ -24,6 +24,7 @@ FACTS: dict[str, str] = {
     "uploaded_in_time": "断网补传及时",
     "online_permitted": "联网结算未被暂停", "physician_permitted": "医师医保服务资格未被暂停",
     "department_permitted": "就诊科室医药服务未被暂停",
+    "pharmacist_permitted": "审方和调配药师医保服务资格未被暂停",
     "standing": "参保状态", "assistance": "医疗救助对象", "manual": "手工报销",
     "drug_listed": "药品在目录内", "drug_for_disease": "限定病种已认定",
 }  # fmt: skip

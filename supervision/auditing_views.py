@@ -15,7 +15,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from audit import clock, trail
 from audit.access import requires
+from audit.forms import OlderCheckpoint
 from audit.models import Event
+from audit.proofs import MissingNodeError
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import yuan
 from audit.words import act
@@ -122,7 +124,7 @@ def sample(request: PortalRequest, pk: int) -> HttpResponse:
         "breadcrumbs": [*CRUMBS, {"label": "审计台", "url": reverse("audit-desk")},
                         {"label": row.number, "url": ""}],
         "sample": row, "info": _info(row), "table": _claims(row, page),
-        "sealed": trail.checkpoint() is not None,
+        "sealed": trail.checkpoint() is not None, "older_form": OlderCheckpoint(auto_id="bundle_%s"),
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
@@ -245,13 +247,23 @@ def bundle(request: PortalRequest, pk: int) -> HttpResponse:
     """What the auditor takes away: events and proofs of the sample, checked by verify.py alone."""
     row = _visible(request, pk)
     by, at = request.user.username, clock.now()
-    content = follow.bundle(row, user=request.user, by=by, at=at)
+    kept = OlderCheckpoint(request.GET)
+    if not kept.is_valid():
+        messages.error(request, f"较早检查点：{kept.errors['older'][0]}")
+        return redirect("sample", pk=pk)
+    try:
+        content = follow.bundle(row, user=request.user, by=by, at=at, older=kept.sizes())
+    except MissingNodeError:
+        messages.error(request, "留痕日志缺少计算证明所需的哈希，请报告审计管理员。")
+        return redirect("sample", pk=pk)
     if content is None:
         messages.warning(request, "留痕日志尚无签名检查点，稍后再导出。")
         return redirect("sample", pk=pk)
     trail.record(
         by=by, at=at, action="sample.export", subject=row.subject, region_code=row.region_code,
-        institution_code=row.institution_code, detail={"number": row.number, "bytes": len(content)},
+        institution_code=row.institution_code,
+        detail={"number": row.number, "bytes": len(content),
+                **({"older": kept.sizes()} if kept.sizes() else {})},
     )  # fmt: skip
     answer = HttpResponse(content, content_type="application/zip")
     answer["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(row.number)}.zip"

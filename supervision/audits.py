@@ -7,8 +7,9 @@ any more. (温医保办〔2021〕6号 二十四；PV 二（五）)
 
 import datetime as dt
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -19,8 +20,7 @@ from audit.doorbell import ring
 from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.models import Region
 from institutions.refusals import refused
-from pricing.policy import Rules
-from pricing.releases import current
+from pricing.releases import Span, current
 from pricing.watching import NUMBERS, Switch
 from supervision.load import Period, load
 from supervision.models import Finding, Run
@@ -46,8 +46,7 @@ def ask(
         raise refused("last", "PERIOD", "审核期间的止日不得早于起日、晚于今天", "not a period")
     if (last - first).days >= LONGEST:
         raise refused("last", "PERIOD_LONG", f"一次最多审核 {LONGEST} 天", "too long a period")
-    rules = _rules(pool, last)
-    if rules is None or not rules.watching:
+    if not stretches(pool, first, last):
         raise refused("pool", "NO_RULES", "该统筹区没有启用审核规则", "no rule is on", status=409)
     _known_numbers(numbers or {})
     with transaction.atomic():
@@ -80,8 +79,48 @@ def region_of(pool: str) -> str:
     return next(iter(codes), "")
 
 
-def _rules(pool: str, day: dt.date) -> Rules | None:
-    return current().rules(pool, day, examples=settings.EXAMPLE_PARAMETERS)
+@dataclass(frozen=True)
+class Stretch:
+    """Days of a period that the same rules with the same numbers judge; in `spans` their law."""
+
+    spans: tuple[Span, ...]
+    switches: tuple[Switch, ...]
+
+    @property
+    def first(self) -> dt.date:
+        return self.spans[0].first
+
+    @property
+    def last(self) -> dt.date:
+        return self.spans[-1].last
+
+    def goes_on(self, span: Span) -> bool:
+        """Whether the days of a span follow without a gap, under the same rules of the same document."""
+        law = self.spans[-1].rules
+        return (self.last + dt.timedelta(days=1), self.switches, law.policy.document) == (
+            span.first, span.rules.watching, span.rules.policy.document
+        )  # fmt: skip
+
+    def told(self) -> dict[str, Any]:
+        """As a run keeps it: days, releases and the numbers that were used."""
+        rules, used = self.spans[-1].rules, [s for s in self.switches if s.speaks(MOMENT)]
+        return {
+            "first": self.first.isoformat(), "last": self.last.isoformat(),
+            "release": rules.release_id, "parameters": rules.parameters_id,
+            "used": {s.rule: dict(s.numbers) for s in used}, "example": any(s.example for s in used),
+        }  # fmt: skip
+
+
+def stretches(pool: str, first: dt.date, last: dt.date) -> list[Stretch]:
+    """A period cut where other rules or numbers begin to hold: each day is judged by its own law."""
+    found: list[Stretch] = []
+    for span in current().spans(pool, first, last, examples=settings.EXAMPLE_PARAMETERS):
+        before = found[-1] if found else None
+        if before is not None and before.goes_on(span):
+            found[-1] = replace(before, spans=(*before.spans, span))
+        elif span.rules.watching:
+            found.append(Stretch((span,), span.rules.watching))
+    return found
 
 
 def execute(*, run_id: int, by: str, at: dt.datetime) -> Run | None:
@@ -95,10 +134,11 @@ def execute(*, run_id: int, by: str, at: dt.datetime) -> Run | None:
         _move(run, state=Run.State.RUNNING, started_at=at)
     ends = _Ends(at)
     try:
-        rules = _rules(run.pool, run.last_day)
-        if rules is None:
+        parts = stretches(run.pool, run.first_day, run.last_day)
+        if not parts:
             raise LookupError("no document of the region is published any more")
-        judge(run, rules, _with(rules.watching, run.rules["numbers"]), by=by, at=at, ends=ends)
+        parts = [replace(p, switches=_with(p.switches, run.rules["numbers"])) for p in parts]
+        judge(run, parts, by=by, at=at, ends=ends)
     except Exception as error:
         with scoped(EVERYTHING):
             _move(run, state=Run.State.FAILED, fault=f"{type(error).__name__}: {error}"[:FAULT],
@@ -125,26 +165,28 @@ def _move(run: Run, **fields: Any) -> None:
 
 
 def judge(
-    run: Run, rules: Rules, switches: tuple[Switch, ...], *, by: str, at: dt.datetime,
-    ends: "_Ends | None" = None,
-) -> None:  # fmt: skip
-    """Read the period of a run, look with each rule, store what is new; the row says how far it is."""
+    run: Run, parts: Sequence[Stretch], *, by: str, at: dt.datetime, ends: "_Ends | None" = None
+) -> None:
+    """Read each stretch of a run, look with each rule, store what is new; the row says how far it is."""
     ends = ends or _Ends(at)
-    period = read(run.pool, run.first_day, run.last_day, rules, switches)
-    _scoped_move(run, claims=period.claims, rules=run.rules | {
-        "used": {s.rule: dict(s.numbers) for s in switches if s.speaks(MOMENT)},
-        "example": any(s.example for s in switches), "release": rules.release_id,
-        "parameters": rules.parameters_id,
-    })  # fmt: skip
-    cited = Cited(rules.policy)
+    _scoped_move(run, claims=0, rules=run.rules | {"stretches": [part.told() for part in parts]})
     found: dict[str, dict[str, int]] = {}
-    for switch, rule, hits in look(period.visits, switches, MOMENT):
-        names = _all_names(period, hits.rows)
-        ones = list(suspicions(period.visits, switch, rule, hits, names))
-        found[switch.rule] = (
-            _compared(run, switch, ones) if run.trial else _stored(run, cited, ones, at=at)
-        )
-        _scoped_move(run, found=found)
+    for part in parts:
+        period = read(run.pool, part)
+        _scoped_move(run, claims=run.claims + period.claims)
+        cited = Cited(part.spans[-1].rules.policy)
+        for switch, rule, hits in look(period.visits, part.switches, MOMENT):
+            names = _all_names(period, hits.rows)
+            ones = list(suspicions(period.visits, switch, rule, hits, names))
+            counts = (
+                _compared(run, part, switch, ones)
+                if run.trial
+                else _stored(run, cited, ones, at=at)
+            )
+            sums = Counter(found.get(switch.rule, {}))
+            sums.update(counts)
+            found[switch.rule] = dict(sums)
+            _scoped_move(run, found=found)
     _scoped_move(run, state=Run.State.DONE, finished_at=ends.now())
     with scoped(EVERYTHING):
         trail.record(
@@ -167,15 +209,14 @@ def _with(
     )
 
 
-def read(
-    pool: str, first: dt.date, last: dt.date, rules: Rules, switches: tuple[Switch, ...]
-) -> Period:
-    """The columns of a period with as many days before it as its rules look back."""
-    back = max((RULES[s.rule].lookback(s.numbers) for s in switches if s.speaks(MOMENT)), default=0)
+def read(pool: str, part: Stretch) -> Period:
+    """The columns of a stretch with as many days before it as its rules look back."""
+    speaking = [s for s in part.switches if s.speaks(MOMENT)]
+    back = max((RULES[s.rule].lookback(s.numbers) for s in speaking), default=0)
     with transaction.atomic(using=SETTLER):
         set_scope(EVERYTHING, using=SETTLER)
         with connections[SETTLER].cursor() as cursor:
-            return load(cursor, pool, first, last, back=back, rules=rules)
+            return load(cursor, pool, part.first, part.last, back=back, spans=part.spans)
 
 
 PHYSICIANS = """SELECT DISTINCT hashtextextended(code, 0), code FROM (
@@ -208,14 +249,14 @@ def _stored(run: Run, cited: Cited, ones: list[Suspicion], *, at: dt.datetime) -
     return {"found": len({one.key for one in ones}), "new": len(made)}
 
 
-def _compared(run: Run, switch: Switch, ones: list[Suspicion]) -> dict[str, int]:
+def _compared(run: Run, part: Stretch, switch: Switch, ones: list[Suspicion]) -> dict[str, int]:
     """What a replay would find: how many in all, how many of them new, how many known ones vanish."""
     keys = {one.key for one in ones}
     with scoped(EVERYTHING):
         known = {
             bytes(key) for key in Finding.objects.filter(
                 rule=switch.rule, region_code__within=run.region_code.rstrip("0") or "0",
-                last_day__gte=run.first_day, last_day__lte=run.last_day,
+                last_day__gte=part.first, last_day__lte=part.last,
             ).exclude(moment=Finding.Moment.MANUAL).values_list("key", flat=True)
         }  # fmt: skip
     return {"found": len(keys), "new": len(keys - known), "gone": len(known - keys)}
@@ -227,8 +268,7 @@ def nightly(*, by: str, at: dt.datetime) -> list[Run]:
     first = (today.replace(day=1) - dt.timedelta(days=1)).replace(day=1)
     made = []
     for pool in current().regions():
-        rules = _rules(pool, today)
-        if rules is not None and rules.watching and region_of(pool):
+        if stretches(pool, first, today) and region_of(pool):
             with scoped(EVERYTHING):
                 made.append(ask(pool=pool, first=first, last=today, by=by, at=at))
     return made

@@ -1,6 +1,7 @@
 """Queries and forms of the pages of supervision cases."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -129,11 +130,43 @@ class RecusalForm(forms.Form):
         self.order_fields(self.field_order)
 
 
-class RecusalDecision(RecusalForm):
-    """Whether somebody stands back."""
+class RecusalRecord(RecusalForm):
+    """What a party asked on paper or by word of mouth, and when it came."""
+
+    applicant = forms.CharField(label="申请人", max_length=120)
+    on = day_field("收到日")
+    field_order: tuple[str, ...] = ("inspector", "applicant", "on", "reason")
+
+    def __init__(self, *args: Any, today: dt.date, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["on"].required, self.fields["on"].initial = True, today
+        self.fields["on"].widget.attrs["max"] = today.isoformat()
+        self.order_fields(self.field_order)
+
+
+class ServiceForm(forms.Form):
+    """How a paper was served, to whom, when."""
+
+    method = forms.ChoiceField(label="送达方式")
+    receiver = forms.CharField(label="签收人", max_length=80)
+    on = day_field("送达日")
+
+    def __init__(self, *args: Any, methods: Mapping[str, str], today: dt.date, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["method"] = forms.ChoiceField(label="送达方式", choices=[*methods.items()])
+        self.fields["on"].required, self.fields["on"].initial = True, today
+        self.fields["on"].widget.attrs["max"] = today.isoformat()
+
+
+class RecusalDecision(RecusalForm, ServiceForm):
+    """Whether somebody stands back, why, and how the decision was served."""
 
     grant = forms.ChoiceField(label="决定", choices=[("yes", "同意回避"), ("no", "驳回申请")])
-    field_order: tuple[str, ...] = ("inspector", "grant", "reason")
+    field_order: tuple[str, ...] = ("inspector", "grant", "reason", "method", "receiver", "on")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["reason"].label = "决定理由"
 
 
 class ClaimEvidence(forms.Form):

@@ -1,4 +1,4 @@
-"""Papers of a case as PDF: 告知书, 证据清单, 决定书, 移送书, 送达回证 and the others, one template.
+"""Papers of a case or an inspection as PDF: 告知书, 决定书, 检查通知书, 送达回证 …, one template.
 
 A paper is drawn from its stored content only, so that it is the same for ever; its digest stands on it.
 """
@@ -8,9 +8,12 @@ from typing import Any
 
 from audit import pdf
 from audit.text import yuan
-from institutions.models import Office, Region
+from institutions.models import Office
 from settlement.capitals import capitals
+from supervision.hands import office_name
 from supervision.models import CasePaper
+from supervision.models.cases import NumberedPaper
+from supervision.writs import issuer_of
 
 TEMPLATE = "reports/case_paper.html"
 Kind = CasePaper.Kind
@@ -18,47 +21,54 @@ Parts = dict[str, Any]  #: paragraphs, facts, table, after
 
 
 def pdf_of(paper: CasePaper) -> bytes:
-    """The PDF of a paper, the same bytes whenever it is asked for."""
+    """The PDF of a paper of a case, the same bytes whenever it is asked for."""
+    return drawn(paper, "case", paper.kind, paper.get_kind_display(), context_of(paper))
+
+
+def drawn(
+    paper: NumberedPaper, of: str, kind: str, title: str, context: Mapping[str, Any]
+) -> bytes:
+    """The PDF of any numbered paper with what is stored of it inside; `of` names its series."""
+    stored = {"number": paper.number, "kind": kind, "addressee": paper.addressee,
+              "made_on": str(paper.made_on), "made_by": paper.made_by, "sm3": paper.digest,
+              "content": paper.content}  # fmt: skip
     return pdf.render(
-        TEMPLATE, context_of(paper), identifier=pdf.identifier_of("case", paper.number, paper.digest),
-        at=paper.made_at, attachments=[pdf.json_attachment(f"{paper.kind}.json", data_of(paper),
-                                                           paper.get_kind_display())],
+        TEMPLATE, context, identifier=pdf.identifier_of(of, paper.number, paper.digest),
+        at=paper.made_at, attachments=[pdf.json_attachment(f"{kind}.json", stored, title)],
     )  # fmt: skip
-
-
-def data_of(paper: CasePaper) -> dict[str, Any]:
-    """What is stored of a paper."""
-    return {"number": paper.number, "kind": paper.kind, "addressee": paper.addressee,
-            "made_on": str(paper.made_on), "made_by": paper.made_by, "sm3": paper.digest,
-            "content": paper.content}  # fmt: skip
 
 
 def context_of(paper: CasePaper) -> dict[str, Any]:
     """What the template shows."""
+    addressee = "" if paper.kind in INTERNAL else paper.addressee
+    return heading(paper, paper.get_kind_display(), _issuer(paper), addressee) | DRAWN[
+        Kind(paper.kind)
+    ](paper.content)
+
+
+def heading(paper: NumberedPaper, title: str, issuer: str, addressee: str) -> Parts:
+    """What stands at the head and the foot of every paper."""
     return {
-        "title": paper.get_kind_display(), "number": paper.number, "issuer": issuer_of(paper),
-        "addressee": "" if paper.kind in INTERNAL else paper.addressee,
-        "on": f"{paper.made_on:%Y年%m月%d日}", "sm3": paper.digest, "by": paper.made_by,
-        "kind": paper.kind, **DRAWN[Kind(paper.kind)](paper.content),
+        "title": title, "number": paper.number, "issuer": issuer, "addressee": addressee,
+        "on": f"{paper.made_on:%Y年%m月%d日}", "sm3": paper.digest,
     }  # fmt: skip
 
 
-def issuer_of(paper: CasePaper) -> str:
-    """The agency where the agreement is the way, else the bureau of the area."""
-    agency = paper.case.route == paper.case.Route.AGREEMENT
-    kind = Office.Kind.AGENCY if agency else Office.Kind.BUREAU
-    found = Office.objects.filter(region=paper.case.region_code, kind=kind).first()
-    if found is not None:
-        return found.name
-    name = Region.objects.get(pk=paper.case.region_code).name
-    return f"{name}医疗保险服务经办机构" if agency else f"{name}医疗保障局"
+def _issuer(paper: CasePaper) -> str:
+    """As kept. Papers of before kept none: until the first notice the way was open and the bureau issued."""
+    if "issuer" in paper.content:
+        return paper.content["issuer"]
+    if paper.case.papers.filter(kind=Kind.NOTICE, pk__lte=paper.pk).exists():
+        return issuer_of(paper.case)
+    return office_name(paper.case.region_code, Office.Kind.BUREAU)
 
 
 #: papers that stay in the file
-INTERNAL = (Kind.FILING, Kind.CLOSING)
+INTERNAL = (Kind.FILING, Kind.REQUEST, Kind.CLOSING)
 
 
-def _facts(*rows: tuple[str, object]) -> list[dict[str, str]]:
+def facts(*rows: tuple[str, object]) -> list[dict[str, str]]:
+    """Rows of a table of facts; empty ones are left out."""
     return [{"label": label, "value": str(value)} for label, value in rows if value]
 
 
@@ -85,7 +95,7 @@ def _measures(content: Mapping[str, Any], *, done: bool = False) -> Parts:
 
 
 def _filing(content: Mapping[str, Any]) -> Parts:
-    return {"facts": _facts(
+    return {"facts": facts(
         ("案号", content["case"]), ("案由", content["title"]), ("对象", content["subject"]),
         ("案件来源", content["origin"]), ("来源编号", content["reference"]),
         ("线索摘要", content["summary"]), ("提请人", content["opened_by"]),
@@ -94,7 +104,10 @@ def _filing(content: Mapping[str, Any]) -> Parts:
 
 
 def _notice(content: Mapping[str, Any]) -> Parts:
-    names = "、".join(f"{name}（{number}）" for name, number in content["inspectors"])
+    # papers of before kept inspectors as [name, certificate] and no times
+    names = "、".join(
+        row if isinstance(row, str) else f"{row[0]}（{row[1]}）" for row in content["inspectors"]
+    )
     return {
         "paragraphs": [
             f"经查，你单位（你）在{_days(content)}期间，{content['title']}。查明的事实如下：",
@@ -103,11 +116,41 @@ def _notice(content: Mapping[str, Any]) -> Parts:
             + (f"，适用{content['article']}。" if content["article"] else "。"),
         ],
         "table": _measures(content) if content["measures"] else None,
-        "after": [
-            "你单位（你）有权进行陈述和申辩，可以申请听证，可以申请检查人员回避。逾期未提出的，视为放弃上述权利。",
-            f"本案检查人员：{names}。",
-        ],
+        "after": [*_rights(content.get("times")), f"本案检查人员：{names}。"],
     }  # fmt: skip
+
+
+def _rights(times: Mapping[str, Any] | None) -> list[str]:
+    """What the party may do, each with its days, its last day and where the number comes from."""
+    if times is None:
+        return [("你单位（你）有权进行陈述和申辩，可以申请听证，可以申请检查人员回避。"
+                 "逾期未提出的，视为放弃上述权利。")]  # fmt: skip
+    rights = (
+        ("statement", "你单位（你）有权进行陈述和申辩"),
+        ("hearing", "你单位（你）可以申请听证"),
+    )
+    return [
+        *(f"{right}{_until(times[key])}" for key, right in rights),
+        "你单位（你）可以申请检查人员回避。逾期未陈述申辩、未申请听证的，视为放弃上述权利。",
+    ]
+
+
+def _until(time: Mapping[str, Any]) -> str:
+    """How long, until which day, by which clause; a number no document prints names its parameter."""
+    if not time:
+        return "；文件未规定期限，请及时提出。"
+    last = f"{time['unknown']}年工作日历公布后另告最后一日"
+    if time["last"]:
+        last = f"最后一日为{_day(time['last'])}"
+    kind = "期限取示例参数" if time["example"] else "期限取统筹区参数"
+    return (f"，应当自本告知书送达之日起{time['days']}个工作日内提出，{last}（{time['clause']}；"
+            f"{kind}“{time['source']}”）。")  # fmt: skip
+
+
+def _day(text: str) -> str:
+    """`2021-06-22` as papers write it."""
+    year, month, day = text.split("-")
+    return f"{year}年{int(month)}月{int(day)}日"
 
 
 def _evidence(content: Mapping[str, Any]) -> Parts:
@@ -126,11 +169,50 @@ def _evidence(content: Mapping[str, Any]) -> Parts:
 
 
 def _hearing(content: Mapping[str, Any]) -> Parts:
+    asked = f"你单位（你）于{content['asked_on']}就{content['case']}提出的听证申请已收到，同意举行听证。"
+    when = content.get("held_on")
+    return {
+        "paragraphs": [
+            asked, f"听证请求与理由：{content['reasons']}",
+            *([] if when else ["听证的时间、地点和主持人另行通知。"]),
+            "主持人不是本案检查人员；当事人可以申请其回避。",
+        ],
+        "facts": facts(("听证日", when), ("时间与地点", content["place"]),
+                        ("主持人", content["presider"])) if when else [],
+    }  # fmt: skip
+
+
+def _no_hearing(content: Mapping[str, Any]) -> Parts:
     return {"paragraphs": [
-        f"你单位（你）于{content['asked_on']}就{content['case']}提出的听证申请已收到，同意举行听证。",
-        f"听证请求与理由：{content['reasons']}",
-        "听证的时间、地点和主持人另行通知。主持人不是本案检查人员；当事人可以申请其回避。",
+        f"你单位（你）于{content['asked_on']}就{content['case']}提出的听证申请已收到，经审查不予举行听证。",
+        f"理由：{content['reasons']}",
+        "你单位（你）已提出的陈述申辩意见将依法复核。" if content.get("spoken")
+        else "你单位（你）仍可在陈述申辩期限内进行陈述和申辩。",
+        f"决定人：{content['decided_by']}。",
     ]}  # fmt: skip
+
+
+def _request(content: Mapping[str, Any]) -> Parts:
+    return {"facts": facts(
+        ("案号", content["case"]), ("案由", content["title"]), ("申请事项", content["what"]),
+        ("申请人", content["applicant"]), ("申请日", content["asked_on"]),
+        ("理由", content["reasons"]), ("登记人", content["recorded_by"]),
+    )}  # fmt: skip
+
+
+def _recusal(content: Mapping[str, Any]) -> Parts:
+    decided = "同意回避" if content["granted"] else "驳回申请，不予回避"
+    after = (f"自本决定作出之日起，该检查人员不得再办理本案；接替后本案检查人员不少于{content['least']}人。"
+             if content["granted"] else "该检查人员继续办理本案。")  # fmt: skip
+    return {
+        "facts": facts(
+            ("案号", content["case"]), ("案由", content["title"]), ("检查人员", content["inspector"]),
+            ("提出方式", content["kind"]), ("申请人", content["applicant"]),
+            ("申请日", content["asked_on"]), ("申请理由", content["reasons"]), ("决定", decided),
+            ("决定理由", content["opinion"]), ("决定人", content["decided_by"]),
+        ),
+        "after": [after],
+    }  # fmt: skip
 
 
 def _decision(content: Mapping[str, Any]) -> Parts:
@@ -152,7 +234,7 @@ def _decision(content: Mapping[str, Any]) -> Parts:
 
 
 def _receipt(content: Mapping[str, Any]) -> Parts:
-    return {"facts": _facts(
+    return {"facts": facts(
         ("送达文书", f"{content['paper']}　{content['number']}"), ("案号", content["case"]),
         ("送达方式", content["method"]), ("签收人", content["receiver"]),
         ("送达日期", content["served_on"]), ("送达人", content["served_by"]),
@@ -172,7 +254,7 @@ def _inform(content: Mapping[str, Any]) -> Parts:
 
 def _closing(content: Mapping[str, Any]) -> Parts:
     return {
-        "facts": _facts(("案号", content["case"]), ("案由", content["title"]),
+        "facts": facts(("案号", content["case"]), ("案由", content["title"]),
                         ("对象", content["subject"]), ("结案意见", content["opinion"]),
                         ("批准人", content["closed_by"])),
         "table": _measures(content, done=True) if content["measures"] else None,
@@ -182,5 +264,6 @@ def _closing(content: Mapping[str, Any]) -> Parts:
 DRAWN: Mapping[Kind, Callable[[Mapping[str, Any]], Parts]] = {
     Kind.FILING: _filing, Kind.NOTICE: _notice, Kind.EVIDENCE: _evidence, Kind.HEARING: _hearing,
     Kind.DECISION: _decision, Kind.TRANSFER: _decision, Kind.RECEIPT: _receipt,
-    Kind.INFORM: _inform, Kind.CLOSING: _closing,
+    Kind.INFORM: _inform, Kind.CLOSING: _closing, Kind.REQUEST: _request,
+    Kind.RECUSAL: _recusal, Kind.NO_HEARING: _no_hearing,
 }  # fmt: skip

@@ -1,32 +1,26 @@
 """What the table of 监管案件 names: guards, checks, effects, the clocks, words."""
 
 import datetime as dt
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import Q, QuerySet
 from django.urls import reverse
 
-from agreements import deadlines
-from agreements.clocks import parameter_row
 from audit import clock, tasks
 from audit.models import Move
 from audit.moves import advance, refresh
-from audit.procedure import PROCEDURES, Due, Handbook, Pauses, Refused, State, Step, Turn
+from audit.procedure import PROCEDURES, Handbook, Refused, State, Step, Turn
 from institutions import news
-from institutions.calendar import MissingYear
-from institutions.holidays import load_calendar
-from institutions.models import Institution, Region, User
+from institutions.models import Region, User
 from institutions.money import fen
 from institutions.refusals import Refusal
-from supervision import findings, law, sanctions
+from supervision import case_writs, findings, law, sanctions
+from supervision.case_clocks import due, hearing_until
+from supervision.hands import active, staff_of
 from supervision.models import CaseEvidence, CaseInspector, CasePaper, Sanction, SupervisionCase
+from supervision.writs import TABLE, number_of
 
-TABLE = "case"
 HANDLE, ANSWER, DECIDE = "cases.handle", "cases.answer", "cases.decide"
-Kind = CasePaper.Kind
 
 
 def document(article: str = "31") -> str:
@@ -39,63 +33,15 @@ def take_step(
     on: dt.date | None = None, note: str = "", facts: Mapping[str, Any] | None = None,
     version: int | None = None,
 ) -> Move:  # fmt: skip
-    """Move a case; Refused when it may not, cannot, or lacks something."""
+    """Move a case; Refused when it may not, cannot, or lacks something; not by who stood back."""
+    if case.stood_back(by):
+        raise Refused(403, "RECUSED", "您在本案中已回避或已提出回避，不能再办理本案",
+                      clause=law.decree().cite("29"))  # fmt: skip
     return advance(
         case=case, procedure=PROCEDURES[TABLE], handbook=HANDBOOK, step=step, who=who,
         level=who.level if who else "", by=by, at=at, on=on, note=note, facts=facts,
         version=version,
     )  # fmt: skip
-
-
-# --- Numbers and papers ---
-
-
-def number_of(what: str, region: Region, day: dt.date) -> str:
-    """The next number of a kind of paper of an office in a year: no gaps, no doubles."""
-    pattern: str = PROCEDURES[TABLE].data["numbers"][what]
-    serial = tasks.next_number(f"case:{what}:{region.code}:{day.year}")
-    area = region.name.removesuffix("市").removesuffix("省")
-    return pattern.format(area=region.code if what == "archive" else area, year=day.year,
-                          number=serial)  # fmt: skip
-
-
-def canonical(content: Any) -> bytes:
-    """Canonical JSON: sorted keys, no spaces, UTF-8; days and times as text."""
-    return json.dumps(
-        content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str
-    ).encode()
-
-
-def make_paper(
-    case: SupervisionCase, kind: str, content: dict[str, Any], *, on: dt.date, by: str,
-    at: dt.datetime, addressee: str = "", serves: CasePaper | None = None,
-) -> CasePaper:  # fmt: skip
-    """A paper of a case with its own number; what it says is fixed from then on."""
-    plain = canonical(content)
-    return CasePaper.objects.create(
-        case=case, kind=kind, number=number_of(kind, Region.objects.get(pk=case.region_code), on),
-        addressee=addressee or addressee_of(case), content=json.loads(plain),
-        digest=hashlib.new("sm3", plain).hexdigest(), made_on=on, made_at=at, made_by=by,
-        serves=serves,
-    )  # fmt: skip
-
-
-def addressee_of(case: SupervisionCase) -> str:
-    """To whom its papers go: the subject; a practitioner with the institution."""
-    place = institution_of(case.institution_code)
-    if place is not None and case.subject_kind not in ("institution", "person"):
-        return f"{case.subject_name}（{place.name}）"[:120]
-    return case.subject_name
-
-
-def institution_of(code: str) -> Institution | None:
-    """The institution of a case."""
-    return Institution.objects.filter(pk=code).first() if code else None
-
-
-def active(case: SupervisionCase) -> QuerySet[CaseInspector]:
-    """Who inquires now: not recused."""
-    return case.inspectors.filter(Q(recused=None) | Q(recused=False))
 
 
 # --- Guards ---
@@ -104,6 +50,11 @@ def active(case: SupervisionCase) -> QuerySet[CaseInspector]:
 def route_is(route: str) -> Any:
     """Whether the inquiry proposes a route."""
     return lambda case: case.route == route
+
+
+def spoken(case: SupervisionCase) -> bool:
+    """Whether the party has made a statement since the notice."""
+    return bool(case.statement)
 
 
 # --- Checks ---
@@ -116,12 +67,14 @@ def another_than_opener(turn: Turn) -> None:
 
 
 def not_handler(turn: Turn) -> None:
-    """Who inquires, opened, or proposed a measure does not decide."""
-    case: SupervisionCase = turn.case
-    hands = {case.handled_by, *case.inspectors.values_list("username", flat=True)}
-    hands |= set(case.sanctions.values_list("proposed_by", flat=True))
-    if turn.by in hands:
+    """Who inquires or proposed a measure does not decide."""
+    if turn.by in _hands(turn.case):
         raise _refused(turn, 403, "SAME_PERSON", "承办人和检查人员不能对本案作出决定")
+
+
+def _hands(case: SupervisionCase) -> set[str]:
+    proposers = case.sanctions.values_list("proposed_by", flat=True)
+    return {case.handled_by, *case.inspectors.values_list("username", flat=True), *proposers}
 
 
 def barred(case: SupervisionCase, step: Step, *, by: str, at: dt.datetime) -> str:
@@ -152,8 +105,8 @@ def enough_inspectors(turn: Turn) -> None:
 
 
 def no_recusal_open(turn: Turn) -> None:
-    """A recusal that was asked for is decided first."""
-    if turn.case.inspectors.filter(recusal=CaseInspector.Recusal.ASKED, recused=None).exists():
+    """A recusal that was asked for or declared is decided first."""
+    if turn.case.inspectors.exclude(recusal="").filter(recused=None).exists():
         raise _refused(turn, 409, "RECUSAL_OPEN", "有回避申请尚未决定")
 
 
@@ -188,15 +141,75 @@ def party_itself(turn: Turn) -> None:
 
 
 def time_over(turn: Turn) -> None:
-    """The time to speak has passed; without a fixed time the party says so itself."""
-    if turn.case.due is None or turn.on <= turn.case.due:
-        raise _refused(turn, 409, "TIME_NOT_OVER", "陈述申辩期限未满，或没有期限")
+    """The time to speak and to ask for a hearing has passed; without one the party says so itself."""
+    last = turn.case.due
+    if last is None or turn.on <= max(last, hearing_until(turn.case).day or last):
+        raise _refused(turn, 409, "TIME_NOT_OVER", "陈述申辩、申请听证的期限未满，或没有期限")
+
+
+def hearing_in_time(turn: Turn) -> None:
+    """A hearing is asked for within its time, counted from the notice, and once."""
+    case: SupervisionCase = turn.case
+    last = hearing_until(case)
+    if last.day is not None and turn.on > last.day:
+        raise Refused(409, "HEARING_TOO_LATE", f"申请听证的期限已于{last.day}届满",
+                      clause=document(), field="on")  # fmt: skip
+    if _hearing_decided(case):
+        raise _refused(turn, 409, "HEARING_DECIDED", "本次告知后已就听证作出决定，不能再次申请")
+
+
+def _hearing_decided(case: SupervisionCase) -> bool:
+    answered = (CasePaper.Kind.HEARING, CasePaper.Kind.NO_HEARING)
+    return case.papers.filter(kind__in=answered, pk__gt=_notice(case).pk).exists()
+
+
+def _notice(case: SupervisionCase) -> CasePaper:
+    return case.papers.filter(kind=CasePaper.Kind.NOTICE).latest("pk")
+
+
+def hearing_settled(turn: Turn) -> None:
+    """Nothing is decided while a hearing can be asked for: its time is over, it was decided or waived."""
+    case: SupervisionCase = turn.case
+    last = hearing_until(case)
+    promised = last.unknown is not None or (last.day is not None and turn.on <= last.day)
+    if not promised or _hearing_decided(case):
+        return
+    said = Move.objects.filter(subject=case.subject, at__gte=_notice(case).made_at)
+    if not said.filter(step__in=("answer", "record"), facts__waived=True).exists():
+        until = f"{last.day}" if last.day else f"{last.unknown}年工作日历公布后确定的最后一日"
+        raise _refused(
+            turn, 409, "HEARING_POSSIBLE", f"当事人可以申请听证至{until}，其后再提请决定"
+        )
+
+
+def hearing_ahead(turn: Turn) -> None:
+    """A hearing is not held before it is granted."""
+    if str(turn.facts.get("held_on")) < str(turn.on):
+        raise _refused(turn, 422, "DAY_OUTSIDE", "听证日不能早于决定之日", "held_on")
 
 
 def presider_apart(turn: Turn) -> None:
-    """Who inquires does not preside."""
-    if turn.case.inspectors.filter(username=str(turn.facts.get("presider"))).exists():
-        raise _refused(turn, 422, "PRESIDER_INSPECTS", "本案检查人员不能主持听证", "presider")
+    """Staff of the area preside: nobody of the party, nobody who inquires, opened or proposed."""
+    case, presider = turn.case, str(turn.facts.get("presider"))
+    if not staff_of(presider, case.region_code):
+        raise _refused(
+            turn, 422, "PRESIDER_UNKNOWN", "没有此账号，或不是本辖区医保部门的人员", "presider"
+        )
+    if presider in _hands(case) | {case.opened_by}:
+        raise _refused(turn, 422, "PRESIDER_INSPECTS",
+                       "本案检查人员、提请立案人和拟定措施的人不能主持听证", "presider")  # fmt: skip
+
+
+def as_noticed(turn: Turn) -> None:
+    """A hearing is held on the day of its newest notice, before whom it names."""
+    case: SupervisionCase = turn.case
+    notice = case.papers.filter(kind=CasePaper.Kind.HEARING).latest("pk")
+    fixed = Move.objects.filter(subject=case.subject, target="hearing").latest("pk")
+    if fixed.facts.get("presider") in _hands(case):
+        raise _refused(turn, 409, "PRESIDER_INSPECTS", "主持人已成为本案检查人员，须变更主持人")
+    if notice.content.get("held_on") != str(turn.on):
+        raise _refused(turn, 422, "NOT_AS_NOTICED",
+                       f"听证日应为{notice.number}听证通知书所定之日，变更须另行通知", "on")  # fmt: skip
 
 
 def all_done(turn: Turn) -> None:
@@ -219,19 +232,6 @@ def _fen(turn: Turn) -> int:
 # --- Effects ---
 
 
-def filing_paper(turn: Turn) -> None:
-    """立案审批表."""
-    case: SupervisionCase = turn.case
-    make_paper(
-        case, Kind.FILING,
-        {"case": case.number, "title": case.title, "subject": case.subject_name,
-         "origin": case.get_origin_display(), "reference": case.origin_ref,
-         "summary": case.summary, "opened_by": case.opened_by, "approved_by": turn.by,
-         "note": turn.note},
-        on=turn.on, by=turn.by, at=turn.at,
-    )  # fmt: skip
-
-
 def keep_inquiry(turn: Turn) -> None:
     """What the inquiry found; the party knows from now on."""
     case: SupervisionCase = turn.case
@@ -248,56 +248,12 @@ def keep_inquiry(turn: Turn) -> None:
             raise _refused(turn, 422, "ARTICLE_UNKNOWN", error.text, "article") from error
 
 
-def notice_papers(turn: Turn) -> None:
-    """告知书 and 证据清单 with their receipt: what is found, what is proposed, how to speak."""
-    case: SupervisionCase = turn.case
-    route = law.routes()[case.route]
-    listed = [
-        {"no": row.no, "kind": row.get_kind_display(), "reference": row.reference,
-         "title": row.title, "loss": row.loss, "sm3": row.digest}
-        for row in case.evidence.all()
-    ]  # fmt: skip
-    notice = make_paper(
-        case, Kind.NOTICE,
-        {"case": case.number, "title": case.title, "found": case.facts, "loss": case.loss,
-         "days": [str(case.acted_from), str(case.acted_until)], "route": route.label,
-         "article": law.decree().cite(case.article) if case.article else "",
-         "measures": [sanctions.told(row) for row in case.sanctions.filter(state="proposed")],
-         "inspectors": [[row.username, row.certificate] for row in active(case)]},
-        on=turn.on, by=turn.by, at=turn.at,
-    )  # fmt: skip
-    make_paper(case, Kind.EVIDENCE, {"case": case.number, "notice": notice.number, "items": listed},
-               on=turn.on, by=turn.by, at=turn.at)  # fmt: skip
-    _receipt(turn, notice)
-
-
-def _receipt(turn: Turn, paper: CasePaper) -> None:
-    """送达回证: who received it, when, how."""
-    asked = {ask.key: dict(ask.choices) for ask in turn.step.asks}.get("method") or {}
-    method = asked.get(str(turn.facts.get("method")), "直接送达")
-    make_paper(
-        turn.case, Kind.RECEIPT,
-        {"case": turn.case.number, "paper": paper.get_kind_display(), "number": paper.number,
-         "method": method, "receiver": str(turn.facts.get("receiver", ""))[:80],
-         "served_on": str(turn.on), "served_by": turn.by},
-        on=turn.on, by=turn.by, at=turn.at, serves=paper,
-    )  # fmt: skip
-
-
 def keep_statement(turn: Turn) -> None:
-    """What the party says, as it says it."""
+    """What the party says, as it says it; what it says at the hearing follows what it wrote."""
     case: SupervisionCase = turn.case
-    case.statement = str(turn.facts["text"]).strip()[:4000]
+    said = (case.statement, str(turn.facts["text"]).strip())
+    case.statement = "\n".join(filter(None, said))[:4000]
     case.statement_at, case.statement_by = turn.at, turn.by
-
-
-def hearing_paper(turn: Turn) -> None:
-    """听证通知书."""
-    make_paper(
-        turn.case, Kind.HEARING,
-        {"case": turn.case.number, "asked_on": str(turn.on), "reasons": turn.note},
-        on=turn.on, by=turn.by, at=turn.at,
-    )  # fmt: skip
 
 
 def order(turn: Turn) -> None:
@@ -307,63 +263,16 @@ def order(turn: Turn) -> None:
     case.sanctions.filter(state=Sanction.State.PROPOSED).update(state=Sanction.State.ORDERED)
 
 
-def decision_paper(turn: Turn) -> None:
-    """处理决定书."""
-    _decision(turn, Kind.DECISION, "")
-
-
-def transfer_paper(turn: Turn) -> None:
-    """案件移送书."""
-    _decision(turn, Kind.TRANSFER, str(turn.facts["organ"])[:120])
-
-
-def _decision(turn: Turn, kind: str, addressee: str) -> None:
-    case: SupervisionCase = turn.case
-    make_paper(
-        case, kind,
-        {"case": case.number, "title": case.title, "subject": case.subject_name,
-         "found": case.facts, "loss": case.loss, "days": [str(case.acted_from), str(case.acted_until)],
-         "statement": case.statement, "considered": _note_of(case, "consider"),
-         "route": law.routes()[case.route].label, "opinion": turn.note, "decided_by": turn.by,
-         "article": law.decree().cite(case.article) if case.article else "",
-         "measures": [sanctions.told(row) for row in case.sanctions.filter(state="ordered")],
-         "evidence": case.evidence.count()},
-        on=turn.on, by=turn.by, at=turn.at, addressee=addressee,
-    )  # fmt: skip
-
-
-def _note_of(case: SupervisionCase, step: str) -> str:
-    move = Move.objects.filter(subject=case.subject, step=step).order_by("-pk").first()
-    return move.note if move else ""
-
-
-def decision_receipt(turn: Turn) -> None:
-    """The decision's receipt."""
-    _receipt(turn, turn.case.papers.filter(kind=Kind.DECISION).latest("pk"))
-
-
-def transfer_receipt(turn: Turn) -> None:
-    """The receipt of whom the case was transferred to."""
-    _receipt(turn, turn.case.papers.filter(kind=Kind.TRANSFER).latest("pk"))
-
-
 def drop_measures(turn: Turn) -> None:
     """Nothing is ordered."""
     turn.case.sanctions.filter(state=Sanction.State.PROPOSED).update(state=Sanction.State.DROPPED)
 
 
 def finalise(turn: Turn) -> None:
-    """结案报告: the decision is final and carried out; it may be made public from now on."""
+    """The decision is final and carried out; it may be made public from now on."""
     case: SupervisionCase = turn.case
     case.final_on = turn.on
-    make_paper(
-        case, Kind.CLOSING,
-        {"case": case.number, "title": case.title, "subject": case.subject_name,
-         "opinion": turn.note, "closed_by": turn.by,
-         "measures": [sanctions.told(row) | {"record": row.record, "done_on": str(row.done_on)}
-                      for row in case.sanctions.filter(state="done")]},
-        on=turn.on, by=turn.by, at=turn.at,
-    )  # fmt: skip
+    case_writs.closing_paper(turn)
 
 
 def keep_archive_no(turn: Turn) -> None:
@@ -373,31 +282,7 @@ def keep_archive_no(turn: Turn) -> None:
     case.archive_no = number_of("archive", region, turn.on)
 
 
-# --- Clock and words ---
-
-
-def due(case: SupervisionCase, state: State, start: dt.date, pauses: Pauses) -> Due:
-    """The last day by the region's parameter; without one there is no deadline."""
-    key = state.within or state.stops
-    rule = PROCEDURES[TABLE].data["clocks"][key]
-    row = parameter_row(Region.objects.get(pk=case.region_code), rule["parameter"], case.entered_on)
-    if row is None or not isinstance(row.value, int):
-        return Due(None, clause=rule["clause"])
-    length = {key: {"working_days": row.value, "clause": rule["clause"]}}
-    try:
-        found = deadlines.clock(step=key, start=start, pauses=pauses, procedures=length,
-                                calendar=load_calendar(case.region_code))  # fmt: skip
-    except MissingYear as gap:
-        return Due(None, clause=rule["clause"], unknown=gap.year)
-    return Due(found.day, nominal=found.nominal if found.day else None, clause=found.clause)
-
-
-def time_is_example(case: SupervisionCase) -> bool:
-    """Whether the clock of the present state runs by an example parameter (示例)."""
-    rule = PROCEDURES[TABLE].data["clocks"].get(PROCEDURES[TABLE].states[case.state].within)
-    region = Region.objects.get(pk=case.region_code)
-    row = parameter_row(region, rule["parameter"], case.entered_on) if rule else None
-    return row is not None and row.example
+# --- Words ---
 
 
 def describe(case: SupervisionCase) -> str:
@@ -443,20 +328,26 @@ def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> int:
 
 
 HANDBOOK = Handbook(
-    guards={f"route_{key}": route_is(key) for key in SupervisionCase.Route.values},
+    guards={f"route_{key}": route_is(key) for key in SupervisionCase.Route.values}
+    | {"spoken": spoken, "unspoken": lambda case: not spoken(case)},
     checks={
         "another_than_opener": another_than_opener, "not_handler": not_handler,
         "an_inspector": an_inspector, "enough_inspectors": enough_inspectors,
         "no_recusal_open": no_recusal_open, "evidence_listed": evidence_listed,
         "measures_fit": measures_fit, "party_itself": party_itself, "time_over": time_over,
         "presider_apart": presider_apart, "all_done": all_done,
+        "hearing_in_time": hearing_in_time, "hearing_ahead": hearing_ahead,
+        "hearing_settled": hearing_settled, "as_noticed": as_noticed,
     },
     effects={
-        "filing_paper": filing_paper, "keep_inquiry": keep_inquiry, "notice_papers": notice_papers,
-        "keep_statement": keep_statement, "hearing_paper": hearing_paper, "order": order,
-        "decision_paper": decision_paper, "transfer_paper": transfer_paper,
-        "decision_receipt": decision_receipt, "transfer_receipt": transfer_receipt,
-        "drop_measures": drop_measures, "finalise": finalise, "keep_archive_no": keep_archive_no,
+        "filing_paper": case_writs.filing_paper, "notice_papers": case_writs.notice_papers,
+        "request_paper": case_writs.request_paper, "hearing_paper": case_writs.hearing_paper,
+        "no_hearing_paper": case_writs.no_hearing_paper,
+        "decision_paper": case_writs.decision_paper, "transfer_paper": case_writs.transfer_paper,
+        "decision_receipt": case_writs.decision_receipt,
+        "transfer_receipt": case_writs.transfer_receipt, "keep_inquiry": keep_inquiry,
+        "keep_statement": keep_statement, "order": order, "drop_measures": drop_measures,
+        "finalise": finalise, "keep_archive_no": keep_archive_no,
     },
     due=due, describe=describe, place=place, told=told,
 )  # fmt: skip

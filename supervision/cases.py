@@ -1,4 +1,4 @@
-"""Supervision cases: opening, who inquires, recusal, the evidence list.
+"""Supervision cases: opening, who inquires, who takes a recused one's place, the evidence list.
 
 Whoever opens a case does not approve its filing; whoever inquires does not decide. A recused inspector
 stays on record and does not come back. (国务院令第735号 第29条；温医保办〔2021〕6号 二十七、二十八)
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max, QuerySet, Sum
+from django.db.models import Max, Sum
 
-from audit import clock, moves, procedure, tasks, trail
+from audit import clock, moves, procedure, trail
 from institutions import documents
 from institutions.models import Physician, Region, User
 from institutions.refusals import Refusal, refused
 from settlement.models import Claim, InsuredPerson, Settlement
-from supervision import case_steps
+from supervision import case_steps, writs
+from supervision.hands import covers, refuse_recused
 from supervision.models import (
     CaseEvidence,
     CaseInspector,
@@ -27,9 +28,11 @@ from supervision.models import (
     SupervisionCase,
 )
 
-HANDLE, DECIDE = "cases.handle", "cases.decide"
+INQUIRY = ("proposed", "investigating", "answered")
+#: a recused inspector is replaced as long as nothing is decided
+UNDECIDED = (*INQUIRY, "statement", "hearing_asked", "hearing", "deciding")
 CARRY = "inspections.carry"  #: who may be named as an inspector
-Subject, Recusal, Kind = SupervisionCase.Subject, CaseInspector.Recusal, CaseEvidence.Kind
+Subject, Kind = SupervisionCase.Subject, CaseEvidence.Kind
 PRACTITIONERS = (Subject.PHYSICIAN, Subject.PHARMACIST, Subject.NURSE)
 #: what a finding's content is, as it goes into the evidence
 OF_FINDING = (
@@ -71,7 +74,7 @@ def open_case(
     today = clock.local(at).date()
     _sound(wanted, today)
     case = SupervisionCase(
-        number=case_steps.number_of("case", region, today), title=wanted.title.strip(),
+        number=writs.number_of("case", region, today), title=wanted.title.strip(),
         origin=wanted.origin, origin_ref=wanted.origin_ref, subject_kind=wanted.subject_kind,
         subject_code=wanted.subject_code, subject_name=_name_of(wanted),
         person_id=wanted.person.pk if wanted.person else None, behaviour=wanted.behaviour,
@@ -116,7 +119,7 @@ def _name_of(wanted: Wanted) -> str:
             raise refused("subject_code", "PRACTITIONER_UNKNOWN", "没有此医师、药师或护士",
                           "no such practitioner")  # fmt: skip
         return row.name
-    place = case_steps.institution_of(wanted.institution_code)
+    place = writs.institution_of(wanted.institution_code)
     if place is None:
         raise refused("institution", "INSTITUTION_UNKNOWN", "没有此医疗机构", "no such institution")
     return place.name
@@ -128,12 +131,12 @@ def _name_of(wanted: Wanted) -> str:
 @transaction.atomic
 def name_inspector(
     *, case: SupervisionCase, username: str, certificate: str, by: str, at: dt.datetime,
-    lead: bool = False,
+    lead: bool = False, states: Sequence[str] = INQUIRY,
 ) -> CaseInspector:  # fmt: skip
     """Name somebody who may inspect where it happened; never twice, never the decider."""
-    found = _open(case)
+    found = _open(case, by, states)
     person = User.objects.filter(username=username, is_active=True).first()
-    if person is None or not person.may(CARRY) or not _covers(person, found):
+    if person is None or not person.may(CARRY) or not covers(person, found.region_code):
         raise refused("username", "NOT_AN_INSPECTOR", "该账号不是本辖区的检查人员",
                       "not an inspector of this area")  # fmt: skip
     if not certificate.strip():
@@ -159,55 +162,6 @@ def name_inspector(
     return row
 
 
-def _covers(person: User, case: SupervisionCase) -> bool:
-    scope = person.scope_codes()
-    return any(case.region_code.startswith(prefix) for prefix in scope.regions)
-
-
-@transaction.atomic
-def ask_recusal(
-    *, inspector: CaseInspector, reason: str, who: User, at: dt.datetime
-) -> CaseInspector:
-    """The party asks that an inspector stand back: somebody else decides."""
-    row = _inspector(inspector)
-    _reason(reason)
-    kind = Recusal.DECLARED if row.username == who.username else Recusal.ASKED
-    row.recusal, row.recusal_reason = kind, reason.strip()
-    row.recusal_by, row.recusal_at = who.username, at
-    if kind == Recusal.DECLARED:
-        row.recused, row.decided_by, row.decided_at = True, who.username, at
-    row.save()
-    _event(row.case, "recusal", who.username, at, inspector=row.username, kind=kind,
-           reason=row.recusal_reason)  # fmt: skip
-    if kind == Recusal.ASKED:
-        tasks.open_task(
-            subject=f"caseinspector:{row.pk}", permission=DECIDE, at=at,
-            title=f"决定检查人员是否回避：{row.case.number}", region_code=row.case.region_code,
-            procedure=case_steps.TABLE, url=case_steps.place(row.case),
-            clause=case_steps.document("29"),
-        )  # fmt: skip
-    return row
-
-
-@transaction.atomic
-def decide_recusal(
-    *, inspector: CaseInspector, grant: bool, reason: str, who: User, at: dt.datetime
-) -> CaseInspector:
-    """Somebody who neither asked nor is concerned decides; a granted one leaves the case."""
-    row = CaseInspector.objects.select_for_update().get(pk=inspector.pk)
-    if row.recusal != Recusal.ASKED or row.recused is not None:
-        raise refused("recusal", "NOTHING_ASKED", "没有待决定的回避申请", "nothing to decide",
-                      status=409)  # fmt: skip
-    if who.username in (row.username, row.recusal_by):
-        raise refused("by", "SAME_PERSON", "须由他人决定回避", "another person decides", status=403)
-    row.recused, row.decided_by, row.decided_at = grant, who.username, at
-    row.save()
-    tasks.close(subject=f"caseinspector:{row.pk}", by=who.username, at=at)
-    _event(row.case, "recusal_decided", who.username, at, inspector=row.username, granted=grant,
-           reason=reason.strip())  # fmt: skip
-    return row
-
-
 @transaction.atomic
 def replace_inspector(
     *, inspector: CaseInspector, username: str, certificate: str, by: str, at: dt.datetime
@@ -219,21 +173,10 @@ def replace_inspector(
                       "the inspector was not recused", status=409)  # fmt: skip
     made = name_inspector(
         case=row.case, username=username, certificate=certificate, by=by, at=at,
-        lead=row.role == CaseInspector.Role.LEAD,
+        lead=row.role == CaseInspector.Role.LEAD, states=UNDECIDED,
     )  # fmt: skip
     CaseInspector.objects.filter(pk=row.pk).update(replaced_by=username)
     return made
-
-
-def _inspector(inspector: CaseInspector) -> CaseInspector:
-    row = CaseInspector.objects.select_for_update(of=("self",)).select_related("case").get(
-        pk=inspector.pk
-    )  # fmt: skip
-    if row.recusal and row.recused is not False:
-        raise refused(
-            "recusal", "RECUSAL_ASKED", "该检查人员已提出回避", "asked before", status=409
-        )
-    return row
 
 
 # --- The evidence list ---
@@ -297,13 +240,13 @@ def _add(
     case: SupervisionCase, kind: str, reference: str, title: str, content: dict[str, Any], *,
     by: str, at: dt.datetime, loss: int = 0, claim: int | None = None, document: Any = None,
 ) -> CaseEvidence:  # fmt: skip
-    found = _open(case)
+    found = _open(case, by)
     if found.evidence.filter(kind=kind, reference=reference).exists():
         raise refused(
             "reference", "EVIDENCE_TWICE", "该证据已在清单内", "listed already", status=409
         )
     no = (found.evidence.aggregate(last=Max("no"))["last"] or 0) + 1
-    plain = case_steps.canonical(content)
+    plain = writs.canonical(content)
     row = CaseEvidence.objects.create(
         case=found, no=no, kind=kind, reference=reference[:80], title=title[:300],
         content=json.loads(plain), digest=hashlib.new("sm3", plain).hexdigest(), loss=loss,
@@ -318,26 +261,19 @@ def loss_of(case: SupervisionCase) -> int:
     return case.evidence.aggregate(sum=Sum("loss", default=0))["sum"]
 
 
-def active_inspectors(case: SupervisionCase) -> QuerySet[CaseInspector]:
-    """Who inquires now: not recused."""
-    return case_steps.active(case)
-
-
 # --- Shared ---
 
 
-def _open(case: SupervisionCase) -> SupervisionCase:
-    """The case while it is inquired into, locked."""
+def _open(
+    case: SupervisionCase, by: str, states: Sequence[str] = INQUIRY
+) -> SupervisionCase:  # fmt: skip
+    """The case while it is inquired into, locked; not for whoever stood back."""
     found = SupervisionCase.objects.select_for_update().get(pk=case.pk)
-    if found.state not in ("proposed", "investigating", "answered"):
+    refuse_recused(found, by)
+    if found.state not in states:
         raise Refusal(409, "NOT_INVESTIGATING",
                       ("案件不在调查阶段，不能再增加检查人员或证据", "the inquiry is over"))  # fmt: skip
     return found
-
-
-def _reason(reason: str) -> None:
-    if not reason.strip():
-        raise refused("reason", "REQUIRED", "请写明理由", "a reason is needed")
 
 
 def _event(case: SupervisionCase, what: str, by: str, at: dt.datetime, **detail: object) -> None:

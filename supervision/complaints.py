@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from agreements import deadlines
 from agreements.clocks import parameter_row
+from agreements.models import Agreement
 from audit import clock, tasks, trail
 from institutions import crypto
 from institutions.calendar import MissingYear
@@ -42,6 +44,7 @@ class Report:
     behaviour: str = ""
     name: str = ""
     phone: str = ""
+    channel: str = Complaint.Channel.WEB
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,32 @@ class Reward:
 # --- Receiving ---
 
 
+def places(region: Region, on: dt.date) -> QuerySet[Institution]:
+    """The institutions of an area that have, or had, an agreement by a day."""
+    signed = Agreement.objects.filter(valid_from__lte=on).values("institution")
+    return Institution.objects.filter(region__code__within=region.prefix, pk__in=signed)
+
+
+def place_named(text: str, region: Region, on: dt.date) -> Institution:
+    """The one institution of an area that a code or a whole name means."""
+    name = text.strip()
+    meant = Q(pk=name.upper()) | Q(name=name) | Q(internet_hospital_name=name)
+    found = list(places(region, on).filter(meant)[:2])
+    if len(found) != 1:
+        raise refused("institution", "INSTITUTION_UNKNOWN",
+                      "名单中没有这一机构，或有同名机构，请填写机构全称或编码",
+                      "no such institution, or several")  # fmt: skip
+    return found[0]
+
+
 @transaction.atomic
-def receive(*, region: Region, report: Report, at: dt.datetime) -> tuple[Complaint, str]:
-    """Keep a report; returns it with the query code, which is stored as a keyed hash only."""
+def receive(
+    *, region: Region, report: Report, at: dt.datetime, by: str = REPORTER
+) -> tuple[Complaint, str]:
+    """Keep a report, entered by whoever took the call or opened the letter unless it came by itself.
+
+    Returns it with the query code, which is stored as a keyed hash only.
+    """
     if not report.about.strip() or not report.text.strip():
         raise refused("text", "REQUIRED", "请填写被举报对象和举报内容", "say whom and what")
     if report.phone and not report.name:
@@ -68,14 +94,14 @@ def receive(*, region: Region, report: Report, at: dt.datetime) -> tuple[Complai
     code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
     number = f"{series}-{tasks.next_number(series):05d}"
     due, clause = _due(region, day)
-    known = Institution.objects.filter(pk=report.institution_code).exists()
+    place = report.institution_code and place_named(report.institution_code, region, day).pk
     made = Complaint.objects.create(
         number=number, query_hash=_hash(number, code), region_code=region.code,
-        institution_code=report.institution_code if known else "", about=report.about.strip()[:120],
+        institution_code=place, about=report.about.strip()[:120], channel=report.channel,
         behaviour=report.behaviour, text=report.text.strip()[:4000], received_at=at, due=due,
         clause=clause, **_sealed(number, report),
     )  # fmt: skip
-    _event(made, "receive", REPORTER, at, named=made.named)
+    _event(made, "receive", by, at, named=made.named, channel=made.channel, institution=place)
     tasks.open_task(
         subject=subject_of(made), permission=HANDLE, at=at, region_code=region.code,
         title=f"办理举报 {number}", procedure="complaint", status="待受理", due=due, clause=clause,
@@ -89,14 +115,18 @@ def _sealed(number: str, report: Report) -> dict[str, Any]:
         return {"named": False}
     sealed: dict[str, Any] = {
         "named": True, "name_masked": crypto.mask_name(report.name),
-        "name_cipher": crypto.encrypt(report.name, bound_to=f"complaint:{number}:name"),
+        "name_cipher": crypto.encrypt(report.name, bound_to=_bound(number, "name")),
     }  # fmt: skip
     if report.phone:
         sealed |= {
             "phone_masked": f"***{report.phone[-4:]}",
-            "phone_cipher": crypto.encrypt(report.phone, bound_to=f"complaint:{number}:phone"),
+            "phone_cipher": crypto.encrypt(report.phone, bound_to=_bound(number, "phone")),
         }
     return sealed
+
+
+def _bound(number: str, key: str) -> str:
+    return f"complaint:{number}:{key}"
 
 
 def _hash(number: str, code: str) -> bytes:
@@ -139,6 +169,22 @@ def accept(*, complaint: Complaint, by: str, at: dt.datetime) -> Complaint:
 
 
 @transaction.atomic
+def attribute(
+    *, complaint: Complaint, institution: Institution, by: str, at: dt.datetime
+) -> Complaint:
+    """Say which institution of the area a report is about, until a case is opened against it."""
+    row = _locked(complaint, State.RECEIVED, State.ACCEPTED, State.PROVEN)
+    if row.case_id:
+        raise refused("institution", "CASE_OPENED", "该举报已立案", "there is a case", status=409)
+    region = Region.objects.get(pk=row.region_code)
+    place = place_named(institution.pk, region, clock.local(at).date())
+    before, row.institution_code = row.institution_code, place.pk
+    row.save(update_fields=["institution_code"])
+    _event(row, "attribute", by, at, institution=place.pk, before=before)
+    return row
+
+
+@transaction.atomic
 def answer(
     *, complaint: Complaint, state: str, text: str, by: str, at: dt.datetime, recovered: int = 0
 ) -> Complaint:
@@ -164,6 +210,9 @@ def open_case(
     row = _locked(complaint, State.ACCEPTED)
     if row.case_id:
         raise refused("case", "CASE_OPENED", "该举报已立案", "there is a case", status=409)
+    if not row.institution_code:
+        raise refused("title", "INSTITUTION_UNKNOWN", "请先指明被举报的机构，再提请立案",
+                      "no institution is named")  # fmt: skip
     made = cases.open_case(
         region=Region.objects.get(pk=row.region_code), by=by, at=at,
         wanted=cases.Wanted(
@@ -175,12 +224,13 @@ def open_case(
     )  # fmt: skip
     row.case = made
     row.save(update_fields=["case"])
+    _event(row, "case", by, at, case=made.number, institution=row.institution_code)
     return made
 
 
 @transaction.atomic
-def reveal(*, complaint: Complaint, reason: str, by: str, at: dt.datetime) -> tuple[str, str]:
-    """Name and phone of a named reporter, for a reason that the trail keeps."""
+def reveal(*, complaint: Complaint, reason: str, by: str, at: dt.datetime) -> tuple[str, str, str]:
+    """Name and phone of a named reporter, and who took the reward, for a reason the trail keeps."""
     if not complaint.named or complaint.name_cipher is None:
         raise refused(
             "reason", "ANONYMOUS", "匿名举报，没有举报人信息", "it is anonymous", status=409
@@ -188,12 +238,15 @@ def reveal(*, complaint: Complaint, reason: str, by: str, at: dt.datetime) -> tu
     if not reason.strip():
         raise refused("reason", "REQUIRED", "请填写查看理由", "a reason is needed")
     _event(complaint, "reveal", by, at, reason=reason.strip())
-    bound = f"complaint:{complaint.number}"
-    phone = complaint.phone_cipher
-    return (
-        crypto.decrypt(bytes(complaint.name_cipher), bound_to=f"{bound}:name"),
-        crypto.decrypt(bytes(phone), bound_to=f"{bound}:phone") if phone else "",
+    sealed = {
+        "name": complaint.name_cipher, "phone": complaint.phone_cipher,
+        "receiver": complaint.reward_receiver_cipher,
+    }  # fmt: skip
+    name, phone, receiver = (
+        crypto.decrypt(bytes(text), bound_to=_bound(complaint.number, key)) if text else ""
+        for key, text in sealed.items()
     )
+    return name, phone, receiver
 
 
 # --- Rewards ---
@@ -243,6 +296,41 @@ def approve_reward(*, complaint: Complaint, who: User, at: dt.datetime) -> Compl
     row.save()
     tasks.close(subject=subject_of(row), by=who.username, at=at)
     _event(row, "approve_reward", who.username, at, amount=row.reward)
+    tasks.open_task(
+        subject=subject_of(row), permission=HANDLE, at=at, region_code=row.region_code,
+        title=f"发放举报奖励 {row.number}", procedure="complaint", status="待发放",
+        url=reverse("complaint", args=[row.pk]), clause=row.clause,
+    )  # fmt: skip
+    return row
+
+
+@transaction.atomic
+def pay_reward(
+    *, complaint: Complaint, on: dt.date, receiver: str, receipt: str, who: User, at: dt.datetime
+) -> Complaint:
+    """Record that the approved reward was paid: when, to whom, by which receipt; not by its approver."""
+    row = _locked(complaint, State.PROVEN)
+    if not row.reward_approved_at or row.reward_paid_on:
+        raise refused(
+            "reward", "NOTHING_APPROVED", "没有待发放的奖励", "nothing to pay", status=409
+        )
+    if who.username == row.reward_approved_by:
+        raise refused("by", "SAME_PERSON", "审批奖励的人不能登记发放", "another person pays",
+                      status=403)  # fmt: skip
+    if not receiver.strip() or not receipt.strip():
+        raise refused("receiver", "REQUIRED", "请填写领取人和领取凭证号", "receiver and receipt")
+    if not clock.local(row.reward_approved_at).date() <= on <= clock.local(at).date():
+        raise refused("on", "DAY_OUTSIDE", "发放日应在批准日与今天之间", "the day is outside")
+    row.reward_paid_on, row.reward_paid_by = on, who.username
+    row.reward_receipt = receipt.strip()[:60]
+    row.reward_receiver_masked = crypto.mask_name(receiver.strip())[:20]
+    row.reward_receiver_cipher = crypto.encrypt(
+        receiver.strip(), bound_to=_bound(row.number, "receiver")
+    )
+    row.save()
+    tasks.close(subject=subject_of(row), by=who.username, at=at)
+    _event(row, "pay_reward", who.username, at, amount=row.reward, on=on,
+           receipt=row.reward_receipt)  # fmt: skip
     return row
 
 

@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from django.db import transaction
 from django.db.models import Q
@@ -19,6 +20,7 @@ from django.urls import reverse
 from agreements.clocks import parameter_row
 from audit import clock, tasks, trail
 from audit.models import Event
+from audit.procedure import PROCEDURES, Procedure, Step
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Region, User
@@ -29,28 +31,94 @@ VIEW = "conduct.view"
 KEY = "conduct_limits"
 CLAUSE = "二十九"
 Kind, State = ConductFlag.Kind, ConductFlag.State
-#: act of the first person → acts of the second: what two different people have to do
-PAIRS: Mapping[str, frozenset[str]] = {
-    "adjustment.propose": frozenset({"adjustment.posted"}),
-    "adjustment.ask_reversal": frozenset({"adjustment.reverse"}),
-    "payment.prepare": frozenset({"payment.approve"}),
-    "refund.record": frozenset({"refund.post"}),
-    "advance.propose": frozenset({"advance.pay"}),
-    "budget.propose": frozenset({"budget.approve"}),
-    "clearing.propose": frozenset({"clearing.approve"}),
-    "resettlement.propose": frozenset({"resettlement.approved"}),
-    "reimbursement.calculate": frozenset({"reimbursement.approve"}),
-    "release.draft": frozenset({"release.publish"}),
-    "supervisioncase.open": frozenset({"supervisioncase.accept"}),
-    "supervisioncase.notify": frozenset({
-        "supervisioncase.decide_agreement", "supervisioncase.decide_penalty",
-    }),
-    "inspection.plan": frozenset({"inspection.approve"}),
-    "complaint.propose_reward": frozenset({"complaint.approve_reward"}),
+#: Checks of the procedures that keep persons apart → whose acts the step's person may not have done:
+#: `open`: of whoever opened the case, `before`: of whoever held it before under another permission,
+#: `all`: of everybody who held it before.
+APART: Mapping[str, str] = {
+    "another_person": "open before", "another_than_opener": "open", "another_clerk": "before",
+    "second_person": "open before", "not_handler": "before", "third_person": "all",
 }  # fmt: skip
+#: Two-person acts outside the procedures' tables: act of the first → acts of the second.
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "adjustment.propose": ("adjustment.posted",),
+    "adjustment.ask_reversal": ("adjustment.reverse",),
+    "advance.propose": ("advance.pay",),
+    "archive.ask": ("archive.lend",),
+    "budget.propose": ("budget.approve",),
+    "clearing.propose": ("clearing.approve",),
+    "clearing.approve": ("clearing.reverse",),
+    "complaint.approve_reward": ("complaint.pay_reward",),
+    "complaint.propose_reward": ("complaint.approve_reward",),
+    "deduction.make": ("deduction.keep", "deduction.withdraw"),
+    "disclosure.propose": ("disclosure.publish",),
+    "druglist.draft": ("druglist.publish",),
+    "finding.record": ("finding.confirm", "finding.refute"),
+    "inspection.plan": ("inspection.approve",),
+    "outage.report": ("outage.accepted", "outage.refused"),
+    "payment.prepare": ("payment.approve",),
+    "period.reopening": ("period.reopen", "period.stay_closed"),
+    "physician.register": ("physician.check",),
+    "platformconnection.add": ("platformconnection.check",),
+    "platformconnection.replace": ("platformconnection.check",),
+    "qualification.add": ("qualification.check",),
+    "qualification.replace": ("qualification.check",),
+    "refund.record": ("refund.post",),
+    "release.draft": ("release.publish",),
+    "repair.propose": ("repair.approve",),
+    "resettlement.propose": ("resettlement.approved",),
+    "restriction.department": ("restriction.lift",),
+    "restriction.online": ("restriction.lift",),
+    "restriction.practitioner": ("restriction.lift",),
+    "restriction.terminated": ("restriction.lift",),
+    "supervisioncase.recusal": ("supervisioncase.recusal_decided",),
+}
 REVEALS = ".reveal"
-#: acts that nobody does at night without a reason
-GRAVE = frozenset().union(PAIRS, *PAIRS.values()) | {"period.close", "period.reopen"}
+
+
+def _before(procedure: Procedure, step: Step) -> Iterator[Step]:
+    """The steps of persons after which a case can come to where a step is taken."""
+    known, wanted = set(step.source), list(step.source)
+    while wanted:
+        state = wanted.pop()
+        for one in procedure.steps:
+            if one.target == state:
+                new = set(one.source) - known
+                known |= new
+                wanted += new
+    for one in procedure.steps:
+        own_desk = set(one.source) & set(step.source)
+        if not one.automatic and one.target in known and not own_desk:
+            yield one
+
+
+def _firsts(procedure: Procedure, step: Step) -> Iterator[str]:
+    """Acts whose persons the checks of a step keep away from it."""
+    kept = " ".join(APART[name] for name in step.checks if name in APART).split()
+    if "open" in kept:
+        yield f"{procedure.subject}.open"
+    for one in _before(procedure, step) if {"before", "all"} & set(kept) else ():
+        if "all" in kept or one.permission != step.permission:
+            yield f"{procedure.subject}.{one.key}"
+
+
+@cache
+def pairs() -> Mapping[str, frozenset[str]]:
+    """Act of a second person → acts of a first whom it must not be: of every table and command."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for procedure in PROCEDURES.values():
+        for step in procedure.steps:
+            if firsts := set(_firsts(procedure, step)):
+                found[f"{procedure.subject}.{step.key}"] |= firsts
+    for first, seconds in COMMANDS.items():
+        for second in seconds:
+            found[second].add(first)
+    return {second: frozenset(firsts) for second, firsts in found.items()}
+
+
+@cache
+def grave() -> frozenset[str]:
+    """Acts that nobody does at night without a reason: both sides of every pair, closed periods."""
+    return frozenset(pairs()).union(*pairs().values(), {"period.close", "period.reopen"})
 
 
 @dataclass(frozen=True)
@@ -116,27 +184,40 @@ def watch(*, on: dt.date, by: str, at: dt.datetime) -> int:
 def _events(on: dt.date, people: Mapping[str, Region]) -> Iterator[Event]:
     start = dt.datetime.combine(on, dt.time(), clock.ZONE)
     rows = Event.objects.filter(at__gte=start, at__lt=start + dt.timedelta(days=1))
-    wanted = Q(action__in=GRAVE) | Q(action__endswith=REVEALS)
+    wanted = Q(action__in=grave()) | Q(action__endswith=REVEALS)
     return rows.filter(wanted, actor__in=people).order_by("at").iterator()
 
 
 def _pairs(events: Sequence[Event], staff: Staff) -> Iterator[Suspect]:
-    """Both sides of a pair about one subject, from one address or under one name."""
-    firsts: dict[tuple[str, str], list[Event]] = defaultdict(list)
-    for event in events:
-        if event.action in PAIRS:
-            firsts[event.action, event.subject].append(event)
-    for event in events:
-        for first, seconds in PAIRS.items():
-            if event.action not in seconds:
-                continue
-            for before in firsts[first, event.subject]:
+    """Both sides of a pair about one subject, from one address or under one name.
+
+    The second act is of the day, the first of that day or of any before.
+    """
+    seconds = [event for event in events if event.action in pairs()]
+    done = _firsts_done(seconds, staff.regions)
+    for event in seconds:
+        for first in sorted(pairs()[event.action]):
+            for before in done.get((first, event.subject), ()):
                 if before.at <= event.at and (why := _same(before, event, staff)):
                     yield Suspect(
                         Kind.SELF_DEALING, before.actor,
                         f"“{event.subject}”的经办与复核由两个账号办理，但{why}",
                         (before, event), event.actor,
                     )  # fmt: skip
+
+
+def _firsts_done(
+    seconds: Iterable[Event], people: Mapping[str, Region]
+) -> Mapping[tuple[str, str], list[Event]]:
+    """(act, subject) → the acts of our people that some second acts follow, found by subject."""
+    firsts = {first for event in seconds for first in pairs()[event.action]}
+    rows = Event.objects.filter(
+        subject__in={event.subject for event in seconds}, action__in=firsts, actor__in=people
+    )
+    done: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for event in rows.order_by("at").iterator():
+        done[event.action, event.subject].append(event)
+    return done
 
 
 def _same(first: Event, second: Event, staff: Staff) -> str:
@@ -174,7 +255,7 @@ def _reveals(events: Iterable[Event], staff: Staff, on: dt.date) -> Iterator[Sus
 
 
 def _late(events: Iterable[Event], staff: Staff, on: dt.date) -> Iterator[Suspect]:
-    rows = (event for event in events if event.action in GRAVE)
+    rows = (event for event in events if event.action in grave())
     for actor, found in _by_actor(rows).items():
         limits = Limits.of(staff.regions[actor], on)
         if limits is None:

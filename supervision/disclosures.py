@@ -16,7 +16,8 @@ from institutions.calendar import add_months
 from institutions.crypto import mask_name
 from institutions.models import Region, User
 from institutions.refusals import refused
-from supervision import case_steps, law, sanctions
+from supervision import case_steps, law, sanctions, writs
+from supervision.hands import refuse_recused
 from supervision.models import ArchiveLoan, CasePaper, Disclosure, SupervisionCase
 
 PUBLISH, BORROW = "disclosures.publish", "archive.borrow"
@@ -34,6 +35,7 @@ ORGANS = {"health": "卫生健康主管部门", "market": "市场监督管理部
 def propose(*, case: SupervisionCase, text: str, by: str, at: dt.datetime) -> Disclosure:
     """Propose to make a final case public; the text is what the public reads, without names."""
     found = SupervisionCase.objects.select_for_update().get(pk=case.pk)
+    refuse_recused(found, by)
     if found.final_on is None or found.decided_on is None:
         raise refused("case", "NOT_FINAL", "处理决定尚未生效结案，不能公开", "the decision is not final",
                       status=409, clause=law.decree().cite("34"))  # fmt: skip
@@ -72,7 +74,7 @@ def subject_of(case: SupervisionCase) -> str:
         return case.subject_name
     if case.subject_kind == Subject.PERSON:
         return f"参保人员{case.subject_name[:1]}某"
-    place = case_steps.institution_of(case.institution_code)
+    place = writs.institution_of(case.institution_code)
     where = place.name if place else ""
     return f"{where}{case.get_subject_kind_display()}{mask_name(case.subject_name)}"[:120]
 
@@ -132,6 +134,7 @@ def published(*, on: dt.date) -> QuerySet[Disclosure]:
 def inform(*, case: SupervisionCase, organ: str, text: str, by: str, at: dt.datetime) -> CasePaper:
     """案件通报函 to the health or the market authority, with its own number."""
     found = SupervisionCase.objects.select_for_update().get(pk=case.pk)
+    refuse_recused(found, by)
     if found.decided_on is None:
         raise refused("case", "NOT_DECIDED", "尚未作出处理决定，不能通报", "nothing is decided",
                       status=409)  # fmt: skip
@@ -139,7 +142,7 @@ def inform(*, case: SupervisionCase, organ: str, text: str, by: str, at: dt.date
         raise refused("text", "REQUIRED", "请选择部门并填写通报内容", "whom and what")
     region = Region.objects.get(pk=found.region_code)
     paper = found.papers.filter(kind__in=("decision", "transfer")).latest("pk")
-    made = case_steps.make_paper(
+    made = writs.make_paper(
         found, CasePaper.Kind.INFORM,
         {"case": found.number, "title": found.title, "subject": found.subject_name,
          "decision": paper.number, "text": text.strip()[:2000],

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from supervision.views import assessing, audits, findings, prechecks
+from supervision.views import assessing, audits, finding_papers, findings, prechecks
 
 urlpatterns = [
     path("findings/", findings.listing, name="findings"),
     path("findings/<int:pk>/", findings.finding, name="finding"),
+    path("findings/<int:pk>/paper/", finding_papers.paper, name="finding-paper"),
     path("findings/<int:pk>/acts/<slug:key>/", findings.act, name="finding-act"),
     path("findings/notice/<int:claim>/", findings.notice, name="finding-notice"),
     path("rules/", findings.quality, name="rules-quality"),

@@ -1,27 +1,36 @@
 """One claim from fee to payment and to its proof: every station with its figures, link and event.
 
 Claim → lines → settlement versions → ledger legs → deductions → statement → payment list → bank →
-vouchers → events → inclusion in the sealed log. Read inside the reader's scope, in a fixed number of
-queries. (温医保办〔2021〕6号 二十六: 信息流、资金流、实物流可追溯)
+vouchers → events, each recomputed up to the sealed log's root, and the digest of the claim's chunk from
+the ledger as it stands. Read inside the reader's scope, in a fixed number of queries.
+(温医保办〔2021〕6号 二十六: 信息流、资金流、实物流可追溯)
 """
 
+import functools
 import io
 import json
+import operator
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+from django.db.models import Count, F, Q, Window
+from django.db.models.functions import RowNumber
 from django.urls import reverse
+from django.utils.http import urlencode
 
-from audit import bundles, clock, proofs, trail, verify
-from audit.models import Checkpoint, Event, Leaf
+from audit import bundles, clock, proven, trail, verify
+from audit.models import Checkpoint, Event
 from audit.procedure import PROCEDURES
 from audit.text import yuan
-from audit.words import act
+from audit.words import READS, act
+from audit.words import subject as subject_word
 from institutions.models import Institution, User
 from institutions.naming import Login, Told
+from settlement.batch import recheck
 from settlement.models import (
     Claim,
     ClaimLine,
@@ -37,10 +46,11 @@ from settlement.models import (
 from supervision.models import Sample
 from supervision.reports.wish import SCHEMES
 
-EVENTS_SHOWN = 40
+EVENTS_SHOWN = 20  #: newest acts of each subject; the others are counted and linked
 README = """本压缩包由门户导出，可在任何装有 Python 3.11+ 与 openssl 的机器上离线核验：
 
     python verify.py bundle.jsonl --key 自行保存的公钥.pem
+    python verify.py bundle.jsonl --older 自行保存的检查点.txt   （导出时填写了该检查点的条数）
 
 bundle.jsonl  所抽单据的留痕事件、包含证明与签名检查点（RFC 9162，SM3/SM2）
 sample.json   抽样条件、随机种子、总体摘要与所抽单据
@@ -64,8 +74,11 @@ class Chain:
     refunds: list[Refund]
     vouchers: list[Voucher]
     events: list[Event]
+    proofs: Mapping[Any, proven.Proof]
+    acts: Mapping[str, int]  #: how many there are of each subject
+    looks: int
+    digest: recheck.Verdict | None
     checkpoint: Checkpoint | None
-    places: Mapping[Any, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, claim: Claim, *, user: User) -> "Chain":
@@ -83,7 +96,11 @@ class Chain:
             PaymentOrder.objects.visible_to(user).filter(subject__in=paid_for)
             .select_related("list").order_by("pk")
         )  # fmt: skip
-        events = cls._events(claim, user, [*paid_for, *{row.list.subject for row in orders}])
+        chunk = recheck.chunk_of(claim)
+        subjects = [f"claim:{claim.pk}", *paid_for, *{row.list.subject for row in orders},
+                    *([f"batch:{claim.batch_id}"] if claim.batch_id else []),
+                    *([recheck.subject_of(chunk)] if chunk else [])]  # fmt: skip
+        events, looks = cls._events(subjects, user)
         return cls(
             claim=claim, versions=versions, statements=statements, orders=orders, events=events,
             institution=Institution.objects.get(pk=claim.institution_code),
@@ -97,19 +114,31 @@ class Chain:
             vouchers=list(
                 Voucher.objects.visible_to(user).filter(subject__in=paid_for).order_by("pk")
             ),
-            checkpoint=trail.checkpoint(),
-            places=dict(
-                Leaf.objects.filter(event__in=[row.pk for row in events]).values_list("event", "seq")
-            ),
+            proofs=proven.proofs_of(events), looks=looks, checkpoint=trail.checkpoint(),
+            acts={row.subject: row.of_subject for row in events},
+            digest=cls._digest(claim, versions),
         )  # fmt: skip
 
     @staticmethod
-    def _events(claim: Claim, user: User, more: Iterable[str]) -> list[Event]:
-        subjects = [f"claim:{claim.pk}", *more]
-        if claim.batch_id:
-            subjects.append(f"batch:{claim.batch_id}")
+    def _events(subjects: Sequence[str], user: User) -> tuple[list[Any], int]:
+        """The newest acts of each subject, each with the number of them all; how many looks."""
         rows = Event.objects.visible_to(user).filter(subject__in=subjects)
-        return list(rows.order_by("at", "id")[:EVENTS_SHOWN])
+        looked = Q(action__endswith=READS[0])
+        for ending in READS[1:]:
+            looked |= Q(action__endswith=ending)
+        acts = rows.exclude(looked).annotate(
+            place=Window(RowNumber(), partition_by=F("subject"), order_by=(F("at").desc(), F("id"))),
+            of_subject=Window(Count("*"), partition_by=F("subject")),
+        )  # fmt: skip
+        shown = acts.filter(place__lte=EVENTS_SHOWN).order_by("-at", "id")
+        return list(shown), rows.filter(looked).count()
+
+    @staticmethod
+    def _digest(claim: Claim, versions: Sequence[Settlement]) -> recheck.Verdict | None:
+        """What the ledger says today against what was sealed: the chunk's digest, or the totals."""
+        first = next((vars(row) for row in versions if row.version == 1), None)
+        with connection.cursor() as cursor:
+            return recheck.of_claim(cursor, claim, first)
 
     # --- Stations ---
 
@@ -207,28 +236,69 @@ class Chain:
                         "" if answers else "尚无银行回执", rows)  # fmt: skip
 
     def _proven(self) -> dict[str, Any]:
-        sealed = self.checkpoint.size if self.checkpoint else 0
-        proven = [row for row in self.events if self.places.get(row.pk, sealed) < sealed]
-        rows = [
-            {"text": f"{act(row.action)}　{clock.local(row.at):%Y-%m-%d %H:%M:%S}",
-             "url": reverse("trail-event", args=[row.pk]), "note": self._place(row, sealed)}
-            for row in self.events
-        ]  # fmt: skip
-        whole = bool(self.events) and len(proven) == len(self.events)
-        about = f"检查点 {sealed:,} 条" if sealed else "尚无检查点"
-        return _station("留痕与证明", f"{len(self.events)} 条事件，{len(proven)} 条已封存",
-                        "ok" if whole else "wait", about, rows)  # fmt: skip
+        """Each act recomputed from its stored row to the signed root; the chunk's digest besides."""
+        shown = [self.proofs[row.pk] for row in self.events]
+        sealed = sum(1 for one in shown if one.sealed)
+        signed = proven.signed(self.checkpoint) if self.checkpoint else True
+        broken = [one for one in shown if not one.holds]
+        about = [f"检查点 {self.checkpoint.size:,} 条，签名{proven.SIGNATURE[signed][0]}"
+                 if self.checkpoint else "尚无检查点"]  # fmt: skip
+        if broken:
+            about.append(f"{len(broken)} 条不成立，请保存现场并报告审计管理员")
+        elif shown:
+            about.append("由正文重算叶哈希，经包含证明推至树根")
+        differs = self.digest is not None and self.digest.differs
+        whole = shown and sealed == len(shown) and signed
+        tone = "bad" if broken or differs or signed is False else "ok" if whole else "wait"
+        return _station(
+            "留痕与证明", f"{sum(self.acts.values())} 条操作，所列 {len(shown)} 条中 {sealed} 条已封存",
+            tone, "；".join(about), [*self._digest_row(), *map(self._told, self.events), *self._others()],
+        )  # fmt: skip
 
-    def _place(self, row: Event, sealed: int) -> str:
-        seq = self.places.get(row.pk)
-        if seq is None or seq >= sealed or self.checkpoint is None:
-            return Told(Login(row.actor), "，待封存")
-        way = proofs.inclusion(seq, sealed, alg=self.checkpoint.alg)
-        return Told(Login(row.actor), f"，日志位置 {seq:,}，包含证明 {len(way)} 级")
+    def _digest_row(self) -> list[dict[str, Any]]:
+        """The ledger against the trail: digest or totals, then and now."""
+        found = self.digest
+        if found is None:
+            return []
+        of_chunk = found.subject.startswith("batch:")
+        what = "的摘要（SM3）" if of_chunk else "受理时封存的金额"
+        same = "由入库账目重算，与封存的一致" + (f"：{found.sealed}" if found.sealed else "")
+        return [{"text": f"{subject_word(found.subject)} {what}", "note": found.fault or same,
+                 "tone": "bad" if found.differs else ""}]  # fmt: skip
+
+    def _told(self, row: Event) -> dict[str, Any]:
+        proof = self.proofs[row.pk]
+        if not proof.holds:
+            state = "不成立：" + "；".join(proof.faults)
+        elif proof.sealed:
+            state = f"日志位置 {proof.seq:,}，包含证明 {len(proof.way)} 级，重算成立"
+        else:
+            state = "待封存"
+        return {
+            "text": f"{act(row.action)}　{clock.local(row.at):%Y-%m-%d %H:%M:%S}",
+            "url": reverse("trail-event", args=[row.pk]),
+            "note": Told(Login(row.actor), f"，{state}"), "tone": "" if proof.holds else "bad",
+        }  # fmt: skip
+
+    def _others(self) -> list[dict[str, Any]]:
+        """What is not listed: older acts by their subject, and looks."""
+        rows = [
+            {"text": f"{subject_word(subject)}：其余 {count - EVENTS_SHOWN} 条见留痕",
+             "url": _trail_of(subject), "note": ""}
+            for subject, count in self.acts.items() if count > EVENTS_SHOWN
+        ]  # fmt: skip
+        if self.looks:
+            rows.append({"text": f"查看 {self.looks} 次见留痕", "note": "查看不改变账目，不列入上表",
+                         "url": _trail_of(f"claim:{self.claim.pk}")})  # fmt: skip
+        return rows
+
+
+def _trail_of(subject: str) -> str:
+    return f"{reverse('trail')}?{urlencode({'subject': subject})}"
 
 
 def _station(
-    title: str, figure: str, tone: str, about: str, rows: Sequence[Mapping[str, str]]
+    title: str, figure: str, tone: str, about: str, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     return {"title": title, "figure": figure, "tone": tone, "about": about, "rows": list(rows),
             "word": {"ok": "相符", "wait": "未到", "warn": "注意", "bad": "不符"}[tone]}  # fmt: skip
@@ -266,7 +336,14 @@ def events_of(sample: Sample, user: User) -> Any:
         *(f"claim:{pk}" for pk in claims),
         *(f"batch:{pk}" for pk in batches),
     ]
-    return Event.objects.visible_to(user).filter(subject__in=subjects)
+    chunks = [f"batch:{pk}/" for pk in batches]
+    return Event.objects.visible_to(user).filter(
+        functools.reduce(
+            operator.or_,
+            (Q(subject__startswith=beginning, action=recheck.ACTION) for beginning in chunks),
+            Q(subject__in=subjects),
+        )
+    )
 
 
 def bundle(

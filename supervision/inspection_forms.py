@@ -39,7 +39,6 @@ class PlanForm(forms.Form):
     """A plan: what is looked at, when, how many."""
 
     title = forms.CharField(label="计划名称", max_length=120)
-    side = forms.ChoiceField(label="检查类别", choices=InspectionPlan.Side.choices)
     reason = forms.CharField(label="检查事项", max_length=400, widget=forms.Textarea({"rows": 3}))
     first_day, last_day = day_field("检查期间起"), day_field("检查期间止")
     service_from, service_until = day_field("核查服务日起"), day_field("核查服务日止")
@@ -89,17 +88,19 @@ class TextForm(forms.Form):
         self.fields["text"].label = label
 
 
-class StandBack(TextForm):
-    """Which drawn inspector stands back, and why."""
+class NoticeForm(forms.Form):
+    """The day of the visit and what the institution has ready."""
 
-    field_order = ("inspector", "text")
+    on = day_field("检查日")
+    prepare = forms.CharField(
+        label="请机构准备", max_length=2000, widget=forms.Textarea({"rows": 4}),
+        help_text="例如：抽查期间的电子病历、处方、收费明细和购药记录。",
+    )  # fmt: skip
 
-    def __init__(self, *args: Any, people: Sequence[tuple[int, str]], **options: Any):
+    def __init__(self, *args: Any, today: dt.date, **options: Any):
         super().__init__(*args, **options)
-        self.fields["inspector"] = forms.TypedChoiceField(
-            label="回避的检查人员", coerce=int, choices=people
-        )
-        self.order_fields(self.field_order)
+        self.fields["on"].required, self.fields["on"].initial = True, today
+        self.fields["on"].widget.attrs["min"] = today.isoformat()
 
 
 class VisitForm(forms.Form):
@@ -156,12 +157,23 @@ class ComplaintQuery(forms.Form):
     state = forms.ChoiceField(label="状态", required=False, choices=[ANY, *Complaint.State.choices])
 
 
+def place_field(help_text: str) -> forms.CharField:
+    """An institution by code or name; the page offers those of the area under the id `places`."""
+    return forms.CharField(
+        label="定点机构", max_length=200, required=False, help_text=help_text,
+        widget=forms.TextInput({"list": "places", "autocomplete": "off"}),
+    )  # fmt: skip
+
+
 class PublicReport(forms.Form):
     """What anybody reports without log-in; who reports is asked, never required."""
 
     region = forms.ChoiceField(label="统筹地区")
     about = forms.CharField(
         label="被举报的机构或个人", max_length=120, help_text="例如：某医院互联网门诊"
+    )
+    institution = place_field(
+        "知道是哪家定点机构的，请从名单中选择，或填写全称、编码；不清楚可以不填。"
     )
     behaviour = forms.ChoiceField(label="涉嫌的行为", choices=BEHAVIOURS, required=False)
     text = forms.CharField(
@@ -184,6 +196,44 @@ class PublicReport(forms.Form):
         self.fields["region"] = forms.ChoiceField(
             label="统筹地区", choices=[("", "请选择"), *regions]
         )
+
+
+class StaffReport(PublicReport):
+    """A report that came by telephone, by letter or in person."""
+
+    channel = forms.ChoiceField(label="渠道", choices=Complaint.Channel.choices[1:])
+    field_order = ("channel",)
+
+    def __init__(self, *args: Any, regions: Sequence[tuple[str, str]], **options: Any):
+        super().__init__(*args, regions=regions, **options)
+        self.fields["name"].label, self.fields["phone"].label = "举报人姓名", "举报人电话"
+        if len(regions) == 1:
+            self.fields["region"].initial = regions[0][0]
+
+
+class PlaceForm(forms.Form):
+    """Which institution a report is about."""
+
+    institution = place_field("从名单中选择，或填写机构全称、编码。")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["institution"].required = True
+
+
+class PayoutForm(forms.Form):
+    """When a reward was paid, to whom, by which receipt."""
+
+    on = day_field("发放日")
+    receiver = forms.CharField(
+        label="领取人", max_length=40, help_text="举报人本人或其委托的人；加密保存，页面显示掩码。"
+    )
+    receipt = forms.CharField(label="领取凭证号", max_length=60)
+
+    def __init__(self, *args: Any, today: dt.date, **options: Any):
+        super().__init__(*args, **options)
+        self.fields["on"].required, self.fields["on"].initial = True, today
+        self.fields["on"].widget.attrs["max"] = today.isoformat()
 
 
 class ProgressForm(forms.Form):

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.urls import reverse
 
 from agreements.models import AgreementState
 from audit import clock, tasks, trail
 from institutions import news
 from institutions.models import Institution, Region, User
 from institutions.refusals import Refusal, refused
-from supervision import case_steps, cases, law
+from supervision import cases, inspection_papers, law
+from supervision.hands import covers
+from supervision.inspection_papers import place, subject_of, task_place
 from supervision.models import (
     Finding,
     InspectionInspector,
@@ -29,10 +30,7 @@ from supervision.models import (
 )
 
 PLAN, CARRY = "inspections.plan", "inspections.carry"
-APPROVE = "cases.decide"
 State, Side, Result = InspectionPlan.State, InspectionPlan.Side, InspectionTask.Result
-#: whose staff inspects on which side
-ROLES: Mapping[str, tuple[str, ...]] = {Side.AGENCY: ("reviewer",), Side.BUREAU: ("supervisor",)}
 
 
 @dataclass(frozen=True)
@@ -60,15 +58,36 @@ def ranked(seed: str, names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=rank)
 
 
+# --- Sides ---
+
+
+def side_of(user: User) -> str:
+    """For which side somebody plans and inspects; empty for others."""
+    return next((side.key for side in law.sides().values() if side.role == user.role), "")
+
+
+def approves(plan: InspectionPlan, user: User) -> bool:
+    """Whether somebody may approve plans of this side: each side approves its own."""
+    return user.may(law.sides()[plan.side].approves)
+
+
+def own_side(side: str, who: User) -> None:
+    """Refuse whoever is of another side."""
+    if side_of(who) != side:
+        raise refused("side", "OTHER_SIDE", "经办稽核巡查由经办机构办理，行政执法检查由行政部门办理",
+                      "the other side does this", status=403)  # fmt: skip
+
+
 # --- Planning ---
 
 
 @transaction.atomic
-def plan(*, region: Region, wanted: Wanted, by: str, at: dt.datetime) -> InspectionPlan:
-    """Draw up a plan; a second person approves it before anything is drawn."""
+def plan(*, region: Region, wanted: Wanted, who: User, at: dt.datetime) -> InspectionPlan:
+    """Draw up a plan of the own side; a second person of it approves before anything is drawn."""
+    own_side(wanted.side, who)
     _sound(wanted)
-    day = clock.local(at).date()
-    series = f"JC{region.code}-{day.year}"
+    by, side, day = who.username, law.sides()[wanted.side], clock.local(at).date()
+    series = f"{side.series}{region.code}-{day.year}"
     made = InspectionPlan.objects.create(
         number=f"{series}-{tasks.next_number(series):03d}", region_code=region.code,
         title=wanted.title.strip(), side=wanted.side, reason=wanted.reason.strip(),
@@ -78,9 +97,10 @@ def plan(*, region: Region, wanted: Wanted, by: str, at: dt.datetime) -> Inspect
     )  # fmt: skip
     _event(made, "plan", by, at, wanted=wanted.wanted, per_task=wanted.per_task)
     tasks.open_task(
-        subject=subject_of(made), permission=APPROVE, at=at, region_code=region.code,
+        subject=subject_of(made), permission=side.approves, at=at, region_code=region.code,
         title=f"审批检查计划 {made.number}：{made.title}", procedure="inspection",
-        status=made.get_state_display(), url=place(made), clause=case_steps.document("29"),
+        status=made.get_state_display(), url=place(made),
+        clause=inspection_papers.basis(made.side, region, day),
     )  # fmt: skip
     return made
 
@@ -110,6 +130,8 @@ def decide(
     if found.made_by == who.username:
         raise refused("by", "SAME_PERSON", "制定计划的人不能审批", "another person approves",
                       status=403)  # fmt: skip
+    if not approves(found, who):
+        raise Refusal(403, "NOT_YOURS", ("本类检查计划由本方负责人审批", "not yours to approve"))
     if not approve and not note.strip():
         raise refused("note", "REQUIRED", "请填写理由", "a reason is needed")
     found.state = State.APPROVED if approve else State.REFUSED
@@ -124,9 +146,10 @@ def decide(
 
 
 @transaction.atomic
-def draw(*, plan: InspectionPlan, seed: str, by: str, at: dt.datetime) -> list[InspectionTask]:
+def draw(*, plan: InspectionPlan, seed: str, who: User, at: dt.datetime) -> list[InspectionTask]:
     """Draw institutions and inspectors by a stated seed, once; the lists are kept with the plan."""
-    found = _locked(plan, State.APPROVED)
+    found, by = _locked(plan, State.APPROVED), who.username
+    own_side(found.side, who)
     if not seed.strip():
         raise refused(
             "seed", "REQUIRED", "请公开约定随机种子，如当日公布的数字", "a seed is needed"
@@ -171,10 +194,9 @@ def places_of(plan: InspectionPlan) -> list[str]:
 
 def people_of(plan: InspectionPlan) -> list[str]:
     """Who can be drawn: those of the plan's own side and area who may inspect."""
-    roles = set(news.roles_with(CARRY)) & set(ROLES[plan.side])
+    roles = set(news.roles_with(CARRY)) & {law.sides()[plan.side].role}
     rows = User.objects.filter(role__in=roles, is_active=True).select_related("region")
-    return sorted(row.username for row in rows if row.region_id and any(
-        plan.region_code.startswith(prefix) for prefix in row.scope_codes().regions))  # fmt: skip
+    return sorted(row.username for row in rows if covers(row, plan.region_code))
 
 
 def _task(plan: InspectionPlan, number: int, code: str, at: dt.datetime) -> InspectionTask:
@@ -190,35 +212,10 @@ def _task(plan: InspectionPlan, number: int, code: str, at: dt.datetime) -> Insp
     tasks.open_task(
         subject=subject_of(row), permission=CARRY, at=at, region_code=region,
         title=f"检查 {row.number}：{plan.title}", procedure="inspection", status="待检查",
-        url=task_place(row), due=plan.last_day, clause=case_steps.document("29"),
+        url=task_place(row), due=plan.last_day,
+        clause=inspection_papers.basis(plan.side, Region.objects.get(pk=region), plan.first_day),
     )  # fmt: skip
     return row
-
-
-@transaction.atomic
-def recuse(
-    *, inspector: InspectionInspector, reason: str, by: str, at: dt.datetime
-) -> InspectionInspector:
-    """Somebody stands back; the next of the same draw goes instead."""
-    row = InspectionInspector.objects.select_for_update(of=("self",)).select_related(
-        "task__plan").get(pk=inspector.pk)  # fmt: skip
-    if row.recused_at is not None or row.task.state != InspectionTask.State.OPEN:
-        raise refused("inspector", "NOT_OPEN", "该人员已回避或检查已完成", "too late", status=409)
-    if not reason.strip():
-        raise refused("reason", "REQUIRED", "请写明回避理由", "a reason is needed")
-    row.recused_at, row.recused_by, row.reason = at, by, reason.strip()[:400]
-    row.save()
-    named = set(row.task.inspectors.values_list("username", flat=True))
-    pool = row.task.plan.pool["inspectors"]
-    following = [name for name in order_for(row.task.plan.seed, row.task.institution_code, pool)
-                 if name not in named]  # fmt: skip
-    if not following:
-        raise refused("inspector", "NOBODY_LEFT", "名单内没有可接替的检查人员",
-                      "nobody is left to draw", status=409)  # fmt: skip
-    made = InspectionInspector.objects.create(task=row.task, username=following[0])
-    _event(row.task.plan, "recuse", by, at, task=row.task.number, left=row.username,
-           instead=made.username, reason=row.reason)  # fmt: skip
-    return made
 
 
 # --- Inspecting ---
@@ -245,6 +242,10 @@ def record(*, task: InspectionTask, seen: Seen, who: User, at: dt.datetime) -> I
     if not row.inspectors.filter(username=who.username, recused_at__isnull=True).exists():
         raise Refusal(403, "NOT_AN_INSPECTOR", ("只有抽取的检查人员可以登记", "not drawn for it"))
     _seen(row, seen, clock.local(at).date())
+    inspection_papers.refuse_unannounced(row, seen.visited_on)
+    if inspection_papers.requests_open(row):
+        raise refused("state", "RECUSAL_OPEN", "有回避申请尚未决定", "a recusal is open", status=409,
+                      clause=law.decree().cite("29"))  # fmt: skip
     found = [_finding(row, behaviour, text, who.username, at) for behaviour, text in seen.problems]
     row.state, row.visited_on, row.answers = "done", seen.visited_on, dict(seen.answers)
     row.result, row.report = seen.result, seen.report.strip()
@@ -276,7 +277,7 @@ def _finding(row: InspectionTask, behaviour: str, text: str, by: str, at: dt.dat
     key = hashlib.new("sm3", f"inspection\n{row.number}\n{behaviour}\n{text}".encode()).digest()
     return Finding.objects.create(
         region_code=row.region_code, institution_code=row.institution_code, rule="inspection",
-        behaviour=behaviour, severity=Finding.Severity.DOUBT, clause=law.decree().cite("29"),
+        behaviour=behaviour, severity=Finding.Severity.DOUBT, clause=inspection_papers.basis_of(row),
         message=text.strip()[:400], moment=Finding.Moment.MANUAL,
         subject_kind=Finding.Subject.INSTITUTION, subject_code=row.institution_code,
         first_day=row.plan.service_from, last_day=row.plan.service_until, claims=0, fee=0, fund=0,
@@ -312,9 +313,10 @@ def lead_to_case(*, task: InspectionTask, title: str, by: str, at: dt.datetime) 
 
 
 @transaction.atomic
-def close(*, plan: InspectionPlan, result: str, by: str, at: dt.datetime) -> InspectionPlan:
+def close(*, plan: InspectionPlan, result: str, who: User, at: dt.datetime) -> InspectionPlan:
     """Sum up a plan when every drawn institution was inspected."""
     found = _locked(plan, State.DRAWN)
+    own_side(found.side, who)
     left = found.tasks.filter(state=InspectionTask.State.OPEN).count()
     if left:
         raise refused("state", "TASKS_OPEN", f"还有{left}家没有检查", "tasks are open", status=409)
@@ -322,26 +324,11 @@ def close(*, plan: InspectionPlan, result: str, by: str, at: dt.datetime) -> Ins
         raise refused("result", "REQUIRED", "请填写总结", "a summary is needed")
     found.state, found.result = State.CLOSED, result.strip()[:2000]
     found.save()
-    _event(found, "close", by, at)
+    _event(found, "close", who.username, at)
     return found
 
 
-# --- Words ---
-
-
-def subject_of(row: InspectionPlan | InspectionTask) -> str:
-    """What events and tasks call it."""
-    return f"{row._meta.model_name}:{row.pk}"
-
-
-def place(plan: InspectionPlan) -> str:
-    """The address of a plan."""
-    return reverse("inspection-plan", args=[plan.pk])
-
-
-def task_place(task: InspectionTask) -> str:
-    """The address of a task."""
-    return reverse("inspection-task", args=[task.pk])
+# --- Shared ---
 
 
 def _locked(plan: InspectionPlan, state: str) -> InspectionPlan:

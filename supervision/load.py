@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from institutions.models import Institution
-from pricing.policy import Rules
+from pricing.releases import Span
 from settlement.columns import FACTS, day_number, day_of
 from settlement.copy import columns, copy_out
 from settlement.facts import whole_facts
@@ -135,9 +135,12 @@ class Period:
 
 
 def load(
-    cursor: Any, pool: str, first: dt.date, last: dt.date, *, back: int, rules: Rules
+    cursor: Any, pool: str, first: dt.date, last: dt.date, *, back: int, spans: Sequence[Span]
 ) -> Period:
-    """The visits of a pooling region from `back` days before `first` to `last`; those are neighbours."""
+    """The visits of a pooling region from `back` days before `first` to `last`; those are neighbours.
+
+    `spans` say whose titles an item asks for on a day; before the first of them, its own hold.
+    """
     cursor.execute(SETTINGS, [MEMORY])
     places = _Places(cursor, pool)
     span = {"first": first - dt.timedelta(days=back), "last": last, "places": places.codes}
@@ -146,7 +149,7 @@ def load(
     before = np.cumsum([0, *(len(part[0]["id"]) for part in parts)])
     lines = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
     lines["claim"] += np.repeat(before[:-1], [len(part[1]["claim"]) for part in parts])
-    lines["title_min"] = _title_min(cursor, rules, lines["item"])
+    lines["title_min"] = _title_min(cursor, spans, lines["item"], visits["day"][lines["claim"]])
     visits["registered"] = _registered(cursor, visits)
     visits["dispensed"], visits["delivered"] = _goods(cursor, places, visits, first, last)
     cursor.execute("SELECT set_config('enable_nestloop', 'on', true)")
@@ -251,14 +254,14 @@ def _mix(one: Array, other: Array) -> Array:
         return one.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ other.astype(np.uint64)
 
 
-def _title_min(cursor: Any, rules: Rules, item: Array) -> Array:
-    """The lowest title that may charge each line's item."""
+def _title_min(cursor: Any, spans: Sequence[Span], item: Array, day: Array) -> Array:
+    """The lowest title that may charge each line's item on its day."""
     found = np.zeros(len(item), np.int8)
-    numbers = hashes(cursor, rules.codes)
-    for place, number in enumerate(numbers, 1):
-        least = int(rules.title_min[rules.row_of_code[place]])
-        if least:
-            found[item == number] = least
+    for place, span in enumerate(spans):
+        rules = span.rules
+        theirs = (day >= day_number(span.first)) | (place == 0)
+        for code, number in enumerate(hashes(cursor, rules.codes), 1):
+            found[theirs & (item == number)] = rules.title_min[rules.row_of_code[code]]
     return found
 
 

@@ -19,7 +19,7 @@ from pricing.watching import Switch
 from settlement.columns import Columns, day_number
 from settlement.contract import fee, local_day, quantity, unit_price
 from settlement.facts import Claimant, Law, encounter_key, main_diagnosis
-from settlement.kernel import REJECT, check_lines
+from settlement.kernel import REJECT, Results
 from settlement.records import ICD_CATEGORY, Known
 from supervision.rules import RULES, Visits
 from supervision.suspicions import Names, Place
@@ -39,6 +39,7 @@ class Asked:
     record: np.ndarray
     law: Law
     columns: Columns
+    checked: Results
     decided: bool = False  #: lines that the law refuses are looked at no more (watching)
 
 
@@ -143,7 +144,7 @@ def _own(asked: Asked, day: dt.date) -> Row:
 
 
 def _own_lines(asked: Asked, at: int) -> list[Row]:
-    results = check_lines(asked.columns, asked.law.rules)
+    results = asked.checked
     rules, ordered = asked.law.rules, _ordered(asked.claim)
     found = []
     for k, line in enumerate(asked.claim["lines"]):

@@ -14,6 +14,7 @@ from pricing import releases
 from pricing.watching import BEHAVIOURS, Switch
 from settlement import contract, facts
 from settlement.facts import Claimant
+from settlement.kernel import check_lines
 from supervision.near import Asked, visits_near
 from supervision.rules import Found, Rule, Visits
 from supervision.suspicions import Cited, look
@@ -40,7 +41,9 @@ def hints(*, institution: Claimant, claim: dict, by: str, at: dt.datetime) -> di
     known = facts.read(institution, claim, rules, at=at)
     law = facts.Law.of(catalogue, rules, known, day)
     record = facts.pack(institution, claim, known, law.lists)
-    asked = Asked(institution, claim, known, record, law, facts.columns(claim, record, law, []))
+    columns = facts.columns(claim, record, law, [])
+    checked = check_lines(columns, rules)
+    asked = Asked(institution, claim, known, record, law, columns, checked)
     visits, _ = visits_near(asked, switches)
     cited = Cited(rules.policy)
     found = [

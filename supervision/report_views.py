@@ -246,7 +246,8 @@ def _sheet(
 ) -> HttpResponse | StreamingHttpResponse:
     if ending == "csv":
         return StreamingHttpResponse(sheets.csv_lines(head, rows), content_type=sheets.CSV)
-    content = sheets.workbook("数据", head, rows, made_at=row.asked_at)
+    typed = ([sheets.counted(cell) for cell in cells] for cells in rows)
+    content = sheets.workbook("数据", head, typed, made_at=row.asked_at)
     return HttpResponse(content, content_type=sheets.XLSX)
 
 
@@ -257,19 +258,27 @@ def check(request: PortalRequest, pk: int) -> HttpResponse:
     row = _finished(request, pk)
     again = press.print_whole(reports.content_of(row.report)).content
     same = hashlib.new("sm3", again).hexdigest() == row.report.sm3
+    redrawn = not same and row.report.renderer != press.renderer()
+    sound = same or (redrawn and reports.intact(row.report))
     trail.record(
         by=request.user.username, at=clock.now(), action="report.check",
-        subject=f"report:{row.report_id}", outcome="ok" if same else "refused",
+        subject=f"report:{row.report_id}", outcome="ok" if sound else "refused",
         region_code=row.region_code, institution_code=row.institution_code,
-        detail={"same": same, "sm3": row.report.sm3},
+        detail={"same": same, "sm3": row.report.sm3,
+                "renderer": row.report.renderer if redrawn else press.renderer()},
     )  # fmt: skip
     if same:
         messages.success(
             request, "按所存数据、编制人、时间和检查点重新生成，与所存文件逐字节一致。"
         )
+    elif redrawn:
+        told = messages.warning if sound else messages.error
+        told(
+            request, f"版式已更新，不能逐字节重现；文件 SM3 与登记{'一致' if sound else '不一致'}。"
+        )
     else:
         messages.error(
-            request, "重新生成的文件与所存文件不一致：排版程序或字体已变化，请以所存文件为准。"
+            request, "重新生成的文件与所存文件不一致：请核对所存文件的 SM3，并报告系统管理员。"
         )
     return redirect("report", pk=pk)
 

@@ -172,6 +172,16 @@ def third_person(turn: Turn) -> None:
         raise Refused(403, "SAME_PERSON", "初审人和复核人不能复审机构申诉")
 
 
+def in_time(turn: Turn) -> None:
+    """The institution's time ends with its last day, not when the portal comes to go on."""
+    case: Review = turn.case
+    if case.due is not None and turn.on > case.due:
+        raise Refused(
+            409, "TOO_LATE", f"期限已于{case.due}届满，不能再办理“{turn.step.label}”",
+            clause=case.due_clause, field=turn.step.asks[0].key,
+        )  # fmt: skip
+
+
 def time_passed(turn: Turn) -> None:
     """The portal goes on only when the institution's time has passed."""
     case: Review = turn.case
@@ -311,7 +321,7 @@ HANDBOOK = Handbook(
     },
     checks={
         "decided": decided, "second_person": second_person, "third_person": third_person,
-        "time_passed": time_passed,
+        "in_time": in_time, "time_passed": time_passed,
     },
     effects={
         "first": effect_first, "second": effect_second, "reopen": effect_reopen,

@@ -22,6 +22,7 @@ from settlement import adjustments, statement_steps
 from settlement.models import Adjustment, Deduction, InsuredPerson
 from settlement.terms import cite
 from supervision import case_papers, law, subjects
+from supervision.hands import refuse_recused
 from supervision.models import CaseEvidence, Sanction, SupervisionCase
 
 State = Sanction.State
@@ -59,6 +60,7 @@ def propose(
 ) -> Sanction:  # fmt: skip
     """Propose a measure while the case is inquired into; its limits are checked against the article."""
     found = SupervisionCase.objects.select_for_update().get(pk=case.pk)
+    refuse_recused(found, by)
     if found.state != "investigating":
         raise refused("kind", "NOT_INVESTIGATING", "案件不在调查阶段", "the inquiry is over",
                       status=409)  # fmt: skip
@@ -82,6 +84,7 @@ def propose(
 def drop(*, sanction: Sanction, by: str, at: dt.datetime) -> None:
     """Take a proposal back while the case is inquired into."""
     row = Sanction.objects.select_for_update().get(pk=sanction.pk)
+    refuse_recused(row.case, by)
     if row.state != State.PROPOSED or row.case.state != "investigating":
         raise refused("state", "NOT_PROPOSED", "该措施已不能撤回", "it is too late", status=409)
     row.state = State.DROPPED
@@ -199,6 +202,7 @@ def execute(
     row = Sanction.objects.select_for_update(of=("self",)).select_related("case").get(
         pk=sanction.pk
     )  # fmt: skip
+    refuse_recused(row.case, who.username)
     if row.state != State.ORDERED or row.case.state != "executing":
         raise refused("state", "NOT_ORDERED", "该措施不在待执行状态", "not to be executed now",
                       status=409)  # fmt: skip

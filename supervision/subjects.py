@@ -102,27 +102,43 @@ def add_points(
     before, now = total_of(practitioner.pk, on.year) - points, total_of(practitioner.pk, on.year)
     kind = tariff.outcome(now)
     if kind and kind != tariff.outcome(before):
-        _by_points(practitioner, kind, tariff, now, on, by, at)
+        _by_points(entry, practitioner, kind, tariff, now, on, at)
     return entry
 
 
 @transaction.atomic
 def repair(
-    *, practitioner: Physician, points: int, course: str, on: dt.date, proposed_by: str, by: str,
-    at: dt.datetime,
+    *, practitioner: Physician, points: int, course: str, source: str, on: dt.date,
+    proposed_by: str, by: str, at: dt.datetime,
 ) -> PointEntry:  # fmt: skip
-    """信用修复: points go down after a course, within the region's yearly limit and never below zero."""
+    """信用修复: points go down after a course, within the region's yearly limit and never below zero.
+
+    A suspension that the points led to stays a decision of its own: repair does not end it.
+    """
+    Physician.objects.select_for_update(no_key=True, of=("self",)).get(pk=practitioner.pk)
+    refuse_repair_beyond(practitioner, points, on)
+    tariff = Tariff.of(practitioner.institution.region_id, on)
+    return _entered(
+        practitioner, PointEntry.Kind.REPAIR, -points, course, tariff.clause or "示例", source, on,
+        proposed_by, by, at, tariff,
+    )  # fmt: skip
+
+
+def repairable(practitioner: Physician, on: dt.date) -> int:
+    """How many points of a year can still be repaired."""
     tariff = Tariff.of(practitioner.institution.region_id, on)
     rows = PointEntry.objects.filter(practitioner_code=practitioner.pk, year=on.year)
     done = -rows.filter(kind=PointEntry.Kind.REPAIR).aggregate(sum=Sum("points", default=0))["sum"]
-    left = min(tariff.repair_most - done, total_of(practitioner.pk, on.year))
+    return max(min(tariff.repair_most - done, total_of(practitioner.pk, on.year)), 0)
+
+
+def refuse_repair_beyond(practitioner: Physician, points: int, on: dt.date) -> None:
+    """Refusal for a repair of nothing, or of more than is left."""
+    left = repairable(practitioner, on)
     if not 0 < points <= left:
-        raise refused("points", "REPAIR_TOO_LARGE", f"本年度至多还可修复{max(left, 0)}分",
-                      "more than can be repaired", clause=tariff.clause)  # fmt: skip
-    return _entered(
-        practitioner, PointEntry.Kind.REPAIR, -points, course, tariff.clause or "示例", f"course:{on}",
-        on, proposed_by, by, at, tariff,
-    )  # fmt: skip
+        raise refused("points", "REPAIR_TOO_LARGE", f"本年度至多还可修复{left}分",
+                      "more than can be repaired",
+                      clause=Tariff.of(practitioner.institution.region_id, on).clause)  # fmt: skip
 
 
 def _entered(
@@ -152,15 +168,22 @@ def _entered(
 
 
 def _by_points(
-    practitioner: Physician, kind: str, tariff: Tariff, total: int, on: dt.date, by: str,
+    entry: PointEntry, practitioner: Physician, kind: str, tariff: Tariff, total: int, on: dt.date,
     at: dt.datetime,
 ) -> None:  # fmt: skip
+    """The measure of a threshold that an entry reached; of a practitioner terminated before: none."""
     place = practitioner.institution
+    ended = Restriction.objects.in_force(on=on).filter(
+        subject_code=practitioner.pk, kind=Kind.TERMINATED, valid_until=None
+    )
+    if ended.exists():
+        return
     months = tariff.suspend_months if kind == Kind.PRACTITIONER else None
     made = restrict(
         kind=kind, region_code=place.region_id, institution_code=place.pk, months=months,
-        subject_code=practitioner.pk, person_id=None, since=on, by=by, at=at,
-        clause=f"{tariff.clause}（年度累计{total}分）", source=f"points:{practitioner.pk}:{on.year}",
+        subject_code=practitioner.pk, person_id=None, since=on, at=at,
+        by=entry.entered_by, clause=f"{tariff.clause}（年度累计{total}分）",
+        source=f"points:{entry.pk}",
     )  # fmt: skip
     tasks.open_task(
         subject=f"restriction:{made.pk}", permission="registry.check", at=at,
@@ -179,7 +202,10 @@ def restrict(
     person_id: int | None, since: dt.date, months: int | None, clause: str, source: str, by: str,
     at: dt.datetime,
 ) -> Restriction:  # fmt: skip
-    """Begin a restriction; one that runs already is refused, for it would be counted twice."""
+    """Begin a restriction; the same decision a second time is refused, it would count twice.
+
+    Another decision's may run already: each ends with its own day, the later one restores.
+    """
     until = add_months(since, months) - DAY if months else None
     try:
         with transaction.atomic():
@@ -189,8 +215,8 @@ def restrict(
                 valid_until=until, clause=clause[:160], source=source[:80], made_at=at, made_by=by,
             )  # fmt: skip
     except IntegrityError as error:
-        raise refused("since", "RESTRICTED_ALREADY", "该对象在这一期间已被暂停",
-                      "restricted already", status=409) from error  # fmt: skip
+        raise refused("since", "RESTRICTED_ALREADY", "该对象已依同一决定在这一期间被暂停",
+                      "restricted already by this decision", status=409) from error  # fmt: skip
     _suspend(made)
     _event(f"restriction.{kind}", f"restriction:{made.pk}", region_code, institution_code, by, at,
            restricted=subject_code, since=since, until=until, source=source)  # fmt: skip

@@ -7,6 +7,7 @@ when the claim came in, in last night's audit or in one of the whole year.
 import datetime as dt
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from django.db import connections
 from pricing.document import Policy
 from pricing.watching import SECTION, Switch, law_of
 from settlement.columns import day_of
+from supervision.evidence import Pair, notes
 from supervision.rules import RULES, Found, Rule, Visits
 
 EVIDENCE_MOST = 500  #: claims kept as evidence of one finding; its figures count all
@@ -155,7 +157,7 @@ STORE = """WITH given AS (
     INSERT INTO supervision_findingclaim (finding_id, claim_id, line_no, region_code,
         institution_code, note)
     SELECT made.id, (e ->> 0)::bigint, (e ->> 1)::smallint, given.region_code,
-        given.institution_code, ''
+        given.institution_code, e ->> 2
     FROM given JOIN made ON made.key = decode(given.key, 'hex'),
         jsonb_array_elements(given.evidence) e
 )
@@ -166,11 +168,16 @@ def store(
     found: Sequence[Suspicion], cited: Cited, *, moment: str, at: dt.datetime, run: int | None,
     using: str = "default",
 ) -> list[tuple[int, str, str]]:  # fmt: skip
-    """Store what is not known yet: (id, rule, key) of the new findings."""
+    """Store what is not known yet, with the records it rests on: (id, rule, key) of the new findings."""
     made: list[tuple[int, str, str]] = []
+    found = _new(found, using)
+    said = _said(found, using)
     with connections[using].cursor() as cursor:
         for start in range(0, len(found), PIECE):
-            rows = {one.key: _row(one, cited) for one in found[start : start + PIECE]}
+            rows = {
+                one.key: _row(one, cited, said[one.rule.code])
+                for one in found[start : start + PIECE]
+            }
             cursor.execute(STORE, {
                 "findings": json.dumps(list(rows.values()), ensure_ascii=False),
                 "moment": moment, "run": run, "at": at,
@@ -179,7 +186,26 @@ def store(
     return made
 
 
-def _row(one: Suspicion, cited: Cited) -> dict[str, Any]:
+KNOWN = "SELECT encode(key, 'hex') FROM supervision_finding WHERE key = ANY (%s)"
+
+
+def _new(found: Sequence[Suspicion], using: str) -> list[Suspicion]:
+    """Those that are no findings yet."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(KNOWN, [[one.key for one in found]])
+        known = {key for (key,) in cursor.fetchall()}
+    return [one for one in found if one.key.hex() not in known]
+
+
+def _said(found: Sequence[Suspicion], using: str) -> dict[str, dict[Pair, str]]:
+    """Rule → what the records of its claims say: one read for each rule."""
+    pairs: dict[str, list[Pair]] = defaultdict(list)
+    for one in found:
+        pairs[one.rule.code] += one.evidence
+    return {rule: notes(rule, rows, using=using) for rule, rows in pairs.items()}
+
+
+def _row(one: Suspicion, cited: Cited, said: Mapping[Pair, str]) -> dict[str, Any]:
     switch = one.switch
     return {
         "key": one.key.hex(), "region_code": one.place.region,
@@ -192,5 +218,5 @@ def _row(one: Suspicion, cited: Cited) -> dict[str, Any]:
         "parameters": {"numbers": dict(switch.numbers), "example": switch.example,
                        "document": cited.document, "clause": switch.clause,
                        "article": switch.article},
-        "evidence": one.evidence,
+        "evidence": [(*pair, said.get(pair, "")) for pair in one.evidence],
     }  # fmt: skip

@@ -9,7 +9,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
-from audit import trail
 from audit.procedure import PROCEDURES
 from institutions import openapi
 from institutions.money import yuan
@@ -24,6 +23,7 @@ from institutions.rest import (
     refuse_unknown,
 )
 from settlement.answer import API, moment_of
+from settlement.looks import looked, taken
 from settlement.systems import System
 from supervision import case_papers, case_steps
 from supervision.models import CasePaper, Finding, SupervisionCase
@@ -100,6 +100,11 @@ class OneCase(ToldView):
         self.begin(request)
         with self.rows():
             row = self.one(number)
+            looked(
+                persons=[row.person_id], by=self.by, at=self.at, action="supervisioncase.read",
+                subject=row.subject, region_code=row.region_code,
+                institution_code=row.institution_code,
+            )  # fmt: skip
             papers = [_paper(one) for one in papers_of(row).select_related("receipt")]
         return json_answer({**summary(row), "statement": row.statement, "papers": papers})
 
@@ -119,9 +124,9 @@ class Paper(ToldView):
             row = papers_of(case).select_related("case").filter(pk=min(paper, BIGGEST_ID)).first()
             if row is None:
                 raise Refusal(404, "NOT_FOUND", ("没有此文书", "no such paper"))
-            trail.record(
-                by=self.by, at=self.at, action="supervisioncase.print", subject=case.subject,
-                region_code=case.region_code, institution_code=case.institution_code,
+            taken(
+                persons=[case.person_id], by=self.by, at=self.at, action="supervisioncase.print",
+                subject=case.subject, region_code=case.region_code, institution_code=case.institution_code,
                 detail={"paper": row.number, "sm3": row.digest},
             )  # fmt: skip
             content = case_papers.pdf_of(row)

@@ -48,7 +48,7 @@ def judge(submitted: Submitted) -> Verdict | None:
     """
     asked = Asked(
         submitted.claimant, submitted.claim, submitted.known, submitted.record, submitted.law,
-        submitted.columns, decided=True,
+        submitted.columns, submitted.checked, decided=True,
     )  # fmt: skip
     switches = submitted.law.rules.watched
     visits, names = visits_near(asked, switches)

@@ -231,6 +231,7 @@ def _findings(ours: Institution, theirs: Institution) -> dict[str, str]:
         found[f"{prefix}finding"] = reverse("finding", args=[row.pk])
         found[f"{prefix}run" if prefix else "audit-run"] = reverse("audit-run", args=[run.pk])
     return found | {
+        "finding-paper": found["finding"].rstrip("/") + "/paper/",
         "finding-notice": reverse("finding-notice", args=[1]),
         "foreign assess": reverse("assess", args=[theirs.pk, AT.year]),
     }

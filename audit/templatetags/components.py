@@ -419,6 +419,18 @@ def chart(chart: Mapping[str, Any]) -> dict[str, Any]:
     return {"chart": chart}
 
 
+@register.inclusion_tag("components/spans.html")
+def spans(chart: Mapping[str, Any]) -> dict[str, Any]:
+    """Bars along a line of time: `drawings.spans`."""
+    return {"chart": chart}
+
+
+@register.inclusion_tag("components/bipartite.html")
+def bipartite(chart: Mapping[str, Any]) -> dict[str, Any]:
+    """Who is tied to whom: `drawings.bipartite`."""
+    return {"chart": chart}
+
+
 @register.inclusion_tag("components/ranking.html")
 def ranking(chart: Mapping[str, Any]) -> dict[str, Any]:
     """Horizontal bars with long names: `charts.ranking`."""

@@ -24,15 +24,19 @@ from supervision import (
     conduct,
     credit,
     disclosures,
+    inspection_papers,
     inspections,
+    repairs,
     sanctions,
+    writs,
 )
-from supervision.models import InspectionPlan, SupervisionCase
+from supervision.models import Complaint, InspectionPlan, InspectionTask, SupervisionCase
 
 HANDLER, CHIEF = "supervisor.nantong", "supervisor2.nantong"
 SECOND, SIGNER, POLICY = "reviewer.nantong", "signer.nantong", "policy.nantong"
 OVER, OPEN, STOPPED = "nt2", "nt1", "nt3"
 RECORD = ("询问笔录（示例）.pdf", b"%PDF-1.4\n% \xe7\xa4\xba\xe4\xbe\x8b\n")
+TRAINED = ("考核合格证明（示例）.pdf", RECORD[1])
 SEED = "示例种子-20211210"
 CHECKLIST = (
     "实名就医与人证相符",
@@ -48,6 +52,7 @@ def make_cases(maker: Maker) -> str:
     barred = _barred(region, maker)
     made = [row for row in (_archived(region), _running(region)) if row is not None]
     plan = inspections.places_of(_inspected(region))
+    _patrol(region)
     _complained(region)
     credit.score_all(region=region, year=TODAY.year, by="system:beat", at=moment(TODAY, 2))
     shut = _shut(region, maker)
@@ -55,7 +60,7 @@ def make_cases(maker: Maker) -> str:
                 for ago in (9, 6, 2))  # fmt: skip
     return (
         f"监管案件 {len(made) + 2} 件（暂停联网结算 1 人，其后申报{barred}；暂停科室 1 个，其后申报{shut}），"
-        f"检查计划 1 个（名单 {len(plan)} 家），举报 2 件，内控 {flags} 项"
+        f"检查计划 2 个（名单 {len(plan)} 家），举报 2 件，内控 {flags} 项"
     )
 
 
@@ -134,13 +139,21 @@ def _archived(region: Region) -> SupervisionCase | None:
     if doctor is not None:
         sanctions.propose(kind="points", points=3, target=doctor.pk, **give)
     _step(case, "notify", HANDLER, 54, facts=_told(loss))
-    _step(case, "record", HANDLER, 50, facts={"text": "示例：系接口重复上传，愿意退回。"})
+    _step(
+        case,
+        "record",
+        HANDLER,
+        50,
+        facts={"text": "示例：系接口重复上传，愿意退回。", "waived": True},
+    )
     _step(case, "consider", HANDLER, 49, note="示例：部分采纳，已考虑其主动退回。")
     _step(case, "decide_agreement", SIGNER, 45, note="示例：责令退回并约谈。")
     _step(case, "serve", HANDLER, 44, facts={"method": "direct", "receiver": "示例医保办"})
     for row in case.sanctions.filter(state="ordered"):
         sanctions.execute(sanction=row, on=_day(40), record="示例：已办理", who=_user(HANDLER),
                           at=moment(_day(40)))  # fmt: skip
+    if doctor is not None:
+        _repaired(doctor)
     _step(case, "close", CHIEF, 35, note="示例：执行完毕，同意结案。")
     _step(case, "archive", HANDLER, 34, note="示例：正卷一册。")
     case.refresh_from_db()
@@ -150,6 +163,16 @@ def _archived(region: Region) -> SupervisionCase | None:
     disclosures.inform(case=case, organ="health", text="示例：请依法处理。", by=HANDLER,
                        at=moment(_day(31)))  # fmt: skip
     return case
+
+
+def _repaired(doctor: Physician) -> None:
+    """A repair of points that was approved, and one that waits for its second person."""
+    for ago, course in ((20, "示例：参加医保政策培训并考核合格"), (2, "示例：参与处方点评工作")):
+        row = repairs.propose(practitioner=doctor, points=1, course=course, file=TRAINED,
+                              by=HANDLER, at=moment(_day(ago)))  # fmt: skip
+        if ago == 20:
+            repairs.decide(repair=row, approve=True, note="示例：同意", who=_user(CHIEF),
+                           at=moment(_day(ago - 1)))  # fmt: skip
 
 
 def _running(region: Region) -> SupervisionCase | None:
@@ -221,7 +244,7 @@ def _penalised(
     _step(case, "notify", HANDLER, 28, facts={
         "route": "penalty", "article": measure["article"], "found": found, "loss": "0",
         "method": "portal", "receiver": receiver})  # fmt: skip
-    _step(case, "record", HANDLER, 25, facts={"text": answer})
+    _step(case, "record", HANDLER, 25, facts={"text": answer, "waived": True})
     _step(case, "consider", HANDLER, 24, note="示例：采纳。")
     _step(case, "decide_penalty", CHIEF, 22, note=decision)
     _step(case, "serve", HANDLER, 21, facts={"method": "direct", "receiver": receiver})
@@ -246,10 +269,13 @@ def _inspected(region: Region) -> InspectionPlan:
         service_from=TODAY.replace(month=1, day=1), service_until=_day(11), wanted=2, per_task=2,
         checklist=[{"key": f"c{no}", "text": text} for no, text in enumerate(CHECKLIST, 1)],
     )  # fmt: skip
-    plan = inspections.plan(region=region, wanted=wanted, by=HANDLER, at=moment(_day(20)))
+    plan = inspections.plan(region=region, wanted=wanted, who=_user(HANDLER),
+                            at=moment(_day(20)))  # fmt: skip
     inspections.decide(plan=plan, approve=True, note="同意（示例）", who=_user(CHIEF),
                        at=moment(_day(18)))  # fmt: skip
-    tasks = inspections.draw(plan=plan, seed=SEED, by=HANDLER, at=moment(_day(10)))
+    tasks = inspections.draw(plan=plan, seed=SEED, who=_user(HANDLER), at=moment(_day(10)))
+    _announced(tasks[0], 6, 5)
+    _announced(tasks[1], 1, -2)
     answers = {f"c{no}": "示例：抽查20份，相符" for no in range(1, len(CHECKLIST) + 1)}
     inspections.record(
         task=tasks[0], who=_user(HANDLER), at=moment(_day(4), 17),
@@ -257,6 +283,29 @@ def _inspected(region: Region) -> InspectionPlan:
     )  # fmt: skip
     plan.refresh_from_db()
     return plan
+
+
+def _announced(task: InspectionTask, ago: int, visit: int) -> None:
+    """检查通知书 and its receipt."""
+    inspection_papers.notify(
+        task=task, who=_user(HANDLER), at=moment(_day(ago), 10),
+        visit=inspection_papers.Visit(_day(visit), "示例：抽查期间的电子病历、处方、收费明细和购药记录。"),
+    )  # fmt: skip
+    inspection_papers.serve(
+        task=task, service=writs.Service("direct", "示例医保办", _day(ago)), who=_user(HANDLER),
+        at=moment(_day(ago), 15),
+    )  # fmt: skip
+
+
+def _patrol(region: Region) -> None:
+    """A patrol of the agency that waits for the agency's own approval."""
+    wanted = inspections.Wanted(
+        title="示例：互联网诊疗协议履行巡查", side="agency", reason="示例：协议约定的实名就医与票据上传",
+        first_day=TODAY, last_day=TODAY + dt.timedelta(days=30), service_from=_day(90),
+        service_until=_day(1), wanted=2, per_task=2,
+        checklist=[{"key": f"c{no}", "text": text} for no, text in enumerate(CHECKLIST, 1)],
+    )  # fmt: skip
+    inspections.plan(region=region, wanted=wanted, who=_user(SECOND), at=moment(_day(1)))
 
 
 def _complained(region: Region) -> None:
@@ -270,6 +319,7 @@ def _complained(region: Region) -> None:
     )  # fmt: skip
     complaints.accept(complaint=first, by=SECOND, at=moment(_day(7)))
     complaints.receive(
-        region=region, at=moment(_day(1), 21),
-        report=complaints.Report(about="示例药店", text="示例：用医保购买生活用品。"),
+        region=region, at=moment(_day(1), 15), by=SECOND,
+        report=complaints.Report(about="示例药店", text="示例：用医保购买生活用品。",
+                                 channel=Complaint.Channel.PHONE),
     )  # fmt: skip

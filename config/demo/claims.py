@@ -65,8 +65,8 @@ class Prices:
             title: code for code, item in self.items.items() for title in item["titles"]
         }
         rows: dict = {}
-        for release in catalogue.parameters:
-            rows |= release.policy.parameters(TODAY, examples=True)
+        for region in catalogue.regions():
+            rows |= catalogue.rows(region, TODAY, examples=True)
         self.consult = int(rows["public_ordinary_consult_price"].value)
         self.remote = int(rows["mdt_price"].value)
 

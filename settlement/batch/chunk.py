@@ -161,11 +161,12 @@ def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
     with connections[SETTLER].cursor() as cursor, ThreadPoolExecutor(1) as aside:
         watch(f"chunk {chunk.pk}", seconds=settings.SETTLER_IDLE_SECONDS)
         failpoint("chunk.begun")
-        digest, totals = _effects(cursor, aside, lease, by=by, at=at)
+        digest, totals, law = _effects(cursor, aside, lease, by=by, at=at)
     event_row(
         by=by, at=at, action="batch.chunk", subject=f"batch:{batch.pk}/{chunk.number}",
         region_code=batch.region_code, institution_code=batch.institution_code,
-        detail={"digest": digest, "epoch": chunk.epoch, "totals": totals},
+        detail={"digest": digest, "epoch": chunk.epoch, "totals": totals,
+                "law": law, "schema": SCHEMA_VERSION},
     ).save(using=SETTLER, force_insert=True)  # fmt: skip
     failpoint("chunk.event")
     ended = ExpressionWrapper(Value(at, WHEN) + SPENT, output_field=WHEN)
@@ -182,8 +183,11 @@ def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
 
 def _effects(
     cursor: Any, aside: ThreadPoolExecutor, lease: Lease, *, by: str, at: dt.datetime
-) -> tuple[bytes, dict]:
-    """Everything a chunk writes. Encoding and hashing run aside while the database works."""
+) -> tuple[bytes, dict, str]:
+    """Everything a chunk writes: (digest, sums, texts applied), by which it can be computed once more.
+
+    Encoding and hashing run aside while the database works.
+    """
     chunk, batch = lease.chunk, lease.batch
     period = posting_month(batch.region_code, at, cursor=cursor)
     claims, decoding = read(cursor, aside, batch, chunk)
@@ -226,7 +230,7 @@ def _effects(
     if posted.offsite.any():
         elsewhere = claims["id"][posted.offsite].tolist()
         regional.post([(claim, 1) for claim in elsewhere], by=by, at=at, using=SETTLER)
-    return digest.result(), totals
+    return digest.result(), totals, law.named()
 
 
 def read(

@@ -1,10 +1,12 @@
-"""What a batch gives back: its result as CSV or workbook, made on demand, chunk by chunk."""
+"""What a batch gives back: its result as CSV or workbook, made on demand, chunk by chunk; its errors."""
 
+import datetime as dt
 from collections.abc import Iterator
 from itertools import islice
 
 from django.db import connections
 
+from audit import trail
 from audit.sheets import csv_lines, workbook
 from institutions.money import yuan
 from settlement.batch.parts import ANYBODY, Span
@@ -75,3 +77,18 @@ def result_csv(batch: Batch) -> Iterator[bytes]:
 def result_workbook(batch: Batch) -> bytes:
     """The result as XLSX; every cell is text."""
     return workbook("结算结果", HEAD, result_rows(batch))
+
+
+def annotated(batch: Batch, *, by: str, at: dt.datetime) -> bytes | None:
+    """The uploaded rows with everything wrong in each, credentials masked; None without errors.
+
+    The rows say who was treated: taking them is an event.
+    """
+    if batch.annotated is None:
+        return None
+    trail.record(
+        by=by, at=at, action="batch.annotated", subject=f"batch:{batch.pk}",
+        region_code=batch.region_code, institution_code=batch.institution_code,
+        detail={"file_sm3": batch.file_sm3},
+    )  # fmt: skip
+    return bytes(batch.annotated)

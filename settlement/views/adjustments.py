@@ -27,6 +27,7 @@ from institutions.refusals import Refusal
 from settlement import adjustments as commands
 from settlement.correction_forms import AdjustmentForm, AdjustmentsQuery, DecisionForm, ReasonForm
 from settlement.detail import moment
+from settlement.looks import looked
 from settlement.models import Adjustment, InsuredPerson
 from settlement.terms import cite
 
@@ -34,6 +35,7 @@ CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "特殊调整", "url": "
 PAGE = 20
 PDF_ROWS, CSV_ROWS = 2_000, 50_000
 PROPOSE, APPROVE = "adjustments.propose", commands.APPROVE
+READ = "adjustment.read"
 TONES = {
     "proposed": "warn",
     "posted": "ok",
@@ -295,7 +297,12 @@ def _page(request: PortalRequest, found: Adjustment, form: Any, *, status: int) 
     level = commands.may_decide(found, user)
     asks = form if isinstance(form, ReasonForm) else ReasonForm()
     decides = form if isinstance(form, DecisionForm) else DecisionForm()
-    events = Event.objects.visible_to(user).filter(subject=f"adjustment:{found.number}")
+    subject = f"adjustment:{found.number}"
+    events = Event.objects.visible_to(user).filter(subject=subject).exclude(action=READ)
+    looked(
+        persons=[found.person_id], by=user.username, at=clock.now(), action=READ, subject=subject,
+        region_code=found.region_code, institution_code=found.institution_code,
+    )  # fmt: skip
     return render(request, "settlement/adjustment.html", named({
         "breadcrumbs": [*CRUMBS, {"label": found.number, "url": ""}],
         "found": found, "tone": TONES[found.state], "form": decides, "reason_form": asks,

@@ -190,11 +190,12 @@ def result(request: PortalRequest, batch_id: int) -> StreamingHttpResponse:
 @requires("batches.view")
 @require_GET
 def annotated(request: PortalRequest, batch_id: int) -> HttpResponse:
-    """The uploaded file with everything wrong in each row."""
+    """The uploaded file with everything wrong in each row; taking it is an event."""
     found = get_object_or_404(Batch.objects.visible_to(request.user), pk=_known(batch_id))
-    if found.annotated is None:
+    content = downloads.annotated(found, by=request.user.username, at=clock.now())
+    if content is None:
         raise Http404
-    return _download(bytes(found.annotated), XLSX, f"annotated-{found.pk}.xlsx")
+    return _download(content, XLSX, f"annotated-{found.pk}.xlsx")
 
 
 @requires("batches.view")

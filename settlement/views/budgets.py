@@ -1,6 +1,7 @@
 """预付款、总额预算、年终清算: lists, one of each, proposals and the decision of a second person."""
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -428,7 +429,8 @@ def clearing_paper(request: PortalRequest, pk: int) -> HttpResponse:
     content = statement_paper.render_clearing(row, by=request.user.username, at=at)
     trail.record(
         by=request.user.username, at=at, action="clearing.paper", subject=f"clearing:{row.pk}",
-        region_code=row.region_code, institution_code=row.institution_code, detail={"state": row.state},
+        region_code=row.region_code, institution_code=row.institution_code,
+        detail={"state": row.state, "sm3": hashlib.new("sm3", content).hexdigest()},
     )  # fmt: skip
     name = quote(f"年终清算-{row.year}-{row.institution_code}.pdf")
     return HttpResponse(content, content_type="application/pdf",

@@ -97,7 +97,7 @@ def _read(
 @require_GET
 def export_csv(request: PortalRequest) -> StreamingHttpResponse:
     """The current query as CSV, streamed; an event before the first row leaves."""
-    _read(request, "claim.export", "claim:", query=_query(request))
+    _exporting(request)
     lines = export.csv_lines(_exported(request), scope=request.user.scope_codes())
     return _attachment(lines, "text/csv; charset=utf-8", "csv")
 
@@ -106,9 +106,15 @@ def export_csv(request: PortalRequest) -> StreamingHttpResponse:
 @require_GET
 def export_xlsx(request: PortalRequest) -> StreamingHttpResponse:
     """The current query as a workbook, streamed; an event before the first row leaves."""
-    _read(request, "claim.export", "claim:", query=_query(request))
+    _exporting(request)
     pieces = export.xlsx_pieces(_exported(request), scope=request.user.scope_codes())
     return _attachment(pieces, XLSX, "xlsx")
+
+
+def _exporting(request: PortalRequest) -> None:
+    """The event of an export; of one person's claims it is about that person."""
+    digest = search.hash_bytes(request.GET.get("person", "")) or None
+    _read(request, "claim.export", "claim:", digest=digest, query=_query(request))
 
 
 def _attachment(content: Iterator, kind: str, ending: str) -> StreamingHttpResponse:

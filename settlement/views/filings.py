@@ -113,6 +113,9 @@ def new(request: PortalRequest) -> HttpResponse:
             else:
                 messages.success(request, f"已提交认定申请 {made.number}。")
                 return redirect("disease-filing", pk=made.pk)
+    if renewed and request.method == "GET":
+        subject = renewed.filing.subject if renewed.filing else renewed.person.subject
+        _looked(request, subject, renewed.person, request.user.institution_id or "")
     return render(request, "settlement/filing_new.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "慢特病认定", "url": reverse("disease-filings")},
                         {"label": "续期" if renewed else "申请认定", "url": ""}],
@@ -204,8 +207,21 @@ def _visible(request: PortalRequest, pk: int) -> DiseaseFiling:
 @requires("diseases.view")
 @require_GET
 def filing(request: PortalRequest, pk: int) -> HttpResponse:
-    """An application: materials, what is missing, moves, and the steps that this person can take."""
-    return _page(request, _visible(request, pk))
+    """An application: materials, what is missing, moves, and the steps that this person can take.
+
+    Reading it is an event about the person.
+    """
+    found = _visible(request, pk)
+    _looked(request, found.subject, found.person, found.institution_code)
+    return _page(request, found)
+
+
+def _looked(request: PortalRequest, subject: str, person: InsuredPerson, place: str) -> None:
+    """Who saw whose recognised disease."""
+    trail.record(
+        by=request.user.username, at=clock.now(), action="diseasefiling.read", subject=subject,
+        region_code=person.region_code, institution_code=place, person_hash=bytes(person.id_hash),
+    )  # fmt: skip
 
 
 def _page(

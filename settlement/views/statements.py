@@ -1,5 +1,6 @@
 """机构月结算单: the list by month, one statement with its chain and lines, the steps, paper and exports."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -209,7 +210,8 @@ def paper(request: PortalRequest, pk: int) -> HttpResponse:
     trail.record(
         by=request.user.username, at=at, action="statement.paper", subject=row.subject,
         region_code=row.region_code, institution_code=row.institution_code,
-        detail={"state": row.state, "edition": row.edition},
+        detail={"state": row.state, "edition": row.edition,
+                "sm3": hashlib.new("sm3", content).hexdigest()},
     )  # fmt: skip
     return _as_file(HttpResponse(content, content_type="application/pdf"), f"{row.number}.pdf")
 

@@ -210,8 +210,8 @@ def _linked(row: Voucher) -> dict[str, str] | None:
 @requires("payments.view")
 @require_GET
 def paper(request: PortalRequest, pk: int) -> HttpResponse:
-    """A voucher in the shape of a 记账凭证 or 支付凭证."""
-    row = _visible(request, pk)
+    """A voucher in the shape of a 记账凭证 or 支付凭证, under the checkpoint of the day it is printed."""
+    row, at = _visible(request, pk), clock.now()
     office = Office.objects.filter(region=row.region_code, kind=Office.Kind.AGENCY).first()
     region = Region.objects.get(pk=row.region_code)
     institution = Institution.objects.filter(pk=row.institution_code).first()
@@ -227,7 +227,7 @@ def paper(request: PortalRequest, pk: int) -> HttpResponse:
         "payee": row.detail.get("account", ""), "bank": row.detail.get("bank", ""),
         "serial": row.detail.get("serial", ""),
         "demo": bool(institution and institution.is_demo),
-    }, identifier=pdf.identifier_of("voucher", row.number), at=row.posted_at, attachments=[
+    }, identifier=pdf.identifier_of("voucher", row.number, at.isoformat()), at=at, attachments=[
         pdf.json_attachment("voucher.json", {
             "number": row.number, "kind": row.kind, "effect": row.effect, "subject": row.subject,
             "legs": _legs(row), "amount_fen": row.amount, "reason": row.reason, "clause": row.clause,

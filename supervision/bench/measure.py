@@ -10,7 +10,7 @@ from django.db import connections, transaction
 from institutions.access import EVERYTHING, scoped, set_scope
 from pricing.document import Parameter
 from pricing.policy import Rules
-from pricing.releases import current
+from pricing.releases import Span, current
 from pricing.watching import NUMBERS, SECTION, Switch, switched
 from settlement.bench.data import AT
 from settlement.columns import day_of
@@ -130,7 +130,8 @@ def audited(made: Practice, ids: np.ndarray) -> Measured:
             asked_at=AT, asked_by=BY,
         )  # fmt: skip
     began = time.perf_counter()
-    audits.judge(run, rules, switches, by=BY, at=AT)
+    span = Span(run.first_day, run.last_day, rules)
+    audits.judge(run, [audits.Stretch((span,), switches)], by=BY, at=AT)
     passed = time.perf_counter() - began
     row_of = {int(key): row for row, key in enumerate(ids)}
     with transaction.atomic(using="settler"):
@@ -166,8 +167,8 @@ def figures(n: int) -> Iterator[tuple[str, float, str, float | None, int]]:
     for rule, one in done.rules.items():
         yield f"rules.recall.{rule}", one.recall, "share", None, one.planted
         yield f"rules.precision.{rule}", one.precision, "share", None, one.right + one.false
+        yield f"rules.crossed.{rule}", one.crossed, "findings", None, one.right + one.crossed
     false = sum(one.false for one in clean.values())
     yield "rules.false_findings", false, "findings", None, honest.n
     for rule, one in clean.items():
-        if one.false:
-            yield f"rules.false_findings.{rule}", one.false, "findings", None, honest.n
+        yield f"rules.false_findings.{rule}", one.false, "findings", None, honest.n

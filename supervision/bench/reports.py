@@ -11,20 +11,25 @@ import multiprocessing
 import os
 import resource
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import django
 import numpy as np
 from celery import current_app
+from django.conf import settings
 
+from audit import merkle, notes
 from audit.clock import ZONE
-from supervision.reports import press
+from audit.models import Checkpoint
+from supervision.reports import orders, press
 from supervision.reports.money import ZERO
 
 PAGES = 200
 RSS_GOAL = 300.0
 SEED = 5
+SEALED = 1_000_000  #: entries of the log
 SCHEMES = ("employee", "resident")
 AT = dt.datetime(2021, 12, 20, 10, tzinfo=ZONE)
 
@@ -87,6 +92,16 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def signed() -> Checkpoint:
+    """A checkpoint as the sealer signs it, of an invented log: what the cover and every foot print."""
+    root = merkle.leaf_hash(b"bench", "sm3")
+    text = notes.text_of(origin=settings.SEAL_ORIGIN, size=SEALED, root=root, alg="sm3", at=AT)
+    return Checkpoint(
+        pk=1, origin=settings.SEAL_ORIGIN, size=SEALED, root=root, alg="sm3", at=AT,
+        text=notes.sign(text, name=settings.SEAL_ORIGIN),
+    )  # fmt: skip
+
+
 def invented(rows: int) -> dict[str, Any]:
     """A document of the register of claims with invented rows."""
     chance = np.random.default_rng(SEED)
@@ -98,12 +113,13 @@ def invented(rows: int) -> dict[str, Any]:
          *fees[number - 1], "payable"]
         for number in range(1, rows + 1)
     ]  # fmt: skip
+    key = uuid.UUID(int=0)
     return {
-        "format": 1, "report": "00000000-0000-0000-0000-000000000000", "kind": "claims",
+        "format": 1, "report": str(key), "kind": "claims",
         "title": "示例市费用结算明细表", "number": "示例医保报〔2021〕1号", "organ": "示例市医疗保障局",
         "scope": "示例市", "parameters": {}, "span": "2021年11月", "by": "bench", "by_name": "示例",
         "at": AT.isoformat(), "clause": "", "examples": ["示例"], "demo": True,
-        "seal": {"checkpoint": None, "lines": ["示例"], "qr": "示例", "note": "示例"},
+        "seal": orders.seal_of(key, signed()),
         "figures": {"totals": ZERO | {"persons": 0}, "months": [], "states": [], "institutions": [],
                     "rows": lines, "example": True},
     }  # fmt: skip

@@ -132,6 +132,18 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Side:
+    """Who inspects, who of the same side approves, the series of plan numbers, the basis of a visit."""
+
+    key: str
+    role: str
+    approves: str
+    series: str
+    clauses: Mapping[str, str] = field(default_factory=dict)
+    article: str = ""
+
+
+@dataclass(frozen=True)
 class Measure:
     """What a decision can order."""
 
@@ -204,6 +216,13 @@ def measures() -> Mapping[str, Measure]:
     """The measures by key."""
     data = yaml.safe_load((FOLDER / "routes.yaml").read_text(encoding="utf-8"))
     return {key: Measure(key=key, **row) for key, row in data["measures"].items()}
+
+
+@cache
+def sides() -> Mapping[str, Side]:
+    """The agency's patrols and the bureau's enforcement, kept apart (温医保办〔2021〕6号 四)."""
+    data = yaml.safe_load((FOLDER / "inspections.yaml").read_text(encoding="utf-8"))
+    return {key: Side(key=key, **row) for key, row in data["sides"].items()}
 
 
 def inspectors_needed() -> int:

@@ -10,11 +10,16 @@ from supervision.models.cases import (
 from supervision.models.conduct import ArchiveLoan, ConductFlag, Disclosure
 from supervision.models.credit import CreditScore
 from supervision.models.findings import Finding, FindingClaim, Run
-from supervision.models.inspections import InspectionInspector, InspectionPlan, InspectionTask
+from supervision.models.inspections import (
+    InspectionInspector,
+    InspectionPaper,
+    InspectionPlan,
+    InspectionTask,
+)
 from supervision.models.monthly import MonthlyReport, MonthlyVersion
 from supervision.models.reports import ReportOrder, ReportPart, Sample, SampledClaim
 from supervision.models.reviews import Review, ReviewLine, ReviewReply, SamplingPlan
-from supervision.models.subjects import Complaint, PointEntry, Restriction
+from supervision.models.subjects import Complaint, PointEntry, PointRepair, Restriction
 
 __all__ = (
     "ArchiveLoan",
@@ -28,11 +33,13 @@ __all__ = (
     "Finding",
     "FindingClaim",
     "InspectionInspector",
+    "InspectionPaper",
     "InspectionPlan",
     "InspectionTask",
     "MonthlyReport",
     "MonthlyVersion",
     "PointEntry",
+    "PointRepair",
     "ReportOrder",
     "ReportPart",
     "Restriction",

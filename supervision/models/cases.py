@@ -106,6 +106,11 @@ class SupervisionCase(Case):
     def __str__(self):
         return f"{self.number} {self.title}"
 
+    def stood_back(self, username):
+        """Whether somebody was recused, or declared it and waits: no further act in this case."""
+        rows = self.inspectors.filter(username=username)
+        return rows.filter(Q(recused=True) | Q(recusal="declared", recused=None)).exists()
+
 
 class CaseInspector(models.Model):
     """Somebody who inquires; a recused one stays on record and does not come back (回避)."""
@@ -129,9 +134,12 @@ class CaseInspector(models.Model):
     recusal_reason = models.CharField("回避理由", max_length=400, blank=True)
     recusal_by = models.CharField("提出人", max_length=150, blank=True)
     recusal_at = models.DateTimeField(null=True, blank=True)
+    recusal_for = models.CharField("申请人", max_length=120, blank=True)
+    recusal_on = models.DateField("申请日", null=True, blank=True)
     recused = models.BooleanField("是否回避", null=True, blank=True)
     decided_by = models.CharField(max_length=150, blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
+    decision_reason = models.CharField("决定理由", max_length=400, blank=True)
     replaced_by = models.CharField("接替人", max_length=150, blank=True)
 
     class Meta:
@@ -149,8 +157,11 @@ class CaseInspector(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(recused=None)
-                | (~Q(decided_by="") & ~Q(recusal="asked"))
-                | (Q(recusal="asked") & ~Q(decided_by="") & ~Q(decided_by=F("recusal_by"))),
+                | (~Q(decided_by="") & ~Q(decision_reason="")
+                   & ~Q(decided_by=F("recusal_by")) & ~Q(decided_by=F("username")))
+                # rows of before: without a reason, a declared recusal took effect at once
+                | (~Q(decided_by="") & Q(decision_reason="", recusal_on=None)
+                   & (~Q(recusal="asked") | ~Q(decided_by=F("recusal_by")))),
                 name="case_recusal_decided_by_another",
             ),
         )  # fmt: skip
@@ -254,22 +265,9 @@ class Sanction(models.Model):
         return f"{self.case_id} {self.kind}"
 
 
-class CasePaper(models.Model):
-    """A paper of a case with its own number: content is fixed, its service is recorded once."""
+class NumberedPaper(models.Model):
+    """A paper with its own number: what it says is fixed from then on (append-only)."""
 
-    class Kind(models.TextChoices):
-        FILING = "filing", "立案审批表"
-        NOTICE = "notice", "处理告知书"
-        EVIDENCE = "evidence", "证据清单"
-        HEARING = "hearing", "听证通知书"
-        DECISION = "decision", "处理决定书"
-        TRANSFER = "transfer", "案件移送书"
-        RECEIPT = "receipt", "送达回证"
-        INFORM = "inform", "案件通报函"
-        CLOSING = "closing", "结案报告"
-
-    case = models.ForeignKey(SupervisionCase, models.PROTECT, related_name="papers")
-    kind = models.CharField("文书", max_length=8, choices=Kind)
     number = models.CharField("文号", max_length=60, unique=True)
     addressee = models.CharField("受文者", max_length=120)
     content = models.JSONField()
@@ -281,6 +279,30 @@ class CasePaper(models.Model):
         "self", models.PROTECT, null=True, blank=True, related_name="receipt",
         verbose_name="所送达的文书",
     )  # fmt: skip
+
+    class Meta:
+        abstract = True
+
+
+class CasePaper(NumberedPaper):
+    """A paper of a case: content is fixed, its service is recorded once."""
+
+    class Kind(models.TextChoices):
+        FILING = "filing", "立案审批表"
+        NOTICE = "notice", "处理告知书"
+        EVIDENCE = "evidence", "证据清单"
+        REQUEST = "request", "当事人申请登记表"
+        RECUSAL = "recusal", "回避决定书"
+        HEARING = "hearing", "听证通知书"
+        NO_HEARING = "nohear", "不予听证通知书"
+        DECISION = "decision", "处理决定书"
+        TRANSFER = "transfer", "案件移送书"
+        RECEIPT = "receipt", "送达回证"
+        INFORM = "inform", "案件通报函"
+        CLOSING = "closing", "结案报告"
+
+    case = models.ForeignKey(SupervisionCase, models.PROTECT, related_name="papers")
+    kind = models.CharField("文书", max_length=8, choices=Kind)
 
     class Meta:
         ordering = ("pk",)

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from audit.models import ScopedQuerySet
+from supervision.models.cases import NumberedPaper
 
 
 class InspectionPlan(models.Model):
@@ -80,9 +81,10 @@ class InspectionPlan(models.Model):
 
 class InspectionTaskQuerySet(ScopedQuerySet):
     def visible_to(self, user):
-        """Tasks inside a user's scope; an institution sees its own when it was inspected, not before."""
+        """Tasks inside a user's scope; an institution sees its own once told or inspected, not before."""
         rows = super().visible_to(user)
-        return rows.filter(state="done") if user.institution_id else rows
+        known = Q(state="done") | Q(told_on__isnull=False)
+        return rows.filter(known) if user.institution_id else rows
 
 
 class InspectionTask(models.Model):
@@ -103,6 +105,7 @@ class InspectionTask(models.Model):
     institution_code = models.CharField(max_length=12)
     draw_no = models.SmallIntegerField("抽取次序")
     state = models.CharField(max_length=4, choices=State, default=State.OPEN)
+    told_on = models.DateField("通知日", null=True, blank=True)
     answers = models.JSONField("检查记录", default=dict, blank=True)
     visited_on = models.DateField("检查日", null=True, blank=True)
     result = models.CharField("结果", max_length=6, choices=Result, blank=True)
@@ -157,3 +160,41 @@ class InspectionInspector(models.Model):
 
     def __str__(self):
         return f"{self.task_id} {self.username}"
+
+
+class InspectionPaperQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """Papers of a visible task; an institution reads what was served on it, with the receipts."""
+        served = Q(kind="receipt") | Q(receipt__isnull=False)
+        return self.filter(served) if user.institution_id else self
+
+
+class InspectionPaper(NumberedPaper):
+    """Papers of an inspection: who comes, when, why, on which basis; numbered by side and year.
+
+    A recusal is asked for on paper (回避申请登记表) and open until its 回避决定书 names that paper.
+    """
+
+    class Kind(models.TextChoices):
+        NOTICE = "notice", "检查通知书"
+        RECEIPT = "receipt", "送达回证"
+        REQUEST = "request", "回避申请登记表"
+        RECUSAL = "recusal", "回避决定书"
+
+    task = models.ForeignKey(InspectionTask, models.PROTECT, related_name="papers")
+    kind = models.CharField("文书", max_length=8, choices=Kind)
+
+    objects = InspectionPaperQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(kind="receipt", serves__isnull=False)
+                | (~Q(kind="receipt") & Q(serves__isnull=True)),
+                name="inspection_receipt_of_a_paper",
+            ),
+        )
+
+    def __str__(self):
+        return f"{self.get_kind_display()} {self.number}"

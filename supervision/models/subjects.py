@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from audit.models import ScopedQuerySet
-from institutions.models import no_overlap
+from institutions.models import Document, no_overlap
 
 
 class PointEntry(models.Model):
@@ -58,6 +58,58 @@ class PointEntry(models.Model):
         return f"{self.practitioner_code} {self.points}"
 
 
+class PointRepair(models.Model):
+    """A repair of points (信用修复) as proposed with its paper, until a second person decides."""
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed", "待审批"
+        APPROVED = "approved", "已修复"
+        REFUSED = "refused", "不予修复"
+
+    region_code = models.CharField(max_length=6)
+    institution_code = models.CharField(max_length=12)
+    practitioner_code = models.CharField("医师药师护士", max_length=20)
+    year = models.SmallIntegerField("记分年度")
+    points = models.SmallIntegerField("修复分值")
+    course = models.CharField("修复事由", max_length=80)
+    document = models.ForeignKey(Document, models.PROTECT, related_name="+")
+    proposed_at = models.DateTimeField()
+    proposed_by = models.CharField("提出人", max_length=150)
+    state = models.CharField(max_length=8, choices=State, default=State.PROPOSED)
+    note = models.CharField("审批意见", max_length=200, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField("审批人", max_length=150, blank=True)
+    entry = models.OneToOneField(
+        PointEntry, models.PROTECT, null=True, blank=True, related_name="repair"
+    )
+
+    objects = ScopedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        indexes = (models.Index(fields=["practitioner_code", "year"], name="repair_practitioner"),)
+        constraints = (
+            models.CheckConstraint(condition=Q(points__gt=0), name="repair_points_positive"),
+            models.CheckConstraint(
+                condition=Q(state="proposed", decided_by="", decided_at__isnull=True, entry__isnull=True)
+                | (Q(state="approved", entry__isnull=False, decided_at__isnull=False)
+                   & ~Q(decided_by=""))
+                | (Q(state="refused", entry__isnull=True, decided_at__isnull=False)
+                   & ~Q(note="") & ~Q(decided_by="")),
+                name="repair_decision_whole",
+            ),
+            models.CheckConstraint(
+                condition=~Q(decided_by=F("proposed_by")), name="repair_second_person"
+            ),
+            models.UniqueConstraint(
+                fields=["practitioner_code"], condition=Q(state="proposed"), name="repair_one_open"
+            ),
+        )  # fmt: skip
+
+    def __str__(self):
+        return f"{self.practitioner_code} −{self.points}"
+
+
 class RestrictionQuerySet(ScopedQuerySet):
     def in_force(self, *, on):
         """Rows valid on a day (both ends included)."""
@@ -69,6 +121,7 @@ class Restriction(models.Model):
     not settle online. A department is named by its code (institutions.departments).
 
     It ends with `valid_until`; a lift moves that day forward and says why, nothing else changes.
+    One decision (`source`) counts once; those of several decisions may overlap.
     """
 
     class Kind(models.TextChoices):
@@ -101,7 +154,8 @@ class Restriction(models.Model):
                          name="restriction_person"),
         )  # fmt: skip
         constraints = (
-            no_overlap("restriction_no_overlap", "kind", "institution_code", "subject_code"),
+            no_overlap("restriction_no_overlap", "kind", "institution_code", "subject_code",
+                       "source"),
             models.CheckConstraint(
                 condition=Q(valid_until__isnull=True) | Q(valid_until__gte=F("valid_from")),
                 name="restriction_days",
@@ -133,10 +187,17 @@ class Complaint(models.Model):
         UNPROVEN = "unproven", "未查实"
         DECLINED = "declined", "不予受理"
 
+    class Channel(models.TextChoices):
+        WEB = "web", "网上"
+        PHONE = "phone", "电话"
+        LETTER = "letter", "来信"
+        VISIT = "visit", "来访"
+
     number = models.CharField("举报编号", max_length=40, unique=True)
     query_hash = models.BinaryField(max_length=32, help_text="keyed hash of the query code")
     region_code = models.CharField(max_length=6)
     institution_code = models.CharField(max_length=12, blank=True)
+    channel = models.CharField("渠道", max_length=6, choices=Channel, default=Channel.WEB)
     about = models.CharField("被举报对象", max_length=120)
     behaviour = models.CharField("行为", max_length=40, blank=True)
     text = models.TextField("举报内容", max_length=4000)
@@ -163,6 +224,11 @@ class Complaint(models.Model):
     reward_proposed_by = models.CharField(max_length=150, blank=True)
     reward_approved_by = models.CharField(max_length=150, blank=True)
     reward_approved_at = models.DateTimeField(null=True, blank=True)
+    reward_paid_on = models.DateField("发放日", null=True, blank=True)
+    reward_paid_by = models.CharField(max_length=150, blank=True, default="")
+    reward_receipt = models.CharField("领取凭证号", max_length=60, blank=True, default="")
+    reward_receiver_masked = models.CharField(max_length=20, blank=True, default="")
+    reward_receiver_cipher = models.BinaryField(null=True, blank=True)
 
     objects = ScopedQuerySet.as_manager()
 
@@ -189,7 +255,18 @@ class Complaint(models.Model):
                 condition=Q(reward_approved_by="") | ~Q(reward_approved_by=F("reward_proposed_by")),
                 name="complaint_reward_second_person",
             ),
-        )
+            models.CheckConstraint(
+                condition=Q(reward_paid_on__isnull=True, reward_paid_by="", reward_receipt="",
+                            reward_receiver_cipher__isnull=True)
+                | (Q(reward_paid_on__isnull=False, reward_receiver_cipher__isnull=False)
+                   & ~Q(reward_paid_by="") & ~Q(reward_receipt="") & ~Q(reward_approved_by="")),
+                name="complaint_payout_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(reward_paid_by="") | ~Q(reward_paid_by=F("reward_approved_by")),
+                name="complaint_payout_another_person",
+            ),
+        )  # fmt: skip
 
     def __str__(self):
         return self.number

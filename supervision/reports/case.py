@@ -12,8 +12,11 @@ from audit.models import Move
 from audit.procedure import PROCEDURES
 from audit.text import mask_name, yuan
 from institutions.models import User
+from institutions.naming import shown_names
 from institutions.refusals import refused
 from settlement.capitals import capitals
+from supervision import law
+from supervision.hands import person
 from supervision.models import SupervisionCase
 from supervision.reports.book import Book, day_name
 from supervision.reports.wish import Wish, named
@@ -45,6 +48,8 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
     row = find(wish, user)
     table = PROCEDURES[row.procedure]
     place = named({row.institution_code}).get(row.institution_code, row.institution_code)
+    moves = list(Move.objects.visible_to(user).filter(subject=row.subject))
+    people = _people(row, moves)
     return {
         "example": False, "number": row.number, "title": row.title, "origin": row.get_origin_display(),
         "state": table.states[row.state].label, "place": place, "behaviour": row.behaviour,
@@ -52,16 +57,16 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
         "acted": [f"{row.acted_from}", f"{row.acted_until}"], "summary": row.summary,
         "facts": row.facts, "loss": row.loss, "route": row.get_route_display(), "article": row.article,
         "statement": row.statement, "told_on": f"{row.told_on or ''}",
-        "decided": [row.decided_by, f"{row.decided_on or ''}"], "final_on": f"{row.final_on or ''}",
-        "archive_no": row.archive_no,
+        "decided": [people.get(row.decided_by, ""), f"{row.decided_on or ''}"],
+        "final_on": f"{row.final_on or ''}", "archive_no": row.archive_no,
         "inspectors": [
-            {"name": one.username, "role": one.get_role_display(), "certificate": one.certificate,
+            {"name": people[one.username], "role": one.get_role_display(), "certificate": one.certificate,
              "recusal": one.get_recusal_display(), "recused": one.recused,
              "reason": one.recusal_reason} for one in row.inspectors.all()
         ],
         "evidence": [
             {"no": one.no, "kind": one.get_kind_display(), "reference": one.reference,
-             "title": one.title, "loss": one.loss, "digest": one.digest, "by": one.taken_by,
+             "title": one.title, "loss": one.loss, "digest": one.digest, "by": people[one.taken_by],
              "at": f"{clock.local(one.taken_at):%Y-%m-%d %H:%M}"} for one in row.evidence.all()
         ],
         "papers": [
@@ -69,16 +74,26 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
              "on": f"{one.made_on}", "digest": one.digest} for one in row.papers.all()
         ],
         "sanctions": [
-            {"kind": one.kind, "clause": one.clause, "amount": one.amount, "months": one.months,
-             "points": one.points, "state": one.get_state_display(), "record": one.record,
-             "done_on": f"{one.done_on or ''}", "note": one.note} for one in row.sanctions.all()
+            {"kind": law.measures()[one.kind].label, "clause": one.clause, "amount": one.amount,
+             "months": one.months, "points": one.points, "state": one.get_state_display(),
+             "record": one.record, "done_on": f"{one.done_on or ''}", "note": one.note}
+            for one in row.sanctions.all()
         ],
         "moves": [
-            {"on": f"{one.on}", "label": one.label, "by": one.by, "clause": one.clause,
+            {"on": f"{one.on}", "label": one.label, "by": people[one.by], "clause": one.clause,
              "due": f"{one.due or ''}", "on_time": one.on_time}
-            for one in Move.objects.visible_to(user).filter(subject=row.subject)
+            for one in moves
         ],
     }  # fmt: skip
+
+
+def _people(row: SupervisionCase, moves: list[Move]) -> dict[str, str]:
+    """Everybody of a case by log-in: inspectors by name, others with their office."""
+    names = {row.decided_by, *(one.by for one in moves),
+             *row.evidence.values_list("taken_by", flat=True)}  # fmt: skip
+    inspectors = row.inspectors.values_list("username", flat=True)
+    called = shown_names(inspectors)
+    return {name: person(name) for name in names - {""}} | called
 
 
 def _subject(row: SupervisionCase) -> str:
@@ -117,7 +132,7 @@ def _filed(figures: Mapping[str, Any], book: Book) -> None:
 def _inquired(figures: Mapping[str, Any], book: Book) -> None:
     book.heading("调查")
     book.grid(
-        "检查人员", ["姓名（账号）", "分工", "执法证号", "回避"],
+        "检查人员", ["姓名", "分工", "执法证号", "回避"],
         [[row["name"], row["role"], row["certificate"], _recusal(row)] for row in figures["inspectors"]],
         align="lcxl", empty="尚未指定检查人员。",
     )  # fmt: skip
@@ -160,8 +175,8 @@ def _decided(figures: Mapping[str, Any], book: Book) -> None:
     book.text(f"拟办途径：{figures['route'] or '未定'}{article}；{decided}。")
     book.grid(
         "处理措施", ["措施", "依据", "幅度", "状态", "执行日", "执行记录"],
-        [[row["note"] or row["kind"], row["clause"], _size(row), row["state"], row["done_on"] or "—",
-          row["record"]] for row in figures["sanctions"]],
+        [["：".join(filter(None, (row["kind"], row["note"]))), row["clause"], _size(row),
+          row["state"], row["done_on"] or "—", row["record"]] for row in figures["sanctions"]],
         align="llrccl", empty="尚无处理措施。",
     )  # fmt: skip
 

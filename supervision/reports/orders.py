@@ -183,7 +183,7 @@ def finish(*, order_id: int, at: dt.datetime) -> bool:
         row.report = reports.keep(
             kind=row.kind, title=row.title, number=row.number, document=printed.content,
             content=document, parameters=row.parameters, by=row.asked_by, at=row.asked_at,
-            key=uuid.UUID(document["report"]), template=press.FRONT,
+            key=uuid.UUID(document["report"]), template=press.FRONT, renderer=press.renderer(),
             checkpoint=Checkpoint.objects.filter(pk=sealed).first() if sealed else None,
             region_code=row.region_code, institution_code=row.institution_code,
         )  # fmt: skip
@@ -244,17 +244,23 @@ def document_of(row: ReportOrder) -> dict[str, Any]:
         "span": span_name(row.parameters["since"], row.parameters["until"]), "by": row.asked_by,
         "by_name": str(user), "at": clock.local(row.asked_at).isoformat(timespec="seconds"),
         "clause": _clause(kind, wish, place), "examples": _examples(figures), "demo": demo,
-        "seal": _seal(key, at=row.asked_at), "figures": figures,
+        "seal": seal_of(key, _stood(figures)), "figures": figures,
     }  # fmt: skip
 
 
-def _seal(key: uuid.UUID, *, at: dt.datetime) -> dict[str, Any]:
-    """The newest signed checkpoint as lines of text; what the QR says; where to check the paper."""
-    checkpoint = trail.checkpoint()
-    printed = reports.stamp(key, checkpoint, at=at)
-    note = f"核验地址：{printed['url']}"
+def _stood(figures: dict[str, Any]) -> Checkpoint | None:
+    """The checkpoint that the figures are proven under, whatever was signed since; else the newest."""
+    if "checkpoint" not in figures:
+        return trail.checkpoint()
+    return Checkpoint.objects.filter(size=figures["size"], text=figures["checkpoint"]).first()
+
+
+def seal_of(key: uuid.UUID, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """A signed checkpoint as lines of text; what the QR says; where to check the paper."""
+    address = reports.address_of(key)
+    note = f"核验地址：{address}"
     if checkpoint is None:
-        return {"checkpoint": None, "lines": ["制作时留痕日志尚无检查点"], "qr": printed["url"],
+        return {"checkpoint": None, "lines": ["制作时留痕日志尚无检查点"], "qr": address,
                 "note": note}  # fmt: skip
     signed = f"{clock.local(checkpoint.at):%Y-%m-%d %H:%M:%S}"
     return {

@@ -7,13 +7,18 @@ survive joining (ISO 19005-3 6.8.3.3 asks for one at level a only).
 """
 
 import datetime as dt
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from audit import clock, pdf
+from django.conf import settings
+from django.contrib.staticfiles import finders
+
+from audit import charts, clock, pdf, reports
 from supervision.reports.book import ALIGNS, Book, Column, day_name
 from supervision.reports.kinds import KINDS
 
@@ -53,6 +58,23 @@ class Printed:
 
     content: bytes
     pages: int
+
+
+@functools.cache
+def renderer() -> str:
+    """What this process draws reports with; a report drawn by another layout need not come out the same."""
+    return reports.renderer_of(layout())
+
+
+def layout() -> list[Path]:
+    """The files that decide how a document looks: templates, style sheets, the modules that lay it out."""
+    top = Path(settings.BASE_DIR, "templates")
+    sheets = [Path(str(finders.find(name))) for name in STYLES]
+    drawers = [Path(str(module.__file__)) for module in (charts, pdf)]
+    return [
+        *(top / "reports").glob("*.html"), *(top / "components").glob("*.html"), *sheets, *drawers,
+        *Path(__file__).parent.glob("*.py"),
+    ]  # fmt: skip
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -200,9 +222,15 @@ def _render(
     return pdf.render(
         template, context, at=at, styles=STYLES, face=face,
         identifier=pdf.identifier_of("report", document["report"], name),
-        attachments=enclosed,
+        attachments=enclosed, note=_note(document),
         watermark=f"{document['by']} {clock.local(at):%Y-%m-%d %H:%M}",
     )  # fmt: skip
+
+
+def _note(document: Mapping[str, Any]) -> str:
+    """The signed checkpoint that was frozen with the document; '' when there was none."""
+    seal = document["seal"]
+    return seal["qr"] if seal["checkpoint"] else ""
 
 
 def _made(document: Mapping[str, Any]) -> dt.datetime:

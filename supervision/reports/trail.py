@@ -11,6 +11,7 @@ from typing import Any
 
 from audit import bundles, clock, proofs, words
 from audit import trail as log
+from audit.forms import about
 from audit.models import Checkpoint, Event, Leaf
 from institutions.models import User
 from institutions.refusals import refused
@@ -51,7 +52,7 @@ def _events(wish: Wish, user: User) -> Any:
         for day in (wish.since, wish.until + dt.timedelta(days=1))
     )
     rows = wish.within(Event.objects.visible_to(user)).filter(at__gte=begin, at__lt=end)
-    return rows.filter(subject__startswith=wish.subject) if wish.subject else rows
+    return rows.filter(about(wish.subject)) if wish.subject else rows
 
 
 def _paths(seqs: Sequence[int], checkpoint: Checkpoint | None) -> dict[int, list[str]]:

@@ -135,7 +135,7 @@ def run(request: PortalRequest, pk: int) -> HttpResponse:
         {"label": "发起", "value": Login(row.asked_by),
          "sub": f"{clock.local(row.asked_at):%Y-%m-%d %H:%M}"},
         {"label": "用时", "value": _seconds(row)},
-        {"label": "参数", "value": "示例参数" if row.rules.get("example") else "—"},
+        {"label": "参数", "value": "示例参数" if any(s["example"] for s in _stretches(row)) else "—"},
     ]  # fmt: skip
     if row.fault:
         facts.append({"label": "失败原因", "value": row.fault, "wide": True})
@@ -149,10 +149,25 @@ def run(request: PortalRequest, pk: int) -> HttpResponse:
 
 
 def _numbers(rule: str, numbers: Mapping[str, int]) -> str:
-    return (
-        "；".join(f"{NUMBER_WORDS.get(k, k)} {written(rule, k, v)}" for k, v in numbers.items())
-        or "—"
-    )
+    return "；".join(f"{NUMBER_WORDS.get(k, k)} {written(rule, k, v)}" for k, v in numbers.items())
+
+
+def _stretches(row: Run) -> list[dict[str, Any]]:
+    """The days of a run by whose rules they were judged (supervision.audits.Stretch.told)."""
+    found: list[dict[str, Any]] | None = row.rules.get("stretches")
+    if found is None and "used" in row.rules:  # a run of before: one law for all its days
+        found = [{"first": f"{row.first_day}", "last": f"{row.last_day}", "used": row.rules["used"],
+                  "example": bool(row.rules.get("example"))}]  # fmt: skip
+    return found or []
+
+
+def _used(row: Run, rule: str) -> str:
+    """The numbers of a rule in a run; each with its days where they changed on the way."""
+    used = [s for s in _stretches(row) if rule in s["used"]]
+    told = [(s["first"], s["last"], _numbers(rule, s["used"][rule])) for s in used]
+    if len({numbers for _, _, numbers in told}) == 1:
+        return told[0][2] or "—"
+    return "　".join(f"{first} 至 {last}：{numbers}" for first, last, numbers in told) or "—"
 
 
 def _seconds(row: Run) -> str:
@@ -162,7 +177,6 @@ def _seconds(row: Run) -> str:
 
 
 def _found(row: Run) -> Table:
-    used = row.rules.get("used", {})
     other = row.rules.get("numbers", {})
     columns = [Column(label="规则", wide=True), Column(label="阈值", wide=True),
                Column(label="疑点", numeric=True), Column(label="新增", numeric=True)]  # fmt: skip
@@ -170,12 +184,10 @@ def _found(row: Run) -> Table:
         columns.append(Column(label="消失", numeric=True, hint="现有疑点中按此阈值不再发现的"))
     rows = []
     for rule, counts in row.found.items():
-        numbers = used.get(rule, {})
         cells = [
             Cell(text=RULES[rule].message if rule in RULES else rule,
                  url=f"{reverse('findings')}?rule={rule}"),
-            Cell(text=_numbers(rule, numbers),
-                 sub="试算阈值" if rule in other else ""),
+            Cell(text=_used(row, rule), sub="试算阈值" if rule in other else ""),
             Cell(text=f"{counts['found']:,}"), Cell(text=f"{counts['new']:,}"),
         ]  # fmt: skip
         if row.trial:

@@ -11,6 +11,7 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -24,7 +25,8 @@ from institutions.access import PortalRequest
 from institutions.models import User
 from institutions.naming import shown_names
 from institutions.refusals import Refusal
-from supervision import case_forms, case_steps, cases, disclosures, sanctions
+from supervision import case_forms, case_steps, cases, disclosures, recusals, sanctions, writs
+from supervision.hands import active, covers
 from supervision.models import (
     ArchiveLoan,
     CaseInspector,
@@ -35,8 +37,7 @@ from supervision.models import (
 )
 from supervision.views import cases as pages
 
-INQUIRY = ("proposed", "investigating", "answered")
-TOLD = ("statement", "answered", "hearing", "investigating")
+INQUIRY, UNDECIDED = cases.INQUIRY, cases.UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -85,22 +86,29 @@ def people_of(case: SupervisionCase) -> list[tuple[str, str]]:
     rows = rows.select_related("region").order_by("username")
     return [
         (row.username, f"{row.display_name or row.username}（{row.username}）") for row in rows
-        if row.username not in named
-        and any(case.region_code.startswith(prefix) for prefix in row.scope_codes().regions)
+        if row.username not in named and covers(row, case.region_code)
     ]  # fmt: skip
 
 
 def _active(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
     """Inspectors whom this person can ask to stand back: a handler only declares the own name."""
-    rows = case_steps.active(case).exclude(recusal="asked", recused=None)
+    rows = active(case).exclude(~Q(recusal=""), recused=None)
     if not user.institution_id:
         rows = rows.filter(username=user.username)
     return _people(rows)
 
 
+def _others(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
+    """Inspectors of whom this person can record a party's request: not the own name."""
+    rows = active(case).exclude(~Q(recusal=""), recused=None).exclude(username=user.username)
+    return _people(rows)
+
+
 def _asked(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
-    rows = case.inspectors.filter(recusal=CaseInspector.Recusal.ASKED, recused=None)
-    return _people(rows, because=True)
+    if case.inspectors.filter(username=user.username).exists():
+        return []
+    rows = case.inspectors.exclude(recusal="").filter(recused=None)
+    return _people(rows.exclude(recusal_by=user.username), because=True)
 
 
 def _recused(case: SupervisionCase) -> list[tuple[int, str]]:
@@ -155,14 +163,21 @@ def _name(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
 
 def _recuse(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
     row = case.inspectors.get(pk=given["inspector"])
-    return cases.ask_recusal(inspector=row, reason=given["reason"], who=who, at=clock.now())
+    return recusals.ask(inspector=row, reason=given["reason"], who=who, at=clock.now())
+
+
+def _record(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    return recusals.record(
+        inspector=case.inspectors.get(pk=given["inspector"]), applicant=given["applicant"],
+        reason=given["reason"], on=given["on"], who=who, at=clock.now(),
+    )  # fmt: skip
 
 
 def _decide(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
-    row = case.inspectors.get(pk=given["inspector"])
-    return cases.decide_recusal(
-        inspector=row, grant=given["grant"] == "yes", reason=given["reason"], who=who,
-        at=clock.now(),
+    return recusals.decide(
+        inspector=case.inspectors.get(pk=given["inspector"]), grant=given["grant"] == "yes",
+        reason=given["reason"], who=who, at=clock.now(),
+        service=writs.Service(given["method"], given["receiver"], given["on"]),
     )  # fmt: skip
 
 
@@ -273,14 +288,19 @@ ACTS = {
     for act in (
         Act("name", "指定检查人员", INQUIRY, HANDLES, case_forms.InspectorForm,
             lambda case, user: {"people": people_of(case)}, _name, "inspectors"),
-        Act("replace", "更换已回避人员", INQUIRY, HANDLES, case_forms.ReplaceForm,
+        Act("replace", "更换已回避人员", UNDECIDED, HANDLES, case_forms.ReplaceForm,
             lambda case, user: {"people": people_of(case), "inspectors": _recused(case)},
             _replace, "inspectors"),
-        Act("recuse", "提出回避", (*INQUIRY, *TOLD), _speaks, case_forms.RecusalForm,
+        Act("recuse", "提出回避", UNDECIDED, _speaks, case_forms.RecusalForm,
             lambda case, user: {"inspectors": _active(case, user)}, _recuse, "inspectors"),
-        Act("recusal", "决定回避", (*INQUIRY, *TOLD), _has(case_steps.DECIDE),
+        Act("record-recusal", "登记当事人回避申请", UNDECIDED, HANDLES, case_forms.RecusalRecord,
+            lambda case, user: {"inspectors": _others(case, user), "today": clock.today()},
+            _record, "inspectors"),
+        Act("recusal", "决定回避", UNDECIDED, _has(case_steps.DECIDE),
             case_forms.RecusalDecision,
-            lambda case, user: {"inspectors": _asked(case, user)}, _decide, "inspectors"),
+            lambda case, user: {"inspectors": _asked(case, user), "methods": writs.methods(),
+                                "today": clock.today()},
+            _decide, "inspectors"),
         Act("finding", "列入疑点", INQUIRY, HANDLES, case_forms.FindingEvidence,
             lambda case, user: {"findings": _findings(case)}, _finding, "evidence"),
         Act("claim", "列入结算单据", INQUIRY,
@@ -324,7 +344,7 @@ def entries(
     case: SupervisionCase, user: User, group: str, typed: forms.Form | None, key: str
 ) -> list[dict[str, Any]]:
     """The acts of a part of the page that this person can do, each with its form."""
-    found = []
+    found: list[dict[str, Any]] = []
     for act in ACTS.values():
         if act.group == group and act.offered(case, user):
             form = typed if typed is not None and act.key == key else form_of(act, case, user)

@@ -11,6 +11,7 @@ from audit.tables import Cell, Column, Row, Table
 from audit.text import yuan
 from institutions.naming import Login, Told
 from supervision import case_steps, law, sanctions
+from supervision.case_clocks import hearing_until, time_is_example
 from supervision.models import (
     ArchiveLoan,
     CaseEvidence,
@@ -20,6 +21,7 @@ from supervision.models import (
     Sanction,
     SupervisionCase,
 )
+from supervision.writs import institution_of
 
 PHASES = ("立案", "调查", "告知", "决定", "执行", "结案", "归档")
 TONES = {"proposed": "wait", "ordered": "warn", "done": "ok", "dropped": "mute"}
@@ -45,7 +47,7 @@ def phases(found: SupervisionCase) -> list[dict[str, str]]:
 
 def facts(found: SupervisionCase, *, own: bool) -> list[dict[str, Any]]:
     """What the case is; the party is not told how the office came to know (a report may name itself)."""
-    place = case_steps.institution_of(found.institution_code)
+    place = institution_of(found.institution_code)
     facts: list[dict[str, Any]] = [
         {"label": "案号", "value": found.number},
         {"label": "对象", "value": found.subject_name, "sub": found.get_subject_kind_display()},
@@ -81,6 +83,8 @@ def inquiry(found: SupervisionCase) -> list[dict[str, Any]]:
         {"label": "适用条款", "value": law.decree().cite(found.article) if found.article else "—",
          "sub": article.summary if article else ""},
         {"label": "造成基金损失", "value": f"{yuan(found.loss)} 元" if found.loss else "无"},
+        {"label": "申请听证期限", "value": str(hearing_until(found).day or "没有期限"),
+         "sub": f"告知日 {found.told_on}" if found.told_on else ""},
         {"label": "查明的事实", "value": found.facts, "wide": True},
         {"label": "陈述申辩", "value": found.statement or "（未提出）", "wide": True},
     ]  # fmt: skip
@@ -92,7 +96,7 @@ def due(found: SupervisionCase) -> dict[str, Any] | None:
         return None
     return {"due": found.due, "unknown": found.due_unknown, "word": table().states[found.state].todo,
             "clause": f"{table().document} {found.due_clause}",
-            "example": case_steps.time_is_example(found)}  # fmt: skip
+            "example": time_is_example(found)}  # fmt: skip
 
 
 def inspectors(found: SupervisionCase) -> Table:
@@ -101,7 +105,7 @@ def inspectors(found: SupervisionCase) -> Table:
         id="inspectors", caption="检查人员", show_caption=False, actions=False,
         columns=[Column(label="检查人员"), Column(label="分工"), Column(label="执法证号"),
                  Column(label="回避", wide=True)],
-        rows=[Row(key=str(row.pk), label=row.username, cells=[
+        rows=[Row(key=str(row.pk), label=row.certificate, cells=[
             Cell(text=Login(row.username), sub=f"{clock.local(row.named_at):%Y-%m-%d}"),
             Cell(text=row.get_role_display()), Cell(text=row.certificate, code=True),
             _recusal(row),
@@ -116,9 +120,10 @@ def _recusal(row: CaseInspector) -> Cell:
         return Cell(text="—")
     words = {True: "已回避", False: "不予回避", None: "待决定"}
     tones = {True: "mute", False: "ok", None: "warn"}
+    why = f"（决定理由：{row.decision_reason}）" if row.decision_reason else ""
     more = ("；由", Login(row.replaced_by), "接替") if row.replaced_by else ()
     return Cell(text=words[row.recused], tone=tones[row.recused],
-                sub=Told(f"{row.get_recusal_display()}：{row.recusal_reason}", *more))  # fmt: skip
+                sub=Told(f"{row.get_recusal_display()}：{row.recusal_reason}{why}", *more))  # fmt: skip
 
 
 def evidence(found: SupervisionCase) -> Table:

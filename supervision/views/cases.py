@@ -28,6 +28,7 @@ from institutions.documents import content_of
 from institutions.models import Institution, Region
 from institutions.naming import named
 from institutions.refusals import Refusal, refused
+from settlement.looks import taken
 from settlement.models import InsuredPerson
 from supervision import archive, case_papers, case_steps, cases
 from supervision.case_forms import CaseForm, CaseQuery
@@ -220,14 +221,16 @@ def page(
     from supervision.views import case_acts
 
     user, state = request.user, case_parts.table().states[found.state]
-    steps = offered(case=found, procedure=case_parts.table(), handbook=case_steps.HANDBOOK, who=user,
-                    level=user.level)  # fmt: skip
+    aside = found.stood_back(user.username)
+    steps = () if aside else offered(
+        case=found, procedure=case_parts.table(), handbook=case_steps.HANDBOOK, who=user,
+        level=user.level)  # fmt: skip
     barred = {step.key: why for step in steps
               if (why := case_steps.barred(found, step, by=user.username, at=clock.now()))}  # fmt: skip
     own = bool(user.institution_id)
 
     def acts(group: str) -> list[dict[str, Any]]:
-        return case_acts.entries(found, user, group, typed, key)
+        return [] if aside else case_acts.entries(found, user, group, typed, key)
 
     return render(request, "supervision/case.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "监管案件", "url": reverse("cases")},
@@ -244,8 +247,9 @@ def page(
         "steps": [_step(found, step, typed, key) for step in
                   sorted(steps, key=lambda step: step.tone == "danger")
                   if step.key not in barred or step.key == key],
-        "barred": [f"“{step.label}”由他人办理：{barred[step.key]}。"
-                   for step in steps if step.key in barred],
+        "barred": ["您在本案中已回避或已提出回避，本案由他人办理。"] if aside else [
+            f"“{step.label}”由他人办理：{barred[step.key]}。" for step in steps if step.key in barred
+        ],
         "moves": [case_parts.move(row, own=own) for row in
                   Move.objects.filter(subject=found.subject).order_by("-pk")],
     }), status=status)  # fmt: skip
@@ -298,12 +302,12 @@ def paper(request: PortalRequest, pk: int, paper: int) -> HttpResponse:
     if request.user.institution_id:
         rows = rows.exclude(kind__in=case_papers.INTERNAL)
     row = get_object_or_404(rows, pk=min(paper, 2**63 - 1))
-    trail.record(
-        by=request.user.username, at=clock.now(), action="supervisioncase.print",
-        subject=found.subject, region_code=found.region_code,
+    taken(
+        persons=[found.person_id], by=request.user.username, at=clock.now(),
+        action="supervisioncase.print", subject=found.subject, region_code=found.region_code,
         institution_code=found.institution_code, detail={"paper": row.number, "sm3": row.digest},
     )  # fmt: skip
-    return _file(case_papers.pdf_of(row), "application/pdf", f"{row.number}.pdf", "inline")
+    return file_answer(case_papers.pdf_of(row), "application/pdf", f"{row.number}.pdf", "inline")
 
 
 @requires("cases.view")
@@ -317,15 +321,16 @@ def evidence(request: PortalRequest, pk: int, item: int) -> HttpResponse:
     if document is None:
         raise Http404(str(item))
     content = content_of(document)
-    trail.record(
-        by=request.user.username, at=clock.now(), action="document.read",
+    taken(
+        persons=[found.person_id], by=request.user.username, at=clock.now(), action="document.read",
         subject=f"document:{document.pk}", region_code=found.region_code,
         institution_code=found.institution_code, detail={"of": found.subject, "sm3": document.digest},
     )  # fmt: skip
-    return _file(content, document.media_type, document.name, "attachment")
+    return file_answer(content, document.media_type, document.name, "attachment")
 
 
-def _file(content: bytes, media_type: str, name: str, how: str) -> HttpResponse:
+def file_answer(content: bytes, media_type: str, name: str, how: str) -> HttpResponse:
+    """A file that no cache keeps; an attachment runs nothing."""
     answer = HttpResponse(content, content_type=media_type)
     answer["Content-Disposition"] = f"{how}; filename*=UTF-8''{quote(name)}"
     answer["X-Content-Type-Options"] = "nosniff"

@@ -22,7 +22,7 @@ from institutions import crypto
 from institutions.access import EVERYTHING, PortalRequest, scoped
 from institutions.models import Institution, Region, Scope, User
 from institutions.naming import Login, Told, named
-from institutions.refusals import Refusal, refused
+from institutions.refusals import Refusal
 from supervision import case_forms, complaints, inspection_forms
 from supervision.models import Complaint
 from supervision.views import parts
@@ -32,6 +32,7 @@ TONES = {"received": "wait", "accepted": "info", "proven": "ok", "unproven": "mu
          "declined": "mute"}  # fmt: skip
 TOO_MANY = 429
 HOUR = 3600
+OFFERED = 500  #: institutions in the list of a field
 State = Complaint.State
 
 
@@ -56,7 +57,17 @@ def report(request: HttpRequest) -> HttpResponse:
                 status, made = _received(form)
     return render(request, "public/report.html", {
         "form": form, "made": made, "follow": reverse("public-report-progress"),
+        "places": _offered(*(Region.objects.filter(pk__in=dict(regions)))),
     }, status=status)  # fmt: skip
+
+
+def _offered(*regions: Region) -> list[Institution]:
+    """The institutions of some areas that a field offers; a longer list is typed in."""
+    day = clock.today()
+    found: list[Institution] = []
+    for region in regions:
+        found += complaints.places(region, day).select_related("region").order_by("pk")[:OFFERED]
+    return found[:OFFERED]
 
 
 def _areas() -> list[tuple[str, str]]:
@@ -72,14 +83,15 @@ def _room() -> bool:
     return cache.incr(key) <= settings.REPORTS_PER_HOUR
 
 
-def _received(form: inspection_forms.PublicReport) -> tuple[int, dict[str, str] | None]:
+def _received(
+    form: inspection_forms.PublicReport, by: str = complaints.REPORTER
+) -> tuple[int, dict[str, str] | None]:
     given = dict(form.cleaned_data)
     region = Region.objects.get(pk=given.pop("region"))
+    report = complaints.Report(institution_code=given.pop("institution").strip(), **given)
     try:
         with scoped(Scope(regions=(region.prefix,))):
-            row, code = complaints.receive(
-                region=region, report=complaints.Report(**given), at=clock.now()
-            )
+            row, code = complaints.receive(region=region, report=report, by=by, at=clock.now())
     except Refusal as error:
         return refuse(form, error), None
     return 200, {"number": row.number, "code": code, "due": str(row.due or "")}
@@ -112,6 +124,7 @@ def _told(row: Complaint | None) -> list[dict[str, str]]:
     if row is None:
         return []
     paid = "已批准" if row.reward_approved_by else "待审批"
+    paid = f"{row.reward_paid_on}已发放" if row.reward_paid_on else paid
     return [
         {"label": "举报编号", "value": row.number},
         {"label": "办理状态", "value": row.get_state_display()},
@@ -141,14 +154,16 @@ def listing(request: PortalRequest) -> HttpResponse:
     return render(request, "supervision/list.html", {
         "breadcrumbs": [*CRUMBS, {"label": "举报投诉", "url": ""}], "form": form,
         "title": "举报投诉", "target": "complaints",
-        "subtitle": "来自公开的举报页面；举报人信息加密保存，查看须写明理由并留痕。",
+        "subtitle": "来自公开的举报页面、电话、来信和来访；举报人信息加密保存，查看须写明理由并留痕。",
         "table": Table(
             id="complaints", caption="举报投诉",
             columns=[Column(label="编号"), Column(label="被举报对象", wide=True),
                      Column(label="举报人"), Column(label="收到"), Column(label="状态")],
             rows=[_row(row) for row in page],
             pages=Pages(total=page.paginator.count, page=page.number, size=SIZE, sizes=(SIZE,)),
-            empty_title="没有举报", empty_text="公众在公开页面提交的举报在此办理。",
+            toolbar=[Action(label="登记举报", url=reverse("complaint-new"), icon="plus",
+                            tone="primary")],
+            empty_title="没有举报", empty_text="公众提交的举报，以及登记的电话、来信、来访举报，在此办理。",
         ),
     })  # fmt: skip
 
@@ -160,12 +175,39 @@ def _row(row: Complaint) -> Row:
         cells=[
             Cell(text=row.number, url=address), Cell(text=row.about, sub=row.text[:60]),
             Cell(text=row.name_masked or "匿名"),
-            Cell(text=f"{clock.local(row.received_at):%Y-%m-%d}",
+            Cell(text=f"{clock.local(row.received_at):%Y-%m-%d} {row.get_channel_display()}",
                  sub=f"期限 {row.due}" if row.due else ""),
             Cell(text=row.get_state_display(), tone=TONES[row.state]),
         ],
         actions=[Action(label="查看", url=address)],
     )  # fmt: skip
+
+
+@requires("complaints.handle")
+@never_cache
+@require_http_methods(["GET", "POST"])
+def new(request: PortalRequest) -> HttpResponse:
+    """Enter a report that came by telephone, by letter or in person; its code is shown once."""
+    regions = _own_areas(request.user)
+    form = inspection_forms.StaffReport(request.POST or None, regions=regions)
+    status, made = 200, None
+    if request.method == "POST":
+        status = 422
+        if form.is_valid():
+            status, made = _received(form, by=request.user.username)
+    return render(request, "supervision/complaint_new.html", {
+        "breadcrumbs": [*CRUMBS, {"label": "举报投诉", "url": reverse("complaints")},
+                        {"label": "登记举报", "url": ""}],
+        "form": form, "made": made,
+        "places": _offered(*Region.objects.filter(pk__in=dict(regions))),
+    }, status=status)  # fmt: skip
+
+
+def _own_areas(user: User) -> list[tuple[str, str]]:
+    """The areas of reports that lie in a user's scope."""
+    scope = user.scope_codes()
+    return [(code, name) for code, name in _areas()
+            if scope.everything or code.startswith(scope.regions)]  # fmt: skip
 
 
 def _visible(request: PortalRequest, pk: int) -> Complaint:
@@ -181,11 +223,20 @@ def _answer(row: Complaint, form: forms.Form, who: User) -> object:
     )  # fmt: skip
 
 
+def _place(row: Complaint, form: forms.Form, who: User) -> object:
+    region = Region.objects.get(pk=row.region_code)
+    place = complaints.place_named(form.cleaned_data["institution"], region, clock.today())
+    return complaints.attribute(
+        complaint=row, institution=place, by=who.username, at=clock.now()
+    )  # fmt: skip
+
+
 def _case(row: Complaint, form: forms.Form, who: User) -> object:
-    if not row.institution_code:
-        raise refused("title", "INSTITUTION_UNKNOWN", "举报没有指明本辖区的机构，请在监管案件中立案",
-                      "no institution is named")  # fmt: skip
     return complaints.open_case(complaint=row, by=who.username, at=clock.now(), **form.cleaned_data)
+
+
+def _attributable(row: Complaint) -> bool:
+    return row.case_id is None and row.state in (State.RECEIVED, State.ACCEPTED, State.PROVEN)
 
 
 ACTS = {
@@ -195,6 +246,8 @@ ACTS = {
                   lambda row, user: row.state == State.RECEIVED, case_forms.Nothing,
                   lambda row, form, who: complaints.accept(
                       complaint=row, by=who.username, at=clock.now())),
+        parts.Act("place", "指明机构", complaints.HANDLE,
+                  lambda row, user: _attributable(row), inspection_forms.PlaceForm, _place),
         parts.Act("answer", "答复", complaints.HANDLE,
                   lambda row, user: row.state in (State.RECEIVED, State.ACCEPTED),
                   inspection_forms.AnswerForm, _answer),
@@ -213,6 +266,13 @@ ACTS = {
                   case_forms.Nothing,
                   lambda row, form, who: complaints.approve_reward(
                       complaint=row, who=who, at=clock.now())),
+        parts.Act("pay", "登记发放", complaints.HANDLE,
+                  lambda row, user: bool(row.reward_approved_by) and row.reward_paid_on is None
+                  and row.reward_approved_by != user.username,
+                  inspection_forms.PayoutForm,
+                  lambda row, form, who: complaints.pay_reward(
+                      complaint=row, who=who, at=clock.now(), **form.cleaned_data),
+                  given=lambda row, user: {"today": clock.today()}),
     )
 }  # fmt: skip
 
@@ -226,7 +286,7 @@ def complaint(request: PortalRequest, pk: int) -> HttpResponse:
 
 def _page(
     request: PortalRequest, row: Complaint, *, typed: forms.Form | None = None, key: str = "",
-    status: int = 200, opened: tuple[str, str] | None = None,
+    status: int = 200, opened: tuple[str, str, str] | None = None,
 ) -> HttpResponse:  # fmt: skip
     reveal = inspection_forms.TextForm(label="查看理由", auto_id="reveal_%s")
     return render(request, "supervision/complaint.html", named({
@@ -236,6 +296,8 @@ def _page(
         "facts": _facts(row), "acts": parts.entries(ACTS, row, request.user, typed, key),
         "reveal": reveal if row.named and opened is None else None, "opened": opened,
         "case": row.case,
+        "places": _offered(*Region.objects.filter(pk=row.region_code))
+        if _attributable(row) else (),
     }), status=status)  # fmt: skip
 
 
@@ -245,16 +307,23 @@ def _facts(row: Complaint) -> list[dict[str, Any]]:
     approved = ("；", Login(row.reward_approved_by), "批准") if row.reward_approved_by else ()
     return [
         {"label": "编号", "value": row.number, "code": True},
-        {"label": "被举报对象", "value": row.about, "sub": place.name if place else ""},
+        {"label": "被举报对象", "value": row.about},
+        {"label": "定点机构", "value": place.name if place else "尚未指明",
+         "sub": place.pk if place else "指明后方可提请立案，并计入该机构的年度考核"},
         {"label": "涉嫌的行为", "value": behaviours.get(row.behaviour, row.behaviour)},
         {"label": "举报人", "value": row.name_masked or "匿名", "sub": row.phone_masked},
-        {"label": "收到", "value": f"{clock.local(row.received_at):%Y-%m-%d %H:%M}"},
+        {"label": "收到", "value": f"{clock.local(row.received_at):%Y-%m-%d %H:%M}",
+         "sub": row.get_channel_display()},
         {"label": "答复期限", "value": str(row.due or "—"), "sub": row.clause},
         {"label": "承办人", "value": Login(row.handled_by) or "—"},
         {"label": "查实金额", "value": f"{yuan(row.recovered)} 元" if row.recovered else "—"},
         {"label": "奖励", "value": f"{yuan(row.reward)} 元" if row.reward else "—",
          "sub": Told("；".join(filter(None, (
              row.reward_basis, "示例参数" if row.reward_example else ""))), *approved)},
+        {"label": "奖励发放", "value": f"{row.reward_paid_on}，{row.reward_receiver_masked}领取"
+         if row.reward_paid_on else "—",
+         "sub": Told(f"凭证 {row.reward_receipt}；", Login(row.reward_paid_by), "登记")
+         if row.reward_paid_on else ""},
         {"label": "举报内容", "value": row.text, "wide": True},
         {"label": "答复", "value": row.answer or "—", "wide": True},
     ]  # fmt: skip

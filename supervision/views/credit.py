@@ -12,6 +12,7 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.models import Institution, Physician
+from settlement.looks import looked
 from settlement.models import InsuredPerson
 from supervision.case_forms import ANY
 from supervision.models import CreditScore
@@ -71,9 +72,15 @@ def names_of(rows: list[CreditScore]) -> dict[str, str]:
     codes = [row.subject_code for row in rows]
     found = dict(Institution.objects.filter(pk__in=codes).values_list("pk", "name"))
     found |= dict(Physician.objects.filter(pk__in=codes).values_list("pk", "name"))
-    persons = [int(code.partition(":")[2]) for code in codes if code.startswith("person:")]
-    found |= {row.subject: str(row) for row in InsuredPerson.objects.filter(pk__in=persons)}
+    persons = InsuredPerson.objects.filter(pk__in=persons_of(rows))
+    found |= {row.subject: str(row) for row in persons}
     return found
+
+
+def persons_of(rows: list[CreditScore]) -> list[int]:
+    """The ids of the persons among the subjects."""
+    codes = [row.subject_code for row in rows if row.subject_kind == CreditScore.Subject.PERSON]
+    return [int(code.partition(":")[2]) for code in codes]
 
 
 def _row(row: CreditScore, names: dict[str, str]) -> Row:
@@ -95,9 +102,14 @@ def _row(row: CreditScore, names: dict[str, str]) -> Row:
 @requires("cases.view")
 @require_GET
 def one(request: PortalRequest, pk: int) -> HttpResponse:
-    """A version of a score: every part of the sum, and the versions of the subject's year."""
+    """A version of a score: every part of the sum, the versions of the year; of a person, an event."""
     rows = CreditScore.objects.visible_to(request.user)
     row = get_object_or_404(rows, pk=min(pk, 2**63 - 1))
+    looked(
+        persons=persons_of([row]), by=request.user.username, at=clock.now(), action="credit.read",
+        subject=f"credit:{row.pk}", region_code=row.region_code,
+        institution_code=row.institution_code,
+    )  # fmt: skip
     name = names_of([row]).get(row.subject_code, row.subject_code)
     others = rows.filter(
         subject_kind=row.subject_kind, subject_code=row.subject_code, year=row.year

@@ -23,8 +23,10 @@ from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from pricing.watching import BEHAVIOURS
 from settlement.detail import in_order
+from settlement.looks import looked
 from settlement.models import Claim, InsuredPerson
 from supervision import findings as commands
+from supervision.evidence import OF_PRESCRIPTIONS
 from supervision.finding_forms import (
     FindingsQuery,
     HandOverForm,
@@ -34,6 +36,7 @@ from supervision.finding_forms import (
     deciders,
 )
 from supervision.models import Finding, FindingClaim
+from supervision.pictures import picture_of
 from supervision.rules import RULES
 from supervision.views import parts
 
@@ -47,6 +50,8 @@ GRAVITY = {1: "info", 2: "warn", 3: "bad"}
 MONEY, SHARES, TENTHS, MILLIONTHS = ("amount",), ("share", "peers_share", "above"), ("z",), (
     "price", "median_price",
 )  # fmt: skip
+#: Acts that change nothing and name each person: not in the timeline of a finding.
+LOOKS = ("finding.read", "finding.print")
 FEE_RULES = ("physician_fee_outlier", "institution_fee_outlier")
 
 
@@ -210,17 +215,23 @@ def _page(
     user = request.user
     places = dict(Institution.objects.filter(pk=row.institution_code).values_list("code", "name"))
     events = Event.objects.visible_to(user).filter(subject=f"finding:{row.pk}")
+    events = events.exclude(action__in=LOOKS)
     evidence = Paginator(
         FindingClaim.objects.visible_to(user).filter(finding=row), EVIDENCE_SIZE
     ).get_page(request.GET.get("page"))
+    looked(
+        persons=persons_of(row, list(evidence)), by=user.username, at=clock.now(),
+        action="finding.read", subject=f"finding:{row.pk}", region_code=row.region_code,
+        institution_code=row.institution_code,
+    )  # fmt: skip
     alive = row.state in (Finding.State.OPEN, Finding.State.CONFIRMED)
     return render(request, "supervision/finding.html", named({
         "breadcrumbs": [*CRUMBS, {"label": str(row.pk), "url": ""}],
         "row": row, "tone": TONES[row.state], "gravity": GRAVITY[row.severity],
         "facts": _facts(row, _subjects([row], places)[row.pk], places),
-        "figures": _figures(row), "chart": _distribution(row),
+        "figures": figures_of(row), "chart": distribution(row), "picture": picture_of(row),
         "acts": parts.entries(ACTS, row, user, typed, key),
-        "evidence": _evidence(list(evidence), Pages(
+        "evidence": _evidence(row.rule, user, list(evidence), Pages(
             total=evidence.paginator.count, size=EVIDENCE_SIZE, page=evidence.number,
             sizes=(EVIDENCE_SIZE,))),
         "may_review": alive and user.may("reviews.decide"),
@@ -232,6 +243,12 @@ def _page(
             for event in reversed(in_order(events))
         ],
     }), status=status)  # fmt: skip
+
+
+def persons_of(row: Finding, evidence: list[FindingClaim]) -> set[int | None]:
+    """Whose data a finding and these records of its evidence are."""
+    claims = Claim.objects.filter(pk__in=[one.claim_id for one in evidence])
+    return {row.person_id, *claims.values_list("person_id", flat=True)}
 
 
 def _facts(row: Finding, subject: str, places: dict[str, str]) -> list[dict[str, Any]]:
@@ -283,7 +300,7 @@ def _told(row: Finding) -> dict[str, Any]:
             "sub": Login(row.told_by)}  # fmt: skip
 
 
-def _figures(row: Finding) -> list[dict[str, Any]]:
+def figures_of(row: Finding) -> list[dict[str, Any]]:
     """The figures of the finding and the numbers by which the rule judged."""
     rule = RULES.get(row.rule)
     words = rule.figures if rule else {}
@@ -323,7 +340,7 @@ def written(rule: str, name: str, value: int) -> str:
     return f"{value / 10:.1f}" if name in TENTHS else f"{value:,}"
 
 
-def _distribution(row: Finding) -> dict[str, Any] | None:
+def distribution(row: Finding) -> dict[str, Any] | None:
     """Where the subject stands among its peers, as a picture."""
     picture = row.figures.get("picture")
     if not picture:
@@ -341,7 +358,14 @@ def _distribution(row: Finding) -> dict[str, Any] | None:
     )  # fmt: skip
 
 
-def _evidence(rows: list[FindingClaim], pages: Pages) -> Table:
+def _flow(rule: str, row: FindingClaim, user: User) -> str:
+    """The way of a claim's prescriptions, where the records lie that the rule judged by."""
+    if rule not in OF_PRESCRIPTIONS or not user.may("medicines.view"):
+        return ""
+    return reverse("claim-flow", args=[row.claim_id])
+
+
+def _evidence(rule: str, user: User, rows: list[FindingClaim], pages: Pages) -> Table:
     claims = {
         claim.pk: claim for claim in
         Claim.objects.filter(pk__in=[row.claim_id for row in rows]).defer("facts", "document")
@@ -356,12 +380,13 @@ def _evidence(rows: list[FindingClaim], pages: Pages) -> Table:
                  sub=f"第 {row.line_no} 行" if row.line_no else ""),
             Cell(text=str(claim.service_date) if claim else "—"),
             Cell(text=str(people.get(claim.person_id, "—")) if claim else "—"),
-            Cell(text=yuan(claim.fee) if claim else "—"), Cell(text=row.note or "—"),
+            Cell(text=yuan(claim.fee) if claim else "—"),
+            Cell(text=row.note or "—", url=_flow(rule, row, user) if row.note else ""),
         ], actions=[Action(label="查看", url=url)]))  # fmt: skip
     return Table(
         id="evidence", caption="证据单据", pages=pages,
         columns=[Column(label="单据号"), Column(label="服务日期"), Column(label="参保人"),
-                 Column(label="费用（元）", numeric=True), Column(label="说明")],
+                 Column(label="费用（元）", numeric=True), Column(label="所依据的记录", wide=True)],
         rows=shown, empty_title="没有单据", empty_text="该疑点没有可见的证据单据。",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Inspections: the plans, a plan with its draw, a task with its visit."""
+"""Inspections: the plans, a plan with its draw and its tasks."""
 
 from typing import Any
 
@@ -18,16 +18,16 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.models import Institution, Region, User
-from institutions.naming import Login, Told, listed, named, shown_names
+from institutions.naming import Login, listed, named
 from institutions.refusals import Refusal, refused
-from supervision import inspection_forms, inspections
-from supervision.models import Finding, InspectionPlan, InspectionTask
+from supervision import inspection_forms, inspection_papers, inspections
+from supervision.models import InspectionPlan, InspectionTask
 from supervision.views import parts
 from supervision.views.cases import CRUMBS, SIZE
 
 TONES = {"draft": "wait", "approved": "info", "drawn": "warn", "closed": "ok", "refused": "mute"}
 RESULTS = {"clean": "ok", "advice": "warn", "case": "bad", "": "wait"}
-Plan, Task = InspectionPlan.State, InspectionTask.State
+Plan = InspectionPlan.State
 
 
 @requires("inspections.view")
@@ -66,7 +66,7 @@ def listing(request: PortalRequest) -> HttpResponse:
 
 
 def _row(row: Any) -> Row:
-    address = inspections.place(row)
+    address = inspection_papers.place(row)
     return Row(
         key=str(row.pk), label=row.number,
         cells=[
@@ -84,19 +84,19 @@ def _own(request: PortalRequest) -> HttpResponse:
     page = Paginator(rows, SIZE).get_page(request.GET.get("page"))
     return render(request, "supervision/list.html", {
         "breadcrumbs": [*CRUMBS, {"label": "稽核检查", "url": ""}], "form": None,
-        "title": "稽核检查", "subtitle": "对本机构已完成的检查及其结果。",
+        "title": "稽核检查", "subtitle": "已通知本机构的检查、检查通知书和检查结果。",
         "table": Table(
-            id="tasks", caption="检查结果",
-            columns=[Column(label="检查号"), Column(label="检查日"), Column(label="结果"),
-                     Column(label="检查报告", wide=True)],
+            id="tasks", caption="检查与结果",
+            columns=[Column(label="检查号"), Column(label="通知"), Column(label="检查日"),
+                     Column(label="结果"), Column(label="检查报告", wide=True)],
             rows=[Row(key=str(row.pk), label=row.number, cells=[
-                Cell(text=row.number, url=inspections.task_place(row)),
-                Cell(text=str(row.visited_on)),
-                Cell(text=row.get_result_display(), tone=RESULTS[row.result]),
-                Cell(text=row.report[:80]),
+                Cell(text=row.number, url=inspection_papers.task_place(row)),
+                Cell(text=str(row.told_on or "—")), Cell(text=str(row.visited_on or "—")),
+                Cell(text=row.get_result_display() or "待检查", tone=RESULTS[row.result]),
+                Cell(text=row.report[:80] or "—"),
             ]) for row in page],
             pages=Pages(total=page.paginator.count, page=page.number, size=SIZE, sizes=(SIZE,)),
-            empty_title="没有检查记录", empty_text="对本机构的检查完成后，结果在此列出。",
+            empty_title="没有检查记录", empty_text="检查通知书送达后，检查及其结果在此列出。",
         ),
     })  # fmt: skip
 
@@ -124,9 +124,14 @@ def new(request: PortalRequest) -> HttpResponse:
     return render(request, "supervision/form.html", {
         "breadcrumbs": [*CRUMBS, {"label": "稽核检查", "url": reverse("inspections")},
                         {"label": "制定计划", "url": ""}],
-        "title": "制定检查计划", "form": form, "back": reverse("inspections"),
+        "title": f"制定{_side_of(request.user)}计划", "form": form, "back": reverse("inspections"),
         "button": "提交审批", "subtitle": "计划经另一人批准后抽取机构和检查人员；每家不少于两人。",
     }, status=status)  # fmt: skip
+
+
+def _side_of(user: User) -> str:
+    """What the reader's own inspections are called."""
+    return dict(InspectionPlan.Side.choices).get(inspections.side_of(user), "检查")
 
 
 def _planned(request: PortalRequest, form: inspection_forms.PlanForm) -> InspectionPlan:
@@ -134,9 +139,10 @@ def _planned(request: PortalRequest, form: inspection_forms.PlanForm) -> Inspect
     region = request.user.region
     if region is None:
         raise refused("title", "NO_REGION", "账号没有所属辖区", "the account has no area")
+    side = inspections.side_of(request.user)
     return inspections.plan(
-        region=Region.objects.get(pk=region.pk), wanted=inspections.Wanted(**given),
-        by=request.user.username, at=clock.now(),
+        region=Region.objects.get(pk=region.pk), wanted=inspections.Wanted(side=side, **given),
+        who=request.user, at=clock.now(),
     )  # fmt: skip
 
 
@@ -147,27 +153,30 @@ def _decide(row: InspectionPlan, form: forms.Form, who: User) -> object:
 
 
 def _draw(row: InspectionPlan, form: forms.Form, who: User) -> object:
-    return inspections.draw(
-        plan=row, seed=form.cleaned_data["seed"], by=who.username, at=clock.now()
-    )
+    return inspections.draw(plan=row, seed=form.cleaned_data["seed"], who=who, at=clock.now())
 
 
 def _close(row: InspectionPlan, form: forms.Form, who: User) -> object:
-    return inspections.close(
-        plan=row, result=form.cleaned_data["text"], by=who.username, at=clock.now()
-    )
+    return inspections.close(plan=row, result=form.cleaned_data["text"], who=who, at=clock.now())
+
+
+def mine(row: InspectionPlan, user: User) -> bool:
+    """Whether a plan is of the reader's side: the agency's patrols, the bureau's enforcement."""
+    return inspections.side_of(user) == row.side
 
 
 PLAN_ACTS = {
     act.key: act
     for act in (
-        parts.Act("decide", "审批计划", inspections.APPROVE,
-                  lambda row, user: row.state == Plan.DRAFT and row.made_by != user.username,
+        parts.Act("decide", "审批计划", "inspections.view",
+                  lambda row, user: row.state == Plan.DRAFT and row.made_by != user.username
+                  and inspections.approves(row, user),
                   inspection_forms.DecisionForm, _decide),
-        parts.Act("draw", "随机抽取", inspections.PLAN, lambda row, user: row.state == Plan.APPROVED,
+        parts.Act("draw", "随机抽取", inspections.PLAN,
+                  lambda row, user: row.state == Plan.APPROVED and mine(row, user),
                   inspection_forms.SeedForm, _draw),
         parts.Act("close", "总结并完成", inspections.PLAN,
-                  lambda row, user: row.state == Plan.DRAWN
+                  lambda row, user: row.state == Plan.DRAWN and mine(row, user)
                   and not row.tasks.filter(state="open").exists(),
                   inspection_forms.TextForm, _close, lambda row, user: {"label": "总结"}),
     )
@@ -242,12 +251,12 @@ def _tasks(row: InspectionPlan) -> Table:
         rows=[Row(key=str(task.pk), label=task.number, cells=[
             Cell(text=str(task.draw_no)),
             Cell(text=names.get(task.institution_code, task.institution_code), sub=task.number,
-                 url=inspections.task_place(task)),
+                 url=inspection_papers.task_place(task)),
             Cell(text=listed(who.username for who in task.inspectors.all()
                              if who.recused_at is None)),
             Cell(text=str(task.visited_on or "—")),
             Cell(text=task.get_result_display() or "待检查", tone=RESULTS[task.result]),
-        ], actions=[Action(label="查看", url=inspections.task_place(task))]) for task in tasks],
+        ], actions=[Action(label="查看", url=inspection_papers.task_place(task))]) for task in tasks],
     )  # fmt: skip
 
 
@@ -257,119 +266,3 @@ def plan_act(request: PortalRequest, pk: int, key: str) -> HttpResponse:
     """Approve, draw, sum up."""
     row = _plan_of(request, pk)
     return parts.done(request, PLAN_ACTS, key, row, "inspection-plan", _plan_page)
-
-
-# --- A task ---
-
-
-def _visit(row: InspectionTask, form: forms.Form, who: User) -> object:
-    if not isinstance(form, inspection_forms.VisitForm):
-        raise TypeError("a visit has its own form")
-    given = form.cleaned_data
-    return inspections.record(
-        task=row, who=who, at=clock.now(),
-        seen=inspections.Seen(
-            visited_on=given["visited_on"], answers=form.answers(), result=given["result"],
-            report=given["report"], problems=form.found(),
-        ),
-    )  # fmt: skip
-
-
-def _recuse(row: InspectionTask, form: forms.Form, who: User) -> object:
-    given = form.cleaned_data
-    return inspections.recuse(
-        inspector=row.inspectors.get(pk=given["inspector"]), reason=given["text"],
-        by=who.username, at=clock.now(),
-    )  # fmt: skip
-
-
-def _case(row: InspectionTask, form: forms.Form, who: User) -> object:
-    return inspections.lead_to_case(
-        task=row, title=form.cleaned_data["text"], by=who.username, at=clock.now()
-    )
-
-
-def _drawn(row: InspectionTask) -> list[tuple[int, str]]:
-    rows = list(row.inspectors.filter(recused_at__isnull=True))
-    names = shown_names(who.username for who in rows)
-    return [(who.pk, names[who.username]) for who in rows]
-
-
-TASK_ACTS = {
-    act.key: act
-    for act in (
-        parts.Act("visit", "登记检查", inspections.CARRY,
-                  lambda row, user: row.state == Task.OPEN
-                  and row.inspectors.filter(username=user.username, recused_at=None).exists(),
-                  inspection_forms.VisitForm, _visit,
-                  lambda row, user: {"checklist": row.plan.checklist, "today": clock.today()}),
-        parts.Act("recuse", "回避并递补", inspections.CARRY,
-                  lambda row, user: row.state == Task.OPEN, inspection_forms.StandBack, _recuse,
-                  lambda row, user: {"people": _drawn(row), "label": "回避理由"}),
-        parts.Act("case", "移交立案", "cases.handle",
-                  lambda row, user: row.result == "case" and row.case_id is None,
-                  inspection_forms.TextForm, _case, lambda row, user: {"label": "案由"}),
-    )
-}  # fmt: skip
-
-
-def _task_of(request: PortalRequest, pk: int) -> InspectionTask:
-    rows = InspectionTask.objects.visible_to(request.user)
-    return get_object_or_404(rows, pk=min(pk, 2**63 - 1))
-
-
-@requires("inspections.view")
-@require_GET
-def task(request: PortalRequest, pk: int) -> HttpResponse:
-    """One drawn institution: who goes, what was seen, what came of it."""
-    return _task_page(request, _task_of(request, pk))
-
-
-def _task_page(
-    request: PortalRequest, row: InspectionTask, *, typed: forms.Form | None = None, key: str = "",
-    status: int = 200,
-) -> HttpResponse:  # fmt: skip
-    own = bool(request.user.institution_id)
-    place = Institution.objects.filter(pk=row.institution_code).first()
-    plan = None if own else row.plan
-    lines = [{"text": line["text"], "answer": row.answers.get(line["key"], "")}
-             for line in plan.checklist] if plan else []  # fmt: skip
-    return render(request, "supervision/inspection.html", named({
-        "breadcrumbs": [*CRUMBS, {"label": "稽核检查", "url": reverse("inspections")},
-                        *([{"label": plan.number, "url": inspections.place(plan)}] if plan else []),
-                        {"label": row.number, "url": ""}],
-        "title": place.name if place else row.institution_code, "number": row.number,
-        "kind": "检查任务", "back": inspections.place(plan) if plan else reverse("inspections"),
-        "badge": {"word": row.get_result_display() or "待检查", "tone": RESULTS[row.result]},
-        "facts": _task_facts(row, own=own), "checklist": lines, "draw": [],
-        "acts": [] if own else parts.entries(TASK_ACTS, row, request.user, typed, key),
-        "act_name": "inspection-task-act", "pk": row.pk,
-        "findings": _findings(request, row), "case": None if own else row.case,
-    }), status=status)  # fmt: skip
-
-
-def _task_facts(row: InspectionTask, *, own: bool) -> list[dict[str, Any]]:
-    people = [
-        Told(Login(who.username), f"（已回避：{who.reason}）" if who.recused_at else "")
-        for who in row.inspectors.all() if not (own and who.recused_at)
-    ]  # fmt: skip
-    return [
-        {"label": "检查人员", "value": listed(people), "wide": True},
-        {"label": "检查日", "value": str(row.visited_on or "—")},
-        {"label": "登记", "value": Login(row.done_by) or "—"},
-        {"label": "检查报告", "value": row.report or "—", "wide": True},
-    ]
-
-
-def _findings(request: PortalRequest, row: InspectionTask) -> list[Finding]:
-    rows = Finding.objects.visible_to(request.user)
-    return list(rows.filter(institution_code=row.institution_code, moment="manual",
-                            figures__inspection=row.number))  # fmt: skip
-
-
-@requires("inspections.view")
-@require_POST
-def task_act(request: PortalRequest, pk: int, key: str) -> HttpResponse:
-    """Record the visit, stand back, lead to a case."""
-    row = _task_of(request, pk)
-    return parts.done(request, TASK_ACTS, key, row, "inspection-task", _task_page)

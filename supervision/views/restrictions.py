@@ -1,7 +1,7 @@
-"""Points of practitioners and restrictions of practitioners, departments and persons."""
+"""Restrictions of practitioners, departments and persons."""
 
 from django.core.paginator import Paginator
-from django.db.models import Q, Sum
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -14,17 +14,18 @@ from institutions.access import PortalRequest
 from institutions.departments import codes_named
 from institutions.models import Institution, Physician, User
 from institutions.naming import Login, named
+from settlement.looks import looked
 from settlement.models import InsuredPerson
 from supervision import inspection_forms, subjects
-from supervision.models import PointEntry, Restriction
-from supervision.views import parts
+from supervision.models import Restriction
+from supervision.views import parts, points
 from supervision.views.cases import CRUMBS, SIZE
 
 
 @requires("cases.view")
 @require_GET
 def listing(request: PortalRequest) -> HttpResponse:
-    """Restrictions of a day inside the reader's scope, with the year's points of practitioners."""
+    """Restrictions of a day inside the reader's scope."""
     form = inspection_forms.RestrictionQuery(request.GET)
     rows = Restriction.objects.none()
     if form.is_valid():
@@ -39,11 +40,12 @@ def listing(request: PortalRequest) -> HttpResponse:
                 Q(subject_code__icontains=text) | Q(subject_code__in=codes_named(text))
             )
     page = Paginator(rows, SIZE).get_page(request.GET.get("page"))
-    return render(request, "supervision/restrictions.html", {
+    return render(request, "supervision/list.html", {
         "breadcrumbs": [*CRUMBS, {"label": "记分与暂停", "url": ""}], "form": form,
+        "title": "记分与暂停", "target": "restrictions", "tabs": points.tabs("restrictions"),
+        "subtitle": "被暂停、终止的医师、药师、护士、科室和参保人员，含已届满和提前解除的。",
         "table": _restrictions(list(page), Pages(total=page.paginator.count, page=page.number,
                                                  size=SIZE, sizes=(SIZE,))),
-        "points": _points(request), "year": clock.today().year,
     })  # fmt: skip
 
 
@@ -86,8 +88,8 @@ def _below(row: Restriction, place: str) -> str:
 #: What a restriction does to claims of its days, where settlement knows of it.
 EFFECTS = {
     Restriction.Kind.ONLINE: "期间内就诊的费用不能联网结算，手工报销不受影响",
-    Restriction.Kind.PRACTITIONER: "期间内接诊的费用不予支付",
-    Restriction.Kind.TERMINATED: "起日以后接诊的费用不予支付",
+    Restriction.Kind.PRACTITIONER: "期间内接诊的费用，审核、调配处方的药品费，不予支付",
+    Restriction.Kind.TERMINATED: "起日以后接诊的费用，审核、调配处方的药品费，不予支付",
     Restriction.Kind.DEPARTMENT: "期间内该科室及其下二级科目就诊的费用不予支付，其他科室不受影响",
 }
 
@@ -97,23 +99,6 @@ def _effect(row: Restriction) -> str:
     if not subjects.known_to_settlement(row):
         return "没有对应到已登记的科室或人员，不影响结算"
     return EFFECTS[Restriction.Kind(row.kind)]
-
-
-def _points(request: PortalRequest) -> Table:
-    year = clock.today().year
-    rows = PointEntry.objects.visible_to(request.user).filter(year=year)
-    totals = rows.values("practitioner_code").annotate(total=Sum("points")).order_by("-total")[:50]
-    names = dict(Physician.objects.filter(pk__in=[row["practitioner_code"] for row in totals])
-                 .values_list("pk", "name"))  # fmt: skip
-    return Table(
-        id="points", caption=f"{year}年度记分", actions=False,
-        columns=[Column(label="医师、药师、护士"), Column(label="累计分值", numeric=True)],
-        rows=[Row(key=row["practitioner_code"], label=row["practitioner_code"], cells=[
-            Cell(text=names.get(row["practitioner_code"], "—"), sub=row["practitioner_code"]),
-            Cell(text=str(row["total"])),
-        ]) for row in totals],
-        empty_title="本年度没有记分", empty_text="记分由处理决定登记，每年1月1日重新计算。",
-    )  # fmt: skip
 
 
 ACTS = {
@@ -146,6 +131,11 @@ def _page(
     request: PortalRequest, row: Restriction, *, typed=None, key: str = "", status: int = 200
 ) -> HttpResponse:
     person = InsuredPerson.objects.filter(pk=row.person_id).first() if row.person_id else None
+    looked(
+        persons=[row.person_id], by=request.user.username, at=clock.now(), action="restriction.read",
+        subject=f"restriction:{row.pk}", region_code=row.region_code,
+        institution_code=row.institution_code,
+    )  # fmt: skip
     doctor = Physician.objects.filter(pk=row.subject_code).first()
     place = Institution.objects.filter(pk=row.institution_code).first()
     facts = [

@@ -178,7 +178,12 @@ answer statement answered hospital
 record statement answered supervisor
 waive statement deciding hospital
 lapse statement deciding supervisor
-ask_hearing statement hearing hospital
+ask_hearing statement,answered hearing_asked hospital
+record_hearing statement,answered hearing_asked supervisor
+grant_hearing hearing_asked hearing supervisor
+change_hearing hearing hearing supervisor
+refuse_hearing hearing_asked statement supervisor
+refuse_hearing_spoken hearing_asked answered supervisor
 hear hearing answered supervisor
 consider answered deciding supervisor
 supplement deciding investigating supervisor

@@ -32,6 +32,11 @@ BYTE_RANGE = re.compile(rb"/ByteRange \[(\d+) (\d+) (\d+) (\d+)\s*\]")
 ISSUER = "示例证书颁发机构（仅供演示）"
 
 
+@pytest.fixture(autouse=True)
+def trail(db):
+    """Papers and stamps name the checkpoint of the trail."""
+
+
 def new_authority(name):
     return identities.make_authority(name=name, valid_from=FROM, valid_until=UNTIL)
 

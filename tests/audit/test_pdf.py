@@ -59,7 +59,7 @@ ACCEPTANCE = {
 
 
 def notice(**changes):
-    options = {"identifier": NAME, "at": AT} | {
+    options = {"identifier": NAME, "at": AT, "note": ""} | {
         key: changes.pop(key) for key in ("attachments", "watermark", "at") if key in changes
     }
     return pdf.render("reports/notice.html", NOTICE | changes, **options)
@@ -150,7 +150,7 @@ def test_nothing_is_loaded_from_outside(address, monkeypatch):
 
     monkeypatch.setattr(pdf, "render_to_string", paper)
     with pytest.raises(press.ForeignAddress):
-        pdf.render("any.html", {"address": address}, identifier=NAME, at=AT)
+        pdf.render("any.html", {"address": address}, identifier=NAME, at=AT, note="")
 
 
 def test_a_naive_time_is_refused():
@@ -190,7 +190,8 @@ def test_a_notice_lists_everything_once_with_its_clause():
 @pytest.mark.parametrize(("passed", "word"), [(True, "验收合格"), (False, "验收不合格")])
 def test_an_acceptance_report_ends_in_one_conclusion(passed, word):
     context = ACCEPTANCE | {"passed": passed}
-    printed = words(pdf.render("reports/acceptance.html", context, identifier=NAME, at=AT))
+    template = "reports/acceptance.html"
+    printed = words(pdf.render(template, context, identifier=NAME, at=AT, note=""))
     assert printed.count("验收合格") + printed.count("验收不合格") == 1
     assert word in printed
     assert "共2项：合格1项，不合格1项，不适用0项" in printed

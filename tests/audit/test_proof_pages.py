@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from audit import merkle, notes, verify
+from audit import merkle, notes, proof_views, proofs, trail, verify
 from audit.models import Event
 from institutions import crypto
 from tests import factories
@@ -174,6 +174,63 @@ def test_one_event_is_exported_by_its_key(auditor: Client, tmp_path):
     assert (tmp_path / "bundle.jsonl").read_text().count('"seq"') == 1
 
 
+def test_a_bundle_proves_the_growth_from_an_older_checkpoint(auditor: Client, tmp_path):
+    """The number that is printed on a paper goes into the form, its signed text to the verifier."""
+    act(1)
+    act(2)
+    kept = tmp_path / "kept.txt"
+    kept.write_text(seal().checkpoint.text, encoding="utf-8")
+    act(3)
+    seal(5)
+    assert 'name="older"' in auditor.get(reverse("trail")).content.decode()
+    path = tmp_path / "bundle.jsonl"
+    assert bundle(auditor, tmp_path, actor="clerk.one")[0] == verify.OK
+    assert verify.verify(path, None, [kept])[0] == verify.NOT_COMPARABLE
+    assert bundle(auditor, tmp_path, actor="clerk.one", older="2")[0] == verify.OK
+    assert verify.verify(path, None, [kept])[0] == verify.OK
+    kinds = [json.loads(bytes(e.body))["detail"].get("older")
+             for e in Event.objects.filter(action="trail.bundle")]  # fmt: skip
+    assert sorted(map(str, kinds)) == ["None", "[2]"]
+
+
+@pytest.mark.parametrize("older", ["7", "0", "x", "-2"])
+def test_a_size_that_was_never_signed_is_told_at_the_form(auditor: Client, older: str):
+    act(1)
+    seal()
+    query = {"actor": "clerk.one", "older": older}
+    answer = auditor.post(reverse("trail-bundle"), query, follow=True)
+    assert answer.redirect_chain == [(f"{reverse('trail')}?actor=clerk.one", 302)]
+    assert "较早检查点：" in answer.content.decode()
+    assert not Event.objects.filter(action="trail.bundle").exists()
+
+
+def test_an_export_that_would_leave_something_out_is_refused(auditor: Client, monkeypatch):
+    """The newest hit waits for the sealer: it counts like the others."""
+    monkeypatch.setattr(proof_views, "MOST", 2)
+    for number in range(2):
+        act(number)
+    seal()
+    whole = auditor.post(reverse("trail-bundle"), {"subject": "claim:"})
+    assert (whole.status_code, b"".join(whole.streaming_content).count(b'"seq"')) == (200, 2)
+    act(3)
+    assert auditor.post(reverse("trail-bundle"), {"subject": "claim:"}).status_code == 403
+
+
+def test_an_export_that_cannot_be_proven_is_told_and_not_recorded(auditor: Client, monkeypatch):
+    for number in range(3):
+        act(number)
+    seal()
+
+    def lost(*args: object, **more: object) -> None:
+        raise proofs.MissingNodeError("gone")
+
+    monkeypatch.setattr(proofs, "inclusions", lost)
+    answer = auditor.post(reverse("trail-bundle"), {"subject": "claim:"}, follow=True)
+    assert "日志缺少计算证明所需的哈希" in answer.content.decode()
+    assert answer.redirect_chain == [(f"{reverse('trail')}?subject=claim%3A", 302)]
+    assert not Event.objects.filter(action="trail.bundle").exists()
+
+
 def test_before_the_first_checkpoint_there_is_nothing_to_export(auditor: Client):
     act(1)
     assert auditor.post(reverse("trail-bundle")).status_code == 404
@@ -244,6 +301,14 @@ def test_what_is_not_there_is_not_found(auditor: Client, name: str, query: dict)
     act(1)
     seal()
     assert auditor.get(reverse(name), query).status_code == 404
+
+
+def test_a_body_that_is_no_json_is_given_as_none(auditor: Client, monkeypatch):
+    event = act(1)
+    seal()
+    monkeypatch.setattr(trail, "said_of", lambda row: None)
+    given = auditor.get(reverse("api-inclusion"), {"event": str(event.pk)})
+    assert (given.status_code, given.json()["body"]) == (200, None)
 
 
 def test_a_proof_of_another_region_s_event_is_not_found(auditor: Client):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
-from audit import merkle, notes, proofs, sealer, trail
+from audit import clock, merkle, notes, proofs, rounds, sealer, trail
 from audit.models import Checkpoint, Event, Leaf, Node, SealState
 from config.embedded import _postgres_bin
 from tests.audit.sealing import AT, act, seal, session, superuser, superuser_url
@@ -375,6 +375,23 @@ def test_a_run_is_dated_by_both_clocks(db):
     machine = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     run = sealer.seal(at=AT, machine=machine)
     assert (run.checkpoint.at, SealState.objects.get().ran_at) == (AT, machine)
+
+
+def test_a_checkpoint_is_dated_when_it_is_signed_not_before_the_wait(db, monkeypatch):
+    """Another sealer is waited for: what is signed after it stands soon after its date."""
+    now = [AT]
+    alone = sealer._alone
+
+    def waited(*, wait: bool) -> bool:
+        now[0] += dt.timedelta(minutes=2)
+        return alone(wait=wait)
+
+    act(1)
+    monkeypatch.setattr(sealer, "_alone", waited)
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    rounds.seal_everything()
+    assert trail.checkpoint().at == now[0]
+    assert f"at {now[0].isoformat()}" in trail.checkpoint().text
 
 
 # --- a database restored elsewhere ---

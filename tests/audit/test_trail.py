@@ -54,7 +54,7 @@ def test_the_body_is_canonical_and_hashed_as_a_leaf():
     expected = (
         '{"action":"claim.settle","actor":"clerk","at":"2021-12-01T01:30:00+00:00",'
         f'"detail":{{"a":["2021-05-01","0f"],"b":1}},"id":"{event.pk}","institution":"",'
-        '"outcome":"ok","region":"","subject":"claim:7"}'
+        '"outcome":"ok","person":"","region":"","subject":"claim:7"}'
     )
     assert body == expected.encode()
     assert bytes(event.leaf) == hashlib.new("sm3", b"\x00" + expected.encode()).digest()

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from audit import cursor, trail
 from audit.models import Event
+from institutions import crypto
 from tests import factories
 
 FIRST = dt.datetime(2021, 6, 1, 1, tzinfo=dt.UTC)
@@ -99,16 +100,50 @@ def test_an_event_shows_its_hash_as_matching(auditor: Client):
     assert "\u202e" not in text
 
 
-@pytest.mark.parametrize("column", ["leaf", "actor"])
+OTHER = {"leaf": b"\x00" * 32, "person_hash": b"\x07" * 32, "at": FIRST + dt.timedelta(days=400)}
+SEARCHED = {"actor": "操作人", "action": "动作", "subject": "对象", "outcome": "结果",
+            "region_code": "区域", "at": "时间", "person_hash": "参保人哈希"}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["leaf", *SEARCHED])
 def test_an_event_that_was_tampered_with_is_told(auditor: Client, column: str):
     event = trail.event_row(
-        by="clerk", at=FIRST, action="claim.settle", subject="claim:1", **NANTONG
-    )
-    setattr(event, column, b"\x00" * 32 if column == "leaf" else "somebody else")
+        by="clerk", at=FIRST, action="claim.settle", subject="claim:1",
+        person_hash=crypto.person_hash("999999197404010126"), **NANTONG,
+    )  # fmt: skip
+    setattr(event, column, OTHER.get(column, "3206"))
     event.save(force_insert=True)
     page = auditor.get(reverse("trail-event", args=[event.pk]))
     assert page.context["whole"] is False
     assert "核对不一致" in page.content.decode()
+    assert page.context["faults"] == (
+        f"字段与正文不符（{SEARCHED[column]}）" if column in SEARCHED else "正文与叶哈希不符"
+    )
+
+
+def test_a_person_s_hash_taken_out_of_the_column_is_told(auditor: Client):
+    """Without it the search by person no longer finds that somebody looked."""
+    event = trail.event_row(by="clerk", at=FIRST, action="claim.read", subject="claim:1",
+                            person_hash=b"\x05" * 32, **NANTONG)  # fmt: skip
+    event.person_hash = None
+    event.save(force_insert=True)
+    page = auditor.get(reverse("trail-event", args=[event.pk]))
+    assert page.context["faults"] == "字段与正文不符（参保人哈希）"
+
+
+def test_an_event_of_an_older_release_is_told_as_not_bound(auditor: Client):
+    """Its body has no person: there is nothing to compare, and nothing is broken."""
+    event = trail.event_row(by="clerk", at=FIRST, action="claim.read", subject="claim:1",
+                            person_hash=b"\x05" * 32, **NANTONG)  # fmt: skip
+    said = json.loads(bytes(event.body))
+    del said["person"]
+    event.body = trail.canonical(said)
+    event.leaf = trail.leaf_hash(event.body)
+    event.save(force_insert=True)
+    page = auditor.get(reverse("trail-event", args=[event.pk]))
+    assert (page.context["whole"], "该字段未绑定" in page.content.decode()) == (True, True)
+    page = auditor.get(reverse("trail-event", args=[act(2).pk]))
+    assert (page.context["whole"], "该字段未绑定" in page.content.decode()) == (True, False)
 
 
 def test_csv_has_one_line_per_event_and_runs_no_formula(auditor: Client):

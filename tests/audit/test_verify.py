@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 
-from audit import bundles, merkle, notes, trail, verify
+from audit import bundles, merkle, notes, proven, trail, verify
 from audit.models import Checkpoint, Event, Leaf
 from tests.audit.sealing import AT, act, seal, superuser
 
@@ -388,3 +389,68 @@ def test_without_openssl_nothing_is_claimed(log, monkeypatch):
     path = whole(log)
     monkeypatch.setenv("PATH", "/nonexistent")
     assert verify.verify(path)[0] == verify.NOT_COMPARABLE
+
+
+# --- what searches are made by ---
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("person_hash = NULL", "参保人哈希"), ("person_hash = '\\x07'", "参保人哈希"),
+        ("at = at + interval '1 year'", "时间"), ("actor = 'nobody'", "操作人"),
+        ("institution_code = 'H1'", "机构"),
+    ],
+)  # fmt: skip
+def test_a_look_hidden_from_the_search_is_found_and_named(log, change: str, why: str):
+    """No hash changes: only the columns that the search asks no longer say what the body says."""
+    event = act(13, action="claim.read", person_hash=b"\x05" * 32)
+    seal(90)
+    call_command("check_trail")
+    with superuser() as cursor:
+        cursor.execute(f"UPDATE audit_event SET {change} WHERE id = %s", [str(event.pk)])
+    assert told(log)[0] == verify.OK  # the log itself is as it was
+    with pytest.raises(CommandError, match=f"不一致 1 处，第一处：第 13 条（{event.pk}）.*{why}"):
+        call_command("check_trail")
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE audit_event SET body = '{}' WHERE id = %(id)s", "第 5 条.*正文与叶哈希不符"),
+        ("DELETE FROM audit_event WHERE id = %(id)s", "第 5 条.*记录已不存在"),
+        (
+            "UPDATE audit_leaf SET hash = sha256('') WHERE seq = 5",
+            "第 5 条.*叶哈希与日志所封存的不符",
+        ),
+        ("DELETE FROM audit_leaf WHERE seq = 5", "第 6 条.*位置应为 5"),
+        ("DELETE FROM audit_leaf WHERE seq = 12", "检查点 13 所称的条数多于日志"),
+        (
+            "UPDATE audit_checkpoint SET root = sha256('') WHERE size = 8",
+            "前 8 条的树根与检查点 8 不符",
+        ),
+    ],
+)
+def test_a_walk_names_the_first_entry_that_differs(log, statement: str, why: str):
+    with superuser() as cursor:
+        cursor.execute(statement, {"id": body_at(5)[0]})
+    with pytest.raises(CommandError, match=f"第一处：{why}"):
+        call_command("check_trail")
+
+
+def test_an_event_whose_place_was_taken_away_is_not_shown_as_waiting(log):
+    """Nobody can make a sealed event one that only waits for the sealer."""
+    event = Event.objects.get(pk=body_at(12)[0])
+    with superuser() as cursor:
+        cursor.execute("DELETE FROM audit_leaf WHERE seq = 12")
+    assert proven.proof_of(event).faults == ("应已封存，但日志中没有它的位置",)
+    assert proven.proof_of(act(20)).faults == ()
+
+
+def test_a_proof_without_its_nodes_is_broken_and_does_not_raise(log):
+    events = [Event.objects.get(pk=body_at(seq)[0]) for seq in (1, 12)]
+    with superuser() as cursor:
+        cursor.execute("DELETE FROM audit_node WHERE level = 1 AND idx = 1")
+    found = proven.proofs_of(events)
+    assert found[events[0].pk].faults == ("日志缺少计算包含证明所需的哈希",)
+    assert found[events[1].pk].holds

@@ -343,6 +343,9 @@ def test_every_row_error_at_once_and_nothing_stored(committed_db: str) -> None:
     assert not Claim.objects.using("settler").exists()
     annotated = hospital.call("get", shown["links"]["annotated"])
     assert annotated.content.startswith(b"PK")
+    taken = Event.objects.get(action="batch.annotated")
+    assert taken.subject == f"batch:{shown['id']}"
+    assert taken.actor.startswith("client:")
     started = hospital.call("post", f"/api/v1/batches/{shown['id']}/start")
     assert (started.status_code, started.json()["code"]) == (409, "BATCH_HAS_ERRORS")
     other = Hospital.__new__(Hospital)

@@ -24,8 +24,8 @@ from settlement.models import (
     Settlement,
 )
 from tests import factories
+from tests.settlement.drugs import DRUG, OTHER, drug_line
 from tests.settlement.hospital import forget_databases
-from tests.settlement.test_medicines import DRUG, OTHER, drug_line
 
 AT = dt.datetime(2021, 6, 20, 2, tzinfo=dt.UTC)
 

@@ -11,19 +11,18 @@ from pricing import releases
 from pricing.commands import draft, publish
 from settlement.models import Leg
 from tests import factories
-from tests.settlement.hospital import Hospital
-from tests.settlement.test_medicines import (
+from tests.settlement.drugs import (
     DRUG,
-    START,
     Pharmacy,
     charged,
     code,
     dispensing,
-    pharmacist,
+    issuer,
     post,
     released,
     reviewed,
 )
+from tests.settlement.hospital import Hospital
 
 SHIPPED = Path(releases.__file__).parent / "policies"
 TEXT = (SHIPPED / "wenzhou-2021-6.yaml").read_text("utf-8")
@@ -35,12 +34,7 @@ AT = dt.datetime(2021, 3, 8, 9, tzinfo=factories.ZONE)
 
 @pytest.fixture
 def hospital(db, time_machine) -> Hospital:
-    time_machine.move_to(START + dt.timedelta(hours=2), tick=False)
-    factories.policies("wenzhou")
-    made = Hospital("wenzhou", "employee")
-    factories.offline_visit(made.patient, made.row)
-    made.pharmacist = pharmacist(made.row)
-    return made
+    return issuer(time_machine)
 
 
 def neighbour(*, recognises: bool = True, pays_guests: bool = True) -> None:

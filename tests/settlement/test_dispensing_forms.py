@@ -25,10 +25,7 @@ from settlement.models import (
     TraceCode,
 )
 from tests import factories
-from tests.settlement.hospital import Hospital
-from tests.settlement.test_drug_returns import hospital
-from tests.settlement.test_medicine_pages import words
-from tests.settlement.test_medicines import (
+from tests.settlement.drugs import (
     DRUG,
     OTHER,
     START,
@@ -42,6 +39,9 @@ from tests.settlement.test_medicines import (
     released,
     reviewed,
 )
+from tests.settlement.hospital import Hospital
+from tests.settlement.test_drug_returns import hospital
+from tests.settlement.test_medicine_pages import words
 
 __all__ = ["hospital"]
 CODES = ["81000000000000000001", "81000000000000000002"]

@@ -1,7 +1,5 @@
 """Dispensed drugs come back (退药): how many, which packages, the parcel, the money, the page."""
 
-import datetime as dt
-
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import Client
@@ -18,9 +16,7 @@ from settlement.models import (
     TraceReturn,
 )
 from tests import factories
-from tests.settlement.hospital import Hospital
-from tests.settlement.test_medicine_pages import words
-from tests.settlement.test_medicines import (
+from tests.settlement.drugs import (
     DRUG,
     OTHER,
     START,
@@ -31,25 +27,22 @@ from tests.settlement.test_medicines import (
     code,
     dispensing,
     drug_line,
+    issuer,
     moment,
-    pharmacist,
     post,
     prescription,
     released,
     reviewed,
 )
+from tests.settlement.hospital import Hospital
+from tests.settlement.test_medicine_pages import words
 
 CODES = ("81FY10001", "81FY10002")
 
 
 @pytest.fixture
 def hospital(db, time_machine) -> Hospital:
-    time_machine.move_to(START + dt.timedelta(hours=2), tick=False)
-    factories.policies("wenzhou")
-    made = Hospital("wenzhou", "employee")
-    factories.offline_visit(made.patient, made.row)
-    made.pharmacist = pharmacist(made.row)
-    return made
+    return issuer(time_machine)
 
 
 def two_boxes() -> dict:

@@ -14,20 +14,20 @@ from settlement import evidence
 from settlement.models import Evidence, EvidenceFile, EvidenceGap, Settlement
 from tests import factories
 from tests.factories import line
-from tests.settlement.hospital import Hospital
-from tests.settlement.test_medicines import (
+from tests.settlement.drugs import (
     API,
     START,
     carrier,
     dispensing,
     drug_line,
+    issuer,
     moment,
-    pharmacist,
     post,
     prescription,
     reviewed,
     sent,
 )
+from tests.settlement.hospital import Hospital
 
 HOUR = dt.timedelta(hours=1)
 SCAN = b"%PDF-1.4 record"
@@ -36,12 +36,7 @@ ENDED = START + dt.timedelta(minutes=10)
 
 @pytest.fixture
 def hospital(db, time_machine) -> Hospital:
-    time_machine.move_to(START + dt.timedelta(hours=2), tick=False)
-    factories.policies("wenzhou")
-    made = Hospital("wenzhou", "employee")
-    factories.offline_visit(made.patient, made.row)
-    made.pharmacist = pharmacist(made.row)
-    return made
+    return issuer(time_machine)
 
 
 def upload(hospital: Hospital, encounter: str, kind: str = "record", content: bytes = SCAN,

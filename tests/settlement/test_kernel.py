@@ -318,6 +318,7 @@ FAILING = {
     "online_permitted": (None, {"online_permitted": 0}, {}),
     "physician_permitted": (None, {"physician_permitted": 0}, {}),
     "department_permitted": (None, {"department_permitted": 0}, {}),
+    "pharmacist_permitted": (None, {"pharmacist_permitted": 0}, {}),
     "category_covered": (None, {}, {"drug_listed": 1, "category": 3}),
     "no_duplicate_charge": ({}, {}, {"service": CONSULT, "item": 1, "prior_same": 1}),
     "cap_known": ({}, {"ownership": 0}, {}),

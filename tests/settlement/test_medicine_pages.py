@@ -12,9 +12,7 @@ from pricing.releases import current
 from settlement import evidence
 from settlement.models import Claim, Prescription
 from tests import factories
-from tests.settlement.hospital import Hospital
-from tests.settlement.test_evidence import ENDED, HOUR, upload
-from tests.settlement.test_medicines import (
+from tests.settlement.drugs import (
     START,
     Pharmacy,
     carrier,
@@ -22,24 +20,21 @@ from tests.settlement.test_medicines import (
     dispensing,
     drug_line,
     issued,
+    issuer,
     moment,
-    pharmacist,
     post,
     prescription,
     released,
     reviewed,
     sent,
 )
+from tests.settlement.hospital import Hospital
+from tests.settlement.test_evidence import ENDED, HOUR, upload
 
 
 @pytest.fixture
 def hospital(db, time_machine) -> Hospital:
-    time_machine.move_to(START + dt.timedelta(hours=2), tick=False)
-    factories.policies("wenzhou")
-    made = Hospital("wenzhou", "employee")
-    factories.offline_visit(made.patient, made.row)
-    made.pharmacist = pharmacist(made.row)
-    return made
+    return issuer(time_machine)
 
 
 @pytest.fixture

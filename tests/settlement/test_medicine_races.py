@@ -17,8 +17,7 @@ from settlement.models import (
     Settlement,
 )
 from tests import factories
-from tests.settlement.hospital import Hospital, forget_databases
-from tests.settlement.test_medicines import (
+from tests.settlement.drugs import (
     API,
     START,
     Pharmacy,
@@ -33,6 +32,7 @@ from tests.settlement.test_medicines import (
     released,
     reviewed,
 )
+from tests.settlement.hospital import Hospital, forget_databases
 
 THREADS = 8
 

@@ -5,12 +5,8 @@ import json
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.test import Client
 
-from agreements.models import AgreementState
 from audit.models import Event
-from institutions import commands
-from institutions.models import Institution, Physician, Qualification
 from settlement import medicines
 from settlement.models import (
     Delivery,
@@ -18,103 +14,33 @@ from settlement.models import (
     Prescription,
     PrescriptionCharge,
     PrescriptionLine,
-    PrescriptionRelease,
     TraceCode,
 )
 from tests import factories
-from tests.factories import ZONE, line
+from tests.factories import line
+from tests.settlement.drugs import (
+    API,
+    DRUG,
+    OTHER,
+    START,
+    carrier,
+    code,
+    dispensing,
+    drug_line,
+    issued,
+    issuer,
+    moment,
+    post,
+    prescription,
+    reviewed,
+    sent,
+)
 from tests.settlement.hospital import Hospital
-
-API = "/api/v1"
-START = dt.datetime(2021, 6, 15, 9, 30, tzinfo=ZONE)
-DRUG, OTHER = "XC08CAA000A001010100001", "XA10BBA000A001010100002"
-
-
-def moment(minutes: int) -> str:
-    return (START + dt.timedelta(minutes=minutes)).isoformat()
-
-
-class Pharmacy(Hospital):
-    """A retail pharmacy with its token; no online-hospital agreement, designated or not."""
-
-    def __init__(self, region: str = "wenzhou", *, designated: bool = True):
-        self.row = factories.institution(region, agreements=False)
-        self.row.kind = Institution.Kind.PHARMACY
-        self.row.save()
-        if designated:
-            factories.agreement(self.row, "main")
-        self.token = factories.token(self.row)
-        self.client = Client(raise_request_exception=False)
-        self.calls = 0
-
-
-def pharmacist(place: Institution) -> Physician:
-    return factories.physician(place, kind=Physician.Kind.PHARMACIST)
 
 
 @pytest.fixture
 def hospital(db, time_machine) -> Hospital:
-    time_machine.move_to(START + dt.timedelta(hours=2), tick=False)
-    factories.policies("wenzhou")
-    made = Hospital("wenzhou", "employee")
-    factories.offline_visit(made.patient, made.row)
-    made.pharmacist = pharmacist(made.row)
-    return made
-
-
-def prescription(hospital: Hospital, number: str = "CF1", **more: object) -> dict:
-    """A signed prescription of two drugs."""
-    claim = hospital.body()
-    return {
-        "no": number, "encounter": claim["encounter"],
-        "person": {"credential_type": "e_credential", "credential": hospital.patient.credential},
-        "signed_by": hospital.doctor.code, "signed_at": moment(5), "signature": "ab" * 32,
-        "lines": [
-            {"drug_code": DRUG, "quantity": "2", "days_supply": 28, "unit": "盒"},
-            {"drug_code": OTHER, "quantity": "1.5", "days_supply": 28, "unit": "盒"},
-        ],
-    } | more  # fmt: skip
-
-
-def post(place: Hospital, body: dict, url: str, status: int = 200) -> dict:
-    answer = place.post(body, url=url)
-    assert answer.status_code == status, answer.content.decode()
-    return answer.json()
-
-
-def issued(hospital: Hospital, **more: object) -> dict:
-    return post(hospital, prescription(hospital, **more), f"{API}/prescriptions", 201)
-
-
-def reviewed(hospital: Hospital, **more: object) -> dict:
-    made = issued(hospital, **more)
-    body = {"reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10), "passed": True}
-    return post(hospital, body, made["links"]["review"])
-
-
-def released(hospital: Hospital, *pharmacies: Hospital, **more: object) -> dict:
-    made = reviewed(hospital, **more)
-    for pharmacy in pharmacies:
-        made = post(hospital, {"pharmacy": pharmacy.row.code}, made["links"]["releases"])
-    return made
-
-
-def dispensing(number: str = "FY1", quantity: str = "2", **more: object) -> dict:
-    lines = [{"drug_code": DRUG, "quantity": quantity, "trace_codes": [f"81{number}0001"]}]
-    return {"no": number, "dispensed_at": moment(30), "lines": lines} | more
-
-
-def charged(hospital: Hospital, *, number: str = "YD1", quantity: int = 2, **more: object) -> dict:
-    """A pharmacy's claim for boxes at 10 yuan."""
-    return {
-        "claim_no": number, "person": hospital.body()["person"],
-        "lines": [{"line_no": 1, "item_code": DRUG, "quantity": str(quantity),
-                   "unit_price": "10.00", "fee": f"{10 * quantity}.00"}],
-    } | more  # fmt: skip
-
-
-def code(answer) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
+    return issuer(time_machine)
 
 
 # --- The record ---
@@ -227,24 +153,6 @@ def _copied(row: Prescription, changes: dict) -> None:
 # --- With a claim ---
 
 
-def drug_line(
-    number: str = "CF1", quantity: str = "2", item: str = DRUG, fee: str = "20.00"
-) -> dict:
-    return line(2, kind="drug", item=item, fee=fee, quantity=quantity, unit_price="10.00",
-                prescription_no=number)  # fmt: skip
-
-
-def sent(hospital: Hospital, given: dict, *lines: dict, **more: object) -> dict:
-    """A hospital's claim under prescriptions as the contract carries them; its drug line."""
-    carried = {
-        "no": given["no"], "signed_by": hospital.doctor.code, "signed_at": moment(5),
-        "reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10),
-        "lines": given["lines"],
-    }  # fmt: skip
-    claim = hospital.settled(*(lines or (drug_line(given["no"]),)), prescriptions=[carried], **more)
-    return claim["lines"][-1]
-
-
 def test_a_claim_enters_its_prescription(hospital: Hospital) -> None:
     given = prescription(hospital)
     paid = sent(hospital, given)
@@ -310,18 +218,6 @@ def test_the_delivery_fee_of_a_prescription_is_never_paid(hospital: Hospital) ->
 
 
 # --- Goods ---
-
-
-def carrier(**more: object) -> Institution:
-    made = factories.institution("wenzhou", agreements=False)
-    made.kind = Institution.Kind.LOGISTICS
-    made.save()
-    Qualification.objects.create(
-        institution=made, kind=Qualification.Kind.TRANSPORT, number="YS-1",
-        recorded_at=factories.RECORDED, recorded_by="test",
-        **({"valid_from": factories.LONG_AGO} | more),
-    )  # fmt: skip
-    return made
 
 
 def test_drugs_are_dispensed_and_delivered(hospital: Hospital) -> None:
@@ -410,119 +306,3 @@ def test_goods_are_append_only(hospital: Hospital) -> None:
             connection.cursor() as cursor,
         ):
             cursor.execute(f"DELETE FROM {rows._meta.db_table}")
-
-
-# --- Circulation ---
-
-
-def test_a_released_prescription_is_claimed_by_the_pharmacy(hospital: Hospital) -> None:
-    pharmacy, other = Pharmacy(), Pharmacy()
-    made = released(hospital, pharmacy)
-    seen = pharmacy.get(f"{API}/prescriptions").json()["results"]
-    assert [row["id"] for row in seen] == [made["id"]]
-    assert other.get(f"{API}/prescriptions").json()["results"] == []
-    assert other.get(made["links"]["self"]).status_code == 404
-    assert code(other.post(dispensing(), url=made["links"]["dispensings"]))[0] == 404
-    assert code(other.post(charged(hospital), url=made["links"]["claims"]))[0] == 404
-    own = hospital.post(dispensing(), url=made["links"]["dispensings"])
-    assert code(own) == (409, "PRESCRIPTION_ELSEWHERE")
-
-    early = post(pharmacy, charged(hospital), made["links"]["claims"], 201)["lines"][0]
-    assert (early["decision"], early["reason"]) == ("reject", "NOT_DISPENSED")
-    assert early["clauses"][-1]["clause"] == "十五"
-    given = post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
-    assert given["institution"] == pharmacy.row.code
-    claim = post(pharmacy, charged(hospital, number="YD2"), made["links"]["claims"], 201)
-    assert (claim["state"], claim["totals"]["fund"]) == ("payable", "9.75")  # (20 − 5) × 65 %
-    assert pharmacy.get(claim["links"]["self"]).json() == claim
-    assert hospital.get(claim["links"]["self"]).status_code == 404
-    again = post(pharmacy, charged(hospital, number="YD3"), made["links"]["claims"], 201)
-    assert again["lines"][0]["reason"] == "NOT_DISPENSED"
-    line = sent(hospital, prescription(hospital))
-    assert line["reason"] == "PRESCRIPTION_ELSEWHERE"
-    assert hospital.get(made["links"]["self"]).json()["dispensings"][0]["id"] == given["id"]
-
-
-def test_what_a_suspended_department_prescribed_is_not_paid_to_the_pharmacy(
-    hospital: Hospital,
-) -> None:
-    day, given = START.date(), {"clause": "示例", "by": "chief", "at": factories.RECORDED}
-    pharmacy = Pharmacy()
-    made = released(hospital, pharmacy)
-    post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
-    commands.suspend_department(
-        institution=hospital.row, department="A03", since=day, until=day, source="x", **given
-    )
-    claim = post(pharmacy, charged(hospital), made["links"]["claims"], 201)
-    assert claim["lines"][0]["reason"] == "DEPARTMENT_SUSPENDED"
-
-
-def test_a_pharmacy_is_designated_on_the_day_of_dispensing(hospital: Hospital) -> None:
-    pharmacy, plain = Pharmacy(), Pharmacy(designated=False)
-    made = released(hospital, pharmacy)
-    for wrong in (plain.row.code, hospital.row.code, "NOBODY000000"):
-        answer = hospital.post({"pharmacy": wrong}, url=made["links"]["releases"])
-        assert code(answer) == (422, "PHARMACY_NOT_DESIGNATED")
-    post(pharmacy, dispensing(), made["links"]["dispensings"], 201)
-    AgreementState.objects.filter(agreement__institution=pharmacy.row).update(state="suspended")
-    claim = post(pharmacy, charged(hospital), made["links"]["claims"], 201)["lines"][0]
-    assert (claim["decision"], claim["reason"]) == ("reject", "PHARMACY_NOT_DESIGNATED")
-    rest = dispensing("FY2", lines=[{"drug_code": OTHER, "quantity": "1"}])
-    answer = pharmacy.post(rest, url=made["links"]["dispensings"])
-    assert code(answer) == (422, "PHARMACY_NOT_DESIGNATED")
-
-
-def test_a_release_is_recalled_before_anything_is_handed_out(hospital: Hospital) -> None:
-    first, second = Pharmacy(), Pharmacy()
-    made = released(hospital, first, second)
-    assert [row["pharmacy"] for row in made["releases"]] == [first.row.code, second.row.code]
-    recall = f"{made['links']['self']}/recall"
-    post(hospital, {"pharmacy": second.row.code}, recall)
-    assert second.get(made["links"]["self"]).status_code == 404
-    assert code(hospital.post({"pharmacy": second.row.code}, url=recall)) == (409, "NOT_RELEASED")
-    post(first, dispensing(), made["links"]["dispensings"], 201)
-    answer = hospital.post({"pharmacy": first.row.code}, url=recall)
-    assert code(answer) == (409, "PRESCRIPTION_DISPENSED")
-    assert PrescriptionRelease.objects.filter(recalled_at__isnull=True).count() == 1
-
-
-def test_regions_without_such_a_clause_do_not_circulate(hospital: Hospital) -> None:
-    factories.policies("nantong")
-    made = reviewed(hospital)
-    abroad = Pharmacy("nantong")
-    answer = hospital.post({"pharmacy": abroad.row.code}, url=made["links"]["releases"])
-    assert code(answer) == (422, "NO_CIRCULATION")
-
-
-def test_hospitals_do_not_see_each_other(hospital: Hospital) -> None:
-    made = reviewed(hospital)
-    stranger = Hospital("wenzhou", "employee")
-    links = made["links"]
-    assert stranger.get(links["self"]).status_code == 404
-    for name, body in (
-        ("review", {"reviewed_by": "YS", "reviewed_at": moment(10), "passed": True}),
-        ("withdrawal", {"reason": "x"}), ("releases", {"pharmacy": "P"}),
-        ("dispensings", dispensing()), ("claims", charged(hospital)),
-    ):  # fmt: skip
-        assert stranger.post(body, url=links[name]).status_code == 404, name
-    assert stranger.get(f"{API}/prescriptions").json()["results"] == []
-
-
-def test_prescriptions_expire(hospital: Hospital, time_machine) -> None:
-    made = released(hospital, Pharmacy())
-    claimed = prescription(hospital, "CF2")
-    sent(hospital, claimed)
-    day = dt.date(2021, 6, 18)
-    assert medicines.expire(on=day, by="test", at=START) == 0
-    assert medicines.expire(on=day + dt.timedelta(days=1), by="test", at=START) == 1
-    states = dict(Prescription.objects.values_list("number", "state"))
-    assert states == {"CF1": "expired", "CF2": "reviewed"}
-    answer = hospital.post(dispensing(), url=made["links"]["dispensings"])
-    assert code(answer) == (409, "PRESCRIPTION_EXPIRED")
-    time_machine.move_to(START + dt.timedelta(days=4), tick=False)
-    hospital.token = factories.token(hospital.row)
-    late = reviewed(hospital, number="CF3")
-    answer = hospital.post(
-        dispensing(dispensed_at=moment(60 * 24 * 4 - 10)), url=late["links"]["dispensings"]
-    )
-    assert code(answer) == (409, "PRESCRIPTION_EXPIRED")

@@ -443,6 +443,8 @@ def test_a_file_with_errors_shows_them_all_and_comes_back_annotated(house: House
     batch = shown.split("/annotated.xlsx")[0].rsplit("/", 1)[1]
     book = client.get(reverse("batch-annotated", args=[int(batch)]))
     assert book.content.startswith(b"PK")
+    taken = Event.objects.get(action="batch.annotated")
+    assert (taken.subject, taken.actor) == (f"batch:{batch}", house.staff.username)
     assert "校验未通过" in page(house.staff, "batches")
 
 

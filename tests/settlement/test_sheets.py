@@ -92,5 +92,18 @@ def test_nothing_written_is_a_formula_and_errors_stand_in_their_row() -> None:
     book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(written))
     rows = book.get_sheet_by_index(0).to_python()
     assert rows[2][1] == "金额：=1+1（附件）"
-    assert rows[2][3] == "330300199001011234"
+    assert rows[2][3] == "330***********1234"
     assert rows[2][7] == "=1+1"
+
+
+@pytest.mark.parametrize("line", [
+    '{"person": {"credential_type": "id_card", "credential": "330300199001011234"}, "lines": []}',
+    '{"credential":330300199001011234,',
+    "{'credential': '330300199001011234'",
+    '{"person": 330300199001011234}',
+])  # fmt: skip
+def test_an_annotated_line_of_json_shows_no_credential(line: str) -> None:
+    written = sheets.annotated("a.jsonl", line.encode(), [sheets.RowError(1, "", "X", "不符")])
+    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(written))
+    shown = book.get_sheet_by_index(0).to_python()[1][2]
+    assert shown == line.replace("330300199001011234", "330***********1234")

@@ -1,6 +1,8 @@
 """The pages of months, statements, advances, budgets and clearings: what they show, who may act."""
 
 import datetime as dt
+import hashlib
+import json
 
 import pytest
 from django.test import Client
@@ -124,6 +126,8 @@ def test_the_paper_and_the_exports(place) -> None:
     paper = clerk.get(reverse("statement-paper", args=[row.pk]))
     assert paper.status_code == 200
     assert paper.content.startswith(b"%PDF")
+    said = json.loads(bytes(Event.objects.get(action="statement.paper").body))["detail"]
+    assert said["sm3"] == hashlib.new("sm3", paper.content).hexdigest()
     lines = b"".join(clerk.get(reverse("statement-lines", args=[row.pk, "csv"])).streaming_content)
     assert lines.decode("utf-8-sig").splitlines()[1].split(",")[:1] == ["WZ-1"]
     assert ",4.00,可支付," in lines.decode()

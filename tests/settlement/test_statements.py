@@ -8,6 +8,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from agreements.models import Assessment
+from audit import sealer
 from audit.models import Event, Task
 from audit.procedure import Refused
 from institutions.access import EVERYTHING, set_scope
@@ -18,6 +19,7 @@ from settlement.periods import differences
 from settlement.statement_steps import answer_deduction, deduct, send_all, take
 from settlement.vouchers import post_voucher
 from tests import factories
+from tests.audit.sealing import seal
 from tests.settlement import money
 from tests.settlement.money import NOVEMBER, at
 
@@ -32,6 +34,23 @@ def place(db) -> money.Place:
 
 def closing_month(place: money.Place, month: dt.date = NOVEMBER) -> Period:
     return closing.begin_closing(pool=place.pool, month=month, by="finance", at=at(12, 1))
+
+
+def test_a_month_stays_open_while_the_sealer_stands_still(
+    place, settings, tmp_path, monkeypatch
+) -> None:
+    """A month is closed over acts that stand in the sealed log, or not at all."""
+    settings.SEAL_KEY_FILE, settings.SEAL_STILL_SECONDS = str(tmp_path / "seal.pem"), 300
+    seal()
+    place.claim(fund=6000)
+    month = closing_month(place)
+    place.confirm_all(month, (12, 2))
+    monkeypatch.setattr("audit.clock.machine", lambda: at(12, 3))
+    with pytest.raises(Refusal, match="TRAIL_NOT_SEALED"):
+        closing.close(pool=place.pool, month=NOVEMBER, by="finance", at=at(12, 3))
+    assert Period.objects.get().state == "closing"
+    sealer.seal(at=at(12, 3), machine=at(12, 3))
+    assert closing.close(pool=place.pool, month=NOVEMBER, by="finance", at=at(12, 3)).totals_sm3
 
 
 def only(**more: Any) -> Statement:

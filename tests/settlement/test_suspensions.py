@@ -31,6 +31,7 @@ from settlement.models import InsuredPerson, OnlineSuspension
 from settlement.register.commands import suspend_online
 from settlement.trial import run
 from tests import factories
+from tests.factories import line
 from tests.settlement.agency import Agency
 from tests.settlement.benefits import both, entitle
 from tests.settlement.hospital import Hospital, forget_databases
@@ -202,6 +203,41 @@ def test_a_department_lifted_early_is_paid_from_the_next_day_on(hospital: Hospit
         lambda p: [seen(p, hospital.doctor, day=DAY), seen(p, hospital.doctor, day=DAY + ONE)],
     )  # fmt: skip
     assert [told(claim) for claim in claims] == [SHUT, PAID]
+
+
+def reviewed_by(person: InsuredPerson, hospital: Hospital, code: str, day: dt.date) -> dict:
+    """A claim of a consultation and a drug whose prescription a pharmacist reviewed on a day."""
+    drug = line(2, kind="drug", item="D1", fee="20.00", prescription_no="P1")
+    claim = factories.body(person, hospital.doctor, line(), drug, day=day)
+    claim["prescriptions"][0]["reviewed_by"] = code
+    return claim
+
+
+def test_drugs_reviewed_by_a_suspended_pharmacist_are_refused_on_both_edges(committed_db: str):
+    forget_databases()
+    factories.policies("wenzhou")
+    hospital = Hospital("wenzhou", "employee")
+    barred_one, other = (
+        factories.physician(hospital.row, kind=Physician.Kind.PHARMACIST) for _ in range(2)
+    )
+    stopped(barred_one)
+    pair = [factories.person("wenzhou", "employee") for _ in range(2)]
+    for person in pair:
+        factories.offline_visit(person, hospital.row)
+    acts = [(day, barred_one.pk) for day in (FIRST - ONE, FIRST, LAST, LAST + ONE)]
+    acts.append((DAY, other.pk))
+    claims = both(
+        hospital, *pair,
+        lambda p: [reviewed_by(p, hospital, code, day) for day, code in acts],
+    )  # fmt: skip
+    found = [[(row["decision"], row["reason"]) for row in claim["lines"]] for claim in claims]
+    paid, refused = ("payable", None), ("reject", "PHARMACIST_SUSPENDED")
+    assert [drug for _, drug in found] == [paid, refused, refused, paid, paid]
+    assert len({visit for visit, _ in found}) == 1  # the consultation is nobody's prescription
+    row = claims[1]["lines"][1]
+    assert row["clauses"][0]["clause"] == "二十八"
+    assert row["reason_text"] == "处方由在被暂停或终止医保服务资格期间内的药师审核或调配"
+    forget_databases()
 
 
 def test_a_department_is_named_before_a_person_who_could_claim_by_hand(db) -> None:
@@ -423,4 +459,5 @@ def test_an_earlier_text_refuses_too_and_keeps_the_numbers_of_its_checks() -> No
         "class_offered": (4, ""), "consent": (5, "二"), "tariff_known": (6, "一"),
         "no_overcharge": (7, "一"), "category_covered": (8, "一"), "online_permitted": (9, "三"),
         "physician_permitted": (10, "三"), "department_permitted": (11, "三"),
+        "pharmacist_permitted": (12, "三"),
     }  # fmt: skip

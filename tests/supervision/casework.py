@@ -10,10 +10,13 @@ from settlement.models import Claim, Settlement
 from supervision import case_steps, cases, sanctions
 from supervision.cases import Wanted
 from supervision.models import Sanction, SupervisionCase
+from supervision.writs import Service
 from tests import factories
 from tests.settlement.test_pages import AT, House
 
 TODAY = AT.date()
+SERVED = Service("direct", "王某", TODAY)
+SIGNED = {"method": "direct", "receiver": "王某"}
 ACTED = dt.date(2021, 6, 1)
 PDF = ("笔录.pdf", b"%PDF-1.4 record")
 
@@ -88,7 +91,11 @@ class Office:
     ) -> None:
         """Told, without a statement, decided, served."""
         self.notify(case, route, article, loss)
-        self.take(case, "waive", self.hospital)
+        if case.institution_code:
+            self.take(case, "waive", self.hospital)
+        else:  # a person has no account: the clerk records what was said
+            self.take(case, "record", self.handler, facts={"text": "无异议", "waived": True})
+            self.take(case, "consider", self.handler, note="采纳")
         decider = self.agency if route == "agreement" else self.chief
         self.take(case, f"decide_{route}", decider, note="同意")
         self.take(case, "serve", self.handler, facts={"method": "direct", "receiver": "王某"})

@@ -17,7 +17,7 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit import sealer
+from audit import sealer, trail
 from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
 from institutions.commands import set_account
@@ -30,6 +30,7 @@ from supervision import auditing, follow
 from supervision.auditing import Drawn, Frame
 from supervision.models import Sample, SampledClaim
 from tests import factories
+from tests.audit.sealing import superuser
 from tests.settlement import money
 from tests.settlement.hospital import Hospital
 from tests.settlement.money import at
@@ -206,6 +207,10 @@ def test_another_region_sees_no_sample(place) -> None:
 def visited(db, settings) -> Hospital:
     """A Nantong hospital with two settled claims, seen on the day after."""
     set_scope(EVERYTHING)
+    return two_claims(settings)
+
+
+def two_claims(settings) -> Hospital:
     settings.DEMO_TODAY = factories.DAY + dt.timedelta(days=2)
     factories.policies("nantong")
     hospital = Hospital("nantong")
@@ -251,6 +256,112 @@ def test_a_claim_is_followed_from_fee_to_proof_and_the_bundle_verifies(visited, 
     assert "总体与样本完全一致" in again
     _verified(client.get(reverse("sample-bundle", args=[sample.pk])).content, tmp_path, sample)
     assert Event.objects.filter(action="sample.export", subject=sample.subject).exists()
+
+
+def test_the_bundle_of_a_sample_proves_the_growth_from_an_older_checkpoint(
+    visited, tmp_path
+) -> None:
+    auditor = factories.user("auditor", Region.objects.get(pk="320600"))
+    client = factories.log_in(Client(), auditor)
+    kept = sealer.seal(at=NOW, machine=NOW, everything=True).checkpoint
+    assert kept is not None
+    (tmp_path / "kept.txt").write_text(kept.text, encoding="utf-8")
+    sample = one_claim(auditor)
+    sealer.seal(at=NOW, machine=NOW, everything=True)
+    address = reverse("sample-bundle", args=[sample.pk])
+    page = client.get(reverse("sample", args=[sample.pk])).content.decode()
+    assert (f'action="{address}"' in page, 'name="older"' in page) == (True, True)
+    refused = client.get(address, {"older": "999999"}, follow=True)
+    assert "没有条数为 999999 的检查点" in refused.content.decode()
+    assert not Event.objects.filter(action="sample.export").exists()
+    for older, status in (({}, 2), ({"older": str(kept.size)}, 0)):
+        with zipfile.ZipFile(io.BytesIO(client.get(address, older).content)) as archive:
+            archive.extractall(tmp_path)
+        command = [sys.executable, "-I", "verify.py", "bundle.jsonl", "--older", "kept.txt"]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert result.returncode == status, result.stdout.decode()
+
+
+def one_claim(auditor) -> Sample:
+    """A sample of the one claim of the first day."""
+    frame = Frame(region="320600", first_day=factories.DAY, last_day=factories.DAY)
+    return auditing.draw(frame=frame, method="monetary", seed="7", size=1, note="", user=auditor,
+                         by=auditor.username, at=NOW)  # fmt: skip
+
+
+def last_station(auditor) -> dict:
+    claim = Claim.objects.order_by("pk").first()
+    assert claim is not None
+    return follow.Chain.of(claim, user=auditor).stations()[-1]
+
+
+BROKEN = [
+    ("UPDATE audit_event SET body = '{}' WHERE action = 'claim.receive'", "正文与叶哈希不符"),
+    ("UPDATE audit_event SET at = at - interval '1 day' WHERE action = 'claim.receive'", "时间"),
+    ("UPDATE audit_event SET person_hash = NULL WHERE action = 'claim.receive'", "参保人哈希"),
+    ("UPDATE audit_leaf SET hash = sha256('')", "叶哈希与日志所封存的不符"),
+    ("UPDATE audit_checkpoint SET root = sha256('')", "推不出检查点的树根"),
+    ("DELETE FROM audit_node", "日志缺少计算包含证明所需的哈希"),
+    ("DELETE FROM audit_leaf", "日志中没有它的位置"),
+]
+TABLES = ("audit_event", "audit_leaf", "audit_checkpoint", "audit_node")
+
+
+def test_an_act_whose_proof_does_not_hold_is_shown_as_broken(
+    committed_db, settings, tmp_path
+) -> None:
+    """A place in the log alone proves nothing: every step is computed from the stored row."""
+    settings.SEAL_KEY_FILE = str(tmp_path / "seal.pem")
+    two_claims(settings)
+    auditor = factories.user("auditor", Region.objects.get(pk="320600"))
+    client = factories.log_in(Client(), auditor)
+    sample = one_claim(auditor)
+    sealer.seal(at=NOW, machine=NOW, everything=True)
+    assert last_station(auditor)["word"] == "相符"
+    address = reverse("claim-chain", args=[sample.pk, sample.claims.get().claim_id])
+    with superuser() as cursor:
+        for table in TABLES:
+            cursor.execute(f"CREATE TABLE kept_{table} AS TABLE {table}")
+        for statement, why in BROKEN:
+            cursor.execute(statement)
+            station = last_station(auditor)
+            assert station["word"] == "不符", statement
+            assert any(why in row["note"] for row in station["rows"]), station
+            page = client.get(address)
+            assert (page.status_code, why in page.content.decode()) == (200, True), statement
+            if "audit_node" in statement:
+                told = client.get(reverse("sample-bundle", args=[sample.pk]), follow=True)
+                assert "缺少计算证明所需的哈希" in told.content.decode()
+                event = Event.objects.filter(action="claim.receive").latest("at").pk
+                told = client.get(reverse("api-inclusion"), {"event": event})
+                assert (told.status_code, told.json()) == (409, {"code": "LOG_BROKEN"})
+            for table in TABLES:
+                cursor.execute(f"DELETE FROM {table}")
+                cursor.execute(f"INSERT INTO {table} TABLE kept_{table}")
+    assert last_station(auditor)["word"] == "相符"
+
+
+def test_looks_push_no_act_out_of_sight_and_the_rest_is_counted(visited) -> None:
+    auditor = factories.user("auditor", Region.objects.get(pk="320600"))
+    claim = Claim.objects.order_by("pk").first()
+    assert claim is not None
+    about = {"subject": f"claim:{claim.pk}", "region_code": claim.region_code,
+             "institution_code": claim.institution_code}  # fmt: skip
+    for number in range(60):
+        trail.record(by="nosy", at=NOW + dt.timedelta(seconds=number), action="claim.read", **about)
+    station = last_station(auditor)
+    assert [row["text"] for row in station["rows"]] == [
+        f"单据 {claim.pk} 受理时封存的金额", station["rows"][1]["text"], "查看 60 次见留痕",
+    ]  # fmt: skip
+    assert station["rows"][0]["note"] == "由入库账目重算，与封存的一致"
+    assert station["rows"][-1]["url"] == f"{reverse('trail')}?subject=claim%3A{claim.pk}"
+    for number in range(follow.EVENTS_SHOWN + 3):
+        at = NOW + dt.timedelta(minutes=number)
+        trail.record(by="clerk", at=at, action="claim.reviewed", **about)
+    rows = last_station(auditor)["rows"]
+    assert len(rows) == follow.EVENTS_SHOWN + 3
+    assert rows[1]["text"].startswith("审核后重新结算")  # the newest first
+    assert rows[-2]["text"] == f"单据 {claim.pk}：其余 4 条见留痕"
 
 
 def _verified(content: bytes, folder: Path, sample: Sample) -> None:
@@ -307,7 +418,7 @@ def test_a_claim_that_was_paid_shows_every_station(visited) -> None:
     assert stations[4]["figure"] == f"已支付 {statement.payable / 100:,.2f} 元"
     proven = rows["留痕与证明"]
     assert any("包含证明" in row["note"] for row in proven)
-    assert stations[6]["figure"].endswith(f"{len(proven)} 条已封存")
+    assert stations[6]["figure"].endswith(f"{len(proven) - 1} 条已封存")  # and the totals
 
 
 def paid(hospital: Hospital, month: dt.date) -> tuple[Statement, PaymentOrder]:

@@ -11,7 +11,7 @@ from supervision.models import InspectionPlan, SupervisionCase
 from tests import factories
 from tests.settlement.test_pages import AT
 from tests.supervision.casework import PDF, TODAY, Office
-from tests.supervision.test_inspections import drawn
+from tests.supervision.test_inspections import announced, drawn, drawn_one
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +75,7 @@ def test_a_case_is_opened_and_walked_through_in_the_browser(office: Office) -> N
     hospital = client_of(office.hospital)
     assert hospital.get(reverse("case", args=[case.pk])).status_code == 404
     assert step(handler, "notify", **facts) == 302
-    assert step(hospital, "answer", text="愿意退回") == 302
+    assert step(hospital, "answer", text="愿意退回", waived="on") == 302
     assert step(handler, "consider", note="采纳") == 302
     assert step(client_of(office.agency), "decide_agreement", note="同意") == 302
     assert step(handler, "serve", method="direct", receiver="王某", on="2021-06-15") == 302
@@ -114,6 +114,45 @@ def test_the_institution_sees_its_case_once_told_without_internal_papers(office:
     assert other.get(reverse("case", args=[case.pk])).status_code == 404
 
 
+def test_a_recorded_recusal_is_decided_by_another_in_the_browser(office: Office) -> None:
+    case = office.inquired()
+    office.notify(case, "agreement")
+    member = case.inspectors.get(role="member")
+    handler, chief = client_of(office.handler), client_of(office.chief)
+    address = reverse("case", args=[case.pk])
+    assert "登记当事人回避申请" in text(handler.get(address))
+    asked = handler.post(reverse("case-act", args=[case.pk, "record-recusal"]), {
+        "inspector": member.pk, "applicant": office.place.name, "on": "2021-06-15",
+        "reason": "有利害关系"})  # fmt: skip
+    assert asked.status_code == 302
+    decision = {"inspector": member.pk, "grant": "yes", "reason": "属实", "method": "direct",
+                "receiver": "王某", "on": "2021-06-15"}  # fmt: skip
+    assert handler.post(reverse("case-act", args=[case.pk, "recusal"]), decision).status_code == 422
+    assert chief.post(reverse("case-act", args=[case.pk, "recusal"]), decision).status_code == 302
+    page = text(chief.get(address))
+    assert case.papers.get(kind="recusal").number in page
+    assert "决定理由：属实" in page
+    stopped = text(client_of(office.second).get(address))
+    assert "case-steps" not in stopped
+
+
+def test_the_agency_makes_its_own_plan_and_the_bureau_only_reads_it(office: Office) -> None:
+    made = client_of(office.reviewer).post(reverse("inspection-new"), {
+        "title": "协议巡查", "reason": "实名就医", "first_day": "2021-06-15", "wanted": "1",
+        "last_day": "2021-07-15", "service_from": "2021-01-01", "service_until": "2021-06-15",
+        "per_task": "2", "checklist": "实名就医"})  # fmt: skip
+    assert made.status_code == 302
+    plan = InspectionPlan.objects.get()
+    assert (plan.side, plan.number) == ("agency", "XC320600-2021-001")
+    address = reverse("inspection-plan", args=[plan.pk])
+    act = reverse("inspection-plan-act", args=[plan.pk, "decide"])
+    assert "审批计划" not in text(client_of(office.chief).get(address))
+    assert client_of(office.chief).post(act, {"approve": "yes"}).status_code == 403
+    signer = client_of(office.agency)
+    assert "审批计划" in text(signer.get(address))
+    assert signer.post(act, {"approve": "yes"}).status_code == 302
+
+
 def test_a_file_of_the_evidence_is_read_with_its_case_and_leaves_an_event(office: Office) -> None:
     case = office.open()
     row = cases.add_file(case=case, title="笔录", file=PDF, by=office.handler.username, at=AT)
@@ -143,7 +182,7 @@ def test_the_list_is_found_by_state_route_and_words(office: Office) -> None:
 def test_a_plan_is_made_drawn_and_recorded_in_the_browser(office: Office) -> None:
     client, chief = client_of(office.handler), client_of(office.chief)
     made = client.post(reverse("inspection-new"), {
-        "title": "专项检查", "side": "bureau", "reason": "诊察费", "first_day": "2021-06-15",
+        "title": "专项检查", "reason": "诊察费", "first_day": "2021-06-15",
         "last_day": "2021-07-15", "service_from": "2021-01-01", "service_until": "2021-06-15",
         "wanted": "1", "per_task": "2", "checklist": "实名就医\n处方审核",
     })  # fmt: skip
@@ -165,6 +204,19 @@ def test_a_plan_is_made_drawn_and_recorded_in_the_browser(office: Office) -> Non
     address = reverse("inspection-task-act", args=[task.pk, "visit"])
     given = {"visited_on": "2021-06-15", "c1": "符合", "c2": "符合", "result": "clean",
              "report": "未发现问题"}  # fmt: skip
+    assert client_of(who).post(address, given).status_code == 409
+
+    def announce(key: str, **given: str) -> int:
+        return client.post(reverse("inspection-task-act", args=[task.pk, key]), given).status_code
+
+    assert announce("notify", on="2021-06-15", prepare="") == 422
+    assert announce("notify", on="2021-06-15", prepare="电子病历、处方") == 302
+    assert announce("serve", on="2021-06-15", method="direct", receiver="王某") == 302
+    notice = task.papers.get(kind="notice")
+    paper = reverse("inspection-paper", args=[task.pk, notice.pk])
+    assert notice.number in text(client.get(reverse("inspection-task", args=[task.pk])))
+    assert client.get(paper).content.startswith(b"%PDF")
+    assert Event.objects.filter(action="inspection.print").count() == 1
     assert client_of(who).post(address, given | {"c2": ""}).status_code == 422
     assert client_of(who).post(address, given).status_code == 302
     page = text(client.get(reverse("inspection-task", args=[task.pk])))
@@ -172,11 +224,32 @@ def test_a_plan_is_made_drawn_and_recorded_in_the_browser(office: Office) -> Non
     assert act(client, "close", text="完成") == 302
 
 
-def test_an_institution_sees_only_finished_inspections_of_its_own(office: Office) -> None:
+def test_an_institution_sees_its_inspection_once_told_and_no_plan(office: Office) -> None:
     plan = drawn(office, wanted=1)
     hospital = client_of(office.hospital)
     task = plan.tasks.get()
-    assert hospital.get(reverse("inspection-task", args=[task.pk])).status_code == 404
+    address = reverse("inspection-task", args=[task.pk])
+    assert hospital.get(address).status_code == 404
+    notice = announced(office, task)
+    assert notice.number in text(hospital.get(address))
+    assert "待检查" in text(hospital.get(reverse("inspections")))
+    paper = hospital.get(reverse("inspection-paper", args=[task.pk, notice.pk]))
+    assert paper.content.startswith(b"%PDF")
+    other = client_of(factories.user("hospital", factories.institution("nantong")))
+    assert other.get(reverse("inspection-paper", args=[task.pk, notice.pk])).status_code == 404
+    row = task.inspectors.get(username=drawn_one(office, task).username)
+    act = reverse("inspection-task-act", args=[task.pk, "recuse"])
+    assert hospital.post(act, {"inspector": row.pk, "reason": "有利害关系"}).status_code == 302
+    assert hospital.post(act.replace("recuse", "visit"), {}).status_code == 404
+    request = task.papers.get(kind="request")
+    hidden = reverse("inspection-paper", args=[task.pk, request.pk])
+    assert hospital.get(hidden).status_code == 404
+    head = client_of(factories.user("supervisor", office.region))
+    assert "有利害关系" in text(head.get(address))
+    decided = {"inspector": row.pk, "grant": "no", "reason": "查无此事", "method": "direct",
+               "receiver": "王某", "on": "2021-06-15"}  # fmt: skip
+    assert head.post(act.replace("recuse", "recusal"), decided).status_code == 302
+    assert "回避决定书" in text(hospital.get(address))
     who = next(person for person in (office.handler, office.second, office.third, office.chief)
                if task.inspectors.filter(username=person.username).exists())  # fmt: skip
     inspections.record(

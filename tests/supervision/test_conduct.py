@@ -1,6 +1,7 @@
 """Internal control: what is found in the trail, what is not, and who acknowledges it."""
 
 import datetime as dt
+import re
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from django.db import Error, IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 
-from audit import trail
+from audit import trail, words
 from audit.models import Event, Task
+from audit.procedure import PROCEDURES
 from institutions.access import EVERYTHING, set_scope
 from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.models import User
@@ -58,6 +60,65 @@ def test_both_sides_of_a_pair_from_one_address(people: tuple[User, User]) -> Non
     row = ConductFlag.objects.get()
     assert (row.other, row.evidence) == (finance.username, [str(first.pk), str(second.pk)])
     assert Task.objects.get(permission="conduct.view").region_code == "320600"
+
+
+def test_the_first_act_may_be_of_an_earlier_day(people: tuple[User, User]) -> None:
+    clerk, finance = people
+    later = DAY + dt.timedelta(days=1)
+    first = act(clerk, "payment.prepare", "payment:1")
+    act(clerk, "payment.prepare", "payment:2")
+    second = act(finance, "payment.approve", "payment:1", day=later)
+    act(finance, "payment.approve", "payment:2", day=later, origin="10.0.0.2")
+    assert watch() == []
+    assert watch(later) == [("self_dealing", clerk.username)]
+    row = ConductFlag.objects.get()
+    assert (row.day, row.evidence) == (later, [str(first.pk), str(second.pk)])
+
+
+def test_the_tables_say_who_must_be_another(db) -> None:
+    """Every check that keeps persons apart makes pairs; those of commands are real acts."""
+    found = conduct.pairs()
+    assert found["review.agree_tell"] == found["review.agree_pass"] >= {"review.submit"}
+    assert found["review.rule"] >= {"review.tell", "review.submit", "review.agree_tell"}
+    assert found["supervisioncase.accept"] == {"supervisioncase.open"}
+    for route in ("decide_agreement", "decide_penalty", "transfer"):
+        assert "supervisioncase.notify" in found[f"supervisioncase.{route}"]
+    assert "supervisioncase.accept" not in found["supervisioncase.decide_penalty"]
+    assert found["reimbursement.approve"] >= {"reimbursement.calculate"}
+    assert found["disclosure.publish"] == {"disclosure.propose"}
+    steps = [(p, s) for p in PROCEDURES.values() for s in p.steps]
+    for procedure, step in steps:
+        if set(step.checks) & set(conduct.APART):
+            assert found[f"{procedure.subject}.{step.key}"], step.key
+    apart = {
+        name for _, step in steps for name in step.checks
+        if re.search("another|person|handler|clerk", name)
+    }  # fmt: skip
+    assert apart == set(conduct.APART)
+    named = {act for act in conduct.COMMANDS if act in words.ACTS}
+    assert named == set(conduct.COMMANDS)
+    assert {second for seconds in conduct.COMMANDS.values() for second in seconds} <= set(
+        words.ACTS
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("review.submit", "review.agree_tell"),
+        ("review.submit", "review.agree_pass"),
+        ("review.agree_tell", "review.rule"),
+        ("disclosure.propose", "disclosure.publish"),
+        ("supervisioncase.notify", "supervisioncase.transfer"),
+        ("repair.propose", "repair.approve"),
+    ],
+)
+def test_incompatible_duties_from_one_address(
+    people: tuple[User, User], first: str, second: str
+) -> None:
+    act(people[0], first, "x:1")
+    act(people[1], second, "x:1")
+    assert watch() == [("self_dealing", people[0].username)]
 
 
 def test_two_places_other_subjects_and_one_login_are_no_self_dealing(

@@ -67,6 +67,28 @@ def test_practitioners_are_scored_by_points_and_suspensions(office: Office) -> N
     assert (row.score, row.level) == (100 - 18 - 10, "一般")
 
 
+def test_persons_are_scored_by_their_cases_and_suspensions(office: Office) -> None:
+    person = office.house.patient
+    case = office.inquired(
+        subject_kind="person", subject_code=f"person:{person.pk}", institution_code="",
+        person=person, title="出借医保凭证",
+    )  # fmt: skip
+    office.propose(case, "suspend_person", article="41", months=3)
+    office.decided(case, "penalty")
+    office.execute(case)
+    office.take(case, "close", office.chief, note="结案")
+    credit.score_all(region=office.region, year=2021, by="x", at=AT)
+    row = CreditScore.objects.get(subject_kind="person")
+    assert [(part["key"], part["count"]) for part in row.parts] == [("case", 1), ("restriction", 1)]
+    assert (row.subject_code, row.score, row.institution_code) == (f"person:{person.pk}", 80, "")
+    client = factories.log_in(Client(), office.handler)
+    page = client.get(reverse("credit-score", args=[row.pk])).content.decode()
+    assert "100 − 10 − 10 → 80" in page
+    assert person.name_masked in page
+    assert person.credential not in page
+    set_scope(EVERYTHING)
+
+
 def test_a_region_without_a_scheme_scores_nobody(office: Office) -> None:
     place = factories.region("jilin")
     assert Scheme.of(place, TODAY) is None

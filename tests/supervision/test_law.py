@@ -4,7 +4,9 @@ import datetime as dt
 
 import pytest
 
+from config.roles import ROLES
 from supervision import law
+from supervision.models import InspectionPlan
 
 AFTER, BEFORE = dt.date(2021, 6, 1), dt.date(2021, 4, 30)
 
@@ -96,3 +98,16 @@ WRONG = (
 def test_a_file_that_contradicts_itself_is_refused(text: str) -> None:
     with pytest.raises(law.LawError):
         law.parse(text, stem="x")
+
+
+def test_each_side_of_inspections_has_its_own_people_approver_and_series() -> None:
+    """温医保办〔2021〕6号 四: the agency's patrols are not the bureau's enforcement."""
+    sides = law.sides()
+    assert sides.keys() == set(InspectionPlan.Side.values)
+    for side in sides.values():
+        assert {"inspections.plan", "inspections.carry"} <= ROLES[side.role].permissions
+        approvers = [role for role in ROLES.values() if side.approves in role.permissions]
+        assert approvers
+        assert all({ROLES[side.role].side} == {role.side} for role in approvers)
+        assert all("inspections.view" in role.permissions for role in approvers)
+    assert len({side.series for side in sides.values()}) == len(sides)

@@ -45,10 +45,9 @@ def test_the_version_that_stands_is_read_with_its_lines(db) -> None:
     assert [row.version for row in rows] == [1, 2, 3]
     assert len({row.period for row in rows}) == 2
     assert LineResult.objects.filter(claim_id=third["id"], version=3).count() == 2
-    rules = current().rules("nantong", YEAR[1])
-    assert rules is not None
+    spans = current().spans("nantong", *YEAR)
     with connection.cursor() as cursor:
-        visits = load(cursor, "nantong", *YEAR, back=0, rules=rules).visits
+        visits = load(cursor, "nantong", *YEAR, back=0, spans=spans).visits
     assert visits["id"].tolist() == [first["id"], second["id"], third["id"]]
     assert visits["fund"][2] == rows[2].fund
     assert visits.line("rejected").tolist() == [0, 1] * 3
@@ -68,11 +67,10 @@ def posted(hospital: Hospital, fees: str, monkeypatch: pytest.MonkeyPatch) -> di
 
 
 def read() -> Period:
-    rules = current().rules("nantong", YEAR[1])
-    assert rules is not None
+    spans = current().spans("nantong", *YEAR)
     with transaction.atomic(), connection.cursor() as cursor:
         set_scope(EVERYTHING)
-        return load(cursor, "nantong", *YEAR, back=0, rules=rules)
+        return load(cursor, "nantong", *YEAR, back=0, spans=spans)
 
 
 def fees_of(visits: Visits) -> dict[int, list[int]]:

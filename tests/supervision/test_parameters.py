@@ -14,6 +14,7 @@ from tests import factories
 WATCHING = {
     "practitioner_points", "credit_score", "conduct_limits", "disclosure_months",
     "complaint_working_days", "complaint_reward", "case_statement_working_days",
+    "case_hearing_working_days",
     "case_execution_working_days", "review_working_days", "review_supplement_working_days",
     "review_objection_working_days", "review_second_amount", "review_wordings",
 }  # fmt: skip

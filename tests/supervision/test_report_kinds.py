@@ -149,6 +149,13 @@ def test_price_compliance_compares_with_the_published_price(db) -> None:
 
 def test_case_file_shows_the_inquiry_and_its_evidence(db) -> None:
     office = Office("nantong")
+    for person, name in (
+        (office.handler, "王承办"),
+        (office.second, "李协办"),
+        (office.chief, "赵审批"),
+    ):
+        person.display_name = name
+        person.save()
     row = office.inquired()
     about = Wish(since=row.acted_from, until=row.acted_until, region="320600", subject=row.number)
     _, content = made("case", office.handler, about)
@@ -156,7 +163,11 @@ def test_case_file_shows_the_inquiry_and_its_evidence(db) -> None:
     for word in ("监管案件卷宗", row.number, "涉嫌重复收取诊察费", "苏F-01", "主办", "协办", "证据清单",
                  "七、办理过程", office.place.name):  # fmt: skip
         assert word in text, word
-    assert sum(one["loss"] for one in figures_in(content)["evidence"]) == 600
+    figures = figures_in(content)
+    assert sum(one["loss"] for one in figures["evidence"]) == 600
+    assert [one["name"] for one in figures["inspectors"]] == ["王承办", "李协办"]
+    assert "赵审批（南通市医疗保障局）" in {one["by"] for one in figures["moves"]}
+    assert figures["evidence"][0]["by"] == "王承办"
     theirs = factories.user("supervisor", factories.region("wenzhou"))
     with pytest.raises(Refusal, match="SUBJECT"):
         orders.order(
@@ -180,6 +191,11 @@ def test_trail_extract_proves_what_is_sealed(place, tmp_path) -> None:
         )
         assert root.hex() == figures["root"]
     assert "全程留痕摘录" in text_of(content)
+    trail.record(by="clerk", at=MADE, action="claim.receive", subject="claim:10",
+                 region_code=place.region, institution_code=place.code)  # fmt: skip
+    asked = wish(place, until=dt.date(2021, 12, 31), subject="claim:1")
+    _, one = made("trail", place.user("auditor"), asked)
+    assert [row["subject"] for row in figures_in(one)["rows"]] == ["claim:1"]
     bundle = tmp_path / "bundle.jsonl"
     bundle.write_bytes(binding.attached(content, press.BUNDLE))
     command = [sys.executable, "-I", verify.__file__, str(bundle)]

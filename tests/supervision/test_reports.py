@@ -4,19 +4,24 @@ import datetime as dt
 import hashlib
 import io
 import json
+import zipfile
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pikepdf
 import pypdfium2
 import pytest
+import segno
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from audit import reports
-from audit.models import Event
+from audit import notes, pdf, reports, sealer, sheets
+from audit.models import Checkpoint, Event
 from institutions.refusals import Refusal
+from supervision.bench import reports as bench
 from supervision.models import ReportOrder, ReportPart
 from supervision.reports import book, claims, orders, press
 from supervision.reports.kinds import KINDS
@@ -44,9 +49,134 @@ def test_the_same_report_is_the_same_bytes_and_its_hash_is_an_event(place) -> No
 def test_the_file_says_that_it_is_pdf_a_with_the_data_inside(place) -> None:
     _, content = made("fund", place.user("supervisor"), wish(place))
     with pikepdf.Pdf.open(io.BytesIO(content)) as file:
-        assert list(file.attachments) == [press.ATTACHED]
+        assert list(file.attachments) == [press.ATTACHED]  # no checkpoint yet
         assert b"conformance" in file.Root.Metadata.read_bytes()
         assert "/StructTreeRoot" in file.Root
+
+
+@pytest.fixture
+def sealed(settings, tmp_path) -> Checkpoint:
+    """The checkpoint under which the next reports are made."""
+    settings.SEAL_KEY_FILE = str(tmp_path / "seal.pem")
+    settings.PORTAL_URL = "https://portal.example.cn"
+    run = sealer.seal(at=MADE - dt.timedelta(minutes=5), machine=MADE)
+    assert run.checkpoint is not None
+    return run.checkpoint
+
+
+def test_a_report_carries_checkpoint_code_and_watermark(place, sealed) -> None:
+    row, content = made("claims", place.user("supervisor"), wish(place))
+    address = f"https://portal.example.cn{reverse('report-check', args=[row.report_id])}"
+    with closing(pypdfium2.PdfDocument(content)) as document:
+        texts = ["".join(page.get_textpage().get_text_bounded().split()) for page in document]
+        cover = document[0].render(scale=8, grayscale=True).to_numpy()
+        drawn = [page.render(scale=1, grayscale=True).to_numpy() for page in document]
+    for word in (
+        f"条数{sealed.size:,}",
+        bytes(sealed.root).hex(),
+        sealed.text.split()[-1],
+        address,
+    ):
+        assert word in texts[0]
+    root = bytes(sealed.root).hex()[: pdf.ROOT_SHOWN]
+    for number, text in enumerate(texts[1:], 2):  # chapters, and the register's parts
+        assert f"留痕检查点：{sealed.size:,}条，树根（SM3）{root}" in text, number
+        assert f"公钥{sealed.key_id}" in text
+    assert len(texts) > 2
+    # behind every page: the light letters of user and time
+    assert all(((page > 215) & (page < 240)).sum() > 1000 for page in drawn)
+    code = segno.make(sealed.text, error="m", micro=False)
+    wanted = [[bool(cell) for cell in line] for line in code.matrix]
+    assert _modules(cover, len(wanted)) == wanted
+    with pikepdf.Pdf.open(io.BytesIO(content)) as file:
+        assert file.attachments[pdf.NOTE_NAME].get_file().read_bytes() == sealed.text.encode()
+    sealer.seal(at=MADE + dt.timedelta(days=1), machine=MADE, everything=True)
+    assert Checkpoint.objects.count() == 2
+    assert press.print_whole(reports.content_of(row.report)).content == content
+
+
+def test_cover_and_proofs_name_one_checkpoint_whatever_is_signed_between(
+    place, sealed, monkeypatch
+):
+    kind = KINDS["trail"]
+
+    def slow(about, user):
+        figures = kind.gather(about, user)
+        sealer.seal(at=MADE - dt.timedelta(minutes=2), machine=MADE, everything=True)
+        return figures
+
+    monkeypatch.setitem(KINDS, "trail", replace(kind, gather=slow))
+    row, content = made("trail", place.user("auditor"), wish(place))
+    assert Checkpoint.objects.count() == 2
+    document = press.document_in(content)
+    assert (document["seal"]["qr"], document["figures"]["checkpoint"]) == (sealed.text, sealed.text)
+    assert row.report.checkpoint == sealed
+
+
+def test_a_report_of_another_layout_is_not_called_changed(place, settings, monkeypatch) -> None:
+    """The kept file counts: drawn by an older layout it is proven by its SM3, or told to be changed."""
+    row, _ = made("fund", place.user("supervisor"), wish(place))
+    assert row.report.renderer == press.renderer()
+    client = factories.log_in(Client(), place.user("supervisor"))
+
+    def told() -> tuple[str, str]:
+        page = client.post(reverse("report-recheck", args=[row.pk]), follow=True).content.decode()
+        event = Event.objects.filter(action="report.check").order_by("-at").first()
+        found = [word for word in ("逐字节一致", "SM3 与登记一致", "SM3 与登记不一致",
+                                   "与所存文件不一致") if word in page]  # fmt: skip
+        return "、".join(found), event.outcome
+
+    assert told() == ("逐字节一致", "ok")
+    draw = press.print_whole
+    monkeypatch.setattr(
+        press, "print_whole", lambda document: press.Printed(draw(document).content + b" ", 1)
+    )
+    assert told() == ("与所存文件不一致", "refused")
+    monkeypatch.setattr(press, "renderer", lambda: "WeasyPrint 99 版式 00")
+    assert told() == ("SM3 与登记一致", "ok")
+    path = Path(settings.MEDIA_ROOT, row.report.body.file)
+    path.write_bytes(path.read_bytes() + b" ")
+    assert told() == ("SM3 与登记不一致", "refused")
+
+
+def test_what_drew_a_report_names_its_templates_and_style_sheets(tmp_path, monkeypatch) -> None:
+    names = {path.name for path in press.layout()}
+    assert {"base.html", "book.html", "roster.html", "report.css", "report_book.css"} <= names
+    assert {"press.py", "book.py"} <= names
+    sheet = tmp_path / "report.css"
+    sheet.write_text("a")
+    first = reports.renderer_of([sheet])
+    assert (first, len(first) <= 60) == (reports.renderer_of([sheet]), True)
+    sheet.write_text("b")
+    assert reports.renderer_of([sheet]) != first
+
+
+def test_what_is_measured_is_sealed_as_every_report(settings, tmp_path) -> None:
+    settings.SEAL_KEY_FILE = str(tmp_path / "seal.pem")
+    document = bench.invented(1)
+    note = notes.parse(document["seal"]["qr"])
+    assert notes.verify(note, notes.public_key())
+    content = press.print_whole(document).content
+    with pikepdf.Pdf.open(io.BytesIO(content)) as file:
+        assert (
+            file.attachments[pdf.NOTE_NAME].get_file().read_bytes()
+            == document["seal"]["qr"].encode()
+        )
+    assert f"留痕检查点：{bench.SEALED:,} 条" in text_of(content)
+
+
+def _modules(cover: np.ndarray, count: int) -> list[list[bool]]:
+    """The dark and light fields of the code at the foot of a cover: 27 mm wide with its edge of two
+    fields, at the left margin, under the rule over the block.
+    """
+    point = cover.shape[1] / 210  # pixels of a millimetre
+    strip = cover[int(200 * point) :, int(28 * point) : int(55 * point)] < 128
+    dark = np.flatnonzero(strip[:, : int(16 * point)].any(axis=1))
+    top = dark[np.flatnonzero(np.diff(dark) > point)[0] + 1]
+    step = 27 * point / (count + 4)
+    left = np.flatnonzero(strip[top : int(top + 7 * step)].any(axis=0))[0]
+    fields = [int((i + 0.5) * step) for i in range(count)]
+    return [[bool(strip[top + y, left + x]) for x in fields] for y in fields]
 
 
 def test_a_register_is_cut_into_parts_that_join_to_the_same_bytes(place, monkeypatch) -> None:
@@ -90,6 +220,33 @@ def test_a_cancelled_report_stops_and_keeps_nothing(place, monkeypatch) -> None:
     with pytest.raises(Refusal, match="ENDED"):
         orders.cancel(order_id=row.pk, by="s", at=MADE)
     assert Event.objects.filter(action="reportorder.cancel", subject=row.subject).exists()
+
+
+def test_a_report_is_cancelled_in_the_page(place, december) -> None:
+    user = place.user("supervisor")
+    row = orders.order(kind="claims", wish=wish(place), user=user, by=user.username, at=MADE)
+    assert orders.gather(order_id=row.pk, at=MADE)
+    client = factories.log_in(Client(), user)
+    page, stop = reverse("report", args=[row.pk]), reverse("report-cancel", args=[row.pk])
+    assert stop in client.get(page).content.decode()
+    assert client.get(stop).status_code == 405
+    answer = client.post(stop, follow=True)
+    assert answer.redirect_chain == [(page, 302)]
+    text = answer.content.decode()
+    assert "已取消编制。" in text
+    assert stop not in text
+    assert "every 2s" not in text
+    row.refresh_from_db()
+    assert (row.state, row.report) == ("cancelled", None)
+    assert (
+        Event.objects.get(action="reportorder.cancel", actor=user.username).subject == row.subject
+    )
+    assert "报告已经结束，不能取消" in client.post(stop, follow=True).content.decode()
+    for part in row.parts.filter(done_at=None):
+        assert not orders.print_part(part_id=part.pk, at=MADE)
+    assert client.get(reverse("report-file", args=[row.pk])).status_code == 404
+    reader = factories.log_in(Client(), place.user("hospital"))
+    assert reader.post(stop).status_code in (403, 404)
 
 
 def test_an_order_that_keeps_failing_ends(place) -> None:
@@ -245,6 +402,31 @@ def test_the_register_is_a_sheet_of_the_same_rows(place) -> None:
     head, rows = press.table_of(press.document_in(content))
     assert tuple(head) == claims.HEAD
     assert [line[2] for line in rows] == ["WZ-1", "WZ-2", "WZ-3", "WZ-3", "WZ-4"]
+
+
+def test_the_workbook_holds_amounts_as_numbers_and_persons_masked(place, december) -> None:
+    user = place.user("supervisor")
+    row, _ = made("claims", user, wish(place))
+    client = factories.log_in(Client(), user)
+    content = client.get(reverse("report-data", args=[row.pk, "xlsx"])).content
+    (_, head), *lines = sheets.xlsx_rows(content)
+    assert tuple(head) == claims.HEAD
+    assert len(lines) == row.rows
+    cells = dict(zip(head, lines[3][1], strict=True))
+    person = place.person
+    assert cells == {
+        "序号": "4", "医疗机构": place.hospital.name, "单据号": "WZ-3", "参保人": person.name_masked,
+        "证件号": person.id_masked, "险种": "居民医保", "服务日期": "2021-11-15", "费用": -10.0,
+        "统筹基金": -7.0, "个人账户": 0.0, "个人现金": -3.0, "状态": "已冲正",
+    }  # fmt: skip
+    assert "*" in cells["参保人"]
+    assert "*" in cells["证件号"]
+    with zipfile.ZipFile(io.BytesIO(content)) as book:
+        assert "#,##0.00" in book.read("xl/styles.xml").decode()
+        assert not [
+            name for name in book.namelist()
+            if place.person.credential.encode() in book.read(name)
+        ]  # fmt: skip
 
 
 # --- Words ---

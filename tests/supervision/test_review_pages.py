@@ -9,9 +9,19 @@ from django.urls import reverse
 
 from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
+from settlement.models import (
+    Claim,
+    Delivery,
+    DeliveryEvent,
+    Dispensing,
+    Evidence,
+    Prescription,
+)
 from supervision.models import Review, SamplingPlan
+from supervision.review_sources import open_by_hand
 from tests import factories
 from tests.factories import line
+from tests.settlement.hospital import Hospital
 from tests.supervision.test_reviews import AT, DAY, Bureau, finding
 
 API = "/api/v1/reviews"
@@ -99,6 +109,52 @@ def test_a_review_works_without_a_script_from_verdict_to_money(bureau: Bureau) -
     assert (case.state, case.posted_version) == ("done", 3)
     assert "已办结" in page(first, "review", case.pk)
     assert case.claim_no in page(first, "reviews", state="done")
+
+
+def test_the_page_shows_prescription_purchase_delivery_and_real_name(db, settings) -> None:
+    settings.DEMO_TODAY = DAY
+    factories.policies("wenzhou")
+    hospital = Hospital("wenzhou", "employee")
+    factories.offline_visit(hospital.patient, hospital.row)
+    pharmacist = factories.physician(hospital.row, kind="pharmacist")
+    body = hospital.body(
+        line(fee="15.00"), line(2, kind="drug", item="D1", fee="20.00", prescription_no="P1")
+    )
+    body["prescriptions"][0]["reviewed_by"] = pharmacist.pk
+    made = hospital.post(body).json()
+    set_scope(EVERYTHING)
+    claim = Claim.objects.get(pk=made["id"])
+    place = {"region_code": claim.region_code, "institution_code": claim.institution_code}
+    issuer = {"issuer_region": claim.region_code, "issuer_code": claim.institution_code}
+    given = Dispensing.objects.create(
+        prescription=Prescription.objects.get(number="P1"), number="FY1", dispensed_at=AT,
+        pharmacist_code=pharmacist.pk, recorded_at=AT, recorded_by="x", content_sm3="0" * 64,
+        **place, **issuer,
+    )  # fmt: skip
+    parcel = Delivery.objects.create(
+        dispensing=given, logistics_code="L", waybill="SF1", recorded_at=AT, recorded_by="x"
+    )
+    DeliveryEvent.objects.create(
+        delivery=parcel, kind="signed", at=AT, relation="self", recorded_at=AT, recorded_by="x"
+    )
+    Evidence.objects.create(
+        encounter_id=claim.encounter_id, encounter_key=claim.encounter_key, kind="realname",
+        content_hash=bytes(32), at=AT, reference="real-name-1", received_at=AT, received_by="x",
+        **place,
+    )  # fmt: skip
+    case = open_by_hand(claim=claim, reason="抽查", by="x", at=AT)
+    text = page(client_of(factories.user("reviewer", hospital.row.region)), "review", case.pk)
+    for said in (
+        "处方号 P1", f"{hospital.doctor.name} 已签名", f"{pharmacist.name} 审核通过", "调配 1 次",
+        "配送 1 件，签收 1 件", "人证相符", "有实名记录",
+    ):  # fmt: skip
+        assert said in text, said
+    bare = hospital.settled(prescriptions=[])
+    set_scope(EVERYTHING)
+    other = open_by_hand(claim=Claim.objects.get(pk=bare["id"]), reason="抽查", by="x", at=AT)
+    text = page(client_of(factories.user("reviewer", hospital.row.region)), "review", other.pk)
+    for said in ("本次没有处方", "本次没有购药", "没有实名记录"):
+        assert said in text, said
 
 
 def test_people_take_cases_and_the_next_one_follows(bureau: Bureau) -> None:

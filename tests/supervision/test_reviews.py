@@ -10,6 +10,7 @@ from audit.procedure import Refused
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Notification
 from institutions.refusals import Refusal
+from pricing.rules import DECISIONS
 from settlement import ledger, statement_steps
 from settlement.models import Deduction, LineResult, Period, Settlement
 from settlement.periods import differences
@@ -21,11 +22,13 @@ from tests import factories
 from tests.factories import line
 from tests.settlement.agency import calendar
 from tests.settlement.hospital import Hospital
+from tests.settlement.test_resettlement import publish
 
 AT = dt.datetime(2021, 7, 1, 2, tzinfo=dt.UTC)
 DAY = dt.date(2021, 7, 1)
 COUNT = {name: "SELECT count(*) FROM supervision_" + name for name in ("review", "reviewline")}
 CUT = Marking("cut", 300, "overcharge")
+REJECTED, HELD = DECISIONS.index("reject"), DECISIONS.index("review")
 
 
 class Bureau:
@@ -157,6 +160,75 @@ def test_an_objection_is_decided_by_a_third_person(bureau: Bureau) -> None:
     sound()
 
 
+def test_the_last_day_ends_an_objection_and_a_supplement_at_that_moment(bureau: Bureau) -> None:
+    """The portal's hourly sweep may come later: the last minute of the day counts, not the next."""
+    told, returned = bureau.collected(), bureau.collected("16.00")
+    bureau.mark(told)
+    bureau.take(told, "decide", bureau.first)
+    bureau.take(returned, "return", bureau.first, note="请补传当日病历")
+    assert told.due == returned.due == dt.date(2021, 7, 8)
+    next_day = dt.datetime(2021, 7, 9, tzinfo=factories.ZONE)
+    said = {
+        told: ("object", {"reason": "病历已补传", "signed_name": "李四"}),
+        returned: ("supply", {"text": "已上传病历"}),
+    }
+    for case, (step, facts) in said.items():
+        with pytest.raises(Refused, match="期限已于2021-07-08届满") as caught:
+            bureau.take(case, step, bureau.office, at=next_day, **facts)
+        found = caught.value
+        assert (found.status, found.code, found.field, found.clause) == (
+            409, "TOO_LATE", next(iter(facts)), case.due_clause,
+        )  # fmt: skip
+        assert found.clause
+        bureau.take(case, step, bureau.office, at=next_day - dt.timedelta(minutes=1), **facts)
+    assert (told.state, returned.state) == ("objected", "waiting")
+
+
+def test_the_queue_is_in_the_order_of_day_gravity_and_amount(bureau: Bureau) -> None:
+    """URGENT: the nearest last day, then the gravest, then the most money; without a day last."""
+    cases = [bureau.collected(f"{fee}.00") for fee in (15, 16, 17, 18, 19)]
+    soon, later = dt.date(2021, 7, 5), dt.date(2021, 7, 9)
+    wanted = [(soon, 1), (later, 3), (later, 2), (later, 2), (None, 3)]
+    order = [cases[place] for place in (4, 0, 3, 1, 2)]  # of two alike the greater stake first
+    for case, (due, severity) in zip(order, wanted, strict=True):
+        Review.objects.filter(pk=case.pk).update(due=due, severity=severity)
+    rows = reviews.seen_by(bureau.first).order_by(*reviews.URGENT)
+    assert list(rows) == order
+    assert [row.stake for row in rows] == [1900, 1500, 1800, 1600, 1700]
+
+
+def test_a_line_is_decided_and_another_stays_held(db) -> None:
+    """Part of a claim is put off: the rest is settled, what is held comes back as a new review."""
+    factories.policies("wenzhou")
+    calendar(2021)
+    bureau = Bureau.__new__(Bureau)
+    bureau.hospital = Hospital("wenzhou", "employee")
+    factories.offline_visit(bureau.hospital.patient, bureau.hospital.row)
+    bureau.region = bureau.hospital.row.region
+    bureau.first = factories.user("reviewer", bureau.region)
+    bureau.office = factories.user("hospital", bureau.hospital.row)
+    drug = line(2, kind="drug", item="D1", fee="20.00")
+    claim = bureau.hospital.settled(line(fee="5.00"), drug, prescriptions=[])
+    set_scope(EVERYTHING)
+    assert [row["decision"] for row in claim["lines"]] == ["review", "review"]
+    collect(since=dt.date(2020, 1, 1), by="system", at=AT)
+    case = Review.objects.get(claim_id=claim["id"])
+    one, two = case.lines.order_by("line_no")
+    for row, marking in ((one, Marking("refuse", wording="records")), (two, Marking("hold"))):
+        reviews.mark(line=row, marking=marking, who=bureau.first, by=bureau.first.username, at=AT)
+    bureau.take(case, "decide", bureau.first)
+    assert case.state == "told"
+    bureau.take(case, "accept", bureau.office, signed_name="张三")
+    rows = LineResult.objects.filter(claim_id=case.claim_id, version=3).order_by("line_no")
+    assert [row.decision for row in rows] == [REJECTED, HELD]
+    assert standing(case).held == 2000
+    assert (case.state, case.posted_version) == ("done", 3)
+    collect(since=dt.date(2020, 1, 1), by="system", at=AT)
+    again = Review.objects.get(claim_id=claim["id"], closed_at=None)
+    assert [row.line_no for row in again.lines.filter(kind="held")] == [2]
+    sound()
+
+
 def test_a_second_person_over_the_amount_and_three_different_people(bureau, monkeypatch) -> None:
     monkeypatch.setattr(review_steps, "over_limit", lambda case: True)
     monkeypatch.setitem(review_steps.HANDBOOK.guards, "over_limit", lambda case: True)
@@ -191,6 +263,17 @@ def test_the_limit_is_the_regions(bureau: Bureau) -> None:
     assert not review_steps.over_limit(case)  # 1,000.00 yuan in the example
     case.pool = "nowhere"
     assert review_steps.over_limit(case)
+
+
+def test_above_the_limit_a_second_person_decides(bureau: Bureau) -> None:
+    """The limit of the region's parameters: at it one person decides, one fen above it two do."""
+    shipped = "review_second_amount, value: 100000"
+    for since, limit, state in (("2021-01-01", 1500, "told"), ("2021-01-02", 1499, "second")):
+        publish(shipped, shipped.replace("100000", str(limit)), since=since)
+        case = bureau.collected()
+        bureau.mark(case)
+        bureau.take(case, "decide", bureau.first)
+        assert case.state == state
 
 
 def test_material_is_asked_for_and_comes(bureau: Bureau) -> None:

@@ -38,13 +38,13 @@ def test_points_lead_to_suspension_and_termination_and_begin_anew(office: Office
     assert found is not None
     assert found.valid_until.isoformat() == "2021-09-14"
     subjects.repair(
-        practitioner=doctor, points=3, course="学习考试合格", on=TODAY, at=AT,
+        practitioner=doctor, points=3, course="学习考试合格", source="r1", on=TODAY, at=AT,
         proposed_by=office.handler.username, by=office.chief.username,
     )  # fmt: skip
     assert subjects.total_of(doctor.pk, 2021) == 6
     with pytest.raises(Refusal, match="REPAIR_TOO_LARGE"):
         subjects.repair(
-            practitioner=doctor, points=1, course="再学", on=TODAY, at=AT,
+            practitioner=doctor, points=1, course="再学", source="r2", on=TODAY, at=AT,
             proposed_by=office.handler.username, by=office.chief.username,
         )  # fmt: skip
     subjects.add_points(points=6, source="c", on=TODAY, **given)
@@ -63,6 +63,45 @@ def test_points_need_a_second_person_and_come_once_from_a_source(office: Office)
         subjects.add_points(proposed_by=office.handler.username, **given)
 
 
+def test_points_that_reach_the_limit_anew_are_entered_and_suspend_longer(office: Office) -> None:
+    doctor = office.house.doctor
+    given = {"practitioner": doctor, "behaviour": "违规开药", "clause": "示例", "at": AT,
+             "proposed_by": office.handler.username, "by": office.chief.username}  # fmt: skip
+    subjects.add_points(points=9, source="a", on=TODAY, **given)
+    subjects.repair(
+        practitioner=doctor, points=3, course="学习考试合格", source="r1", on=TODAY, at=AT,
+        proposed_by=office.handler.username, by=office.chief.username,
+    )  # fmt: skip
+    later = TODAY + dt.timedelta(days=30)
+    subjects.add_points(points=3, source="b", on=later, **given)
+    assert subjects.total_of(doctor.pk, TODAY.year) == 9
+    first, second = Restriction.objects.filter(kind="practitioner").order_by("valid_from")
+    assert (str(first.valid_until), str(second.valid_until)) == ("2021-09-14", "2021-10-14")
+    subjects.lift(restriction=second, on=later, reason="申诉成立", who=office.handler, at=AT)
+    assert doctor.suspensions.facts_on(later + dt.timedelta(days=1)) is not None  # the first runs
+    subjects.add_points(points=3, source="c", on=later, **given)
+    subjects.add_points(points=1, source="d", on=later, **given)
+    assert Restriction.objects.filter(kind="terminated").count() == 1
+    assert subjects.total_of(doctor.pk, TODAY.year) == 13
+
+
+def test_cases_suspend_and_point_the_same_practitioner_and_close(office: Office) -> None:
+    doctor = office.house.doctor
+    for number in range(2):
+        case = office.inquired()
+        office.propose(case, "suspend_practitioner", target=doctor.pk, months=3 + number)
+        if not number:
+            office.propose(case, "points", target=doctor.pk, points=9)
+        office.decided(case, "agreement")
+        assert {row.state for row in office.execute(case)} == {"done"}
+        office.take(case, "close", office.chief, note="结案")
+    assert subjects.total_of(doctor.pk, TODAY.year) == 9
+    found = Restriction.objects.filter(kind="practitioner", subject_code=doctor.pk)
+    assert sorted(str(row.valid_until) for row in found) == [
+        "2021-09-14", "2021-09-14", "2021-10-14",
+    ]  # fmt: skip
+
+
 def test_a_restriction_is_lifted_by_another_person_only(office: Office) -> None:
     row = subjects.restrict(
         kind="practitioner", region_code="320600", institution_code=office.place.code,
@@ -74,7 +113,7 @@ def test_a_restriction_is_lifted_by_another_person_only(office: Office) -> None:
     with pytest.raises(Refusal, match="RESTRICTED_ALREADY"):
         subjects.restrict(
             kind="practitioner", region_code="320600", institution_code=office.place.code,
-            subject_code=office.house.doctor.pk, person_id=None, since=TODAY, months=1, clause="x", source="y",
+            subject_code=office.house.doctor.pk, person_id=None, since=TODAY, months=1, clause="x", source="x",
             by="x", at=AT,
         )  # fmt: skip
     subjects.lift(restriction=row, on=TODAY, reason="整改到位", who=office.handler, at=AT)

@@ -55,12 +55,18 @@ def test_a_run_says_who_asked_how_long_it_took_and_thresholds_in_their_unit(offi
         pool=office.region.policy_region, region_code=office.region.pk, first_day=AT.date(),
         last_day=AT.date(), asked_at=AT, asked_by="system:beat", state="done", started_at=AT,
         finished_at=AT + dt.timedelta(seconds=2), found={"bundled_item": {"found": 1, "new": 1}},
-        rules={"used": {"bundled_item": {"share": 8000, "visits": 30}}},
+        rules={"stretches": [{"first": "2021-01-01", "last": "2021-01-31", "example": False,
+                              "used": {"bundled_item": {"share": 8000, "visits": 30}}}]},
     )  # fmt: skip
     page = shown(office, "audit-run", run.pk)
     assert "系统定时任务" in page
     assert "比例 80%；次数 30" in page
     assert "bundled_item<" not in page
+    before = {"used": {"bundled_item": {"share": 7000}}, "example": True}
+    Run.objects.filter(pk=run.pk).update(rules=before)  # as runs of before kept it
+    page = shown(office, "audit-run", run.pk)
+    assert "比例 70%" in page
+    assert "示例参数" in page
     assert "2.0 秒" in page
     assert "hx-trigger" not in page
     Run.objects.filter(pk=run.pk).update(state="running")

@@ -12,6 +12,7 @@ from supervision.models import (
     Restriction,
     SupervisionCase,
 )
+from tests import factories
 
 
 def watched_records(place: Institution, *, at: dt.datetime) -> dict[str, int]:
@@ -50,7 +51,8 @@ def addresses(ours: Institution, theirs: Institution, *, at: dt.datetime) -> dic
         name: reverse(name)
         for name in (
             "public-report", "public-report-progress", "public-cases", "cases", "case-new",
-            "inspections", "inspection-new", "restrictions", "complaints", "conduct", "credit",
+            "inspections", "inspection-new", "points", "restricted-persons",
+            "restrictions", "complaints", "complaint-new", "conduct", "credit",
         )
     }  # fmt: skip
     pages = {"case": "case", "plan": "inspection-plan", "restriction": "restriction",
@@ -61,4 +63,8 @@ def addresses(ours: Institution, theirs: Institution, *, at: dt.datetime) -> dic
             (page if own else f"foreign {kind}"): reverse(page, args=[made[kind]])
             for kind, page in pages.items()
         }
+        doctor = factories.physician(place)
+        found["practitioner-points" if own else "foreign points"] = reverse(
+            "practitioner-points", args=[doctor.pk]
+        )
     return found

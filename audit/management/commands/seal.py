@@ -25,7 +25,7 @@ class Command(BaseCommand):
                 raise CommandError(found.sentence)
             self.stdout.write("封存正常")
             return
-        run = sealer.seal(at=clock.now(), machine=clock.machine(), everything=everything)
+        run = sealer.seal(at=clock.now, machine=clock.machine(), everything=everything)
         self.stdout.write(f"封存 {run.sealed} 条，日志共 {run.size} 条")
         if run.faulty:
             raise CommandError(f"正文与叶哈希不符：{'、'.join(run.faulty)}")

@@ -55,6 +55,7 @@ MEANINGS = {
     "audit.year_1m": "all rules over a year of claims, read to stored, scaled to 1,000,000; floor: the most",
     "rules.recall": "planted violations of the rule that an audit finds",
     "rules.precision": "findings of the rule that are planted ones",
+    "rules.crossed": "findings of the rule that touch what was planted for another; n: with the right ones",
     "rules.false_findings": "findings in the same practice without plants; n: claims",
     "list.first_page": "first page of claims under the slowest of all filters, page and interface",
 }

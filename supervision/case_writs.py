@@ -1,0 +1,157 @@
+"""What the steps of a case write: each paper's content is fixed here, people by name and certificate."""
+
+import datetime as dt
+from typing import Any
+
+from audit.models import Move
+from audit.procedure import Turn
+from supervision import case_clocks, law, sanctions
+from supervision.hands import active, person, signed
+from supervision.models import CasePaper, SupervisionCase
+from supervision.writs import Service, addressee_of, make_paper, receipt_of
+
+Kind = CasePaper.Kind
+
+
+def filing_paper(turn: Turn) -> None:
+    """立案审批表."""
+    case: SupervisionCase = turn.case
+    _made(turn, Kind.FILING, {
+        "case": case.number, "title": case.title, "subject": case.subject_name,
+        "origin": case.get_origin_display(), "reference": case.origin_ref,
+        "summary": case.summary, "opened_by": person(case.opened_by),
+        "approved_by": person(turn.by), "note": turn.note,
+    })  # fmt: skip
+
+
+def notice_papers(turn: Turn) -> None:
+    """告知书 and 证据清单 with their receipt: what is found, what is proposed, until when to speak."""
+    case: SupervisionCase = turn.case
+    listed = [
+        {"no": row.no, "kind": row.get_kind_display(), "reference": row.reference,
+         "title": row.title, "loss": row.loss, "sm3": row.digest}
+        for row in case.evidence.all()
+    ]  # fmt: skip
+    notice = _made(turn, Kind.NOTICE, {
+        "case": case.number, "title": case.title, "found": case.facts, "loss": case.loss,
+        "days": [str(case.acted_from), str(case.acted_until)],
+        "route": law.routes()[case.route].label,
+        "article": law.decree().cite(case.article) if case.article else "",
+        "measures": [sanctions.told(row) for row in case.sanctions.filter(state="proposed")],
+        "inspectors": [signed(case, row.username) for row in active(case)],
+        "times": {key: case_clocks.on_paper(case, key, served=turn.on)
+                  for key in ("statement", "hearing")},
+    })  # fmt: skip
+    _made(turn, Kind.EVIDENCE, {"case": case.number, "notice": notice.number, "items": listed})
+    _served(turn, notice)
+
+
+def request_paper(turn: Turn) -> None:
+    """当事人申请登记表 of a hearing: who asks, when, why."""
+    case: SupervisionCase = turn.case
+    asks = turn.who.institution_id if turn.who else None
+    applicant = str(turn.facts.get("applicant") or "").strip()[:80]
+    _made(turn, Kind.REQUEST, {
+        "case": case.number, "title": case.title, "what": "申请听证",
+        "applicant": applicant or addressee_of(case), "asked_on": str(turn.on), "reasons": turn.note,
+        "recorded_by": "" if asks else signed(case, turn.by),
+    })  # fmt: skip
+
+
+def hearing_paper(turn: Turn) -> None:
+    """听证通知书 with its receipt: when, where, before whom; a later one replaces it."""
+    case: SupervisionCase = turn.case
+    asked = _request(case)
+    notice = _made(turn, Kind.HEARING, {
+        "case": case.number, "asked_on": asked.get("asked_on", ""),
+        "reasons": asked.get("reasons", ""), "held_on": str(turn.facts["held_on"]),
+        "place": str(turn.facts["place"])[:120], "presider": person(str(turn.facts["presider"])),
+        "decided_by": person(turn.by),
+    })  # fmt: skip
+    _served(turn, notice)
+
+
+def no_hearing_paper(turn: Turn) -> None:
+    """不予听证通知书 with its receipt and the reason."""
+    case: SupervisionCase = turn.case
+    notice = _made(turn, Kind.NO_HEARING, {
+        "case": case.number, "asked_on": _request(case).get("asked_on", ""), "reasons": turn.note,
+        "spoken": bool(case.statement), "decided_by": person(turn.by),
+    })  # fmt: skip
+    _served(turn, notice)
+
+
+def _request(case: SupervisionCase) -> dict[str, Any]:
+    rows = case.papers.filter(kind=Kind.REQUEST, content__what="申请听证")
+    found = rows.order_by("-pk").first()
+    return found.content if found else {}
+
+
+def decision_paper(turn: Turn) -> None:
+    """处理决定书."""
+    _decision(turn, Kind.DECISION, "")
+
+
+def transfer_paper(turn: Turn) -> None:
+    """案件移送书."""
+    _decision(turn, Kind.TRANSFER, str(turn.facts["organ"])[:120])
+
+
+def _decision(turn: Turn, kind: str, addressee: str) -> None:
+    case: SupervisionCase = turn.case
+    content = {
+        "case": case.number, "title": case.title, "subject": case.subject_name,
+        "found": case.facts, "loss": case.loss, "days": [str(case.acted_from), str(case.acted_until)],
+        "statement": case.statement, "considered": _note_of(case, "consider"),
+        "route": law.routes()[case.route].label, "opinion": turn.note,
+        "decided_by": person(turn.by),
+        "article": law.decree().cite(case.article) if case.article else "",
+        "measures": [sanctions.told(row) for row in case.sanctions.filter(state="ordered")],
+        "evidence": case.evidence.count(),
+    }  # fmt: skip
+    make_paper(case, kind, content, on=turn.on, by=turn.by, at=turn.at, addressee=addressee)
+
+
+def _note_of(case: SupervisionCase, step: str) -> str:
+    move = Move.objects.filter(subject=case.subject, step=step).order_by("-pk").first()
+    return move.note if move else ""
+
+
+def decision_receipt(turn: Turn) -> None:
+    """The decision's receipt."""
+    _served(turn, turn.case.papers.filter(kind=Kind.DECISION).latest("pk"))
+
+
+def transfer_receipt(turn: Turn) -> None:
+    """The receipt of whom the case was transferred to."""
+    _served(turn, turn.case.papers.filter(kind=Kind.TRANSFER).latest("pk"))
+
+
+def closing_paper(turn: Turn) -> None:
+    """结案报告."""
+    case: SupervisionCase = turn.case
+    _made(turn, Kind.CLOSING, {
+        "case": case.number, "title": case.title, "subject": case.subject_name,
+        "opinion": turn.note, "closed_by": person(turn.by),
+        "measures": [sanctions.told(row) | {"record": row.record, "done_on": str(row.done_on)}
+                     for row in case.sanctions.filter(state="done")],
+    })  # fmt: skip
+
+
+def _made(turn: Turn, kind: str, content: dict[str, Any]) -> CasePaper:
+    return make_paper(turn.case, kind, content, on=turn.on, by=turn.by, at=turn.at)
+
+
+def _served(turn: Turn, paper: CasePaper) -> None:
+    # whoever confirms a transfer says by whom it was received only: it is handed over
+    facts = turn.facts
+    service = Service(str(facts.get("method") or "direct"), str(facts.get("receiver", "")), turn.on)
+    receipt(paper, service, by=turn.by, at=turn.at)
+
+
+def receipt(paper: CasePaper, service: Service, *, by: str, at: dt.datetime) -> CasePaper:
+    """送达回证: who received a paper of a case, when, how."""
+    case = paper.case
+    content = receipt_of(paper.number, paper.get_kind_display(), service, signed(case, by))
+    return make_paper(case, Kind.RECEIPT, {"case": case.number} | content, on=service.on, by=by,
+                      at=at, addressee=paper.addressee, serves=paper)  # fmt: skip
