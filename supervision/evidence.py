@@ -19,8 +19,10 @@ LONGEST = 200  #: characters of a note
 MEDIA = {"video": "视频", "audio": "音频", "text": "图文", "phone": "电话"}
 Pair = tuple[int, int]
 
-CLAIMS = """SELECT c.id, (c.document #> '{encounter}')::json, (c.document #> '{consent}')::json,
-    (c.document #> '{prescriptions}')::json, c.service_date, CASE WHEN %(lines)s THEN
+CLAIMS = """SELECT c.id, (c.document #> '{encounter}')::json,
+    CASE WHEN %(consent)s THEN (c.document #> '{consent}')::json END,
+    CASE WHEN %(orders)s THEN (c.document #> '{prescriptions}')::json END, c.service_date,
+    CASE WHEN %(lines)s THEN
         (SELECT json_agg(json_build_array(l.line_no, l.item_code, l.quantity, l.fee,
             coalesce(cardinality(l.trace_codes), 0), l.prescription_no) ORDER BY l.line_no)
         FROM settlement_claimline l WHERE l.claim_id = c.id AND l.period = c.period) END,
@@ -187,7 +189,8 @@ def notes(rule: str, pairs: Iterable[Pair], *, using: str = "default") -> dict[P
         return {}
     asked: dict[str, Any] = {
         "ids": sorted({claim for claim, _ in wanted}), "goods": rule in WITH_GOODS,
-        "visits": rule in WITH_VISITS, "lines": any(line for _, line in wanted),
+        "visits": rule in WITH_VISITS, "consent": rule == "no_consent",
+        "orders": rule in OF_PRESCRIPTIONS, "lines": any(line for _, line in wanted),
     }  # fmt: skip
     with connections[using].cursor() as cursor:
         cursor.execute(CLAIMS, asked)

@@ -259,9 +259,12 @@ def _title_min(cursor: Any, spans: Sequence[Span], item: Array, day: Array) -> A
     found = np.zeros(len(item), np.int8)
     for place, span in enumerate(spans):
         rules = span.rules
-        theirs = (day >= day_number(span.first)) | (place == 0)
+        theirs = slice(None) if place == 0 else day >= day_number(span.first)
+        least = np.zeros_like(found[theirs])
         for code, number in enumerate(hashes(cursor, rules.codes), 1):
-            found[theirs & (item == number)] = rules.title_min[rules.row_of_code[code]]
+            if title := rules.title_min[rules.row_of_code[code]]:
+                least[item[theirs] == number] = title
+        found[theirs] = least
     return found
 
 
