@@ -15,6 +15,7 @@ from institutions.shape import moment
 from settlement.models import Claim, ClaimLine, InsuredPerson
 from supervision.models import Finding, FindingClaim
 
+SHOWN = 4  #: last characters of a number beside a name
 MOST = 40  #: rows of a picture of spans, and names of a side of a network
 ALONE, TOGETHER = "其他诊疗", "时间重叠"
 Chart = dict[str, Any]
@@ -171,9 +172,10 @@ def _network(row: Finding) -> Chart | None:
                    .values_list("pk", "name"))  # fmt: skip
     strongest = [person for person, _ in Counter(p for p, _ in met.elements()).most_common(MOST)]
     numbers = {person: n for n, person in enumerate(sorted(strongest), 1)}
+    places = {code: n for n, code in enumerate(sorted({code for _, code in met}), 1)}
     ties = {
-        (f"{numbers[person]:02d} {people.get(person, '')}".strip(),
-         f"{doctors.get(code, '')} {code}".strip()): count
+        (_named(numbers[person], *_person(people.get(person))),
+         _named(places[code], doctors.get(code, ""), code)): count
         for (person, code), count in met.items() if person in numbers
     }  # fmt: skip
     return bipartite(
@@ -181,6 +183,15 @@ def _network(row: Finding) -> Chart | None:
         description=f"{len(numbers)}名参保人员与{len({code for _, code in met})}名医师，"
         f"共{sum(ties.values())}次就诊",
     )  # fmt: skip
+
+
+def _person(row: InsuredPerson | None) -> tuple[str, str]:
+    return (row.name_masked, row.id_masked) if row else ("", "")
+
+
+def _named(place: int, name: str, code: str) -> str:
+    """A node: its number, the name and the last digits, short enough for a telephone's screen."""
+    return " ".join(part for part in (f"{place:02d}", name, code[-SHOWN:]) if part)
 
 
 #: rule → (its shape, how it is drawn); outliers bring their distribution along.

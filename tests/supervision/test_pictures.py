@@ -134,7 +134,8 @@ def test_a_network_names_persons_masked_and_physicians(hospital: Hospital) -> No
     assert picture is not None
     (tie,) = picture["chart"]["ties"]
     assert (tie["left"].startswith("01 测*"), tie["text"]) == (True, "2次")
-    assert hospital.doctor.code in tie["right"]
+    assert tie["right"] == f"01 {hospital.doctor.name} {hospital.doctor.code[-4:]}"
+    assert tie["left"].endswith(hospital.patient.credential[-4:])
     assert picture_of(found("no_consent", *claims)) is None
 
 
