@@ -129,3 +129,11 @@ def carrier(**more: object) -> Institution:
         **({"valid_from": factories.LONG_AGO} | more),
     )  # fmt: skip
     return made
+
+
+def as_carried(hospital: Hospital, given: dict) -> dict:
+    return {
+        "no": given["no"], "signed_by": hospital.doctor.code, "signed_at": moment(5),
+        "reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10),
+        "lines": given["lines"],
+    }  # fmt: skip

@@ -21,7 +21,7 @@ from tests.settlement.drugs import (
     OTHER,
     START,
     Pharmacy,
-    _carried,
+    as_carried,
     carrier,
     charged,
     code,
@@ -204,7 +204,7 @@ def test_only_the_claims_that_are_too_much_are_reversed(hospital: Hospital) -> N
 
 
 def test_a_hospital_claim_goes_back_whole(hospital: Hospital) -> None:
-    carried = _carried(hospital, prescription(hospital))
+    carried = as_carried(hospital, prescription(hospital))
     claim = hospital.settled(drug_line(), prescriptions=[carried])
     made = Prescription.objects.get()
     url = f"/api/v1/prescriptions/{made.pk}/dispensings"

@@ -153,7 +153,7 @@ def test_what_a_pharmacy_claimed_is_not_counted_out_of_sight(hospital: Hospital)
 
 
 def test_a_claim_leads_to_its_flow(hospital: Hospital, reviewer: Client) -> None:
-    with_one = hospital.settled(drug_line(), prescriptions=[_carried(hospital)])
+    with_one = hospital.settled(drug_line(), prescriptions=[as_carried(hospital)])
     answer = reviewer.get(reverse("claim-flow", args=[with_one["id"]]))
     made = Prescription.objects.get()
     assert answer.headers["Location"] == reverse("prescription", args=[made.pk])
@@ -165,7 +165,7 @@ def test_a_claim_leads_to_its_flow(hospital: Hospital, reviewer: Client) -> None
     assert reviewer.get(reverse("prescription", args=[2**63])).status_code == 404
 
 
-def _carried(hospital: Hospital) -> dict:
+def as_carried(hospital: Hospital) -> dict:
     return {
         "no": "CF1", "signed_by": hospital.doctor.code, "signed_at": moment(5),
         "reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10),

@@ -21,7 +21,7 @@ from tests.settlement.drugs import (
     API,
     START,
     Pharmacy,
-    _carried,
+    as_carried,
     charged,
     dispensing,
     drug_line,
@@ -121,7 +121,7 @@ def test_one_package_is_sold_once(hospital: Hospital) -> None:
 
 def test_claims_at_once_enter_one_prescription(hospital: Hospital) -> None:
     """The first is paid, every other one is held: the quantity is prescribed once."""
-    carried = _carried(hospital, prescription(hospital))
+    carried = as_carried(hospital, prescription(hospital))
 
     def call(number: int) -> Callable[[], int]:
         body = hospital.body(drug_line(), prescriptions=[carried])
@@ -151,7 +151,7 @@ def test_a_claim_and_a_dispensing_elsewhere_do_not_cross(hospital: Hospital) -> 
     """The hospital charges while a pharmacy hands out: whoever is later is refused or held."""
     pharmacy = Pharmacy()
     made = reviewed(hospital)
-    carried = _carried(hospital, prescription(hospital))
+    carried = as_carried(hospital, prescription(hospital))
     body = hospital.body(drug_line(), prescriptions=[carried])
     post(hospital, {"pharmacy": pharmacy.row.code}, made["links"]["releases"])
     lines: list[str] = []

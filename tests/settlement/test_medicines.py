@@ -23,6 +23,7 @@ from tests.settlement.drugs import (
     DRUG,
     OTHER,
     START,
+    as_carried,
     carrier,
     code,
     dispensing,
@@ -188,7 +189,7 @@ def test_the_record_wins_over_the_claim(hospital: Hospital) -> None:
 
 def test_a_prescription_is_charged_once(hospital: Hospital) -> None:
     given = prescription(hospital)
-    first = hospital.settled(drug_line(), prescriptions=[_carried(hospital, given)])
+    first = hospital.settled(drug_line(), prescriptions=[as_carried(hospital, given)])
     again = sent(hospital, given)
     assert (again["decision"], again["reason"]) == ("review", "PRESCRIPTION_CLAIMED")
     assert hospital.reverse(first).status_code == 201
@@ -197,19 +198,11 @@ def test_a_prescription_is_charged_once(hospital: Hospital) -> None:
     assert sent(hospital, given, other)["decision"] == "payable"
 
 
-def _carried(hospital: Hospital, given: dict) -> dict:
-    return {
-        "no": given["no"], "signed_by": hospital.doctor.code, "signed_at": moment(5),
-        "reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10),
-        "lines": given["lines"],
-    }  # fmt: skip
-
-
 def test_the_delivery_fee_of_a_prescription_is_never_paid(hospital: Hospital) -> None:
     made = reviewed(hospital)
     fee = line(3, kind="delivery", item="PS", fee="8.00", prescription_no="CF1")
     claim = hospital.settled(
-        drug_line(), fee, prescriptions=[_carried(hospital, prescription(hospital, made["no"]))]
+        drug_line(), fee, prescriptions=[as_carried(hospital, prescription(hospital, made["no"]))]
     )
     delivered = claim["lines"][-1]
     assert (delivered["decision"], delivered["reason"]) == ("reject", "DELIVERY_FEE")
