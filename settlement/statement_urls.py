@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from settlement.views import budgets, periods, statements
+from settlement.views import budgets, periods, statement_files, statements
 
 urlpatterns = [
     path("periods/", periods.periods, name="periods"),
@@ -10,8 +10,8 @@ urlpatterns = [
     path("periods/<slug:pool>/<str:month>/<slug:key>/", periods.move, name="period-move"),
     path("statements/", statements.statements_list, name="statements"),
     path("statements/<int:pk>/", statements.statement, name="statement"),
-    path("statements/<int:pk>/paper.pdf", statements.paper, name="statement-paper"),
-    path("statements/<int:pk>/lines.<slug:ending>", statements.export, name="statement-lines"),
+    path("statements/<int:pk>/paper.pdf", statement_files.paper, name="statement-paper"),
+    path("statements/<int:pk>/lines.<slug:ending>", statement_files.export, name="statement-lines"),
     path("statements/<int:pk>/<slug:key>/", statements.step, name="statement-step"),
     path("claims/<int:claim_id>/deduct/", statements.deduct, name="claim-deduct"),
     path("deductions/<int:pk>/", statements.deduction, name="deduction"),

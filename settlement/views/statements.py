@@ -1,20 +1,18 @@
-"""机构月结算单: the list by month, one statement with its chain and lines, the steps, paper and exports."""
+"""机构月结算单: the list by month, one statement with its chain and lines, the steps."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 from django import forms
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Sum
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from audit import clock, sheets, trail
+from audit import clock, trail
 from audit.access import requires
 from audit.models import Event, Move
 from audit.moves import offered
@@ -28,7 +26,7 @@ from institutions.models import Institution
 from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from institutions.views.file import frozen_words
-from settlement import statement_page, statement_paper, statement_steps, statements, words
+from settlement import statement_page, statement_steps, statements, words
 from settlement.detail import in_order, moment
 from settlement.models import Claim, Deduction, HospitalLedger, Period, Settlement, Statement
 from settlement.statement_forms import (
@@ -129,7 +127,7 @@ def _list(request: PortalRequest, rows: list[Statement], *, total: int, number: 
 @require_GET
 def statement(request: PortalRequest, pk: int) -> HttpResponse:
     """One statement."""
-    return _page(request, _visible(request, pk), {})
+    return _page(request, visible(request, pk), {})
 
 
 def _page(
@@ -173,7 +171,7 @@ def _page(
 @require_POST
 def step(request: PortalRequest, pk: int, key: str) -> HttpResponse:
     """Take a step of the procedure; a refusal is shown with the form."""
-    row = _visible(request, pk)
+    row = visible(request, pk)
     if key not in FORMS:
         raise Http404
     form = FORMS[key](request.POST, auto_id=f"{key}_%s")
@@ -198,45 +196,6 @@ def step(request: PortalRequest, pk: int, key: str) -> HttpResponse:
         return _page(request, row, {key: form}, error.status)
     messages.success(request, f"已办理：{statement_steps.PROCEDURE.step(key).label}。")
     return redirect("statement", pk=pk)
-
-
-@requires("statements.view")
-@require_GET
-def paper(request: PortalRequest, pk: int) -> HttpResponse:
-    """The statement as the form that both sides sign."""
-    row = _visible(request, pk)
-    at = clock.now()
-    content = statement_paper.render(row, by=request.user.username, at=at)
-    trail.record(
-        by=request.user.username, at=at, action="statement.paper", subject=row.subject,
-        region_code=row.region_code, institution_code=row.institution_code,
-        detail={"state": row.state, "edition": row.edition,
-                "sm3": hashlib.new("sm3", content).hexdigest()},
-    )  # fmt: skip
-    return _as_file(HttpResponse(content, content_type="application/pdf"), f"{row.number}.pdf")
-
-
-@requires("statements.view")
-@require_GET
-def export(request: PortalRequest, pk: int, ending: str) -> HttpResponse | StreamingHttpResponse:
-    """The lines as CSV (streamed) or XLSX."""
-    row = _visible(request, pk)
-    only = request.GET.get("only", "")
-    rows = statement_page.export_rows(row, only if only in statement_page.ONLY else "")
-    trail.record(
-        by=request.user.username, at=clock.now(), action="statement.export", subject=row.subject,
-        region_code=row.region_code, institution_code=row.institution_code, detail={"format": ending},
-    )  # fmt: skip
-    answer: HttpResponse | StreamingHttpResponse
-    if ending == "csv":
-        lines = sheets.csv_lines(statement_page.LINES_HEAD, list(rows))
-        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    elif ending == "xlsx":
-        content = sheets.workbook(row.number, statement_page.LINES_HEAD, rows)
-        answer = HttpResponse(content, content_type=sheets.XLSX)
-    else:
-        raise Http404
-    return _as_file(answer, f"{row.number}-明细.{ending}")
 
 
 # --- Deductions ---
@@ -300,15 +259,10 @@ def deduction(request: PortalRequest, pk: int) -> HttpResponse:
 # --- What the page shows ---
 
 
-def _visible(request: PortalRequest, pk: int) -> Statement:
+def visible(request: PortalRequest, pk: int) -> Statement:
     if pk > BIGGEST_ID:
         raise Http404
     return get_object_or_404(statements.seen_by(request.user), pk=pk)
-
-
-def _as_file(answer: Any, name: str) -> Any:
-    answer["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
-    return answer
 
 
 def _acts(

@@ -110,11 +110,7 @@ def drug_line(
 
 def sent(hospital: Hospital, given: dict, *lines: dict, **more: object) -> dict:
     """A hospital's claim under prescriptions as the contract carries them; its drug line."""
-    carried = {
-        "no": given["no"], "signed_by": hospital.doctor.code, "signed_at": moment(5),
-        "reviewed_by": hospital.pharmacist.code, "reviewed_at": moment(10),
-        "lines": given["lines"],
-    }  # fmt: skip
+    carried = as_carried(hospital, given)
     claim = hospital.settled(*(lines or (drug_line(given["no"]),)), prescriptions=[carried], **more)
     return claim["lines"][-1]
 
