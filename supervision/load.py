@@ -6,7 +6,7 @@ institutions and physicians stand for. A reversed claim is not there; a refused 
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,8 @@ from supervision.rules.data import Array, Visits, runs
 from supervision.suspicions import Names, Place
 
 MEMORY = "256MB"  #: for sorting and joining inside one statement
-#: A month that grew faster than its statistics must not be joined row by row: that never ends. And
-#: whole ranges are read: more than one core may.
+#: A month that grew faster than its statistics must not be joined row by row: that never ends. Claims,
+#: versions, lines and results are joined here, in columns. Whole ranges are read: more than one core may.
 SETTINGS = """SELECT set_config('work_mem', %s, true), set_config('enable_nestloop', 'off', true),
     set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
     set_config('min_parallel_table_scan_size', '0', true),
@@ -38,64 +38,55 @@ BLOCK = 100_000  #: claim numbers read at once: memory holds their rows beside t
 BLOCKS = """SELECT period, min(id), max(id) FROM settlement_claim
 WHERE service_date BETWEEN %(first)s AND %(last)s AND institution_code = ANY (%(places)s)
 GROUP BY period, id / %(block)s ORDER BY min(id)"""
-#: The version that stands with its month, in which its line results are: no other month is looked into.
-SETTLED = """(SELECT claim_id, fund, (latest >> 32)::int2 AS version,
-        date '1970-01-01' + (latest & 4294967295)::int4 AS period
-    FROM (SELECT claim_id, sum(fund + major + assistance)::int8 AS fund,
-            max((version::int8 << 32) + (period - date '1970-01-01')) AS latest
-        FROM settlement_settlement WHERE claim_id BETWEEN %(low)s AND %(high)s
-            AND institution_code = ANY (%(places)s) GROUP BY claim_id) versions)"""
-WHOSE = """c.period = %(period)s AND c.id BETWEEN %(low)s AND %(high)s
-    AND c.service_date BETWEEN %(first)s AND %(last)s AND c.institution_code = ANY (%(places)s)"""
+RUN = "BETWEEN %(low)s AND %(high)s AND institution_code = ANY (%(places)s)"
+WHOSE = f"period = %(period)s AND id {RUN} AND service_date BETWEEN %(first)s AND %(last)s"
 
 
 def _told(text: str) -> str:
-    """SQL with its short forms written out: NUMBER[text], DOCUMENT[path], the settlement that stands."""
-    text = re.sub(r"DOCUMENT\[(.*?)\]", r"(c.document #>> '{\1}')", text)
+    """SQL with its short forms written out: NUMBER[text], DOCUMENT[path], FACTS, WHOSE, RUN."""
+    text = re.sub(r"DOCUMENT\[(.*?)\]", r"(document #>> '{\1}')", text)
     text = re.sub(r"NUMBER\[(.*?)\]", r"coalesce(hashtextextended(\1, 0), 0)", text)
-    text = text.replace("SETTLED", SETTLED).replace("WHOSE", WHOSE)
-    return text.replace("FACTS", whole_facts("c.facts"))
+    text = text.replace("WHOSE", WHOSE).replace("RUN", RUN)
+    return text.replace("FACTS", whole_facts("facts"))
 
 
-VISITS = _told("""SELECT c.id, NUMBER[c.institution_code], NUMBER[DOCUMENT[physician,code]], c.person_id,
-    (c.service_date - '1970-01-01'::date),
+VISITS = _told("""SELECT id, NUMBER[institution_code], NUMBER[DOCUMENT[physician,code]], person_id,
+    (service_date - '1970-01-01'::date),
     coalesce(extract(epoch FROM DOCUMENT[encounter,started_at]::timestamptz)::int8, 0),
     coalesce(extract(epoch FROM DOCUMENT[encounter,ended_at]::timestamptz)::int8, 0),
     (DOCUMENT[encounter,session,medium] IN %(video)s) IS TRUE,
-    NUMBER[left(jsonb_path_query_first(c.document, %(main)s) #>> '{}', 3)],
+    NUMBER[left(jsonb_path_query_first(document, %(main)s) #>> '{}', 3)],
     NUMBER[DOCUMENT[encounter,session,device]], NUMBER[DOCUMENT[encounter,session,address]],
-    c.encounter_key, NUMBER[DOCUMENT[encounter,department_code]], c.fee, coalesce(s.fund, 0),
-    (s.version %% 2 = 0) IS TRUE, FACTS
-FROM settlement_claim c LEFT JOIN SETTLED s ON s.claim_id = c.id
-WHERE WHOSE ORDER BY c.id""")
+    encounter_key, NUMBER[DOCUMENT[encounter,department_code]], fee, FACTS
+FROM settlement_claim WHERE WHOSE ORDER BY id""")
 VISIT_ROW = columns(
     id="int8", institution="int8", physician="int8", person="int8", day="int4", start="int8",
     end="int8", video="bool", disease="int8", device="int8", address="int8", encounter="int8",
-    department="int8", fee="int8", fund="int8", reversed="bool",
-    facts=f"bytea:{FACTS.itemsize}",
+    department="int8", fee="int8", facts=f"bytea:{FACTS.itemsize}",
 )  # fmt: skip
 MAIN = "$.encounter.diagnoses[*] ? (@.main == true).code"
 
-LINES = _told("""SELECT l.claim_id, l.line_no, l.service, NUMBER[l.item_code], l.quantity, l.unit_price,
-    l.fee, coalesce(cardinality(l.trace_codes), 0), coalesce(r.decision, 0)::int2,
-    greatest(coalesce(r.overcharge, 0), 0)::int8
-FROM settlement_claim c
-JOIN settlement_claimline l ON l.claim_id = c.id AND l.period = %(period)s
-    AND l.claim_id BETWEEN %(low)s AND %(high)s
-LEFT JOIN SETTLED s ON s.claim_id = c.id
-LEFT JOIN settlement_lineresult r
-    ON r.claim_id = l.claim_id AND r.version = s.version AND r.line_no = l.line_no
-        AND r.period = s.period AND r.claim_id BETWEEN %(low)s AND %(high)s
-WHERE WHOSE""")
+#: All versions: an even one is a reversal, the sum of all is what the funds have paid.
+VERSIONS = _told("""SELECT claim_id, version, (period - '1970-01-01'::date), fund + major + assistance
+FROM settlement_settlement WHERE claim_id RUN""")
+VERSION_ROW = columns(id="int8", version="int2", month="int4", fund="int8")
+
+LINES = _told("""SELECT claim_id, line_no, service, NUMBER[item_code], quantity, unit_price, fee,
+    coalesce(cardinality(trace_codes), 0)
+FROM settlement_claimline WHERE period = %(period)s AND claim_id RUN""")
 LINE_ROW = columns(
     id="int8", line_no="int2", service="int2", item="int8", quantity="int8", unit_price="int8",
-    fee="int8", traces="int4", decision="int2", overcharge="int8",
+    fee="int8", traces="int4",
 )  # fmt: skip
 
-ORDERED = _told("""SELECT c.id, NUMBER[d ->> 'drug_code'], (d ->> 'days_supply')::int4,
+#: Of the months in which the versions that stand were posted: no other month is looked into.
+RESULTS = _told("""SELECT claim_id, version, line_no, decision, greatest(overcharge, 0)
+FROM settlement_lineresult WHERE period = ANY (%(months)s::date[]) AND claim_id RUN""")
+RESULT_ROW = columns(id="int8", version="int2", line_no="int2", decision="int2", overcharge="int8")
+
+ORDERED = _told("""SELECT id, NUMBER[d ->> 'drug_code'], (d ->> 'days_supply')::int4,
     ((d ->> 'quantity')::numeric * 10000)::int8
-FROM settlement_claim c, jsonb_path_query(c.document, '$.prescriptions[*].lines[*]') d
-WHERE WHOSE""")
+FROM settlement_claim, jsonb_path_query(document, '$.prescriptions[*].lines[*]') d WHERE WHOSE""")
 ORDERED_ROW = columns(id="int8", drug="int8", days="int4", quantity="int8")
 
 GOODS = """SELECT encounter, bool_or(dispensed), bool_or(delivered) FROM (
@@ -202,9 +193,11 @@ def _part(
     cursor: Any, places: _Places, given: dict[str, Any]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     rows = copy_out(cursor, VISITS, VISIT_ROW, given)
-    rows = rows[rows["reversed"] == 0]
+    standing = _standing(rows["id"], copy_out(cursor, VERSIONS, VERSION_ROW, given))
+    counts = (standing["version"] == 0) | (standing["version"] % 2 == 1)  # not one that was reversed
+    rows, standing = rows[counts], standing[counts]
     facts = np.ascontiguousarray(rows["facts"]).view(FACTS)
-    kept = [c.name for c in VISIT_ROW if c.name not in ("facts", "reversed")]
+    kept = [c.name for c in VISIT_ROW if c.name != "facts"]
     visits = {name: np.ascontiguousarray(rows[name]) for name in kept}
     visits |= {
         name: facts[fact].copy() for name, fact in (
@@ -214,18 +207,55 @@ def _part(
             ("prescribed", "prescription_issued"), ("reviewed", "pharmacist_reviewed"),
         )
     }  # fmt: skip
+    visits["fund"] = standing["fund"].copy()
     at = np.searchsorted(places.number, visits["institution"])
     visits["parent"], visits["pharmacy"] = places.parent[at], places.pharmacy[at]
     rows = copy_out(cursor, LINES, LINE_ROW, given)
-    rows = rows[np.isin(rows["id"], visits["id"])]
-    rows = rows[np.argsort(rows["id"], kind="stable")]
-    lines = {c.name: np.ascontiguousarray(rows[c.name]) for c in LINE_ROW}
-    ids = lines.pop("id")
-    lines["claim"] = np.searchsorted(visits["id"], ids)
-    lines["rejected"] = (lines.pop("decision") == REJECT).astype(np.int8)
+    whose, ours = _places(visits["id"], rows["id"])
+    order = np.flatnonzero(ours)[np.argsort(whose[ours], kind="stable")]
+    lines = {c.name: rows[c.name][order] for c in LINE_ROW}
+    ids, lines["claim"] = lines.pop("id"), whose[order]
+    months = [day_of(month) for month in np.unique(standing["month"]).tolist()]
+    decided = copy_out(cursor, RESULTS, RESULT_ROW, given | {"months": months})
+    lines |= _decided(visits["id"], standing["version"], lines, decided)
     ordered = copy_out(cursor, ORDERED, ORDERED_ROW, given)
     lines["days"], lines["ordered"] = _ordered(ids, lines["item"], ordered)
     return visits, lines
+
+
+def _places(among: Array, wanted: Array) -> tuple[Array, Array]:
+    """Where each wanted number stands in a sorted column, and whether it is there."""
+    if not len(among):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+    at = np.minimum(np.searchsorted(among, wanted), len(among) - 1)
+    return at, among[at] == wanted
+
+
+def _standing(ids: Array, versions: Array) -> Array:
+    """Per claim its latest version, the month in which that was posted, what the funds paid in all; or 0."""
+    found = np.zeros(len(ids), [("version", "i2"), ("month", "i4"), ("fund", "i8")])
+    at, ours = _places(ids, versions["id"])
+    order = np.flatnonzero(ours)[np.argsort(versions["version"][ours], kind="stable")]
+    at, versions = at[order], versions[order]
+    for name in ("version", "month"):
+        found[name][at] = versions[name]  # of several the last
+    np.add.at(found["fund"], at, versions["fund"])
+    return found
+
+
+def _decided(
+    ids: Array, version: Array, lines: Mapping[str, Array], rows: Array
+) -> dict[str, Array]:
+    """Of each line whether the version that stands refuses it, and how far it is above its price."""
+    at, ours = _places(ids, rows["id"])
+    ours &= version[at] == rows["version"]
+    key, rows = at[ours] << 16 | rows["line_no"][ours], rows[ours]
+    order = np.argsort(key)
+    at, hit = _places(key[order], lines["claim"] << 16 | lines["line_no"])
+    rejected, over = np.zeros(len(hit), np.int8), np.zeros(len(hit), np.int64)
+    rejected[hit] = rows["decision"][order][at[hit]] == REJECT
+    over[hit] = rows["overcharge"][order][at[hit]]
+    return {"rejected": rejected, "overcharge": over}
 
 
 def _ordered(ids: Array, item: Array, rows: Array) -> tuple[Array, Array]:
@@ -241,8 +271,7 @@ def _ordered(ids: Array, item: Array, rows: Array) -> tuple[Array, Array]:
     claim, drug = rows["id"][starts], rows["drug"][starts]
     mixed, wanted = _mix(claim, drug), _mix(ids, item)
     order = np.argsort(mixed)
-    at = np.minimum(np.searchsorted(mixed[order], wanted), len(order) - 1)
-    place = order[at]
+    place = order[_places(mixed[order], wanted)[0]]
     hit = (claim[place] == ids) & (drug[place] == item)
     days[hit], amount[hit] = longest[place[hit]], total[place[hit]]
     return days, amount
@@ -304,7 +333,6 @@ def _goods(
     if not len(rows):
         return dispensed, delivered
     rows = rows[np.argsort(rows["encounter"])]
-    at = np.minimum(np.searchsorted(rows["encounter"], visits["encounter"]), len(rows) - 1)
-    hit = rows["encounter"][at] == visits["encounter"]
+    at, hit = _places(rows["encounter"], visits["encounter"])
     dispensed[hit], delivered[hit] = rows["dispensed"][at[hit]], rows["delivered"][at[hit]]
     return dispensed, delivered

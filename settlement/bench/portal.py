@@ -65,15 +65,20 @@ def point(application: str, settler: str) -> None:
         )
 
 
+def settled_down() -> None:
+    """Statistics and visibility as autovacuum makes them within minutes of a load."""
+    with closing(psycopg2.connect(settings.DATABASE_OWNER_URL)) as owner:
+        owner.autocommit = True
+        owner.cursor().execute("VACUUM (ANALYZE, SKIP_LOCKED)")
+
+
 def first_page() -> float:
     """Milliseconds of the slowest first page of claims under any filter, as a region's staff see them.
 
     The page's and the interface's own queries, row security included; each filter twice, the faster
     counts. What matches nothing, everything or only the oldest claims is among them.
     """
-    with closing(psycopg2.connect(settings.DATABASE_OWNER_URL)) as owner:
-        owner.autocommit = True
-        owner.cursor().execute("ANALYZE")  # as autovacuum does within minutes of a load
+    settled_down()
     user = User(role="reviewer", region=Region.objects.get(pk=data.REGION))
     with scoped(user.scope_codes()):
         slowest = max(_fastest(partial(_page, user, query)) for query in _queries())

@@ -12,6 +12,7 @@ from pricing.document import Parameter
 from pricing.policy import Rules
 from pricing.releases import Span, current
 from pricing.watching import NUMBERS, SECTION, Switch, switched
+from settlement.bench import portal
 from settlement.bench.data import AT
 from settlement.columns import day_of
 from supervision import audits
@@ -162,6 +163,7 @@ def figures(n: int) -> Iterator[tuple[str, float, str, float | None, int]]:
     honest = practice(n, seed=SEED)
     clean = in_columns(honest, as_visits(honest), switches)
     made, ids = year(n)
+    portal.settled_down()
     done = audited(made, ids)
     yield "audit.year_1m", done.seconds * MILLION / done.n, "s", MOST_SECONDS, done.n
     for rule, one in done.rules.items():
