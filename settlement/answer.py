@@ -18,8 +18,8 @@ from settlement.columns import pool_number, records
 from settlement.contract import LOCAL
 from settlement.facts import examples_allowed, item_number
 from settlement.kernel import Results
-from settlement.ledger import RESULT, TOTALS
 from settlement.models import Leg
+from settlement.posting import RESULT, TOTALS
 
 API = "/api/v1"
 #: Our totals under the names of the national interface. 符合政策范围 is what is left of the amount

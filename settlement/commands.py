@@ -18,13 +18,13 @@ from audit.models import Event
 from institutions import crypto
 from institutions.refusals import Fault, Refusal
 from pricing import releases
-from settlement import answer, contract, facts, invoices, ledger, prescriptions, watching
+from settlement import answer, bookings, contract, facts, invoices, ledger, prescriptions, watching
 from settlement.columns import Columns
 from settlement.facts import Claimant
 from settlement.failpoints import failpoint
 from settlement.kernel import Results, check_lines, settle
 from settlement.periods import month_of, posting_month
-from settlement.posting import Posted, post
+from settlement.posting import RESULT, TOTALS, Posted, post
 from settlement.records import Known
 
 CREATED = 201
@@ -287,7 +287,7 @@ class _Settling:
         lines = [
             {"line_no": values["line_no"][i], "service": values["service"][i],
              "item_code": values["item_code"][i], "line_fee": values["line_fee"][i], **released,
-             **{name: int(getattr(results, name)[i]) for name in ledger.RESULT}}
+             **{name: int(getattr(results, name)[i]) for name in RESULT}}
             for i in order
         ]  # fmt: skip
         stored = answer.Stored(
@@ -300,13 +300,14 @@ class _Settling:
         return answer.represent(stored, self.rules, self.law.home)
 
     def _event(self, values: Mapping[str, Any], posted: Posted, by: str, at: dt.datetime) -> Event:
+        booked = bookings.received(values, self.rules.release_id, self.rules.parameters_id)
         return trail.event_row(
             by=by, at=at, action="claim.receive", subject=f"claim:{values['id']}",
             region_code=self.institution.region_code, institution_code=self.institution.code,
             person_hash=crypto.person_hash(self.claim["person"]["credential"]),
             detail={"claim_no": values["claim_no"], "state": values["state"],
                     "release": self.rules.release_id, "parameters": self.rules.parameters_id,
-                    **ledger.totals_of(posted)},
+                    **ledger.totals_of(posted), **bookings.told(dict([booked]))},
         )  # fmt: skip
 
 
@@ -371,7 +372,8 @@ def reverse(
             by=by, at=at, action="claim.reverse", subject=f"claim:{claim_id}",
             region_code=stored.region_code, institution_code=stored.institution_code,
             detail={"reason": reason, "version": settled["version"] + 1,
-                    **{name: -settled[name] for name in ledger.TOTALS}},
+                    **{name: -settled[name] for name in TOTALS},
+                    **bookings.written([(claim_id, settled["version"] + 1)])},
         )  # fmt: skip
         found = answer.read(claim_id, institutions=[institution.code], entered=entered)
         return found or stored

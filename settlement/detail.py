@@ -22,7 +22,6 @@ from pricing.rules import CODES, SERVICES
 from settlement import answer, explain, picture, words
 from settlement.columns import facts_as_dict, records
 from settlement.invoices import MANUAL
-from settlement.ledger import TOTALS
 from settlement.models import (
     Claim,
     ClaimLine,
@@ -33,6 +32,7 @@ from settlement.models import (
     Settlement,
     Voucher,
 )
+from settlement.posting import TOTALS
 
 CASH_LEGS = {
     Leg.Account.PATIENT_CASH: "cash_scope",

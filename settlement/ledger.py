@@ -14,16 +14,7 @@ from pricing.rules import CODES
 from settlement import regional
 from settlement.kernel import Results, State
 from settlement.models import Leg
-from settlement.posting import STATES, Posted
-
-TOTALS = (
-    "fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
-    "deductible", "first_self_pay", "major", "assistance",
-)  # fmt: skip
-RESULT = (
-    "decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap", "overcharge",
-    "first_self_pay", "deductible", "fund", "major", "assistance", "drug_list",
-)  # fmt: skip
+from settlement.posting import RESULT, STATES, TOTALS, Posted
 
 #: Line results that are no amounts: a reversal keeps their sign.
 CODED = ("decision", "reason", "check_no", "flags", "drug_list")

@@ -15,8 +15,8 @@ from institutions.shape import refuse
 from pricing import releases
 from settlement.answer import summary
 from settlement.contract import STATES
-from settlement.ledger import TOTALS
 from settlement.models import Chunk
+from settlement.posting import TOTALS
 
 USUAL, MOST = 50, 200
 ITEM = re.compile(r"[0-9A-Za-z._-]{1,30}")

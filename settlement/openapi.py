@@ -7,7 +7,7 @@ from institutions.openapi import BOOL, DAY, MOMENT, TEXT, WHOLE, body, listed, o
 from pricing.rules import DECISIONS
 from settlement.answer import NATIONAL
 from settlement.contract import CLAIM, EVIDENCE, REVERSAL, STATES
-from settlement.ledger import TOTALS
+from settlement.posting import TOTALS
 
 YUAN = {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$"}
 MAYBE_YUAN = or_null(YUAN)

@@ -13,6 +13,15 @@ from pricing.rules import CODES, REASON_NO
 from settlement.columns import FLAG, Columns
 from settlement.kernel import NO_RULE, PAYABLE, REJECT, REVIEW, Results
 
+#: Totals of a claim and values of a line result, as their tables name them.
+TOTALS = (
+    "fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
+    "deductible", "first_self_pay", "major", "assistance",
+)  # fmt: skip
+RESULT = (
+    "decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap", "overcharge",
+    "first_self_pay", "deductible", "fund", "major", "assistance", "drug_list",
+)  # fmt: skip
 #: Claim states by code; position = `Posted.state`.
 STATES = ("payable", "reject", "review", "no_rule", "partial", "reversed")
 MIXED, REVERSED = STATES.index("partial"), STATES.index("reversed")

@@ -14,6 +14,7 @@ from django.db import connections
 
 from audit.trail import event_row
 from institutions.access import EVERYTHING, scoped
+from settlement import bookings
 from settlement.periods import posting_month
 
 PAID = "s.fund + s.account + s.major + s.assistance"
@@ -90,7 +91,8 @@ def post(
                 by=by, at=at, action="voucher.regional", subject=f"voucher:{rows[0][0]}",
                 region_code=region,
                 detail={"pool": pool, "month": period, "owed": sum(int(row[3]) for row in rows),
-                        "vouchers": [list(row[:3]) for row in rows]},
+                        "vouchers": [list(row[:3]) for row in rows],
+                        **bookings.written([(row[0], 1) for row in rows], using=using)},
             ).save(using=using, force_insert=True)  # fmt: skip
             posted += len(rows)
     return posted

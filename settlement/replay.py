@@ -24,8 +24,8 @@ from settlement.columns import FACTS, REVIEWS, Columns, day_number, day_of
 from settlement.copy import columns, copy_out
 from settlement.facts import examples_allowed, whole_facts
 from settlement.kernel import PAYABLE, Results, State, settle
-from settlement.ledger import COUNTED, RESULT, TOTALS
-from settlement.posting import STATES, Posted, post
+from settlement.ledger import COUNTED
+from settlement.posting import RESULT, STATES, TOTALS, Posted, post
 
 PersonYear = tuple[int, int, str]  #: person, year, scheme
 

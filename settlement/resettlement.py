@@ -23,12 +23,11 @@ from institutions import news
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal, refused
 from pricing import releases
-from settlement import ledger
-from settlement.ledger import RESULT, TOTALS
+from settlement import bookings, ledger
 from settlement.models import Resettlement
 from settlement.models import ResettlementItem as Item
 from settlement.periods import posting_month
-from settlement.posting import STATES
+from settlement.posting import RESULT, STATES, TOTALS
 from settlement.replay import PersonYear, Replayed, law_of_days, replay
 from settlement.resettlement_lists import (
     DRAW_TASK,
@@ -237,13 +236,16 @@ def _record_part(
     made: Resettlement, posted: Sequence[Item], listed: dict, *, by: str, at: dt.datetime
 ) -> None:
     """One event for the claims of each institution, and one for the list."""
-    of: dict[tuple[str, str], list[int]] = defaultdict(list)
+    of: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in posted:
-        of[item.region_code, item.institution_code].append(item.claim_id)
-    for (region, institution), claims in sorted(of.items()):
+        of[item.region_code, item.institution_code].append(item)
+    for (region, institution), items in sorted(of.items()):
+        keys = [(item.claim_id, item.version + more) for item in items for more in (1, 2)]
         trail.record(
             by=by, at=at, action="resettlement.claims", subject=subject_of(made), region_code=region,
-            institution_code=institution, detail={"claims": claims, "digest": made.digest},
+            institution_code=institution,
+            detail={"claims": [item.claim_id for item in items], "digest": made.digest,
+                    **bookings.written(keys)},
         )  # fmt: skip
     left = sum(map(len, listed.values())) - len(posted)
     record("resettlement.part", made, by=by, at=at, posted=len(posted), left_out=left)

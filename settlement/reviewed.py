@@ -15,12 +15,11 @@ from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
 from pricing import releases
 from pricing.rules import DECISIONS, REASONS
-from settlement import ledger
+from settlement import bookings, ledger
 from settlement.columns import REVIEWS
-from settlement.ledger import TOTALS
 from settlement.models import Settlement
 from settlement.periods import posting_month
-from settlement.posting import STATES
+from settlement.posting import STATES, TOTALS
 from settlement.replay import Replayed, review
 from settlement.resettlement import values_of
 
@@ -106,6 +105,7 @@ def post(
             region_code=settled.region_code, institution_code=settled.institution_code,
             detail={"reason": reason, "version": version + 2, "state": told.state,
                     "approved_by": approved_by, **told.differences,
+                    **bookings.written([(claim_id, version + 1), (claim_id, version + 2)]),
                     "verdicts": {str(no): [one.decision, one.cut] for no, one in verdicts.items()}},
         )  # fmt: skip
     return told

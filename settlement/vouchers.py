@@ -11,6 +11,7 @@ from audit import trail
 from audit.tasks import next_number
 from institutions.models import Region
 from institutions.refusals import Refusal
+from settlement import bookings
 from settlement.models import Leg, Voucher
 from settlement.periods import posting_month
 
@@ -74,7 +75,8 @@ def post_voucher(
             region_code=region_code, institution_code=institution_code,
             detail={"number": voucher.number, "effect": effect, "of": subject,
                     "legs": {str(account): amount for account, amount in sides.items()},
-                    "reason": reason, "approved_by": approved_by},
+                    "reason": reason, "approved_by": approved_by,
+                    **bookings.written([(voucher_id, 1)])},
         )  # fmt: skip
         return voucher
 

@@ -30,7 +30,7 @@ from audit.words import READS, act
 from audit.words import subject as subject_word
 from institutions.models import Institution, User
 from institutions.naming import Login, Told
-from settlement.batch import recheck
+from settlement.batch import later, recheck
 from settlement.models import (
     Claim,
     ClaimLine,
@@ -78,6 +78,7 @@ class Chain:
     acts: Mapping[str, int]  #: how many there are of each subject
     looks: int
     digest: recheck.Verdict | None
+    later: list[recheck.Verdict]  #: reversals, reviews and re-settlements against what was sealed
     checkpoint: Checkpoint | None
 
     @classmethod
@@ -96,10 +97,9 @@ class Chain:
             PaymentOrder.objects.visible_to(user).filter(subject__in=paid_for)
             .select_related("list").order_by("pk")
         )  # fmt: skip
-        chunk = recheck.chunk_of(claim)
-        subjects = [f"claim:{claim.pk}", *paid_for, *{row.list.subject for row in orders},
-                    *([f"batch:{claim.batch_id}"] if claim.batch_id else []),
-                    *([recheck.subject_of(chunk)] if chunk else [])]  # fmt: skip
+        own = recheck.subjects_of_claim(claim)
+        subjects = [*own, *paid_for, *{row.list.subject for row in orders},
+                    *([f"batch:{claim.batch_id}"] if claim.batch_id else [])]  # fmt: skip
         events, looks = cls._events(subjects, user)
         return cls(
             claim=claim, versions=versions, statements=statements, orders=orders, events=events,
@@ -116,7 +116,7 @@ class Chain:
             ),
             proofs=proven.proofs_of(events), looks=looks, checkpoint=trail.checkpoint(),
             acts={row.subject: row.of_subject for row in events},
-            digest=cls._digest(claim, versions),
+            digest=cls._digest(claim, versions), later=cls._later(claim, own),
         )  # fmt: skip
 
     @staticmethod
@@ -139,6 +139,11 @@ class Chain:
         first = next((vars(row) for row in versions if row.version == 1), None)
         with connection.cursor() as cursor:
             return recheck.of_claim(cursor, claim, first)
+
+    @staticmethod
+    def _later(claim: Claim, subjects: Sequence[str]) -> list[recheck.Verdict]:
+        with connection.cursor() as cursor:
+            return later.of_claim(cursor, claim.pk, subjects)
 
     # --- Stations ---
 
@@ -247,7 +252,7 @@ class Chain:
             about.append(f"{len(broken)} 条不成立，请保存现场并报告审计管理员")
         elif shown:
             about.append("由正文重算叶哈希，经包含证明推至树根")
-        differs = self.digest is not None and self.digest.differs
+        differs = any(one.differs for one in (self.digest, *self.later) if one)
         whole = shown and sealed == len(shown) and signed
         tone = "bad" if broken or differs or signed is False else "ok" if whole else "wait"
         return _station(
@@ -256,15 +261,15 @@ class Chain:
         )  # fmt: skip
 
     def _digest_row(self) -> list[dict[str, Any]]:
-        """The ledger against the trail: digest or totals, then and now."""
-        found = self.digest
-        if found is None:
-            return []
-        of_chunk = found.subject.startswith("batch:")
-        what = "的摘要（SM3）" if of_chunk else "受理时封存的金额"
-        same = "由入库账目重算，与封存的一致" + (f"：{found.sealed}" if found.sealed else "")
-        return [{"text": f"{subject_word(found.subject)} {what}", "note": found.fault or same,
-                 "tone": "bad" if found.differs else ""}]  # fmt: skip
+        """The ledger against the trail: digests of what was posted, then and now."""
+        rows = []
+        for what, found in (("首次结算", self.digest), *(("其后入账", one) for one in self.later)):
+            if found:
+                same = f"由入库账目重算，与封存的一致：{found.sealed}"
+                text = f"{subject_word(found.subject)} {what}的摘要（SM3）"
+                tone = "bad" if found.differs else ""
+                rows.append({"text": text, "note": found.fault or same, "tone": tone})
+        return rows
 
     def _told(self, row: Event) -> dict[str, Any]:
         proof = self.proofs[row.pk]

@@ -194,7 +194,9 @@ def _part(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     rows = copy_out(cursor, VISITS, VISIT_ROW, given)
     standing = _standing(rows["id"], copy_out(cursor, VERSIONS, VERSION_ROW, given))
-    counts = (standing["version"] == 0) | (standing["version"] % 2 == 1)  # not one that was reversed
+    counts = (standing["version"] == 0) | (
+        standing["version"] % 2 == 1
+    )  # not one that was reversed
     rows, standing = rows[counts], standing[counts]
     facts = np.ascontiguousarray(rows["facts"]).view(FACTS)
     kept = [c.name for c in VISIT_ROW if c.name != "facts"]

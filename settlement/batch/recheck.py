@@ -1,5 +1,5 @@
 """A chunk's digest computed once more from the rows as they stand, against the digest sealed in its event;
-for a claim that came alone, its totals against those of its event.
+for a claim that came alone, the digest of its own rows. Later versions, vouchers: settlement.batch.later.
 
 Version 1 of a claim never changes: whoever rewrites an amount, a decision or a leg of it, with all triggers
 off, is found here, since the digest stands in the trail under a signed root. Both sides are walked: rows that
@@ -21,11 +21,12 @@ from audit import clock, proven, trail
 from audit.models import Event
 from audit.text import yuan
 from institutions.models import Institution
+from settlement import bookings
 from settlement.batch.layout import SCHEMA_VERSION
 from settlement.batch.parts import SETTLER, Span
 from settlement.batch.results import DECIDED, POSTED, canonical
 from settlement.copy import columns, copy_out
-from settlement.models import Batch, Chunk, Claim, ClaimKey
+from settlement.models import Batch, Chunk, Claim, ClaimKey, ResettlementItem
 from settlement.posting import STATES
 from settlement.words import TOTALS
 
@@ -75,7 +76,7 @@ FROM given GROUP BY batch_id HAVING bool_or(outside) OR count(*) > max(claims) O
 CLAIMS = "SELECT batch_id, id AS claim FROM settlement_claim"
 SETTLEMENTS = "SELECT batch_id, claim_id AS claim FROM settlement_settlement WHERE version = 1"
 PIECE = 1_000  #: claims compared at once
-UNSAID = "摘要事件没有写明所依文本（早于本核对），不能重算"
+UNSAID = "事件没有写明可重算的内容（早于本核对），不能重算"
 ARCHIVED = "封存其内容的事件正文已归档，未比对"
 LOST = "留痕记有其受理，但结算已不存在"
 
@@ -129,7 +130,7 @@ def recheck(cursor: Any, chunk: Chunk, event: Event | None) -> Verdict:
         return Verdict(subject, fault="留痕中没有封存其摘要的事件")
     if not event.body:
         return Verdict(subject, comparable=False, fault=ARCHIVED)
-    said = _detail(event)
+    said = detail_of(event)
     sealed = said.get("digest", "")
     if said.get("schema") != SCHEMA_VERSION:
         return Verdict(subject, sealed, comparable=False, fault=UNSAID)
@@ -166,7 +167,8 @@ def _compared(first: proven.First | None, compare: Callable[[Event | None], Verd
     return replace(found, comparable=True, fault=told)
 
 
-def _detail(event: Event) -> dict[str, Any]:
+def detail_of(event: Event) -> dict[str, Any]:
+    """What the body of an event says beside its columns; empty of one that is archived."""
     return (trail.said_of(event) or {}).get("detail", {})
 
 
@@ -215,8 +217,11 @@ def _other_texts(cursor: Any, chunk: Chunk, law: str) -> str:
 # --- Claims that came alone ---
 
 
-def receipt(claim_id: int, now: Mapping[str, Any] | None, event: Event | None) -> Verdict:
-    """The first version of a claim (`state` and TOTALS; None: there is none) against its event."""
+def receipt(
+    claim_id: int, now: Mapping[str, Any] | None, entry: bookings.Entry | None, event: Event | None
+) -> Verdict:
+    """The first version of a claim (`state` and TOTALS; None: there is none) against its event: totals,
+    then the digest of totals, lines and legs as they stand in `entry`."""
     subject = f"claim:{claim_id}"
     if event is None:
         return Verdict(subject, fault="留痕中没有受理此单据的事件")
@@ -224,12 +229,18 @@ def receipt(claim_id: int, now: Mapping[str, Any] | None, event: Event | None) -
         return Verdict(subject, fault=LOST)
     if not event.body:
         return Verdict(subject, comparable=False, fault=ARCHIVED)
-    said = _detail(event)
+    said = detail_of(event)
     if moved := _moved(now, said, "").strip("（）"):
         return Verdict(subject, fault=f"入库金额与受理时封存的不符（{moved}）")
     if said.get("state") != now["state"]:
         return Verdict(subject, fault="入库的结论与受理时封存的不符")
-    return Verdict(subject)
+    booked = said.get("booked")
+    if booked is None or booked["form"] != bookings.FORM:
+        return Verdict(subject, comparable=False, fault=UNSAID)
+    computed = bookings.sm3({(claim_id, 1): entry} if entry else {})
+    differs = f"由入库账目重算的摘要 {computed} 与封存的 {booked['sm3']} 不符"
+    fault = differs if computed != booked["sm3"] else ""
+    return Verdict(subject, booked["sm3"], computed, fault)
 
 
 def alone(cursor: Any, month: dt.date | None) -> Iterator[Verdict]:
@@ -240,9 +251,12 @@ def alone(cursor: Any, month: dt.date | None) -> Iterator[Verdict]:
     cursor.execute(ALONE, [month, month])
     while rows := cursor.fetchmany(PIECE):
         events = _first(RECEIVED, Q(subject__in=[f"claim:{row[0]}" for row in rows]))
+        with cursor.db.cursor() as more:
+            entries = bookings.read(more, [(row[0], 1) for row in rows])
         for claim, state, *totals in rows:
             now = dict(zip(TOTALS, totals, strict=True)) | {"state": state}
-            yield _compared(events.get(f"claim:{claim}"), partial(receipt, claim, now))
+            compare = partial(receipt, claim, now, entries.get((claim, 1)))
+            yield _compared(events.get(f"claim:{claim}"), compare)
     cursor.execute(GONE, [RECEIVED, *_days(month)])
     for (subject,) in cursor.fetchall():
         yield Verdict(subject, fault=LOST)
@@ -314,7 +328,8 @@ def of_claim(cursor: Any, claim: Claim, first: Mapping[str, Any] | None) -> Verd
     if not claim.batch_id:
         subject = f"claim:{claim.pk}"
         events = _first(RECEIVED, Q(subject=subject))
-        return _compared(events.get(subject), partial(receipt, claim.pk, first))
+        entry = bookings.read(cursor, [(claim.pk, 1)]).get((claim.pk, 1))
+        return _compared(events.get(subject), partial(receipt, claim.pk, first, entry))
     chunk = chunk_of(claim)
     if chunk is None:
         return Verdict(f"batch:{claim.batch_id}", fault="此单据不在批次的任何分片内")
@@ -327,7 +342,8 @@ def of_claim(cursor: Any, claim: Claim, first: Mapping[str, Any] | None) -> Verd
 
 
 def subjects_of(text: str) -> list[str]:
-    """What the acts on a claim stand under, named `claim:N` or by its number: itself and its chunk.
+    """What the acts on a claim stand under, named `claim:N` or by its number: itself, its chunk, the
+    lists that settled it anew.
 
     Numbers are unique within an institution: the index starts with its code. (settings.TRAIL_SUBJECTS)
     """
@@ -343,6 +359,16 @@ def subjects_of(text: str) -> list[str]:
         return []
     found = []
     for claim in claims.only("person_id", "batch_id").order_by("pk"):
-        chunk = chunk_of(claim)
-        found += [f"claim:{claim.pk}", *([subject_of(chunk)] if chunk else [])]
+        found += subjects_of_claim(claim)
     return found
+
+
+def subjects_of_claim(claim: Claim) -> list[str]:
+    """What the postings of a claim stand under: itself, its chunk, the lists that settled it anew."""
+    chunk = chunk_of(claim)
+    posted = ResettlementItem.objects.filter(claim_id=claim.pk, posted_version__isnull=False)
+    lists = posted.order_by("resettlement_id").values_list("resettlement_id", flat=True)
+    return [
+        f"claim:{claim.pk}", *([subject_of(chunk)] if chunk else []),
+        *(f"resettlement:{key}" for key in lists),
+    ]  # fmt: skip

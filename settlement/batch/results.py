@@ -9,7 +9,7 @@ from pricing.rules import CODES
 from settlement.columns import FACTS
 from settlement.copy import columns
 from settlement.kernel import Results
-from settlement.posting import STATES, Posted
+from settlement.posting import RESULT, STATES, TOTALS, Posted
 
 SETTLEMENT = columns(
     claim_id="int8", version="int2", state="text", period="date", region_code="text",
@@ -31,12 +31,8 @@ LEG = columns(
     region_code="text", institution_code="text",
 )  # fmt: skip
 
-POSTED = (
-    "fee", "in_scope", "over_cap", "out_of_scope", "held", "fund", "account", "cash", "hospital",
-    "deductible", "first_self_pay", "major", "assistance", "example",
-)  # fmt: skip
-DECIDED = ("decision", "reason", "check_no", "flags", "fee", "in_scope", "over_cap", "overcharge",
-           "first_self_pay", "deductible", "fund", "major", "assistance")  # fmt: skip
+POSTED = (*TOTALS, "example")
+DECIDED = RESULT[:-1]  # a digest of a chunk names the drug lists by their law
 STATE_TEXT = np.array([name.encode() for name in STATES])
 SCHEME_TEXT = np.array([name.encode() for name in CODES["scheme"]])
 

@@ -12,7 +12,7 @@ from audit import trail
 from audit.doorbell import ring
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
-from settlement import ledger
+from settlement import bookings, ledger
 from settlement.batch.commands import UNDO_TASK, locked, need_reason
 from settlement.batch.parts import HEAVY, SETTLER, record
 from settlement.failpoints import failpoint
@@ -84,6 +84,7 @@ def _reverse(batch: Batch, chunk: Chunk, *, by: str, at: dt.datetime) -> int:
         trail.record(
             by=by, at=at, action="batch.chunk_reversed", subject=f"batch:{batch.pk}/{chunk.number}",
             region_code=batch.region_code, institution_code=batch.institution_code,
-            detail={"reason": batch.reason, "claims": [claim for claim, _, _ in claims]},
+            detail={"reason": batch.reason, "claims": [claim for claim, _, _ in claims],
+                    **bookings.written([(claim, version + 1) for claim, version, _ in claims])},
         )  # fmt: skip
     return len(claims)

@@ -16,7 +16,7 @@ from settlement.batch.chunk import settle_chunk
 from settlement.bench.data import BY, REGION
 from settlement.columns import Columns, records
 from settlement.kernel import State, settle
-from settlement.ledger import COUNTED, RESULT, TOTALS
+from settlement.ledger import COUNTED
 from settlement.models import (
     Accumulator,
     Batch,
@@ -30,7 +30,7 @@ from settlement.models import (
     Settlement,
 )
 from settlement.periods import month_of, posting_month
-from settlement.posting import STATES, post
+from settlement.posting import RESULT, STATES, TOTALS, post
 
 KIB = 1024
 

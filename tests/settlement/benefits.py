@@ -10,7 +10,7 @@ from institutions.access import EVERYTHING, set_scope
 from pricing.models import Drug, DrugList
 from settlement.batch import commands
 from settlement.batch.chunk import settle_chunk
-from settlement.ledger import COUNTED, RESULT, TOTALS
+from settlement.ledger import COUNTED
 from settlement.models import (
     Accumulator,
     Batch,
@@ -21,6 +21,7 @@ from settlement.models import (
     LineResult,
     Settlement,
 )
+from settlement.posting import RESULT, TOTALS
 from tests import factories
 from tests.settlement.hospital import Hospital
 

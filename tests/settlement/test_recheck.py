@@ -254,15 +254,26 @@ def test_the_trail_finds_a_claim_by_its_number_and_under_its_chunk(
 
 
 def test_a_rewritten_claim_that_came_alone_is_found_and_named(
-    committed_db: str, settings, tmp_path
+    committed_db: str, settings, tmp_path, capsys
 ) -> None:
-    """Its totals are sealed in the event of its receipt."""
+    """Its totals are sealed in the event of its receipt, lines and legs by their digest."""
     settings.SEAL_KEY_FILE = str(tmp_path / "seal.pem")
     catalogue_at.cache_clear()
     factories.policies("nantong")
     claim = Hospital().settled(factories.line(fee="12.00"))["id"]
     sealer.seal(at=AT, machine=AT)
     call_command("check_ledger")
+    for statement in (
+        "UPDATE settlement_lineresult SET reason = reason + %s WHERE claim_id = %s",
+        "UPDATE settlement_leg SET account = account + %s WHERE claim_id = %s AND account = 1",
+    ):
+        with superuser() as cursor:
+            cursor.execute(statement, [1, claim])
+            with pytest.raises(
+                CommandError, match=f"不符 1 处，第一处：claim:{claim} 由入库账目重算"
+            ):
+                call_command("check_ledger")
+            cursor.execute(statement.replace("account = 1", "account = 2"), [-1, claim])
     with superuser() as cursor:
         cursor.execute(
             "UPDATE settlement_settlement SET fund = fund + 100, cash = cash - 100"
@@ -279,7 +290,8 @@ def test_a_rewritten_claim_that_came_alone_is_found_and_named(
     with superuser() as cursor:
         cursor.execute("DELETE FROM settlement_settlement WHERE claim_id = %s", [claim])
     for given in ([], [month]):
-        with pytest.raises(CommandError, match=f"不符 1 处，第一处：claim:{claim} {recheck.LOST}"):
+        with pytest.raises(CommandError, match=f"不符 2 处，第一处：claim:{claim} {recheck.LOST}"):
             call_command("check_ledger", *given)
+        assert f"claim:{claim}/1 分录或明细没有所属的结算或凭证" in capsys.readouterr().out
     call_command("check_ledger", "--month=2019-01")
     catalogue_at.cache_clear()

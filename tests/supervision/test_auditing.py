@@ -351,16 +351,16 @@ def test_looks_push_no_act_out_of_sight_and_the_rest_is_counted(visited) -> None
         trail.record(by="nosy", at=NOW + dt.timedelta(seconds=number), action="claim.read", **about)
     station = last_station(auditor)
     assert [row["text"] for row in station["rows"]] == [
-        f"单据 {claim.pk} 受理时封存的金额", station["rows"][1]["text"], "查看 60 次见留痕",
+        f"单据 {claim.pk} 首次结算的摘要（SM3）", station["rows"][1]["text"], "查看 60 次见留痕",
     ]  # fmt: skip
-    assert station["rows"][0]["note"] == "由入库账目重算，与封存的一致"
+    assert station["rows"][0]["note"].startswith("由入库账目重算，与封存的一致：")
     assert station["rows"][-1]["url"] == f"{reverse('trail')}?subject=claim%3A{claim.pk}"
     for number in range(follow.EVENTS_SHOWN + 3):
         at = NOW + dt.timedelta(minutes=number)
-        trail.record(by="clerk", at=at, action="claim.reviewed", **about)
+        trail.record(by="clerk", at=at, action="claim.presettle", **about)
     rows = last_station(auditor)["rows"]
     assert len(rows) == follow.EVENTS_SHOWN + 3
-    assert rows[1]["text"].startswith("审核后重新结算")  # the newest first
+    assert rows[1]["text"].startswith("预结算")  # the newest first
     assert rows[-2]["text"] == f"单据 {claim.pk}：其余 4 条见留痕"
 
 
