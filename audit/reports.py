@@ -27,7 +27,7 @@ LAYOUT_SHOWN = 16  #: hexadecimal digits of the SM3 of a layout
 
 
 class ChangedFileError(ValueError):
-    """The stored file is not the one that was recorded."""
+    """The stored file, or the data behind it, is not what was recorded."""
 
 
 @transaction.atomic
@@ -73,7 +73,10 @@ def keep(
 
 def content_of(report: Report) -> dict[str, Any]:
     """The data behind a report, as they were when it was made; ChangedFileError for any other."""
-    data = zlib.decompress(bytes(report.body.content))
+    try:
+        data = zlib.decompress(bytes(report.body.content))
+    except zlib.error as error:
+        raise ChangedFileError(f"the data of report {report.pk} were damaged") from error
     if hashlib.new("sm3", data).hexdigest() != report.content_sm3:
         raise ChangedFileError(f"the data of report {report.pk} were changed")
     return json.loads(data)["content"]
@@ -86,7 +89,10 @@ def address_of(key: uuid.UUID) -> str:
 
 def read(report: Report) -> bytes:
     """The stored file, proven by its SM3; ChangedFileError for any other."""
-    content = Path(settings.MEDIA_ROOT, report.body.file).read_bytes()
+    try:
+        content = Path(settings.MEDIA_ROOT, report.body.file).read_bytes()
+    except OSError as error:
+        raise ChangedFileError(f"the file of report {report.pk} is gone") from error
     if hashlib.new("sm3", content).hexdigest() != report.sm3:
         raise ChangedFileError(f"the file of report {report.pk} was changed")
     return content
@@ -105,7 +111,7 @@ def intact(report: Report) -> bool:
     """Whether the stored file is there and is the one that was recorded."""
     try:
         read(report)
-    except (OSError, ChangedFileError):
+    except ChangedFileError:
         return False
     return True
 

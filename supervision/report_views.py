@@ -218,7 +218,10 @@ def cancel(request: PortalRequest, pk: int) -> HttpResponse:
 def file(request: PortalRequest, pk: int) -> HttpResponse:
     """The PDF as kept, proven by its SM3; taking it away is an event."""
     row = _finished(request, pk)
-    content = reports.read(row.report)
+    try:
+        content = orders.file_of(row)
+    except Refusal as refusal:
+        return _changed(request, row, refusal)
     reports.opened(row.report, by=request.user.username, at=clock.now())
     return _as_file(HttpResponse(content, content_type="application/pdf"), f"{row.number}.pdf")
 
@@ -230,7 +233,10 @@ def data(request: PortalRequest, pk: int, ending: str) -> HttpResponse | Streami
     row = _finished(request, pk)
     if ending not in ENDINGS:
         raise Http404
-    document = reports.content_of(row.report)
+    try:
+        document = orders.content_of(row)
+    except Refusal as refusal:
+        return _changed(request, row, refusal)
     reports.opened(row.report, by=request.user.username, at=clock.now())
     answer: HttpResponse | StreamingHttpResponse
     if ending == "json":
@@ -256,7 +262,10 @@ def _sheet(
 def check(request: PortalRequest, pk: int) -> HttpResponse:
     """Print the stored report once more and compare it with the kept file, byte by byte."""
     row = _finished(request, pk)
-    again = press.print_whole(reports.content_of(row.report)).content
+    try:
+        again = press.print_whole(orders.content_of(row)).content
+    except Refusal as refusal:
+        return _changed(request, row, refusal)
     same = hashlib.new("sm3", again).hexdigest() == row.report.sm3
     redrawn = not same and row.report.renderer != press.renderer()
     sound = same or (redrawn and reports.intact(row.report))
@@ -281,6 +290,17 @@ def check(request: PortalRequest, pk: int) -> HttpResponse:
             request, "重新生成的文件与所存文件不一致：请核对所存文件的 SM3，并报告系统管理员。"
         )
     return redirect("report", pk=pk)
+
+
+def _changed(request: PortalRequest, row: ReportOrder, refusal: Refusal) -> HttpResponse:
+    """What is kept is not what was recorded: told, and recorded."""
+    trail.record(
+        by=request.user.username, at=clock.now(), action="report.check",
+        subject=f"report:{row.report_id}", outcome="refused", region_code=row.region_code,
+        institution_code=row.institution_code, detail={"code": refusal.code},
+    )  # fmt: skip
+    messages.error(request, f"{words_of(refusal)}。")
+    return redirect("report", pk=row.pk)
 
 
 def _seen(request: PortalRequest) -> Any:

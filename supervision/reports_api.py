@@ -28,7 +28,7 @@ from settlement.answer import API, moment_of
 from settlement.case_rest import OfficeCaseView
 from supervision import monthly
 from supervision.models import MonthlyReport, ReportOrder
-from supervision.reports import press
+from supervision.reports import orders, press
 from supervision.reports.kinds import KINDS
 from supervision.told_api import pdf_answer
 
@@ -103,13 +103,13 @@ class ReportFile(ReportsView):
 
     @extend_schema(
         operation_id="reports_pdf", summary="下载一份监督报告的正式文本（PDF）", tags=["reports"],
-        responses=openapi.answers(404) | {(200, "application/pdf"): OpenApiTypes.BINARY},
+        responses=openapi.answers(404, 409) | {(200, "application/pdf"): OpenApiTypes.BINARY},
     )  # fmt: skip
     def get(self, request: Request, number: int) -> HttpResponse:
         self.begin(request)
         with self.rows():
             row = self.one(number)
-            content = reports.read(row.report)
+            content = orders.file_of(row)
             reports.opened(row.report, by=self.by, at=self.at)
         return pdf_answer(content, row.number)
 
@@ -119,13 +119,13 @@ class ReportData(ReportsView):
 
     @extend_schema(
         operation_id="reports_data", summary="下载一份监督报告的数据（JSON，与PDF内嵌数据一致）",
-        tags=["reports"], responses=openapi.answers(404, s200={"type": "object"}),
+        tags=["reports"], responses=openapi.answers(404, 409, s200={"type": "object"}),
     )  # fmt: skip
     def get(self, request: Request, number: int) -> HttpResponse:
         self.begin(request)
         with self.rows():
             row = self.one(number)
-            document = reports.content_of(row.report)
+            document = orders.content_of(row)
             reports.opened(row.report, by=self.by, at=self.at)
         return json_answer(press.canonical(document))
 

@@ -8,8 +8,9 @@ first page is laid out; every page comes from them.
 import datetime as dt
 import json
 import uuid
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -18,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from audit import clock, reports, tasks, trail
 from audit.doorbell import ring
-from audit.models import Checkpoint
+from audit.models import Checkpoint, Report
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Office, Region, User
 from institutions.refusals import Refusal, refused
@@ -35,6 +36,7 @@ ATTEMPTS = 3
 AGENCY_SIDE = "医保经办"
 TAILS = ("特别行政区", "维吾尔自治区", "壮族自治区", "回族自治区", "自治区", "自治州", "省", "市")
 State = ReportOrder.State
+Kept = TypeVar("Kept")
 
 
 @transaction.atomic
@@ -73,6 +75,26 @@ def cancel(*, order_id: int, by: str, at: dt.datetime) -> ReportOrder:
     row.parts.filter(done_at__isnull=False).update(content=None)
     _record(row, "reportorder.cancel", by, at, {"parts_done": row.parts_done})
     return row
+
+
+def file_of(row: ReportOrder) -> bytes:
+    """The PDF of a finished report; Refusal (409) where it is not the one that was recorded."""
+    return _unchanged(reports.read, row, "文件")
+
+
+def content_of(row: ReportOrder) -> dict[str, Any]:
+    """The data behind a finished report; Refusal (409) where they are not those that were recorded."""
+    return _unchanged(reports.content_of, row, "数据")
+
+
+def _unchanged(read: Callable[[Report], Kept], row: ReportOrder, what: str) -> Kept:
+    if row.report is None:
+        raise LookupError(f"report order {row.pk} is not finished")
+    try:
+        return read(row.report)
+    except reports.ChangedFileError as error:
+        detail = f"所存报告的{what}与登记的 SM3 不符或已缺失，不予提供；请保存现场并报告审计管理员"
+        raise refused("report", "REPORT_CHANGED", detail, "was changed", status=409) from error
 
 
 def gather(*, order_id: int, at: dt.datetime) -> bool:
