@@ -64,7 +64,9 @@ def _paths(seqs: Sequence[int], checkpoint: Checkpoint | None) -> dict[int, list
                 kept = proofs.inclusions(part, checkpoint.size, alg=checkpoint.alg)
             except proofs.MissingNodeError as error:
                 detail = "留痕日志缺少计算证明所需的哈希，请报告审计管理员"
-                raise refused("until", "LOG_BROKEN", detail, "a hash is gone", status=409) from error
+                raise refused(
+                    "until", "LOG_BROKEN", detail, "a hash is gone", status=409
+                ) from error
             found |= {
                 seq: [node.hex() for node in path] for seq, path in zip(part, kept, strict=True)
             }
