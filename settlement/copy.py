@@ -9,7 +9,7 @@ the rows of a group have one width. The order of rows inside a group is kept.
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ SHIFT = {"date": EPOCH_DAYS, "timestamptz": EPOCH_MICROSECONDS}
 PREFIX = {"jsonb": b"\x01"}
 
 
+MOST = 1 << 20  #: bytes asked for at once
 BLOCK = 1_024  #: rows encoded or decoded at once: they stay in the processor's cache
 
 
@@ -204,30 +205,30 @@ def copy_in(
     cursor: Any, table: str, shape: Sequence[Column], values: Mapping[str, Any], n: int
 ) -> None:
     """COPY `n` rows into a table in the cursor's transaction (a Django or psycopg2 cursor)."""
-    copy_bytes(cursor, table, shape, b"".join(encode(shape, values, n)))
+    copy_bytes(cursor, table, shape, encode(shape, values, n))
 
 
 def copy_bytes(
-    cursor: Any, table: str, shape: Sequence[Column], stream: bytes, *,
+    cursor: Any, table: str, shape: Sequence[Column], pieces: Iterable[bytes], *,
     between: Callable[[], object] | None = None,
 ) -> None:  # fmt: skip
     """COPY an encoded stream into a table; `between` is called while the server waits for more."""
     names = ", ".join(column.name for column in shape)
-    source = _Pieces(stream, between) if between else io.BytesIO(stream)
-    cursor.copy_expert(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)", source, 1 << 20)
+    source = _Source(iter(pieces), between)
+    cursor.copy_expert(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)", source, MOST)
 
 
-class _Pieces(io.BytesIO):
-    """A stream that is sent piece by piece."""
+class _Source:
+    """Pieces as the file that psycopg2 reads: one at each call, whatever size is asked for."""
 
-    def __init__(self, stream: bytes, between: Callable[[], object]) -> None:
-        super().__init__(stream)
-        self._between = between
+    def __init__(self, pieces: Iterator[bytes], between: Callable[[], object] | None) -> None:
+        self._pieces, self._between, self._begun = pieces, between, False
 
-    def read(self, size: int | None = -1) -> bytes:
-        if self.tell():
+    def read(self, size: int = MOST) -> bytes:
+        if self._begun and self._between:
             self._between()
-        return super().read(size)
+        self._begun = True
+        return next(self._pieces, b"")
 
 
 def copy_out(

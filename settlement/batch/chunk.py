@@ -68,9 +68,11 @@ LINES = columns(
     claim_id="int8", line_no="int2", service="int2", fee="int8", quantity="int8", item="int8",
     service_type="int8",
 )  # fmt: skip
+#: By the primary key: with statistics of before the load the planner would take the index of batches,
+#: and each chunk would read its whole batch.
 READ_CLAIMS = """SELECT id, person_id, service_date, fee, encounter_key, FACTS
     FROM settlement_claim
-    WHERE period = %s AND id BETWEEN %s AND %s AND batch_id = %s ORDER BY id""".replace(
+    WHERE period = %s AND id BETWEEN %s AND %s AND batch_id + 0 = %s ORDER BY id""".replace(
     "FACTS", whole_facts("facts")
 )
 READ_PART = READ_CLAIMS.replace("ORDER", "AND person_id BETWEEN %s AND %s ORDER")
@@ -214,19 +216,20 @@ def _effects(
     own = {"batch_id": batch.pk, "settled_at": _microseconds(at), "settled_by": by.encode()}
     legs = leg_rows(claims, posted) | every
     written = (
-        ("settlement_settlement", SETTLEMENT, len(claims),
+        ("settlement", SETTLEMENT, len(claims),
          partial(settlement_rows, claims, posted, law.pools(posted.offsite), every | own)),
-        ("settlement_lineresult", LINE, len(lines),
-         lambda: line_rows(lines, results, law, which) | every),
-        ("settlement_leg", LEG, len(posted.leg_claim), lambda: legs),
+        ("lineresult", LINE, len(lines), lambda: line_rows(lines, results, law, which) | every),
+        ("leg", LEG, len(posted.leg_claim), lambda: legs),
     )  # fmt: skip
+    tables = {"leg": f"leg_{period:%Y_%m}"}  # straight into the month: see its migration
     streams = [aside.submit(_stream, shape, make, n) for _, shape, n, make in written]
     digest = aside.submit(_digest, claims, lines, results, posted, law)
     years.store(cursor)  # first: the rows are encoded meanwhile, and who lost a race knows it soon
     failpoint("chunk.years")
-    for (table, shape, _, _), stream in zip(written, streams, strict=True):
+    for (name, shape, _, _), stream in zip(written, streams, strict=True):
+        table = f"settlement_{tables.get(name, name)}"
         copy_bytes(cursor, table, shape, stream.result(), between=COPYING)
-        failpoint(f"chunk.copied.{table.removeprefix('settlement_')}")
+        failpoint(f"chunk.copied.{name}")
     if posted.offsite.any():
         elsewhere = claims["id"][posted.offsite].tolist()
         regional.post([(claim, 1) for claim in elsewhere], by=by, at=at, using=SETTLER)
@@ -255,8 +258,8 @@ def _own(lines: np.ndarray, claims: np.ndarray, chunk: Chunk) -> np.ndarray:
     return lines
 
 
-def _stream(shape: Sequence[Column], make: Callable[[], dict[str, Any]], n: int) -> bytes:
-    return b"".join(encode(shape, make(), n))
+def _stream(shape: Sequence[Column], make: Callable[[], dict[str, Any]], n: int) -> list[bytes]:
+    return list(encode(shape, make(), n))
 
 
 def _facts(
@@ -309,6 +312,10 @@ def _microseconds(at: dt.datetime) -> int:
     return (at - epoch) // dt.timedelta(microseconds=1)
 
 
+#: The last chunk of a batch reads it back alone: with all cores.
+PARALLEL = """SELECT set_config('parallel_setup_cost', '0', true),
+    set_config('parallel_tuple_cost', '0', true), set_config('min_parallel_index_scan_size', '0', true),
+    set_config('min_parallel_table_scan_size', '0', true)"""
 UNENDED = (Chunk.State.WAITING, Chunk.State.QUARANTINED)
 
 
@@ -354,6 +361,7 @@ def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
 def stored_sums(batch: Batch, totals: dict[str, int]) -> bool:
     """Whether the rows in the database sum to the totals: read back, not remembered."""
     with connections[SETTLER].cursor() as cursor:
+        cursor.execute(PARALLEL)
         cursor.execute(
             """SELECT count(*), sum(fee), sum(fund), sum(major + assistance), sum(account), sum(cash)
             FROM settlement_settlement

@@ -18,7 +18,7 @@ from settlement.batch.accumulators import NEW, NEW_ACCOUNT
 from settlement.batch.chunk import READ_CLAIMS, READ_LINES, settle_chunk
 from settlement.batch.results import LEG, LINE, SETTLEMENT
 from settlement.bench.data import BY, REGION
-from settlement.copy import copy_bytes, copy_raw
+from settlement.copy import MOST, copy_bytes, copy_raw
 from settlement.models import Batch, Chunk
 from settlement.periods import posting_month
 
@@ -44,12 +44,15 @@ class Share:
 
     read_claims: str
     read_lines: str
-    streams: tuple[bytes, ...]
+    streams: tuple[list[bytes], ...]
     claims: int
 
 
-def tables(month: str) -> None:
-    """Empty unpartitioned copies of the result tables with all their keys, indexes and checks."""
+def tables(month: str, run: str) -> None:
+    """Empty unpartitioned copies of the result tables with all their keys, indexes and checks.
+
+    Those of an earlier run stay: dropping them would give the floor free buffers that nobody else has.
+    """
     with (
         closing(psycopg2.connect(settings.DATABASE_OWNER_URL)) as link,
         link,
@@ -57,9 +60,8 @@ def tables(month: str) -> None:
     ):
         for name, _, _ in TARGETS:
             source = f"{name}_{month}" if name in PARTITIONED else name
-            cursor.execute(f"DROP TABLE IF EXISTS floor_{name}")
-            cursor.execute(f"CREATE TABLE floor_{name} (LIKE {source} INCLUDING ALL)")
-            cursor.execute(f"GRANT SELECT, INSERT ON floor_{name} TO mip_settler")
+            cursor.execute(f"CREATE TABLE {run}_{name} (LIKE {source} INCLUDING ALL)")
+            cursor.execute(f"GRANT SELECT, INSERT ON {run}_{name} TO mip_settler")
 
 
 def shares(batch: Batch) -> list[Share]:
@@ -78,20 +80,21 @@ def shares(batch: Batch) -> list[Share]:
                     .as_string(cursor.connection)
                     + which
                 )
-                streams.append(bytes(copy_raw(cursor, rows, given)))
+                whole = copy_raw(cursor, rows, given)
+                streams.append([bytes(whole[k : k + MOST]) for k in range(0, len(whole), MOST)])
             claims = cursor.mogrify(READ_CLAIMS, (batch.period, *span, batch.pk)).decode()
             lines = cursor.mogrify(READ_LINES, (batch.period, *span)).decode()
             made.append(Share(claims, lines, tuple(streams), chunk.claims))
     return made
 
 
-def move(link: Any, share: Share) -> None:
-    """Move a chunk's rows out of and into the tables, in one transaction."""
+def move(link: Any, share: Share, run: str) -> None:
+    """Move a chunk's rows out of and into the tables of a run, in one transaction."""
     with link.cursor() as cursor:
         for query in (share.read_claims, share.read_lines):
             cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", io.BytesIO(), 1 << 20)
         for (name, shape, _), stream in zip(TARGETS, share.streams, strict=True):
-            copy_bytes(cursor, f"floor_{name}", shape, stream)
+            copy_bytes(cursor, f"{run}_{name}", shape, stream)
     link.commit()
 
 
@@ -100,6 +103,8 @@ def alternating(batch: Batch, work: Sequence[Share], workers: int) -> tuple[floa
 
     In turns, a barrier between them: whatever else the machine does meanwhile slows both alike.
     """
+    run = f"floor{workers}"
+    tables(f"{timezone.localdate():%Y_%m}", run)
     chunks = Chunk.objects.using("settler").filter(batch=batch).order_by("number")
     keys = list(chunks.values_list("pk", flat=True))
     connections.close_all()
@@ -108,7 +113,9 @@ def alternating(batch: Batch, work: Sequence[Share], workers: int) -> tuple[floa
     rounds = list(zip(keys, work, strict=True))
     turns = -(-len(rounds) // workers)
     processes = [
-        context.Process(target=_turns, args=(rounds[k::workers], turns, meet, times), daemon=True)
+        context.Process(
+            target=_turns, args=(rounds[k::workers], turns, run, meet, times), daemon=True
+        )
         for k in range(workers)
     ]
     for process in processes:
@@ -120,7 +127,9 @@ def alternating(batch: Batch, work: Sequence[Share], workers: int) -> tuple[floa
     return batch.claims / settled, sum(share.claims for share in work) / moved
 
 
-def _turns(rounds: Sequence[tuple[int, Share]], turns: int, meet: Any, times: Any) -> None:
+def _turns(
+    rounds: Sequence[tuple[int, Share]], turns: int, run: str, meet: Any, times: Any
+) -> None:
     """One process: its chunks settled and moved in turns; the seconds of both, waiting included."""
     settled = moved = 0.0
     with transaction.atomic(using="settler"), connections["settler"].cursor() as cursor:
@@ -135,7 +144,7 @@ def _turns(rounds: Sequence[tuple[int, Share]], turns: int, meet: Any, times: An
             meet.wait(LONGEST)
             between = time.perf_counter()
             if mine:
-                move(link, mine[1])
+                move(link, mine[1], run)
             meet.wait(LONGEST)
             settled += between - began
             moved += time.perf_counter() - between

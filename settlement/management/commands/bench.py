@@ -141,11 +141,9 @@ class Command(BaseCommand):
         first = data.loaded_batch(self.n, seed=1, tag="A")
         _, memory = batches.rate(first, 2)
         work = floor.shares(first)
-        month = f"{timezone.localdate():%Y_%m}"
         rates = {}
         for workers, tag in WORKERS.items():
             again = data.loaded_batch(self.n, seed=1, tag=tag)
-            floor.tables(month)
             rates[workers] = floor.alternating(again, work, workers)
         one = rates[1][0]
         for workers, (speed, base) in rates.items():
