@@ -88,8 +88,11 @@ class TextForm(forms.Form):
         self.fields["text"].label = label
 
 
+SHOWN = "certificate_"  #: fields of certificates, by the row of the draw
+
+
 class NoticeForm(forms.Form):
-    """The day of the visit and what the institution has ready."""
+    """The day of the visit, what the institution has ready, the certificate that each inspector shows."""
 
     on = day_field("检查日")
     prepare = forms.CharField(
@@ -97,10 +100,16 @@ class NoticeForm(forms.Form):
         help_text="例如：抽查期间的电子病历、处方、收费明细和购药记录。",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, today: dt.date, **options: Any):
+    def __init__(
+        self, *args: Any, today: dt.date, inspectors: Iterable[tuple[int, str, str]], **options: Any
+    ):
         super().__init__(*args, **options)
         self.fields["on"].required, self.fields["on"].initial = True, today
         self.fields["on"].widget.attrs["min"] = today.isoformat()
+        for key, name, known in inspectors:
+            self.fields[f"{SHOWN}{key}"] = forms.CharField(
+                label=f"{name}的证件号", max_length=40, initial=known
+            )
 
 
 class VisitForm(forms.Form):

@@ -20,7 +20,13 @@ from institutions.refusals import Refusal, refused
 from settlement.terms import cite
 from supervision import case_papers, law, writs
 from supervision.hands import office_name, person
-from supervision.models import InspectionPaper, InspectionPlan, InspectionTask
+from supervision.models import (
+    CaseInspector,
+    InspectionInspector,
+    InspectionPaper,
+    InspectionPlan,
+    InspectionTask,
+)
 from supervision.writs import Service
 
 Kind = InspectionPaper.Kind
@@ -35,10 +41,12 @@ AGREED = "医保服务协议约定"
 
 @dataclass(frozen=True)
 class Visit:
-    """What a notice says beside the plan: the day of the visit, what to have ready."""
+    """What a notice says beside the plan: the day of the visit, what to have ready, and by the row of the
+    draw the certificate that each inspector shows (国务院令第735号 第二十九条)."""
 
     on: dt.date
     prepare: str
+    certificates: Mapping[int, str]
 
 
 def basis(side: str, region: Region, day: dt.date) -> str:
@@ -75,6 +83,7 @@ def notify(
         raise refused("task", "NOTICE_MADE", "已制作检查通知书，检查人员没有变化，检查日未过",
                       "made before", status=409)  # fmt: skip
     plan, place = row.plan, Institution.objects.get(pk=row.institution_code)
+    _show(row, visit.certificates)
     return made(
         row, Kind.NOTICE, place.name,
         {"task": row.number, "plan": plan.number, "title": plan.title,
@@ -161,10 +170,32 @@ def told_of(task: InspectionTask) -> InspectionPaper | None:
     return rows.order_by("-pk").first()
 
 
+def _show(task: InspectionTask, certificates: Mapping[int, str]) -> None:
+    """Keep the certificates of those who come; each has one."""
+    for row in task.inspectors.filter(recused_at__isnull=True):
+        row.certificate = certificates.get(row.pk, "").strip()[:40]
+        if not row.certificate:
+            raise refused("certificates", "CERTIFICATE_MISSING", "请填写每名检查人员的证件号",
+                          "each inspector shows a certificate", clause=basis_of(task))  # fmt: skip
+        row.save(update_fields=["certificate"])
+
+
+def certificate_of(username: str) -> str:
+    """The certificate that somebody showed last, in an inspection or a case."""
+    for rows in (InspectionInspector.objects, CaseInspector.objects):
+        shown = rows.filter(username=username).exclude(certificate="").order_by("-pk").first()
+        if shown is not None:
+            return shown.certificate
+    return ""
+
+
 def inspectors_of(task: InspectionTask) -> list[str]:
-    """Who comes, by name and office: drawn inspectors keep no certificate number."""
+    """Who comes, by name, office and certificate (papers of before name none)."""
     rows = task.inspectors.filter(recused_at__isnull=True)
-    return [person(name) for name in rows.values_list("username", flat=True)]
+    return [
+        person(row.username) + (f"，证件号 {row.certificate}" if row.certificate else "")
+        for row in rows
+    ]
 
 
 def drawn_of(task: InspectionTask) -> list[int]:

@@ -287,9 +287,13 @@ def _inspected(region: Region) -> InspectionPlan:
 
 def _announced(task: InspectionTask, ago: int, visit: int) -> None:
     """检查通知书 and its receipt."""
+    coming = task.inspectors.filter(recused_at__isnull=True).values_list("pk", flat=True)
+    shown = {key: f"示例{number:04d}" for number, key in enumerate(coming, 1)}
     inspection_papers.notify(
         task=task, who=_user(HANDLER), at=moment(_day(ago), 10),
-        visit=inspection_papers.Visit(_day(visit), "示例：抽查期间的电子病历、处方、收费明细和购药记录。"),
+        visit=inspection_papers.Visit(
+            _day(visit), "示例：抽查期间的电子病历、处方、收费明细和购药记录。", shown
+        ),
     )  # fmt: skip
     inspection_papers.serve(
         task=task, service=writs.Service("direct", "示例医保办", _day(ago)), who=_user(HANDLER),

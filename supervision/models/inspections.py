@@ -143,6 +143,7 @@ class InspectionInspector(models.Model):
 
     task = models.ForeignKey(InspectionTask, models.PROTECT, related_name="inspectors")
     username = models.CharField("检查人员", max_length=150)
+    certificate = models.CharField("证件号", max_length=40, blank=True)
     recused_at = models.DateTimeField(null=True, blank=True)
     recused_by = models.CharField(max_length=150, blank=True)
     reason = models.CharField("回避理由", max_length=400, blank=True)

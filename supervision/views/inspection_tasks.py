@@ -72,7 +72,12 @@ def _decide_recusal(row: InspectionTask, form: forms.Form, who: User) -> object:
 
 
 def _notify(row: InspectionTask, form: forms.Form, who: User) -> object:
-    visit = inspection_papers.Visit(**form.cleaned_data)
+    given = form.cleaned_data
+    shown = {
+        int(name.removeprefix(inspection_forms.SHOWN)): text for name, text in given.items()
+        if name.startswith(inspection_forms.SHOWN)
+    }  # fmt: skip
+    visit = inspection_papers.Visit(given["on"], given["prepare"], shown)
     return inspection_papers.notify(task=row, visit=visit, who=who, at=clock.now())
 
 
@@ -133,13 +138,22 @@ def _to_decide(row: InspectionTask, user: User) -> list[tuple[int, str]]:
     return [(key, f"{name}：{asked[key].content['reasons']}"[:80]) for key, name in people]
 
 
+def _coming(row: InspectionTask) -> list[tuple[int, str, str]]:
+    """Who comes: the row of the draw, the name, the certificate shown last."""
+    rows = {one.pk: one.username for one in row.inspectors.filter(recused_at__isnull=True)}
+    return [
+        (key, name, inspection_papers.certificate_of(rows[key]))
+        for key, name in _people(row.inspectors.filter(pk__in=rows))
+    ]
+
+
 TASK_ACTS = {
     act.key: act
     for act in (
         parts.Act("notify", "制作检查通知书", inspections.CARRY,
                   lambda row, user: "notify" in _waits(row, user),
                   inspection_forms.NoticeForm, _notify,
-                  lambda row, user: {"today": clock.today()}),
+                  lambda row, user: {"today": clock.today(), "inspectors": _coming(row)}),
         parts.Act("serve", "登记通知书送达", inspections.CARRY,
                   lambda row, user: "serve" in _waits(row, user),
                   case_forms.ServiceForm, _serve,

@@ -3,11 +3,11 @@
 import datetime as dt
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, connections, transaction
 
-from institutions.access import EVERYTHING, set_scope
+from institutions.access import EVERYTHING, scoped, set_scope
 from settlement import ledger
-from settlement.models import Accumulator, Leg, LineResult, Settlement
+from settlement.models import Accumulator, Leg, LineResult, Period, Settlement
 from settlement.periods import month_of
 from tests import factories
 from tests.factories import line
@@ -71,6 +71,37 @@ def test_unbalanced_legs_are_refused(hospital: Hospital) -> None:
     with pytest.raises(DatabaseError, match="do not balance"):
         execute(insert, 900_001, 600, period, code, 900_002, -600, period, code)
     execute(insert, 900_001, 600, period, code, 900_001, -600, period, code)
+
+
+def test_legs_written_into_their_month_meet_the_same_refusals(committed_db: str) -> None:
+    """Batches copy legs into the month itself: what does not balance or is closed is refused there, too."""
+    forget_databases()
+    region = factories.region()
+    month = dt.date(2021, 6, 1)
+    with scoped(EVERYTHING), connections["settler"].cursor() as cursor:
+        cursor.execute("SELECT settlement_open_period(%s)", [month])
+    insert = """INSERT INTO settlement_leg_2021_06 (claim_id, version, account, amount, period, region_code,
+        institution_code) VALUES (1, 1, 1, 600, %s, %s, 'H'), (1, 1, 6, %s, %s, %s, 'H')"""
+
+    def put(amount: int, using: str = "settler") -> None:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute(insert, [month, region.pk, amount, month, region.pk])
+
+    with pytest.raises(DatabaseError, match="do not balance"):
+        put(-599)
+    with pytest.raises(DatabaseError, match="permission denied"):
+        put(-600, "default")
+    put(-600)
+    with scoped(EVERYTHING):
+        assert Leg.objects.filter(claim_id=1).count() == 2
+        Period.objects.create(pool=region.policy_region, month=month, state="closed")
+    with pytest.raises(DatabaseError, match="is closed"):
+        put(-600)
+    with (
+        pytest.raises(DatabaseError, match="permission denied"),
+        transaction.atomic(using="settler"),
+    ):
+        connections["settler"].cursor().execute("DELETE FROM settlement_leg_2021_06")
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -209,10 +209,15 @@ def test_a_plan_is_made_drawn_and_recorded_in_the_browser(office: Office) -> Non
     def announce(key: str, **given: str) -> int:
         return client.post(reverse("inspection-task-act", args=[task.pk, key]), given).status_code
 
-    assert announce("notify", on="2021-06-15", prepare="") == 422
-    assert announce("notify", on="2021-06-15", prepare="电子病历、处方") == 302
+    whole = {"on": "2021-06-15", "prepare": "电子病历、处方"}
+    shown = {f"certificate_{row.pk}": f"苏{row.pk}" for row in task.inspectors.all()}
+    assert announce("notify", **whole | {"prepare": ""}, **shown) == 422
+    assert announce("notify", **whole) == 422
+    assert announce("notify", **whole, **shown) == 302
     assert announce("serve", on="2021-06-15", method="direct", receiver="王某") == 302
     notice = task.papers.get(kind="notice")
+    told = "、".join(notice.content["inspectors"])
+    assert all(f"，证件号 {number}" in told for number in shown.values())
     paper = reverse("inspection-paper", args=[task.pk, notice.pk])
     assert notice.number in text(client.get(reverse("inspection-task", args=[task.pk])))
     assert client.get(paper).content.startswith(b"%PDF")

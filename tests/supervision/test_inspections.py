@@ -1,6 +1,7 @@
 """Inspections: a draw that anybody can repeat, recusal by the same draw, a visit by those drawn, a case."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,9 +56,15 @@ def drawn(office: Office, **given: Any) -> InspectionPlan:
     return plan
 
 
+def visit_of(task: InspectionTask, on: dt.date = TODAY, prepare: str = "电子病历") -> Visit:
+    """What a notice says; each inspector shows a certificate."""
+    coming = task.inspectors.filter(recused_at__isnull=True).values_list("pk", flat=True)
+    return Visit(on, prepare, {key: f"F{number}" for number, key in enumerate(coming, 1)})
+
+
 def announced(office: Office, task: InspectionTask) -> InspectionPaper:
     """The notice of a task, served today."""
-    visit = Visit(TODAY, "电子病历、处方和收费明细")
+    visit = visit_of(task)
     notice = inspection_papers.notify(task=task, visit=visit, who=office.handler, at=AT)
     inspection_papers.serve(task=task, service=SERVED, who=office.handler, at=AT)
     return notice
@@ -135,7 +142,7 @@ def test_the_agency_plans_approves_and_draws_its_own_patrols(office: Office) -> 
     made = inspections.draw(plan=plan, seed="1", who=office.reviewer, at=AT)
     plan.refresh_from_db()
     assert set(plan.pool["inspectors"]) == {office.reviewer.username, second.username}
-    visit = Visit(TODAY, "电子病历")
+    visit = visit_of(made[0])
     with pytest.raises(Refusal, match="OTHER_SIDE"):
         inspection_papers.notify(task=made[0], visit=visit, who=office.handler, at=AT)
     notice = inspection_papers.notify(task=made[0], visit=visit, who=office.reviewer, at=AT)
@@ -305,7 +312,7 @@ def test_a_visit_becomes_findings_and_a_case(office: Office) -> None:
 def test_an_institution_knows_of_its_inspection_from_the_served_notice_on(office: Office) -> None:
     plan = drawn(office, wanted=6)
     task = plan.tasks.get(institution_code=office.place.code)
-    visit = Visit(TODAY, "电子病历")
+    visit = visit_of(task)
     inspection_papers.notify(task=task, visit=visit, who=office.handler, at=AT)
 
     def known() -> tuple[int, int, int, int]:
@@ -364,16 +371,18 @@ def test_other_inspectors_need_another_notice(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    ("visit", "served", "code"),
+    ("given", "served", "code"),
     [
-        (Visit(TODAY - dt.timedelta(days=1), "x"), SERVED, "DAY_OUTSIDE"),
-        (Visit(TODAY, " "), SERVED, "REQUIRED"),
-        (Visit(TODAY, "x"), Service("pigeon", "王某", TODAY), "REQUIRED"),
-        (Visit(TODAY, "x"), Service("direct", "王某", TODAY + dt.timedelta(days=1)), "DAY_OUTSIDE"),
+        ({"on": TODAY - dt.timedelta(days=1)}, SERVED, "DAY_OUTSIDE"),
+        ({"prepare": " "}, SERVED, "REQUIRED"),
+        ({"certificates": {}}, SERVED, "CERTIFICATE_MISSING"),
+        ({}, Service("pigeon", "王某", TODAY), "REQUIRED"),
+        ({}, Service("direct", "王某", TODAY + dt.timedelta(days=1)), "DAY_OUTSIDE"),
     ],
 )
-def test_a_notice_is_whole(office: Office, visit: Visit, served: Service, code: str) -> None:
+def test_a_notice_is_whole(office: Office, given: dict, served: Service, code: str) -> None:
     task = drawn(office, wanted=1).tasks.get()
+    visit = replace(visit_of(task), **given)
 
     def tell() -> None:
         inspection_papers.notify(task=task, visit=visit, who=office.handler, at=AT)
@@ -387,15 +396,15 @@ def test_a_notice_that_was_not_served_in_time_is_made_anew_even_after_the_plans_
     office: Office,
 ) -> None:
     task = drawn(office, wanted=1, last_day=TODAY).tasks.get()
-    first = inspection_papers.notify(task=task, visit=Visit(TODAY, "x"), who=office.handler, at=AT)
+    first = inspection_papers.notify(task=task, visit=visit_of(task), who=office.handler, at=AT)
     with pytest.raises(Refusal, match="NOTICE_MADE"):
-        inspection_papers.notify(task=task, visit=Visit(TODAY, "x"), who=office.handler, at=AT)
+        inspection_papers.notify(task=task, visit=visit_of(task), who=office.handler, at=AT)
     later = AT + dt.timedelta(days=1)
     service = Service("direct", "王某", later.date())
     with pytest.raises(Refusal, match="SERVED_LATE"):
         inspection_papers.serve(task=task, service=service, who=office.handler, at=later)
     assert inspection_papers.waits_for(task, later.date()) == {"notify", "serve"}
-    visit = Visit(later.date(), "x")
+    visit = visit_of(task, later.date())
     again = inspection_papers.notify(task=task, visit=visit, who=office.handler, at=later)
     assert again.content["replaces"] == first.number
     inspection_papers.serve(task=task, service=service, who=office.handler, at=later)
@@ -410,6 +419,7 @@ def test_inspectors_of_one_name_are_told_apart_and_papers_name_no_log_in(office:
     row = task.inspectors.first()
     assert row is not None
     assert row.username not in str(notice.content)
+    assert [text[-6:] for text in notice.content["inspectors"]] == ["证件号 F1", "证件号 F2"]
     stands_back(office, row)
     assert notice.content["inspectors"] == inspection_papers.inspectors_of(task)
     with pytest.raises(Refusal, match="NOTICE_OUTDATED"):
@@ -422,7 +432,7 @@ def test_an_institution_reads_a_replacement_notice_when_it_is_served(office: Off
     row = task.inspectors.first()
     assert row is not None
     stands_back(office, row)
-    inspection_papers.notify(task=task, visit=Visit(TODAY, "x"), who=office.handler, at=AT)
+    inspection_papers.notify(task=task, visit=visit_of(task), who=office.handler, at=AT)
 
     def read(who: User) -> list[str]:
         return [paper.kind for paper in task.papers.all().visible_to(who)]
