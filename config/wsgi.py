@@ -1,5 +1,6 @@
 """The web process: gunicorn config.wsgi."""
 
+import gc
 import os
 from importlib import import_module
 
@@ -18,6 +19,7 @@ def serve() -> WSGIHandler:
     refuse_unsafe_databases()
     get_resolver().check()  # loads every page once, before the fork
     import_module("settlement.folds")  # and what is compiled
+    gc.freeze()  # what is loaded stays: no request looks through it for garbage
     return handler
 
 

@@ -118,9 +118,12 @@ def check_lines(
     reason = np.zeros(facts.n, np.int16)
     check_no = np.zeros(facts.n, np.int16)
     for check in rules.checks:
-        failing = PREDICATES[check.rule.name](lines, check) & ~lines.decided
+        meant = ~lines.decided
         if not check.for_everything:
-            failing &= check.applies[facts["service"]]
+            meant &= check.applies[facts["service"]]
+            if not meant.any():
+                continue
+        failing = PREDICATES[check.rule.name](lines, check) & meant
         if not failing.any():
             continue
         found = _decide(lines, check)
