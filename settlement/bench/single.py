@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from statistics import median
@@ -40,6 +40,7 @@ from settlement.models import InsuredPerson
 from settlement.periods import month_of
 
 PERSONS = 400
+WARM, TURN = 20, 20  #: acts before the measurement; acts of one kind before the other's turn
 TOKEN = "bench-" + "t" * 30
 SINCE = dt.date(2019, 1, 1)
 #: The sessions of one physician lie behind each other, as on real days.
@@ -132,28 +133,45 @@ def claim(number: str) -> dict:
     }  # fmt: skip
 
 
-def measured(act: Callable[[], Callable[[], None]], n: int) -> Speed:
-    """Median and slowest hundredth of one connection, and acts per second of eight at once."""
-    one = act()
-    for _ in range(20):
-        one()
-    times = []
-    for _ in range(n):
-        began = time.perf_counter()
-        one()
-        times.append(time.perf_counter() - began)
-    acts = [act() for _ in range(8)]
-    threads = [
-        threading.Thread(target=lambda each=each: [each() for _ in range(n // 4)]) for each in acts
+def compared(acts: Sequence[Callable[[], Callable[[], None]]], n: int) -> list[Speed]:
+    """Of each act the median and slowest hundredth of one connection, and acts a second of eight at once.
+
+    On one connection in turns: whatever else the machine does meanwhile slows all alike.
+    """
+    ones = [act() for act in acts]
+    for one in ones:
+        for _ in range(WARM):
+            one()
+    times: list[list[float]] = [[] for _ in acts]
+    for _ in range(max(n // TURN, 1)):
+        for one, mine in zip(ones, times, strict=True):
+            mine += [_seconds(one) for _ in range(TURN)]
+    return [
+        Speed(mine[len(mine) // 2] * 1000, mine[len(mine) * 99 // 100] * 1000, _rate(act, n // 4))
+        for act, mine in zip(acts, map(sorted, times), strict=True)
     ]
+
+
+def _seconds(act: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def _again(act: Callable[[], None], times: int) -> None:
+    for _ in range(times):
+        act()
+
+
+def _rate(act: Callable[[], Callable[[], None]], each: int) -> float:
+    """Acts a second of eight connections at once."""
+    threads = [threading.Thread(target=_again, args=(act(), each)) for _ in range(8)]
     began = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    passed = time.perf_counter() - began
-    times.sort()
-    return Speed(times[n // 2] * 1000, times[n * 99 // 100] * 1000, 8 * (n // 4) / passed)
+    return 8 * each / (time.perf_counter() - began)
 
 
 def meanwhile(work: Callable[[], object], one: Callable[[], None]) -> tuple[float, int]:
@@ -162,9 +180,7 @@ def meanwhile(work: Callable[[], object], one: Callable[[], None]) -> tuple[floa
     times: list[float] = []
     thread.start()
     while thread.is_alive():
-        began = time.perf_counter()
-        one()
-        times.append((time.perf_counter() - began) * 1000)
+        times.append(_seconds(one) * 1000)
     thread.join()
     return median(times), len(times)
 

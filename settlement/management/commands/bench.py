@@ -172,11 +172,11 @@ class Command(BaseCommand):
     def single(self) -> None:
         with scoped(EVERYTHING):
             numbers = single.prepare()
-        base = single.measured(single.bare(single.values_of_one(numbers[0])), SINGLE_CLAIMS)
+        bare = single.bare(single.values_of_one(numbers[0]))
         port = portal.free_port()
         with single.web(port):
             client = single.by_http(port, numbers)
-            found = single.measured(client, SINGLE_CLAIMS)
+            base, found = single.compared([bare, client], SINGLE_CLAIMS)
             batch = data.loaded_batch(self.n, seed=7, tag="H")
             busy, posted = single.meanwhile(lambda: batches.rate(batch, 2), client())
         self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
