@@ -75,7 +75,7 @@ def content_of(report: Report) -> dict[str, Any]:
     """The data behind a report, as they were when it was made; ChangedFileError for any other."""
     try:
         data = zlib.decompress(bytes(report.body.content))
-    except zlib.error as error:
+    except (zlib.error, ReportBody.DoesNotExist) as error:
         raise ChangedFileError(f"the data of report {report.pk} were damaged") from error
     if hashlib.new("sm3", data).hexdigest() != report.content_sm3:
         raise ChangedFileError(f"the data of report {report.pk} were changed")
@@ -91,7 +91,7 @@ def read(report: Report) -> bytes:
     """The stored file, proven by its SM3; ChangedFileError for any other."""
     try:
         content = Path(settings.MEDIA_ROOT, report.body.file).read_bytes()
-    except OSError as error:
+    except (OSError, ReportBody.DoesNotExist) as error:
         raise ChangedFileError(f"the file of report {report.pk} is gone") from error
     if hashlib.new("sm3", content).hexdigest() != report.sm3:
         raise ChangedFileError(f"the file of report {report.pk} was changed")

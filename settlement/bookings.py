@@ -19,10 +19,8 @@ from settlement.posting import RESULT, TOTALS
 
 #: (id of a claim or voucher, version); a voucher has version 1 alone.
 Key = tuple[int, int]
-HEAD = ("state", "example", "region_code", "institution_code", "person_id", "scheme", "year",
-        "insured_pool")  # fmt: skip
-OF_VOUCHER = ("number", "kind", "effect", "subject", "scheme", "amount", "reverses_id", "region_code",
-              "institution_code")  # fmt: skip
+HEAD = ("state", "example", "person_id", "scheme", "year", "insured_pool")
+OF_VOUCHER = ("number", "kind", "effect", "subject", "scheme", "amount", "reverses_id")
 LINE = ("line_no", "release_id", "parameters_id", *RESULT)
 #: Which columns are digested: an event of other columns is not comparable.
 FORM = hashlib.new("sm3", repr((HEAD, TOTALS, OF_VOUCHER, LINE)).encode()).hexdigest()[:8]
@@ -33,17 +31,21 @@ class Entry:
     """One version of a claim, or one voucher, as the ledger has it."""
 
     period: dt.date
+    place: tuple[str, str]  #: area and institution
     head: Sequence[Any]
     lines: list[Sequence[int]] = field(default_factory=list)
     legs: list[Sequence[int]] = field(default_factory=list)  #: (account, fen)
 
 
 #: The rows of the keys asked for; of lines and legs in the months of their entries.
-SETTLED = "SELECT claim_id, version, period, NAMES FROM settlement_settlement ASKED"
-VOUCHERS = "SELECT id, 1, period, NAMES FROM settlement_voucher WHERE id = ANY (%(ids)s)"
-LINES = "SELECT claim_id, version, NAMES FROM settlement_lineresult ASKED WHERE period = ANY (%(months)s)"
-LEGS = """SELECT claim_id, version, account, amount FROM settlement_leg ASKED
-    WHERE period = ANY (%(months)s)"""
+SETTLED = """SELECT claim_id, version, period, region_code, institution_code, NAMES
+    FROM settlement_settlement ASKED"""
+VOUCHERS = """SELECT id, 1, period, region_code, institution_code, NAMES
+    FROM settlement_voucher WHERE id = ANY (%(ids)s)"""
+LINES = """SELECT claim_id, version, period, region_code, institution_code, NAMES
+    FROM settlement_lineresult ASKED WHERE period = ANY (%(months)s)"""
+LEGS = """SELECT claim_id, version, period, region_code, institution_code, account, amount
+    FROM settlement_leg ASKED WHERE period = ANY (%(months)s)"""
 ASKED = """JOIN unnest(%(ids)s::bigint[], %(versions)s::smallint[]) g (claim_id, version)
     USING (claim_id, version)"""
 SETTLED = SETTLED.replace("ASKED", ASKED).replace("NAMES", ", ".join((*HEAD, *TOTALS)))
@@ -59,24 +61,28 @@ def read(cursor: Any, keys: Collection[Key]) -> dict[Key, Entry]:
     found: dict[Key, Entry] = {}
     for statement in (SETTLED, VOUCHERS):
         cursor.execute(statement, given)
-        for number, version, period, *head in cursor.fetchall():
-            found[number, version] = Entry(period, head)
+        for number, version, period, area, institution, *head in cursor.fetchall():
+            found[number, version] = Entry(period, (area, institution), head)
     given["months"] = list({entry.period for entry in found.values()})
     for statement, part in ((LINES, "lines"), (LEGS, "legs")):
         cursor.execute(statement, given)
-        for number, version, *values in cursor.fetchall():
-            if entry := found.get((number, version)):  # what belongs to no entry is told elsewhere
-                getattr(entry, part).append(values)
+        for number, version, period, area, institution, *values in cursor.fetchall():
+            entry = found.get((number, version))
+            if entry is None:  # told elsewhere
+                continue
+            own = (period, (area, institution)) == (entry.period, entry.place)
+            moved = [] if own else [str(period), area, institution]
+            getattr(entry, part).append([*values, *moved])
     return {key: found[key] for key in keys if key in found}
 
 
 def received(values: Mapping[str, Any], release: int, parameters: int) -> tuple[Key, Entry]:
     """The first version of a claim that is about to be stored (`values` fill ledger.POST)."""
-    known = {**values, "region_code": values["region"], "institution_code": values["institution"],
-             "person_id": values["person"]}  # fmt: skip
+    known = {**values, "person_id": values["person"]}
     lines = zip(values["result_line"], *(values[f"result_{name}"] for name in RESULT), strict=True)
     return (values["id"], values["version"]), Entry(
-        values["period"], [known[name] for name in (*HEAD, *TOTALS)],
+        values["period"], (values["region"], values["institution"]),
+        [known[name] for name in (*HEAD, *TOTALS)],
         [(line_no, release, parameters, *line) for line_no, *line in lines],
         list(zip(values["leg_account"], values["leg_amount"], strict=True)),
     )  # fmt: skip
@@ -89,6 +95,7 @@ def sm3(entries: Mapping[Key, Entry]) -> str:
         row = [
             *key,
             str(entry.period),
+            *entry.place,
             *entry.head,
             sorted(map(list, entry.lines)),
             sorted(entry.legs),
@@ -100,7 +107,10 @@ def sm3(entries: Mapping[Key, Entry]) -> str:
 
 def told(entries: Mapping[Key, Entry]) -> dict[str, Any]:
     """What an event says of the entries it wrote."""
-    return {"booked": {"keys": sorted(entries), "sm3": sm3(entries), "form": FORM}}
+    months = sorted({str(entry.period) for entry in entries.values()})
+    return {
+        "booked": {"keys": sorted(entries), "months": months, "sm3": sm3(entries), "form": FORM}
+    }
 
 
 def written(keys: Collection[Key], *, using: str = "default") -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Claim → lines → settlement versions → ledger legs → deductions → statement → payment list → bank →
 vouchers → events, each recomputed up to the sealed log's root, and the digest of the claim's chunk from
-the ledger as it stands. Read inside the reader's scope, in a fixed number of queries.
+the ledger as it stands. Read inside the reader's scope, in a number of queries that grows with
+nothing but the lists that settled the claim anew.
 (温医保办〔2021〕6号 二十六: 信息流、资金流、实物流可追溯)
 """
 

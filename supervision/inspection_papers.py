@@ -181,7 +181,7 @@ def _show(task: InspectionTask, certificates: Mapping[int, str]) -> None:
 
 
 def certificate_of(username: str) -> str:
-    """The certificate that somebody showed last, in an inspection or a case."""
+    """The certificate that somebody showed before: in the last inspection, else in the last case."""
     for rows in (InspectionInspector.objects, CaseInspector.objects):
         shown = rows.filter(username=username).exclude(certificate="").order_by("-pk").first()
         if shown is not None:

@@ -267,6 +267,8 @@ def check(request: PortalRequest, pk: int) -> HttpResponse:
     except Refusal as refusal:
         return _changed(request, row, refusal)
     same = hashlib.new("sm3", again).hexdigest() == row.report.sm3
+    if same and not reports.intact(row.report):
+        return _changed(request, row, orders.changed("文件"))
     redrawn = not same and row.report.renderer != press.renderer()
     sound = same or (redrawn and reports.intact(row.report))
     trail.record(

@@ -26,20 +26,29 @@ POSTINGS = """SELECT event.id FROM audit_event event LEFT JOIN audit_leaf leaf O
         AND (%(subjects)s::text[] IS NULL OR event.subject = ANY(%(subjects)s::text[]))
     ORDER BY leaf.seq NULLS LAST, event.at, event.id"""
 #: Entries that must stand in an event of a posting (of a month); legs and lines of no entry at all.
-ENTRIES = """SELECT claim_id, version FROM settlement_settlement
+ENTRIES = """SELECT claim_id, version, settled_at FROM settlement_settlement
     WHERE version > 1 AND (%(month)s::date IS NULL OR period = %(month)s)
-UNION ALL SELECT id, 1 FROM settlement_voucher WHERE %(month)s::date IS NULL OR period = %(month)s
+UNION ALL SELECT id, 1, posted_at FROM settlement_voucher
+    WHERE %(month)s::date IS NULL OR period = %(month)s
 ORDER BY 1, 2"""
+PLACED = "claim_id, version, period, region_code, institution_code"
 LOOSE = """SELECT DISTINCT claim_id, version FROM (
-    SELECT claim_id, version FROM settlement_leg WHERE %(month)s::date IS NULL OR period = %(month)s
-    UNION ALL SELECT claim_id, version FROM settlement_lineresult
+    SELECT PLACED FROM settlement_leg WHERE %(month)s::date IS NULL OR period = %(month)s
+    UNION ALL SELECT PLACED FROM settlement_lineresult
     WHERE %(month)s::date IS NULL OR period = %(month)s) part
 WHERE NOT EXISTS (SELECT FROM settlement_settlement s
-        WHERE s.claim_id = part.claim_id AND s.version = part.version)
-    AND NOT EXISTS (SELECT FROM settlement_voucher v WHERE v.id = part.claim_id AND part.version = 1)
-ORDER BY 1, 2"""
-OF_CLAIM = "SELECT claim_id, version FROM settlement_settlement WHERE claim_id = %s AND version > 1"
+        WHERE s.claim_id = part.claim_id AND s.version = part.version AND s.period = part.period
+            AND s.region_code = part.region_code AND s.institution_code = part.institution_code)
+    AND NOT EXISTS (SELECT FROM settlement_voucher v
+        WHERE v.id = part.claim_id AND part.version = 1 AND v.period = part.period
+            AND v.region_code = part.region_code AND v.institution_code = part.institution_code)
+ORDER BY 1, 2""".replace("PLACED", PLACED)
+OF_CLAIM = """SELECT claim_id, version, settled_at FROM settlement_settlement
+    WHERE claim_id = %s AND version > 1"""
 PIECE = 500  #: events proven at once
+MOST_KEYS = 5_000  #: entries read at once, unless one event has more
+Stored = tuple[int, int, dt.datetime]  #: an entry, and when it was posted
+Told = tuple[Event, Mapping[str, Any]]  #: a posting, and what its body says
 
 
 def subject_of(key: Key) -> str:
@@ -54,20 +63,26 @@ class _Walk:
         self.cursor, self.month = cursor, month
         self.met: set[Key] = set()
         self.unsaid: set[int] = set()  #: claims and vouchers of events that name no entries
+        self.bare: set[dt.datetime] = set()  #: moments of postings whose bodies are archived
 
-    def events(self, subjects: Collection[str] | None = None) -> Iterator[Verdict]:
-        """Each posting (about `subjects`) against its entries as they stand."""
+    def events(
+        self, subjects: Collection[str] | None = None, about: int | None = None
+    ) -> Iterator[Verdict]:
+        """Each posting (under `subjects`, that names the claim `about`) against its entries as they stand."""
         given = list(subjects) if subjects is not None else None
         self.cursor.execute(POSTINGS, {"actions": list(ACTIONS), "subjects": given})
         ids = [key for (key,) in self.cursor.fetchall()]
         for start in range(0, len(ids), PIECE):
             rows = Event.objects.in_bulk(ids[start : start + PIECE])
-            ordered = [(rows[key], detail_of(rows[key])) for key in ids[start : start + PIECE]]
-            shown = proven.proofs_of(list(rows.values()))
-            named = {key for _, said in ordered for key in _keys(said)}
-            entries = bookings.read(self.cursor, named)
-            for event, said in ordered:
-                yield from self._event(event, said, shown[event.pk], entries)
+            told = [(rows[key], detail_of(rows[key])) for key in ids[start : start + PIECE]]
+            told = [row for row in told if about is None or about in _claims(*row)]
+            shown = proven.proofs_of([event for event, _ in told])
+            for part in _parts(told):
+                entries = bookings.read(
+                    self.cursor, {key for _, said in part for key in _keys(said)}
+                )
+                for event, said in part:
+                    yield from self._event(event, said, shown[event.pk], entries)
 
     def _event(
         self,
@@ -81,9 +96,12 @@ class _Walk:
             fault = f"封存其内容的事件不成立：{'；'.join(proof.faults)}"
             yield Verdict(event.subject, fault=fault)
         elif booked is None or booked["form"] != bookings.FORM:
-            self.unsaid |= {*said.get("claims", ()), *_numbers(event.subject)}
+            self.unsaid |= _claims(event, said)
+            self.bare |= set() if event.body else {event.at}
             why = UNSAID if event.body else ARCHIVED
             yield Verdict(event.subject, comparable=False, fault=why)
+        elif self.month and str(self.month) not in booked["months"]:
+            self.met.update(_keys(said))
         else:
             yield from self._booked(event, _keys(said), booked["sm3"], entries)
 
@@ -97,8 +115,6 @@ class _Walk:
             yield Verdict(subject_of(again[0]), sealed, fault=fault)
             return
         found = {key: entries[key] for key in keys if key in entries}
-        if self.month and found and all(one.period != self.month for one in found.values()):
-            return
         gone = [key for key in keys if key not in found]
         computed = bookings.sm3(found)
         fault = ""
@@ -108,11 +124,12 @@ class _Walk:
             fault = f"由入库账目重算的摘要 {computed} 与封存的 {sealed} 不符"
         yield Verdict(subject_of(gone[0]) if gone else event.subject, sealed, computed, fault)
 
-    def strays(self, keys: Sequence[Key]) -> Iterator[Verdict]:
+    def strays(self, stored: Sequence[Stored]) -> Iterator[Verdict]:
         """Entries that no posting speaks of."""
-        for key in keys:
-            if key not in self.met and key[0] not in self.unsaid:
-                yield Verdict(subject_of(key), fault="入库账目在留痕中没有入账的事件")
+        for number, version, at in stored:
+            known = (number, version) in self.met or number in self.unsaid or at in self.bare
+            if not known:
+                yield Verdict(subject_of((number, version)), fault="入库账目在留痕中没有入账的事件")
 
 
 def _keys(said: Mapping[str, Any]) -> list[Key]:
@@ -120,17 +137,34 @@ def _keys(said: Mapping[str, Any]) -> list[Key]:
     return [(number, version) for number, version in said.get("booked", {}).get("keys", ())]
 
 
-def _numbers(subject: str) -> set[int]:
-    kind, _, key = subject.partition(":")
-    return {int(key)} if kind in ("claim", "voucher") and key.isdecimal() else set()
+def _claims(event: Event, said: Mapping[str, Any]) -> set[int]:
+    """The claims or vouchers that a posting is about, in whatever form it names them."""
+    kind, _, key = event.subject.partition(":")
+    own = [int(key)] if kind in ("claim", "voucher") and key.isdecimal() else []
+    vouchers = [row[0] for row in said.get("vouchers", ())]
+    return {*own, *vouchers, *said.get("claims", ()), *(number for number, _ in _keys(said))}
+
+
+def _parts(told: Sequence[Told]) -> Iterator[list[Told]]:
+    """Events with some MOST_KEYS entries each."""
+    part: list[Told] = []
+    count = 0
+    for row in told:
+        part.append(row)
+        count += len(_keys(row[1]))
+        if count >= MOST_KEYS:
+            yield part
+            part, count = [], 0
+    yield part
 
 
 def postings(cursor: Any, month: dt.date | None) -> Iterator[Verdict]:
     """Every posting (of a month) but the first versions of claims, then what none speaks of."""
+    cursor.execute(ENTRIES, {"month": month})
+    stored = cursor.fetchall()  # before the events: what is posted meanwhile is no stray
     walk = _Walk(cursor, month)
     yield from walk.events()
-    cursor.execute(ENTRIES, {"month": month})
-    yield from walk.strays(cursor.fetchall())
+    yield from walk.strays(stored)
     cursor.execute(LOOSE, {"month": month})
     for number, version in cursor.fetchall():
         yield Verdict(f"claim:{number}/{version}", fault="分录或明细没有所属的结算或凭证")
@@ -139,6 +173,6 @@ def postings(cursor: Any, month: dt.date | None) -> Iterator[Verdict]:
 def of_claim(cursor: Any, claim_id: int, subjects: Collection[str]) -> list[Verdict]:
     """The later versions of one claim; `subjects` are what its postings stand under."""
     cursor.execute(OF_CLAIM, [claim_id])
-    keys = cursor.fetchall()
+    stored = cursor.fetchall()
     walk = _Walk(cursor)
-    return [*walk.events(subjects), *walk.strays(keys)]
+    return [*walk.events(subjects, about=claim_id), *walk.strays(stored)]

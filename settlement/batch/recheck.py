@@ -281,12 +281,13 @@ def chunks(cursor: Any, batches: Collection[int] | None) -> Iterator[Verdict]:
     """
     of_batches = Chunk.objects.using(SETTLER).filter(state=Chunk.State.DONE)
     for batch in sorted(every_batch() if batches is None else batches):
-        events = _first(ACTION, Q(subject__startswith=f"batch:{batch}/"))
         done = of_batches.filter(batch_id=batch).order_by("number")
         of_subject = {subject_of(chunk): chunk for chunk in done}
+        events = _first(ACTION, Q(subject__startswith=f"batch:{batch}/"))
+        now = {subject_of(chunk) for chunk in done.all()}  # some may have ended meanwhile
         for subject, chunk in of_subject.items():
             yield _compared(events.get(subject), partial(recheck, cursor, chunk))
-        for subject in sorted(events.keys() - of_subject.keys()):
+        for subject in sorted(events.keys() - of_subject.keys() - now):
             yield Verdict(subject, fault="留痕记有其摘要，但分片已不是“完成”")
     yield from _strays(cursor, batches)
 

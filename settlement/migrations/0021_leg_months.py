@@ -7,11 +7,11 @@ month itself it does not. A chunk's legs are copied there.
 from django.db import migrations
 
 REFUSALS = """
-CREATE FUNCTION settlement_leg_refusals(leaf text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION settlement_leg_refusals(leaf text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format('CREATE TRIGGER settlement_leg_balance AFTER INSERT ON %I
+    EXECUTE format('CREATE OR REPLACE TRIGGER settlement_leg_balance AFTER INSERT ON %I
         REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION legs_balance()', leaf);
-    EXECUTE format('CREATE TRIGGER settlement_leg_period AFTER INSERT ON %I
+    EXECUTE format('CREATE OR REPLACE TRIGGER settlement_leg_period AFTER INSERT ON %I
         REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION refuse_closed_period()', leaf);
     EXECUTE format('GRANT INSERT ON %I TO mip_settler', leaf);
 END $$;

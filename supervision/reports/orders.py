@@ -93,8 +93,13 @@ def _unchanged(read: Callable[[Report], Kept], row: ReportOrder, what: str) -> K
     try:
         return read(row.report)
     except reports.ChangedFileError as error:
-        detail = f"所存报告的{what}与登记的 SM3 不符或已缺失，不予提供；请保存现场并报告审计管理员"
-        raise refused("report", "REPORT_CHANGED", detail, "was changed", status=409) from error
+        raise changed(what) from error
+
+
+def changed(what: str) -> Refusal:
+    """The refusal of a kept report whose file or data are not those that were recorded."""
+    detail = f"所存报告的{what}与登记的 SM3 不符或已缺失，不予提供；请保存现场并报告审计管理员"
+    return refused("report", "REPORT_CHANGED", detail, "was changed", status=409)
 
 
 def gather(*, order_id: int, at: dt.datetime) -> bool:

@@ -34,6 +34,7 @@ class Ledger:
     reviewed: int
     resettled: int
     voucher: int
+    stranger: int
 
     @property
     def names(self) -> dict[str, int]:
@@ -49,10 +50,14 @@ def ledger(committed_db: str, settings, tmp_path) -> Iterator[Ledger]:
     hospital = Hospital(scheme="employee")
     hospital.settled(line(fee="12.00"))  # below the deductible of the year
     resettled = hospital.settled(line(fee="12.00"))
+    other = Hospital(scheme="employee")  # its part of the list is another event
+    other.settled(line(fee="12.00"))
+    stranger = other.settled(line(fee="12.00"))
     publish(*RATIO)
     with scoped(EVERYTHING):
         post_list(propose(hospital))
-        assert Settlement.objects.filter(claim_id=resettled["id"]).count() == 3
+        for claim in (resettled, stranger):
+            assert Settlement.objects.filter(claim_id=claim["id"]).count() == 3
     gone, held = hospital.settled(line(fee="12.00")), hospital.settled(over())
     assert hospital.reverse(gone).status_code == 201
     with scoped(EVERYTHING):
@@ -63,7 +68,7 @@ def ledger(committed_db: str, settings, tmp_path) -> Iterator[Ledger]:
             legs={Leg.Account.INSTITUTION_PAYABLE: 500, Leg.Account.DEPOSIT: -500},
         )  # fmt: skip
     sealer.seal(at=AT, machine=AT)
-    yield Ledger(gone["id"], held["id"], resettled["id"], voucher.pk)
+    yield Ledger(gone["id"], held["id"], resettled["id"], voucher.pk, stranger["id"])
     catalogue_at.cache_clear()
 
 
@@ -78,7 +83,7 @@ def checked() -> str:
 
 def test_untouched_postings_agree(ledger: Ledger, capsys) -> None:
     assert checked() == ""
-    assert "一致：0 片，单笔 4 笔，其后入账 4 次" in capsys.readouterr().out
+    assert "一致：0 片，单笔 6 笔，其后入账 5 次" in capsys.readouterr().out
     month = Voucher.objects.get(pk=ledger.voucher).period
     call_command("check_ledger", f"--month={month:%Y-%m}")
     call_command("check_ledger", "--month=2019-01")
@@ -96,6 +101,18 @@ LINE = "UPDATE settlement_lineresult SET fund = fund - 1 WHERE claim_id = {0} AN
 TEXT = "UPDATE settlement_lineresult SET release_id = 1 - release_id WHERE claim_id = {0} AND version = {1}"
 NO_LINE = "DELETE FROM settlement_lineresult WHERE claim_id = {0} AND version = {1}"
 LEG = "UPDATE settlement_leg SET amount = 2 * amount WHERE claim_id = {0} AND version = {1}"
+MONTH = "SELECT settlement_open_period('2021-06-01');"
+ELSEWHEN = (
+    MONTH
+    + """INSERT INTO settlement_leg SELECT (jsonb_populate_record(row,
+    '{{"period": "2021-06-01"}}'::jsonb)).* FROM settlement_leg row WHERE claim_id = {0} AND version = {1}"""
+)
+MOVED = (
+    MONTH + "UPDATE settlement_leg SET period = '2021-06-01' WHERE claim_id = {0} AND version = {1}"
+)
+ELSEWHERE = (
+    "UPDATE settlement_leg SET region_code = '330300' WHERE claim_id = {0} AND version = {1}"
+)
 PAYEE = "UPDATE settlement_voucher SET institution_code = 'H32060200009' WHERE id = {0}"
 NO_VOUCHER = "DELETE FROM settlement_voucher WHERE id = {0}"
 FORGED = """INSERT INTO settlement_voucher SELECT (jsonb_populate_record(row,
@@ -118,6 +135,9 @@ GONE, LOOSE = "留痕记有其入账，但账目已不存在（共 1 笔）", "�
         ("resettled", 2, LINE, DIGEST),
         ("resettled", 3, TEXT, DIGEST),
         ("resettled", 3, NO_LINE, DIGEST),
+        ("reversed", 2, ELSEWHEN, f"claim:{{0}}/2 {LOOSE}"),
+        ("reversed", 2, MOVED, DIGEST),
+        ("reversed", 2, ELSEWHERE, DIGEST),
         ("voucher", 1, LEG, DIGEST),
         ("voucher", 1, PAYEE, DIGEST),
         ("voucher", 1, NO_VOUCHER, f"voucher:{{0}} {GONE}"),
@@ -145,7 +165,10 @@ def test_a_forged_second_event_of_a_posting_is_not_believed(ledger: Ledger) -> N
     """The version is rewritten and an event with a fitting digest is sealed: the first one counts."""
     with superuser() as cursor:
         cursor.execute(SETTLED.format(ledger.resettled, 3))
-    event = Event.objects.get(action="resettlement.claims")
+    event = next(
+        row for row in Event.objects.filter(action="resettlement.claims")
+        if ledger.resettled in json.loads(bytes(row.body))["detail"]["claims"]
+    )  # fmt: skip
     said = json.loads(bytes(event.body))["detail"]
     keys = [(number, version) for number, version in said["booked"]["keys"]]
     set_scope(EVERYTHING)
@@ -171,6 +194,12 @@ def test_the_way_of_a_claim_shows_its_later_postings(ledger: Ledger) -> None:
         assert [row["text"].split(" ")[-1][:4] for row in shown] == ["首次结算", "其后入账"]
         assert all(row["note"].startswith("由入库账目重算，与封存的一致") for row in shown)
         assert station["word"] == "相符"
+    with superuser() as cursor:  # what happens to a claim of the same list says nothing of this one
+        cursor.execute(SETTLED.format(ledger.stranger, 3))
+    for name, word in (("resettled", "相符"), ("stranger", "不符")):
+        with scoped(auditor.scope_codes()):
+            claim = Claim.objects.get(pk=ledger.names[name])
+            assert follow.Chain.of(claim, user=auditor).stations()[-1]["word"] == word
 
 
 def test_an_event_of_other_columns_is_told_as_not_comparable(
@@ -179,4 +208,16 @@ def test_an_event_of_other_columns_is_told_as_not_comparable(
     """What an earlier release digested otherwise is not claimed of, and its entries are no strays."""
     monkeypatch.setattr(bookings, "FORM", "00000000")
     assert checked() == ""
-    assert "单笔 0 笔，其后入账 0 次；8 处事件没有写明可重算的内容" in capsys.readouterr().out
+    assert "单笔 0 笔，其后入账 0 次；11 处事件没有写明可重算的内容" in capsys.readouterr().out
+
+
+def test_what_was_archived_is_not_red(ledger: Ledger, capsys) -> None:
+    """The bodies of postings went into an archive: they are not compared, and what they wrote is no stray."""
+    with superuser() as cursor:
+        cursor.execute("UPDATE audit_event SET body = '' WHERE action <> 'claim.receive'")
+        cursor.execute(
+            "INSERT INTO audit_archive (first, last, before, name, sm3, size, checkpoint_id, at, by)"
+            " SELECT 0, size, '2022-01-01', 'old.jsonl', '', 0, id, now(), 'x' FROM audit_checkpoint"
+        )
+    assert checked() == ""
+    assert "其后入账 0 次；5 处封存其内容的事件正文已归档" in capsys.readouterr().out

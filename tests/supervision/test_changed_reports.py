@@ -46,6 +46,7 @@ def test_a_file_that_is_not_the_recorded_one_is_not_handed_out(place, kept, gone
     else:
         path.write_bytes(path.read_bytes() + b" ")
     assert FILE in told(place, kept, "report-file")
+    assert FILE in told(place, kept, "report-recheck")
     reader = Reader(factories.office_token(place.hospital.region))
     problem = reader.json(f"reports/{kept.pk}/pdf", 409)
     assert (problem["code"], FILE in problem["detail"]) == ("REPORT_CHANGED", True)
