@@ -81,11 +81,11 @@ def test_legs_written_into_their_month_meet_the_same_refusals(committed_db: str)
     with scoped(EVERYTHING), connections["settler"].cursor() as cursor:
         cursor.execute("SELECT settlement_open_period(%s)", [month])
     insert = """INSERT INTO settlement_leg_2021_06 (claim_id, version, account, amount, period, region_code,
-        institution_code) VALUES (1, 1, 1, 600, %s, %s, 'H'), (1, 1, 6, %s, %s, %s, 'H')"""
+        institution_code) VALUES (%s, 1, 1, 600, %s, %s, 'H'), (%s, 1, 6, %s, %s, %s, 'H')"""
 
-    def put(amount: int, using: str = "settler") -> None:
+    def put(amount: int, using: str = "settler", claim: int = 1) -> None:
         with transaction.atomic(using=using), connections[using].cursor() as cursor:
-            cursor.execute(insert, [month, region.pk, amount, month, region.pk])
+            cursor.execute(insert, [claim, month, region.pk, claim, amount, month, region.pk])
 
     with pytest.raises(DatabaseError, match="do not balance"):
         put(-599)
@@ -96,7 +96,7 @@ def test_legs_written_into_their_month_meet_the_same_refusals(committed_db: str)
         assert Leg.objects.filter(claim_id=1).count() == 2
         Period.objects.create(pool=region.policy_region, month=month, state="closed")
     with pytest.raises(DatabaseError, match="is closed"):
-        put(-600)
+        put(-600, claim=2)
     with (
         pytest.raises(DatabaseError, match="permission denied"),
         transaction.atomic(using="settler"),
