@@ -41,6 +41,7 @@ def test_a_reviewer_works_with_the_keyboard(held: list[Review], portal: Portal) 
     page.get_by_role("link", name=held[0].claim_no).first.click()
     lines = page.locator("[data-line]")
     expect(lines).to_have_count(2)
+    page.wait_for_load_state("load")  # the scripts that listen to the keyboard have run
     page.keyboard.press("j")
     expect(lines.nth(0)).to_be_focused()
     page.keyboard.press("j")
