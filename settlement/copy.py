@@ -36,6 +36,10 @@ PREFIX = {"jsonb": b"\x01"}
 
 
 MOST = 1 << 20  #: bytes asked for at once
+#: Inside a transaction that reads whole ranges: with more than one core.
+ALL_CORES = """SELECT set_config('parallel_setup_cost', '0', true),
+    set_config('parallel_tuple_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true),
+    set_config('min_parallel_index_scan_size', '0', true)"""
 BLOCK = 1_024  #: rows encoded or decoded at once: they stay in the processor's cache
 
 

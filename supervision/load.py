@@ -15,7 +15,7 @@ import numpy as np
 from institutions.models import Institution
 from pricing.releases import Span
 from settlement.columns import FACTS, day_number, day_of
-from settlement.copy import columns, copy_out
+from settlement.copy import ALL_CORES, columns, copy_out
 from settlement.facts import whole_facts
 from settlement.kernel import REJECT
 from supervision.near import VIDEO
@@ -24,11 +24,8 @@ from supervision.suspicions import Names, Place
 
 MEMORY = "256MB"  #: for sorting and joining inside one statement
 #: A month that grew faster than its statistics must not be joined row by row: that never ends. Claims,
-#: versions, lines and results are joined here, in columns. Whole ranges are read: more than one core may.
-SETTINGS = """SELECT set_config('work_mem', %s, true), set_config('enable_nestloop', 'off', true),
-    set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
-    set_config('min_parallel_table_scan_size', '0', true),
-    set_config('min_parallel_index_scan_size', '0', true)"""
+#: versions, lines and results are joined here, in columns.
+SETTINGS = """SELECT set_config('work_mem', %s, true), set_config('enable_nestloop', 'off', true)"""
 EVER, NEVER = -(2**30), 2**30  #: days without beginning and end
 GOODS_LATE = 90  #: days after the last visit in which goods may still be handed over
 
@@ -133,6 +130,7 @@ def load(
     `spans` say whose titles an item asks for on a day; before the first of them, its own hold.
     """
     cursor.execute(SETTINGS, [MEMORY])
+    cursor.execute(ALL_CORES)
     places = _Places(cursor, pool)
     span = {"first": first - dt.timedelta(days=back), "last": last, "places": places.codes}
     parts = [_part(cursor, places, given) for given in _blocks(cursor, span)]
@@ -194,9 +192,8 @@ def _part(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     rows = copy_out(cursor, VISITS, VISIT_ROW, given)
     standing = _standing(rows["id"], copy_out(cursor, VERSIONS, VERSION_ROW, given))
-    counts = (standing["version"] == 0) | (
-        standing["version"] % 2 == 1
-    )  # not one that was reversed
+    version = standing["version"]
+    counts = (version == 0) | (version % 2 == 1)  # not one that was reversed
     rows, standing = rows[counts], standing[counts]
     facts = np.ascontiguousarray(rows["facts"]).view(FACTS)
     kept = [c.name for c in VISIT_ROW if c.name != "facts"]
@@ -213,7 +210,7 @@ def _part(
     at = np.searchsorted(places.number, visits["institution"])
     visits["parent"], visits["pharmacy"] = places.parent[at], places.pharmacy[at]
     rows = copy_out(cursor, LINES, LINE_ROW, given)
-    whose, ours = _places(visits["id"], rows["id"])
+    whose, ours = _where(visits["id"], rows["id"])
     order = np.flatnonzero(ours)[np.argsort(whose[ours], kind="stable")]
     lines = {c.name: rows[c.name][order] for c in LINE_ROW}
     ids, lines["claim"] = lines.pop("id"), whose[order]
@@ -225,7 +222,7 @@ def _part(
     return visits, lines
 
 
-def _places(among: Array, wanted: Array) -> tuple[Array, Array]:
+def _where(among: Array, wanted: Array) -> tuple[Array, Array]:
     """Where each wanted number stands in a sorted column, and whether it is there."""
     if not len(among):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
@@ -236,7 +233,7 @@ def _places(among: Array, wanted: Array) -> tuple[Array, Array]:
 def _standing(ids: Array, versions: Array) -> Array:
     """Per claim its latest version, the month in which that was posted, what the funds paid in all; or 0."""
     found = np.zeros(len(ids), [("version", "i2"), ("month", "i4"), ("fund", "i8")])
-    at, ours = _places(ids, versions["id"])
+    at, ours = _where(ids, versions["id"])
     order = np.flatnonzero(ours)[np.argsort(versions["version"][ours], kind="stable")]
     at, versions = at[order], versions[order]
     for name in ("version", "month"):
@@ -249,11 +246,11 @@ def _decided(
     ids: Array, version: Array, lines: Mapping[str, Array], rows: Array
 ) -> dict[str, Array]:
     """Of each line whether the version that stands refuses it, and how far it is above its price."""
-    at, ours = _places(ids, rows["id"])
+    at, ours = _where(ids, rows["id"])
     ours &= version[at] == rows["version"]
     key, rows = at[ours] << 16 | rows["line_no"][ours], rows[ours]
     order = np.argsort(key)
-    at, hit = _places(key[order], lines["claim"] << 16 | lines["line_no"])
+    at, hit = _where(key[order], lines["claim"] << 16 | lines["line_no"])
     rejected, over = np.zeros(len(hit), np.int8), np.zeros(len(hit), np.int64)
     rejected[hit] = rows["decision"][order][at[hit]] == REJECT
     over[hit] = rows["overcharge"][order][at[hit]]
@@ -273,7 +270,7 @@ def _ordered(ids: Array, item: Array, rows: Array) -> tuple[Array, Array]:
     claim, drug = rows["id"][starts], rows["drug"][starts]
     mixed, wanted = _mix(claim, drug), _mix(ids, item)
     order = np.argsort(mixed)
-    place = order[_places(mixed[order], wanted)[0]]
+    place = order[_where(mixed[order], wanted)[0]]
     hit = (claim[place] == ids) & (drug[place] == item)
     days[hit], amount[hit] = longest[place[hit]], total[place[hit]]
     return days, amount
@@ -335,6 +332,6 @@ def _goods(
     if not len(rows):
         return dispensed, delivered
     rows = rows[np.argsort(rows["encounter"])]
-    at, hit = _places(rows["encounter"], visits["encounter"])
+    at, hit = _where(rows["encounter"], visits["encounter"])
     dispensed[hit], delivered[hit] = rows["dispensed"][at[hit]], rows["delivered"][at[hit]]
     return dispensed, delivered

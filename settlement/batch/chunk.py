@@ -47,7 +47,16 @@ from settlement.batch.results import (
     settlement_rows,
 )
 from settlement.columns import FACTS, Columns
-from settlement.copy import Column, columns, copy_bytes, copy_out, copy_raw, decode, encode
+from settlement.copy import (
+    ALL_CORES,
+    Column,
+    columns,
+    copy_bytes,
+    copy_out,
+    copy_raw,
+    decode,
+    encode,
+)
 from settlement.facts import whole_facts
 from settlement.failpoints import failpoint
 from settlement.kernel import settle
@@ -312,10 +321,6 @@ def _microseconds(at: dt.datetime) -> int:
     return (at - epoch) // dt.timedelta(microseconds=1)
 
 
-#: The last chunk of a batch reads it back alone: with all cores.
-PARALLEL = """SELECT set_config('parallel_setup_cost', '0', true),
-    set_config('parallel_tuple_cost', '0', true), set_config('min_parallel_index_scan_size', '0', true),
-    set_config('min_parallel_table_scan_size', '0', true)"""
 UNENDED = (Chunk.State.WAITING, Chunk.State.QUARANTINED)
 
 
@@ -361,7 +366,7 @@ def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
 def stored_sums(batch: Batch, totals: dict[str, int]) -> bool:
     """Whether the rows in the database sum to the totals: read back, not remembered."""
     with connections[SETTLER].cursor() as cursor:
-        cursor.execute(PARALLEL)
+        cursor.execute(ALL_CORES)  # the last chunk of a batch works alone
         cursor.execute(
             """SELECT count(*), sum(fee), sum(fund), sum(major + assistance), sum(account), sum(cash)
             FROM settlement_settlement

@@ -139,7 +139,7 @@ def _to_decide(row: InspectionTask, user: User) -> list[tuple[int, str]]:
 
 
 def _coming(row: InspectionTask) -> list[tuple[int, str, str]]:
-    """Who comes: the row of the draw, the name, the certificate shown last."""
+    """Who comes: the row of the draw, the name, the certificate shown before."""
     rows = {one.pk: one.username for one in row.inspectors.filter(recused_at__isnull=True)}
     return [
         (key, name, inspection_papers.certificate_of(rows[key]))

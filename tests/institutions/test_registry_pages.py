@@ -84,11 +84,12 @@ def test_every_part_of_the_file_and_its_number_of_queries(
     filled, reviewer, filer, tab: str, django_assert_max_num_queries
 ):
     address = reverse("institution", args=[filled.code])
-    reviewer.get(address)
+    asked = {"tab": tab} if tab else {}
+    reviewer.get(address, asked)  # what a process loads once is loaded
     for _ in range(3):
         factories.physician(filled)
     with django_assert_max_num_queries(22):
-        page = reviewer.get(address, {"tab": tab} if tab else {})
+        page = reviewer.get(address, asked)
     assert page.status_code == 200
     assert [entry["label"] for entry in page.context["tabs"] if entry["current"]] == [
         TABS[tab].label
@@ -135,8 +136,8 @@ def test_the_lists_do_not_ask_more_for_more_rows(filled, reviewer, django_assert
         place = factories.institution("nantong", agreements=False)
         commands.file_change(institution=place, kind="address", effective_from=Day(2021, 6, 1),
                              content={"address": "路"}, **WHEN)  # fmt: skip
-    reviewer.get(reverse("registry-changes"))
     for name in ("registry-changes", "registry-mappings", "registry-expiries", "registry-regions"):
+        reviewer.get(reverse(name))
         with django_assert_max_num_queries(20):
             reviewer.get(reverse(name))
 

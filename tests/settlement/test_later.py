@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from audit import sealer, trail
 from audit.models import Event
@@ -14,6 +15,7 @@ from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.models import Region
 from pricing.releases import catalogue_at
 from settlement import bookings
+from settlement.batch import later
 from settlement.models import Claim, Leg, Settlement, Voucher
 from settlement.reviewed import Verdict
 from settlement.vouchers import post_voucher
@@ -41,6 +43,15 @@ class Ledger:
         return vars(self)
 
 
+def deposit(subject: str) -> Voucher:
+    """A voucher of an odd sum, posted now."""
+    return post_voucher(
+        kind=Voucher.Kind.DEPOSIT, effect=f"{subject}/deposit", subject=subject, region_code="320600",
+        scheme="employee", by="clerk", at=NOW,
+        legs={Leg.Account.INSTITUTION_PAYABLE: 501, Leg.Account.DEPOSIT: -501},
+    )  # fmt: skip
+
+
 @pytest.fixture
 def ledger(committed_db: str, settings, tmp_path) -> Iterator[Ledger]:
     """A reversal, a review, a re-settlement and a voucher, their events sealed."""
@@ -62,11 +73,7 @@ def ledger(committed_db: str, settings, tmp_path) -> Iterator[Ledger]:
     assert hospital.reverse(gone).status_code == 201
     with scoped(EVERYTHING):
         post(held, {1: Verdict("passed", 300)})
-        voucher = post_voucher(
-            kind=Voucher.Kind.DEPOSIT, effect="statement:1/deposit", subject="statement:1",
-            region_code=hospital.row.region_id, scheme="employee", by="clerk", at=NOW,
-            legs={Leg.Account.INSTITUTION_PAYABLE: 500, Leg.Account.DEPOSIT: -500},
-        )  # fmt: skip
+        voucher = deposit("statement:1")
     sealer.seal(at=AT, machine=AT)
     yield Ledger(gone["id"], held["id"], resettled["id"], voucher.pk, stranger["id"])
     catalogue_at.cache_clear()
@@ -221,3 +228,14 @@ def test_what_was_archived_is_not_red(ledger: Ledger, capsys) -> None:
         )
     assert checked() == ""
     assert "其后入账 0 次；5 处封存其内容的事件正文已归档" in capsys.readouterr().out
+
+
+def test_what_is_posted_while_the_ledger_is_checked_is_no_stray(ledger: Ledger) -> None:
+    with connections["settler"].cursor() as cursor:
+        walk = later.postings(cursor, None)
+        found = [next(walk)]
+        with scoped(EVERYTHING):
+            deposit("statement:2")  # committed: the walk has begun
+        found += list(walk)
+    assert [one.fault for one in found if one.differs] == []
+    assert checked() == ""

@@ -420,6 +420,7 @@ def test_inspectors_of_one_name_are_told_apart_and_papers_name_no_log_in(office:
     notice = announced(office, task)
     row = task.inspectors.first()
     assert row is not None
+    assert inspection_papers.certificate_of(row.username) == "F1"  # offered the next time
     assert row.username not in str(notice.content)
     assert [text[-6:] for text in notice.content["inspectors"]] == ["证件号 F1", "证件号 F2"]
     stands_back(office, row)
