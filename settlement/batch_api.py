@@ -138,8 +138,11 @@ class OneBatch(BatchesView):
 
     @extend_schema(operation_id="batches_read", tags=["batches"], responses=answers(s200=ANSWER))
     def get(self, request: Request, batch_id: int) -> HttpResponse:
+        """Whoever looks rings for a batch in which nothing moves."""
         self.begin(request)
-        return json_answer(represent(self.batch(batch_id), at=self.at))
+        found = self.batch(batch_id)
+        commands.wake(found, at=self.at)
+        return json_answer(represent(found, at=self.at))
 
 
 class Move(BatchesView):

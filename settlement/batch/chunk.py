@@ -9,7 +9,7 @@ import datetime as dt
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,20 +18,22 @@ import numpy as np
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connections, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Func, Sum, Value
+from django.db.models import DateTimeField, ExpressionWrapper, Func, QuerySet, Sum, Value
 
 from audit.trail import event_row
 from institutions.models import Region
 from pricing.releases import current
 from settlement import regional
+from settlement.batch import frozen
 from settlement.batch.accumulators import PersonYears
+from settlement.batch.frozen import InconsistentError, Span, manifest_of
 from settlement.batch.layout import LAYOUT, SCHEMA_VERSION
+from settlement.batch.load import manifest_of_chunks
 from settlement.batch.lookup import Law, prior_charges
 from settlement.batch.parts import (
     HEAVY,
     MAX_ATTEMPTS,
     SETTLER,
-    Span,
     give_up,
     ring_later,
     waits_its_turn,
@@ -52,12 +54,10 @@ from settlement.copy import (
     Column,
     columns,
     copy_bytes,
-    copy_out,
     copy_raw,
     decode,
     encode,
 )
-from settlement.facts import whole_facts
 from settlement.failpoints import failpoint
 from settlement.kernel import settle
 from settlement.models import Batch, Chunk
@@ -69,22 +69,10 @@ WHEN = DateTimeField()
 #: How long the transaction took, by the database's clock: progress is told from it.
 SPENT = Func(function="clock_timestamp", output_field=WHEN) - TransactionNow()
 
-CLAIMS = columns(
-    id="int8", person_id="int8", service_date="date", fee="int8", encounter_key="int8",
-    facts=f"bytea:{FACTS.itemsize}",
-)  # fmt: skip
 LINES = columns(
     claim_id="int8", line_no="int2", service="int2", fee="int8", quantity="int8", item="int8",
     service_type="int8",
 )  # fmt: skip
-#: By the primary key: with statistics of before the load the planner would take the index of batches,
-#: and each chunk would read its whole batch.
-READ_CLAIMS = """SELECT id, person_id, service_date, fee, encounter_key, FACTS
-    FROM settlement_claim
-    WHERE period = %s AND id BETWEEN %s AND %s AND batch_id + 0 = %s ORDER BY id""".replace(
-    "FACTS", whole_facts("facts")
-)
-READ_PART = READ_CLAIMS.replace("ORDER", "AND person_id BETWEEN %s AND %s ORDER")
 READ_LINES = """SELECT claim_id, line_no, service, fee, quantity, hashtextextended(item_code, 0),
     hashtextextended(service_type, 0) FROM settlement_claimline
     WHERE period = %s AND claim_id BETWEEN %s AND %s ORDER BY claim_id, line_no"""
@@ -95,10 +83,6 @@ MONEY = (
 
 
 COPYING = partial(failpoint, "chunk.copying")
-
-
-class InconsistentError(Exception):
-    """What was read or computed does not add up: nothing of the chunk is stored."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +119,7 @@ def settle_chunk(chunk_id: int, *, by: str, at: dt.datetime) -> bool:
 def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
     """Count the attempt and raise the epoch, unless the chunk is done, at work or resting."""
     with transaction.atomic(using=SETTLER):
+        watch(f"lease {chunk_id}", seconds=settings.SETTLER_IDLE_SECONDS)
         chunk = (
             Chunk.objects.using(SETTLER)
             .select_for_update(skip_locked=True)
@@ -143,9 +128,7 @@ def take_lease(chunk_id: int, *, at: dt.datetime) -> Lease | None:
         )
         if chunk is None or waits_its_turn(chunk):
             return None
-        if (
-            chunk.layout != LAYOUT
-        ):  # the bell is rung again until a worker of the right code hears it
+        if chunk.layout != LAYOUT:  # the bell rings until a worker of the right code hears it
             log.warning("chunk %s has layout %s, not %s", chunk.pk, chunk.layout, LAYOUT)
             return None
         with connections[SETTLER].cursor() as cursor:  # a pause waits for this, then nothing starts
@@ -201,7 +184,10 @@ def _effects(
     """
     chunk, batch = lease.chunk, lease.batch
     period = posting_month(batch.region_code, at, cursor=cursor)
-    claims, decoding = read(cursor, aside, batch, chunk)
+    span = Span.of(chunk)
+    claims = frozen.read(cursor, batch, span)
+    raw = copy_raw(cursor, READ_LINES, (batch.period, span.first, span.last))
+    decoding, frozen_then = aside.submit(decode, LINES, raw), aside.submit(manifest_of, claims)
     failpoint("chunk.read")
     law = Law.of(cursor, current(), _policy_region(batch), claims)
     years = PersonYears.locked(cursor, claims, batch.region_code)
@@ -215,6 +201,8 @@ def _effects(
     held = years.accounts
     posted = post(facts, results, law.rules, which, len(claims), held.of_claim, held.left)
     totals = _totals(posted, results.fee, claims, len(lines))
+    if chunk.manifest_sm3 and frozen_then.result() != chunk.manifest_sm3:
+        raise InconsistentError(f"chunk {chunk.pk}: its claims are not those that were frozen")
     failpoint("chunk.settled")
     every = {
         "region_code": batch.region_code.encode(),
@@ -243,19 +231,6 @@ def _effects(
         elsewhere = claims["id"][posted.offsite].tolist()
         regional.post([(claim, 1) for claim in elsewhere], by=by, at=at, using=SETTLER)
     return digest.result(), totals, law.named()
-
-
-def read(
-    cursor: Any, aside: ThreadPoolExecutor, batch: Batch, chunk: Chunk
-) -> tuple[np.ndarray, "Future[np.ndarray]"]:
-    """The claims of a chunk by the primary keys; its lines are decoded aside."""
-    part = Span.of(chunk)
-    span = (batch.period, part.first, part.last)
-    if part.persons is None:
-        claims = copy_out(cursor, READ_CLAIMS, CLAIMS, [*span, batch.pk])
-    else:
-        claims = copy_out(cursor, READ_PART, CLAIMS, [*span, batch.pk, *part.persons])
-    return claims, aside.submit(decode, LINES, copy_raw(cursor, READ_LINES, span))
 
 
 def _own(lines: np.ndarray, claims: np.ndarray, chunk: Chunk) -> np.ndarray:
@@ -346,9 +321,8 @@ def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
     failpoint("close.summed")
     manifest = {"claims": batch.claims, "lines": batch.lines, "fee": batch.fee_total}
     adds_up = manifest == {name: totals[name] + aside[name] for name in manifest}
-    batch.state = (
-        Batch.State.CLOSED if adds_up and stored_sums(batch, totals) else Batch.State.FAILED
-    )
+    sound = adds_up and frozen_so(batch, chunks) and stored_sums(batch, totals)
+    batch.state = Batch.State.CLOSED if sound else Batch.State.FAILED
     batch.result_sm3, batch.totals, batch.closed_at = digest.hexdigest(), totals, at
     batch.save(using=SETTLER, update_fields=["state", "result_sm3", "totals", "closed_at"])
     failpoint("close.saved")
@@ -361,6 +335,14 @@ def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
         detail={"result_sm3": batch.result_sm3, "manifest_sm3": batch.manifest_sm3,
                 "totals": totals, "set_aside": aside},
     ).save(using=SETTLER, force_insert=True)  # fmt: skip
+
+
+def frozen_so(batch: Batch, chunks: QuerySet[Chunk]) -> bool:
+    """Whether the chunks, each of which proved its claims, are those of the batch's manifest."""
+    whole = list(chunks.filter(part_of__isnull=True))
+    return not all(chunk.manifest_sm3 for chunk in whole) or (
+        manifest_of_chunks(batch, whole) == batch.manifest_sm3
+    )
 
 
 def stored_sums(batch: Batch, totals: dict[str, int]) -> bool:

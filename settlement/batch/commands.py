@@ -199,6 +199,7 @@ def _go_on(batch_id: int, *, by: str, at: dt.datetime) -> None:
 def release(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
     """A person lets the quarantined chunks of a batch be tried again."""
     with _transaction():
+        _locked_chunks(batch_id, Chunk.State.QUARANTINED)
         batch = locked(batch_id, State.RUNNING, State.PAUSED)
         freed = Chunk.objects.using(SETTLER).filter(
             batch_id=batch_id, state=Chunk.State.QUARANTINED
@@ -211,7 +212,8 @@ def release(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
 def set_aside(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
     """A person leaves the quarantined claims out, for a reason; the batch closes without them.
 
-    They stay as received and unsettled; the manifest is met by what was settled and what was left out.
+    They stay as received and unsettled, under their numbers; what they held is free for a claim that comes
+    in their place. The manifest is met by what was settled and what was left out.
     """
     with _transaction():
         aside = _locked_chunks(batch_id, Chunk.State.QUARANTINED)
@@ -223,6 +225,7 @@ def set_aside(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
             )
         rows = Chunk.objects.using(SETTLER).filter(pk__in=[chunk.pk for chunk in aside])
         rows.update(state=Chunk.State.SET_ASIDE)
+        _free_invoices(aside, at=at)
         batch.set_aside_claims += sum(chunk.claims for chunk in aside)
         batch.set_aside_fee += sum(chunk.fee for chunk in aside)
         batch.reason = reason
@@ -251,6 +254,7 @@ def cancel(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
         chunks = Chunk.objects.using(SETTLER)
         waiting = _locked_chunks(batch_id, *unended, skip_locked=True)
         chunks.filter(pk__in=[chunk.pk for chunk in waiting]).update(state=Chunk.State.CANCELLED)
+        _free_invoices(waiting, at=at)
         settled = chunks.filter(batch_id=batch_id, state=Chunk.State.DONE).aggregate(
             claims=Sum("claims", default=0), fee=Sum("fee", default=0)
         )
@@ -263,6 +267,22 @@ def cancel(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
 def _locked_chunks(batch_id: int, *states: str, skip_locked: bool = False) -> list[Chunk]:
     rows = Chunk.objects.using(SETTLER).select_for_update(skip_locked=skip_locked)
     return list(rows.filter(batch_id=batch_id, state__in=states).order_by("pk"))
+
+
+#: Prescriptions need nothing: settlement_prescription_used passes over claims that were left out.
+FREE_INVOICES = """UPDATE settlement_einvoice e SET released_at = %(at)s
+    FROM settlement_chunk k JOIN settlement_batch b ON b.id = k.batch_id
+    JOIN settlement_claim c ON c.period = b.period AND c.batch_id = b.id
+        AND c.id BETWEEN k.first_claim AND k.last_claim
+        AND (k.first_person IS NULL OR c.person_id BETWEEN k.first_person AND k.last_person)
+    WHERE k.id = ANY (%(chunks)s) AND c.document ->> 'channel' = 'manual' AND e.released_at IS NULL
+        AND e.holder = 'claim:' || c.institution_code || '/' || c.claim_no"""
+
+
+def _free_invoices(left_out: list[Chunk], *, at: dt.datetime) -> None:
+    """The invoices of claims that will never be settled may be used again."""
+    with connections[SETTLER].cursor() as cursor:
+        cursor.execute(FREE_INVOICES, {"chunks": [chunk.pk for chunk in left_out], "at": at})
 
 
 def need_reason(reason: str) -> None:
@@ -331,8 +351,15 @@ def end_stopped() -> int:
 WORKED_ON = (State.LOADING, State.RUNNING, State.REVERSING)
 
 
+def wake(batch: Batch, *, at: dt.datetime) -> None:
+    """Ring, as the sweep does, for a running batch that somebody looks at and in which nothing moves."""
+    if batch.state == State.RUNNING and batch.started_at and batch.started_at < at - STALE:
+        with _transaction():
+            ring_if_still(batch, at=at)
+
+
 def ring_if_still(batch: Batch, *, at: dt.datetime) -> int:
-    """Ring for a batch in which nothing moves; how often. A page that shows it may do so as well."""
+    """Ring for a batch in which nothing moves; how often."""
     if batch.state not in WORKED_ON:
         return 0
     if batch.state != State.RUNNING:

@@ -9,7 +9,7 @@ from django.db import connections
 from audit import trail
 from audit.sheets import csv_lines, workbook
 from institutions.money import yuan
-from settlement.batch.parts import ANYBODY, Span
+from settlement.batch.frozen import ANYBODY, Span
 from settlement.models import Batch, Chunk, Settlement
 
 HEAD = (
@@ -35,7 +35,7 @@ def result_rows(batch: Batch) -> Iterator[list[str]]:
     """One row per settled claim; amounts in yuan. Holds one chunk in memory at a time.
 
     Amounts are those that the batch settled; the last column says what became of the claim since.
-    What a person left out follows, with the reason.
+    What a person left out or cancelled follows, with the reason.
     """
     chunks = Chunk.objects.using("settler").filter(batch=batch).order_by("number")
     for chunk in chunks.filter(state=Chunk.State.DONE).iterator():
@@ -52,10 +52,10 @@ def result_rows(batch: Batch) -> Iterator[list[str]]:
                 number, LABELS[state], day.isoformat(), *map(yuan, amounts),
                 "示例参数" if example else "", since,
             ]  # fmt: skip
-    for chunk in chunks.filter(state=Chunk.State.SET_ASIDE):
+    for chunk in chunks.filter(state__in=Chunk.LEFT_OUT):
         for number, day, fee in _of_chunk(LEFT_OUT, batch, chunk):
             why = [number, "未结算", day.isoformat(), yuan(fee), *[""] * (len(HEAD) - 5)]
-            yield [*why, f"已剔除：{batch.reason}"]
+            yield [*why, f"{chunk.get_state_display()}：{batch.reason}"]
 
 
 def _of_chunk(statement: str, batch: Batch, chunk: Chunk) -> list[tuple]:

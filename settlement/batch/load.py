@@ -6,11 +6,12 @@ so that a chunk is read by the primary keys. One transaction: a batch is loaded 
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from settlement.batch.frozen import BOUND, manifest_of
 from settlement.batch.layout import LAYOUT
 from settlement.columns import FACTS
 from settlement.copy import Column, columns, copy_in, copy_out
@@ -101,26 +102,32 @@ def write(
 
 
 def freeze(batch: Batch, period: dt.date, claims: Arrays, at_claim: np.ndarray) -> None:
-    """Write the manifest onto the batch and make its chunks."""
+    """Write the manifest onto the batch and make its chunks, each with its own."""
     ids, numbers = claims["id"], claims["chunk"]
-    digest = hashlib.new("sm3", f"manifest {batch.pk} {len(ids)} {len(at_claim)}\n".encode())
-    for column in (ids, claims["fee"], claims["person_id"], claims["facts"]):
-        digest.update(np.ascontiguousarray(column).tobytes())
     batch.period, batch.claims, batch.lines = period, len(ids), len(at_claim)
     batch.fee_total = int(claims["fee"].sum())
     batch.first_claim, batch.last_claim = (int(ids[0]), int(ids[-1])) if len(ids) else (None, None)
-    batch.manifest_sm3 = digest.hexdigest()
     lines_of = np.bincount(numbers[at_claim], minlength=int(numbers.max(initial=0)) + 1)
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     ends = np.append(starts[1:], len(ids))[: len(starts)]
-    Chunk.objects.using("settler").bulk_create(
+    chunks = [
         Chunk(
             batch=batch, number=k, claims=int(end - start), lines=int(lines_of[numbers[start]]),
             fee=int(claims["fee"][start:end].sum()), first_claim=int(ids[start]),
             last_claim=int(ids[end - 1]), layout=LAYOUT,
+            manifest_sm3=manifest_of({name: claims[name][start:end] for name in BOUND}),
         )
         for k, (start, end) in enumerate(zip(starts, ends, strict=True))
-    )  # fmt: skip
+    ]  # fmt: skip
+    batch.manifest_sm3 = manifest_of_chunks(batch, chunks)
+    Chunk.objects.using("settler").bulk_create(chunks)
+
+
+def manifest_of_chunks(batch: Batch, chunks: Sequence[Chunk]) -> str:
+    """SM3 of a batch's claims: their count, and the SM3 of each chunk as it was frozen, in order."""
+    head = f"manifest {batch.pk} {batch.claims} {batch.lines}"
+    text = "\n".join([head, *(chunk.manifest_sm3 for chunk in chunks)])
+    return hashlib.new("sm3", text.encode()).hexdigest()
 
 
 def reserve(cursor: Any, n: int) -> np.ndarray:

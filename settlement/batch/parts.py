@@ -7,13 +7,14 @@ claim that keeps failing is quarantined for a person's decision.
 
 import datetime as dt
 import logging
-from dataclasses import dataclass
 
 from django.db import connections, transaction
 from django.db.models import Max, QuerySet
 
 from audit.doorbell import ring
 from audit.trail import event_row
+from settlement.batch import frozen
+from settlement.batch.frozen import ANYBODY, Span, manifest_of
 from settlement.failpoints import failpoint
 from settlement.models import Batch, Chunk
 
@@ -40,30 +41,14 @@ ORDER BY min(person_id), min(id)"""
 #: Names the session of a transaction, and lets the server end it when it stands still so long.
 WATCHED = """SELECT set_config('application_name', %s, true),
     set_config('idle_in_transaction_session_timeout', %s, true)"""
-ANYBODY = (0, 2**63 - 1)
 
 
-@dataclass(frozen=True)
-class Span:
-    """Which claims are a chunk's: ids from … to, of persons from … to."""
-
-    first: int
-    last: int
-    persons: tuple[int, int] | None
-
-    @classmethod
-    def of(cls, chunk: Chunk) -> "Span":
-        first, last = chunk.first_person, chunk.last_person
-        persons = None if first is None or last is None else (first, last)
-        return cls(chunk.first_claim, chunk.last_claim, persons)
-
-
-def watch(what: str, *, seconds: int) -> None:
+def watch(what: str, *, seconds: int, using: str = SETTLER) -> None:
     """A host that stops in this transaction loses its session: its locks must not outlive it.
 
     Between two statements the server ends it by itself; inside a COPY the sweep does (commands.STOPPED).
     """
-    with connections[SETTLER].cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(WATCHED, [f"batch {what}", f"{seconds}s"])
 
 
@@ -123,7 +108,9 @@ def _split(chunk: Chunk, *, by: str, at: dt.datetime) -> None:
             "batch": chunk.batch_id, "first_person": persons[0], "last_person": persons[1],
         })  # fmt: skip
         halves = cursor.fetchall()
-    if sum(half[4] for half in halves) != chunk.claims or len(halves) != 2:
+        found = frozen.read(cursor, chunk.batch, span)
+    changed = chunk.manifest_sm3 and manifest_of(found) != chunk.manifest_sm3
+    if changed or sum(half[4] for half in halves) != chunk.claims or len(halves) != 2:
         _quarantine(chunk, by=by, at=at)  # its claims are not those that were frozen
         return
     # Numbers are given under the batch's lock: chunk first, batch second, as everywhere.
@@ -135,6 +122,7 @@ def _split(chunk: Chunk, *, by: str, at: dt.datetime) -> None:
             batch_id=chunk.batch_id, number=number, claims=claims, lines=lines, fee=fee,
             first_claim=first, last_claim=final, first_person=low, last_person=high,
             part_of=chunk.number, layout=chunk.layout, attempts=SEVERAL if claims > 1 else ALONE,
+            manifest_sm3=manifest_of(frozen.inside(found, Span(first, final, (low, high)))),
         )
         for number, (first, final, low, high, claims, fee, lines) in enumerate(halves, last + 1)
     )  # fmt: skip

@@ -22,8 +22,9 @@ from audit.models import Event
 from audit.text import yuan
 from institutions.models import Institution
 from settlement import bookings
+from settlement.batch.frozen import Span
 from settlement.batch.layout import SCHEMA_VERSION
-from settlement.batch.parts import SETTLER, Span
+from settlement.batch.parts import SETTLER
 from settlement.batch.results import DECIDED, POSTED, canonical
 from settlement.copy import columns, copy_out
 from settlement.models import Batch, Chunk, Claim, ClaimKey, ResettlementItem

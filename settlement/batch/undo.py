@@ -10,16 +10,18 @@ from django.db import connections, transaction
 
 from audit import trail
 from audit.doorbell import ring
+from audit.models import Event
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
 from settlement import bookings, ledger
-from settlement.batch.commands import UNDO_TASK, locked, need_reason
-from settlement.batch.parts import HEAVY, SETTLER, record
+from settlement.batch.commands import LOAD_SECONDS, UNDO_TASK, locked, need_reason
+from settlement.batch.parts import HEAVY, SETTLER, record, watch
 from settlement.failpoints import failpoint
 from settlement.models import Batch, Chunk
 from settlement.periods import posting_month
 
 State = Batch.State
+CHUNK_REVERSED = "batch.chunk_reversed"
 #: Settled claims of a chunk that nobody reversed and that posted something.
 TO_REVERSE = """SELECT s.claim_id, s.version FROM settlement_settlement s
     WHERE s.claim_id BETWEEN %s AND %s AND s.batch_id = %s AND s.version = 1
@@ -52,25 +54,46 @@ def undo(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
 
 
 def go_on(*, batch_id: int, by: str, at: dt.datetime) -> int:
-    """Reverse what is left, chunk by chunk; how many claims. The batch ends reversed."""
+    """Reverse what is left, chunk by chunk. The batch ends reversed: how many claims in all; else 0."""
     batch = Batch.objects.using(SETTLER).defer(*HEAVY).filter(pk=batch_id).first()
     if batch is None or batch.state != State.REVERSING:
         return 0
     chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id, state=Chunk.State.DONE)
-    reversed_ones = 0
     for chunk in chunks.order_by("number"):
         with scoped(EVERYTHING):
-            reversed_ones += _reverse(batch, chunk, by=by, at=at)
+            if not _mine(batch_id):
+                return 0
+            _reverse(batch, chunk, by=by, at=at)
         failpoint("undo.reversed")
     with transaction.atomic(using=SETTLER):
-        batch = locked(batch_id, State.REVERSING)
-        batch.state = State.REVERSED
-        batch.save(using=SETTLER, update_fields=["state"])
-        record(batch, "reversed", by=by, at=at, claims=reversed_ones)
-    return reversed_ones
+        left = Batch.objects.using(SETTLER).select_for_update().defer(*HEAVY)
+        ended = left.filter(pk=batch_id, state=State.REVERSING).first()
+        if ended is None:
+            return 0
+        ended.state = State.REVERSED
+        ended.save(using=SETTLER, update_fields=["state"])
+        count = _given_back(batch_id)
+        record(ended, "reversed", by=by, at=at, claims=count)
+    return count
 
 
-def _reverse(batch: Batch, chunk: Chunk, *, by: str, at: dt.datetime) -> int:
+def _mine(batch_id: int) -> bool:
+    """Whether nobody else gives this batch back now; so it stays until the transaction ends."""
+    watch(f"undo {batch_id}", seconds=LOAD_SECONDS, using="default")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('undo'), %s::int)", [batch_id])
+        return bool(cursor.fetchone()[0])
+
+
+def _given_back(batch_id: int) -> int:
+    """How many claims were given back, whatever run of however many workers did it."""
+    told = Event.objects.using(SETTLER).filter(
+        action=CHUNK_REVERSED, subject__startswith=f"batch:{batch_id}/"
+    )
+    return sum(len((trail.said_of(event) or {})["detail"]["claims"]) for event in told)
+
+
+def _reverse(batch: Batch, chunk: Chunk, *, by: str, at: dt.datetime) -> None:
     """Reverse the claims of a chunk that are still settled; called twice it does nothing more."""
     failpoint("undo.begun")
     span = [chunk.first_claim, chunk.last_claim, batch.pk]
@@ -82,9 +105,8 @@ def _reverse(batch: Batch, chunk: Chunk, *, by: str, at: dt.datetime) -> int:
     if claims:
         ledger.reverse(claims, reason=batch.reason, by=by, at=at)
         trail.record(
-            by=by, at=at, action="batch.chunk_reversed", subject=f"batch:{batch.pk}/{chunk.number}",
+            by=by, at=at, action=CHUNK_REVERSED, subject=f"batch:{batch.pk}/{chunk.number}",
             region_code=batch.region_code, institution_code=batch.institution_code,
             detail={"reason": batch.reason, "claims": [claim for claim, _, _ in claims],
                     **bookings.written([(claim, version + 1) for claim, version, _ in claims])},
         )  # fmt: skip
-    return len(claims)

@@ -15,7 +15,8 @@ from django.utils import timezone
 from psycopg2 import sql
 
 from settlement.batch.accumulators import NEW, NEW_ACCOUNT
-from settlement.batch.chunk import READ_CLAIMS, READ_LINES, settle_chunk
+from settlement.batch.chunk import READ_LINES, settle_chunk
+from settlement.batch.frozen import READ_CLAIMS
 from settlement.batch.results import LEG, LINE, SETTLEMENT
 from settlement.bench.data import BY, REGION
 from settlement.copy import MOST, copy_bytes, copy_raw

@@ -31,7 +31,14 @@ ONCE = ("load.begun", "load.read", "load.claims", "load.lines", "load.frozen", "
 RECEIVE = ("receive.keyed", "receive.locked", "receive.settled", "receive.stored")
 #: A stopped host: between lease and work (fenced by the epoch), inside the transaction, and (the point
 #: chunk.copying) while the server waits for the rest of a COPY.
-STOPPED = ("lease.taken", "chunk.begun", "chunk.locked", "chunk.copied.leg", "chunk.done")
+STOPPED = (
+    "lease.taken",
+    "lease.counted",
+    "chunk.begun",
+    "chunk.locked",
+    "chunk.copied.leg",
+    "chunk.done",
+)
 OUTAGES = ("flushall", "broker", "postgres", "sessions", "disk")
 AGAIN = 3.0  #: seconds for which sessions are ended again and again, as fast as they come
 #: What everybody feels who works on these servers.

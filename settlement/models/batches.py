@@ -96,6 +96,8 @@ class Chunk(models.Model):
         SET_ASIDE = "set_aside", "已剔除"
         CANCELLED = "cancelled", "已取消"
 
+    LEFT_OUT = (State.SET_ASIDE, State.CANCELLED)  #: their claims are never settled
+
     batch = models.ForeignKey(Batch, models.PROTECT, related_name="chunks")
     number = models.IntegerField()
     state = models.CharField(max_length=11, choices=State, default=State.WAITING)
@@ -107,6 +109,9 @@ class Chunk(models.Model):
     last_person = models.BigIntegerField(null=True)
     fee = models.BigIntegerField(default=0)
     part_of = models.IntegerField(null=True, help_text="number of the chunk that was split")
+    manifest_sm3 = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="of its claims, frozen"
+    )
     layout = models.CharField(max_length=8, help_text="of the records (settlement.batch.layout)")
     attempts = models.IntegerField(default=0)
     epoch = models.IntegerField(default=0)

@@ -12,7 +12,8 @@ from settlement.models.persons import InsuredPerson
 class EInvoice(models.Model):
     """The use of an electronic invoice (代码 and 号码): by one claim or request, once for ever.
 
-    Only a request that ended without a claim gives its invoice free (`released_at`).
+    Given free (`released_at`) by a request that ended without a claim, and by a claim of a batch that was
+    left out of it and so is never settled; the database refuses others.
     (通医保发〔2020〕25号 三（三）第2款)
     """
 
@@ -31,10 +32,6 @@ class EInvoice(models.Model):
         constraints = (
             models.UniqueConstraint(
                 fields=["number"], condition=Q(released_at__isnull=True), name="einvoice_used_once"
-            ),
-            models.CheckConstraint(
-                condition=Q(released_at__isnull=True) | Q(holder__startswith="reimbursement:"),
-                name="einvoice_of_a_claim_stays_used",
             ),
         )
 

@@ -104,6 +104,7 @@ def batches(request: PortalRequest) -> HttpResponse:
 def batch(request: PortalRequest, batch_id: int) -> HttpResponse:
     """One batch; its live part is asked for again every two seconds while it works."""
     found = _visible(request, batch_id)
+    commands.wake(found, at=clock.now())
     return _page(request, found)
 
 

@@ -1,0 +1,247 @@
+"""How a batch ends when something is wrong: claims that are not the frozen ones, claims left out, undoing."""
+
+import datetime as dt
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import IntegrityError, connections, transaction
+from django.test import Client
+from django.utils import timezone
+
+from audit import trail
+from audit.models import Event
+from institutions.access import EVERYTHING, set_scope
+from institutions.refusals import Refusal
+from pricing.releases import catalogue_at
+from settlement import failpoints, invoices
+from settlement.batch import commands, downloads, parts, undo
+from settlement.batch.chunk import settle_chunk
+from settlement.bench import data
+from settlement.models import Batch, Chunk, Claim, EInvoice, Settlement
+from tests import factories
+from tests.audit.sealing import superuser
+from tests.settlement.test_batch import Hospital
+from tests.settlement.test_batch_decisions import CLAIMS, fresh, settle_all, settled, waiting
+from tests.settlement.test_batch_prescriptions import AT, Sender, reasons, sender
+
+__all__ = ["sender"]
+BY = "clerk"
+CHANGES = (
+    "UPDATE settlement_claim SET facts = set_byte(facts, 0, get_byte(facts, 0) # 1) WHERE id = %s",
+    "UPDATE settlement_claim SET person_id = (SELECT max(person_id) FROM settlement_claim) WHERE id = %s",
+    (
+        "UPDATE settlement_claim SET fee = fee + 100 WHERE id = %s;"
+        "UPDATE settlement_claimline SET fee = fee + 100 WHERE claim_id = %s AND line_no = 1"
+    ),
+)
+
+
+@pytest.fixture
+def place(committed_db: str, broker: str) -> str:
+    catalogue_at.cache_clear()
+    factories.policies("wenzhou")
+    data.region()
+    return broker
+
+
+# --- Claims are those that were frozen ---
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_claim_that_was_changed_after_freezing_is_not_settled(place: str, change: str) -> None:
+    batch = data.loaded_batch(CLAIMS, seed=2, tag="A")
+    first = Chunk.objects.using("settler").filter(batch=batch).order_by("number")[0]
+    with superuser() as cursor:
+        cursor.execute(change, [first.first_claim] * change.count("%s"))
+    batch = settle_all(batch)
+    first.refresh_from_db(using="settler")
+    assert first.state == Chunk.State.QUARANTINED  # not split: a part would prove nothing
+    assert "not those that were frozen" in first.error
+    assert settled(batch) == CLAIMS - first.claims
+    assert batch.state == Batch.State.RUNNING
+
+
+def test_a_part_of_a_chunk_proves_its_claims_too(place: str) -> None:
+    batch = data.loaded_batch(CLAIMS, seed=2, tag="A")
+    Chunk.objects.using("settler").filter(batch=batch).update(attempts=parts.MAX_ATTEMPTS)
+    for key in waiting(batch):
+        assert parts.give_up(key, by=BY, at=timezone.now())
+    rows = Chunk.objects.using("settler").filter(batch=batch, part_of__isnull=False)
+    assert all(row.manifest_sm3 for row in rows)
+    assert len({row.manifest_sm3 for row in rows}) == len(rows) == 4
+    with superuser() as cursor:
+        cursor.execute(CHANGES[0], [rows[0].first_claim])
+    with pytest.raises(Exception, match="not those that were frozen"):
+        settle_chunk(rows[0].pk, by=BY, at=timezone.now())
+    with superuser() as cursor:
+        cursor.execute(CHANGES[0], [rows[0].first_claim])  # the bit is as it was
+    commands.release(batch_id=batch.pk, by=BY, at=timezone.now())
+    assert settle_all(batch).state == Batch.State.CLOSED
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE settlement_batch SET fee_total = fee_total + 1 WHERE id = %s",
+    "UPDATE settlement_batch SET manifest_sm3 = repeat('0', 64) WHERE id = %s",
+    ("UPDATE settlement_settlement SET fund = fund - 1, cash = cash + 1 WHERE batch_id = %s AND claim_id ="
+    " (SELECT min(claim_id) FROM settlement_settlement WHERE fund > 0)"),
+])  # fmt: skip
+def test_a_batch_that_is_not_its_manifest_fails_loudly(place: str, change: str) -> None:
+    batch = data.loaded_batch(CLAIMS, seed=2, tag="A")
+    first, second = waiting(batch)
+    settle_chunk(first, by=BY, at=timezone.now())
+    with superuser() as cursor:
+        cursor.execute(change, [batch.pk])
+    settle_chunk(second, by=BY, at=timezone.now())
+    assert fresh(batch).state == Batch.State.FAILED
+    told = Event.objects.using("settler").get(subject=f"batch:{batch.pk}", action="batch.failed")
+    assert told.outcome == "failed"
+
+
+# --- Claims that are left out hold nothing ---
+
+
+def uploaded(sender: Sender, *claims: dict) -> int:
+    content = "\n".join(json.dumps(claim) for claim in claims).encode()
+    answer = Client().post(
+        "/api/v1/batches", {"file": SimpleUploadedFile("x.jsonl", content)}, headers=sender.headers
+    )
+    key = answer.json()["id"]
+    commands.confirm(batch_id=key, by=BY, at=AT)
+    commands.load(batch_id=key, by=BY, at=AT)
+    return key
+
+
+def test_a_prescription_of_a_cancelled_claim_is_charged_by_the_next(sender: Sender) -> None:
+    wrong, other, right, early = (sender.claim(number) for number in ("CF1", "CF2", "CF1", "CF2"))
+    right["encounter"], early["encounter"] = wrong["encounter"], other["encounter"]
+    key = uploaded(sender, wrong, other)
+    sender.settled(early)
+    assert reasons(early)[0].startswith("review")  # what waits may still be settled
+    commands.cancel(batch_id=key, reason="文件传错", by=BY, at=AT)
+    cancelled = Batch.objects.using("settler").get(pk=key)
+    assert [(row[0], row[1], row[-1]) for row in downloads.result_rows(cancelled)] == [
+        (one["claim_no"], "未结算", "已取消：文件传错") for one in (wrong, other)
+    ]
+    sender.settled(right)
+    assert reasons(right) == [""]
+
+
+def test_an_invoice_of_a_claim_left_out_may_be_used_again(committed_db: str) -> None:
+    hospital = Hospital(2)
+    bodies = [
+        factories.body(patient, hospital.doctor, channel="manual", e_invoice_no=f"3206-{number}")
+        for number, patient in enumerate(hospital.patients)
+    ]
+    key = hospital.upload(bodies).json()["id"]
+    commands.confirm(batch_id=key, by=BY, at=AT)
+    commands.load(batch_id=key, by=BY, at=AT)
+    set_scope(EVERYTHING)
+    held = EInvoice.objects.filter(released_at__isnull=True)
+    assert held.count() == 2
+    with pytest.raises(IntegrityError, match="a claim keeps its invoice"), transaction.atomic():
+        held.update(released_at=AT)
+    commands.cancel(batch_id=key, reason="文件传错", by=BY, at=AT)
+    assert not held.exists()
+    set_scope(EVERYTHING)
+    invoices.use(number="3206-0", holder="reimbursement:9", region_code="320600", at=AT)
+
+
+def test_a_settled_claim_keeps_its_invoice_when_the_rest_is_cancelled(committed_db: str) -> None:
+    hospital = Hospital(1)
+    body = factories.body(
+        hospital.patients[0], hospital.doctor, channel="manual", e_invoice_no="3206-1"
+    )
+    key = hospital.upload([body]).json()["id"]
+    commands.confirm(batch_id=key, by=BY, at=AT)
+    commands.load(batch_id=key, by=BY, at=AT)
+    batch = settle_all(Batch.objects.using("settler").get(pk=key))
+    assert batch.state == Batch.State.CLOSED
+    with pytest.raises(Refusal, match="BATCH_STATE"):
+        commands.cancel(batch_id=key, reason="文件传错", by=BY, at=AT)
+    set_scope(EVERYTHING)
+    with pytest.raises(IntegrityError, match="a claim keeps its invoice"), transaction.atomic():
+        EInvoice.objects.update(released_at=AT)
+
+
+# --- Giving back, looking, deciding ---
+
+
+def test_what_was_given_back_is_told_whole_however_many_runs_it_took(place: str) -> None:
+    batch = settle_all(data.loaded_batch(CLAIMS, seed=2, tag="A"))
+    with superuser() as cursor:
+        cursor.execute("UPDATE settlement_batch SET state = 'failed' WHERE id = %s", [batch.pk])
+    undo.undo(batch_id=batch.pk, reason="文件传错", by="head", at=timezone.now())
+    with failpoints.planned("undo.reversed:1:raise"), pytest.raises(failpoints.FailPointError):
+        undo.go_on(batch_id=batch.pk, by=BY, at=timezone.now())
+    first = Settlement.objects.using("settler").filter(version=2).count()
+    given_back = undo.go_on(batch_id=batch.pk, by=BY, at=timezone.now())
+    every = Settlement.objects.using("settler").filter(version=2).count()
+    assert 0 < first < every == given_back
+    told = Event.objects.using("settler").get(action="batch.reversed")
+    assert (trail.said_of(told) or {})["detail"]["claims"] == every
+
+
+def test_a_batch_is_given_back_by_one_worker_at_a_time(place: str) -> None:
+    batch = settle_all(data.loaded_batch(CLAIMS, seed=2, tag="A"))
+    with superuser() as cursor:
+        cursor.execute("UPDATE settlement_batch SET state = 'failed' WHERE id = %s", [batch.pk])
+    undo.undo(batch_id=batch.pk, reason="文件传错", by="head", at=timezone.now())
+
+    def go_on(_: int) -> int:
+        try:
+            return undo.go_on(batch_id=batch.pk, by=BY, at=timezone.now())
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(go_on, range(4)))
+    go_on(0)  # as the sweep does, should everybody have stepped back for another
+    assert fresh(batch).state == Batch.State.REVERSED
+    told = Event.objects.using("settler").filter(action="batch.reversed")
+    assert told.count() == 1
+
+
+def test_a_split_that_was_interrupted_is_made_again(place: str) -> None:
+    batch = data.loaded_batch(100, seed=2, tag="A")
+    key = waiting(batch)[0]
+    Chunk.objects.using("settler").filter(pk=key).update(attempts=parts.MAX_ATTEMPTS)
+    with failpoints.planned("split.made:1:raise"), pytest.raises(failpoints.FailPointError):
+        commands.sweep(by=BY, at=timezone.now())
+    assert waiting(batch) == [key]
+    commands.sweep(by=BY, at=timezone.now())
+    assert Chunk.objects.using("settler").filter(batch=batch).count() == 3
+    assert settle_all(batch).state == Batch.State.CLOSED
+
+
+def test_whoever_looks_at_a_batch_that_stands_still_rings(
+    place: str, monkeypatch, settings
+) -> None:
+    batch = data.loaded_batch(CLAIMS, seed=2, tag="A")
+    rung: list = []
+    monkeypatch.setattr(parts, "ring", lambda task, ids: rung.append((task, ids)))
+    began = batch.started_at
+    commands.wake(batch, at=began + commands.STALE / 2)
+    assert rung == []
+    commands.wake(batch, at=began + commands.STALE * 2)
+    assert rung == [("settlement.settle_chunk", waiting(batch))]
+    settle_chunk(waiting(batch)[0], by=BY, at=began + commands.STALE * 3)
+    rung.clear()
+    commands.wake(batch, at=began + commands.STALE * 3 + dt.timedelta(seconds=1))
+    assert rung == []  # something moves
+
+
+def test_a_lease_names_its_session_and_does_not_outlive_a_stopped_host(
+    place: str, settings
+) -> None:
+    settings.SETTLER_IDLE_SECONDS = 1
+    batch = data.loaded_batch(100, seed=2, tag="A")
+    key = waiting(batch)[0]
+    with failpoints.planned("lease.counted:1:sleep") as plan:
+        plan.seconds = 2.5
+        with pytest.raises(Exception, match=r"idle-in-transaction|closed|terminat"):
+            settle_chunk(key, by="stopped", at=timezone.now())
+    connections["settler"].close()
+    assert Claim.objects.using("settler").filter(batch_id=batch.pk).count() == 100
+    assert settle_all(batch).state == Batch.State.CLOSED
