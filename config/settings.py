@@ -265,6 +265,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "watch_overdue": {"task": "institutions.watch_overdue", "schedule": crontab(minute="35")},
     "watch_clocks": {"task": "agreements.watch_clocks", "schedule": crontab(minute="5")},
     "watch_terms": {"task": "agreements.watch_terms", "schedule": crontab(minute="10")},
+    "watch_balance": {"task": "settlement.watch_balance", "schedule": crontab(hour=4, minute=10)},
     "watch_budgets": {"task": "settlement.watch_budgets", "schedule": crontab(hour=0, minute=50)},
     "watch_fee_bills": {"task": "settlement.watch_fee_bills", "schedule": crontab(minute="15")},
     "audit_claims": {"task": "supervision.nightly", "schedule": crontab(hour=1, minute=30)},

@@ -16,13 +16,20 @@ from psycopg2 import sql
 LEFT_OUT = frozenset({
     "id", "pk", "claim_id", "person_id", "batch_id", "chunk", "shard", "period", "received_at",
     "received_by", "settled_at", "settled_by", "release_id", "parameters_id", "document",
-    "institution_code", "claim_no", "drug_list",
+    "institution_code", "claim_no", "drug_list", "prescription_id", "used_at", "released_at", "number",
+    "effect", "subject", "detail", "reverses_id", "posted_at", "posted_by",
 })  # fmt: skip
 CLAIM = "JOIN settlement_claim k ON k.id = t.claim_id"
 PERSON = "JOIN settlement_insuredperson p ON p.id = {}.person_id"
 RELEASES = """LEFT JOIN pricing_release r ON r.id = t.release_id
     LEFT JOIN pricing_release e ON e.id = t.parameters_id
     LEFT JOIN pricing_combination m ON m.id = t.parameters_id"""
+#: The claim that a voucher stands for, if it stands for one; what it is called then, or itself.
+POSTED = "LEFT JOIN settlement_claim k ON {0}.subject = 'claim:' || k.id"
+NAMED = (
+    "coalesce(k.institution_code, '')",
+    "coalesce(k.claim_no, split_part({0}.subject, ':', 1))",
+)
 #: Section: table, joins, columns that name a row and stand first in its line and in the order.
 SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "claim": (
@@ -46,6 +53,21 @@ SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "settlement_leg", CLAIM,
         ("k.institution_code", "k.claim_no", "t.version", "t.account"),
     ),
+    "voucher": (
+        "settlement_voucher", POSTED.format("t"),
+        (NAMED[0], NAMED[1].format("t"), "t.kind", "t.region_code", "t.scheme"),
+    ),
+    "posting": (
+        "settlement_leg", f"JOIN settlement_voucher v ON v.id = t.claim_id {POSTED.format('v')}",
+        (NAMED[0], NAMED[1].format("v"), "v.kind", "t.region_code", "t.account", "t.amount"),
+    ),
+    "key": ("settlement_claimkey", "", ("t.institution_code", "t.claim_no")),
+    "charge": (
+        "settlement_prescriptioncharge",
+        f"{CLAIM} JOIN settlement_prescription p ON p.id = t.prescription_id",
+        ("k.institution_code", "k.claim_no", "p.number", "t.drug_code"),
+    ),
+    "invoice": ("settlement_einvoice", "", ("t.number", "t.holder", "t.released_at IS NULL")),
     "year": (
         "settlement_accumulator", PERSON.format("t"),
         ("encode(p.id_hash, 'hex')", "t.year", "t.scheme"),

@@ -340,15 +340,33 @@ class Balance:
     wrong_years: int
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Everything that must be zero."""
+        return {
+            "sum": sum(self.accounts.values()),
+            "between_regions": self.accounts.get(Leg.Account.REGIONAL_CLEARING, 0),
+            "unbalanced": self.unbalanced,
+            "wrong_fund": self.wrong_fund,
+            "wrong_years": self.wrong_years,
+        }
+
+    @property
     def sound(self) -> bool:
-        between_regions = self.accounts.get(Leg.Account.REGIONAL_CLEARING, 0)
-        return not (
-            sum(self.accounts.values())
-            or between_regions
-            or self.unbalanced
-            or self.wrong_fund
-            or self.wrong_years
+        return not any(self.counts.values())
+
+    @property
+    def sentence(self) -> str:
+        """What does not agree, in Chinese; empty when everything does."""
+        counts = self.counts
+        parts = (
+            (counts["sum"], f"借贷相差{counts['sum']}分"),
+            (counts["between_regions"], f"地区间清算账户相差{counts['between_regions']}分"),
+            (self.unbalanced, f"{self.unbalanced}笔入账借贷不平"),
+            (self.wrong_fund, f"{self.wrong_fund}笔结算的基金支付与分录不符"),
+            (self.wrong_years, f"{self.wrong_years}个人员年度累计与结算不符"),
         )
+        told = "；".join(text for number, text in parts if number)
+        return told and f"账目自查不符：{told}"
 
 
 BALANCE = """WITH legs AS (

@@ -8,6 +8,7 @@ from institutions.access import EVERYTHING, scoped
 from pricing.releases import current
 from settlement import (
     budgets,
+    conserved,
     evidence,
     filings,
     lines,
@@ -111,6 +112,13 @@ def watch_fee_bills() -> int:
     """Every hour: put yearly bills that became overdue before the telemedicine centre (吉林 三第1款)."""
     with scoped(EVERYTHING):
         return lines.watch(on=clock.today(), by=BEAT, at=clock.now())
+
+
+@shared_task(name="settlement.watch_balance", soft_time_limit=3_000, time_limit=3_600)
+def watch_balance() -> str:
+    """Every night: is money conserved, do person-years follow from the ledger?"""
+    with scoped(EVERYTHING):
+        return conserved.watch(by=BEAT, at=clock.now())
 
 
 @shared_task(name="settlement.watch_budgets", soft_time_limit=600, time_limit=900)

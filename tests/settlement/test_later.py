@@ -14,7 +14,7 @@ from audit.models import Event
 from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.models import Region
 from pricing.releases import catalogue_at
-from settlement import bookings
+from settlement import bookings, dump
 from settlement.batch import later
 from settlement.models import Claim, Leg, Settlement, Voucher
 from settlement.reviewed import Verdict
@@ -228,6 +228,21 @@ def test_what_was_archived_is_not_red(ledger: Ledger, capsys) -> None:
         )
     assert checked() == ""
     assert "其后入账 0 次；5 处封存其内容的事件正文已归档" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE settlement_leg SET amount = amount * 2 WHERE claim_id = %s",
+    "UPDATE settlement_voucher SET amount = amount + 1 WHERE id = %s",
+    "UPDATE settlement_voucher SET kind = 'set_off' WHERE id = %s",
+    "DELETE FROM settlement_leg WHERE claim_id = %s",
+])  # fmt: skip
+def test_the_dump_holds_what_vouchers_post(ledger: Ledger, change: str) -> None:
+    with connections["settler"].cursor() as cursor:
+        before = [dump.write(len, cursor) for _ in range(2)]
+        with superuser() as other:
+            other.execute(change, [ledger.voucher])
+        assert dump.write(len, cursor) not in before
+    assert before[0] == before[1]
 
 
 def test_what_is_posted_while_the_ledger_is_checked_is_no_stray(ledger: Ledger) -> None:
