@@ -24,4 +24,4 @@ RUN useradd --system --uid 10001 --no-create-home portal \
 USER portal
 VOLUME /var/lib/portal
 EXPOSE 8000
-CMD ["gunicorn", "config.wsgi", "--preload", "--no-control-socket", "--bind", "0.0.0.0:8000", "--workers", "3"]
+CMD ["gunicorn", "config.wsgi", "--preload", "--no-control-socket", "--bind", "0.0.0.0:8000", "--workers", "3", "--timeout", "120"]

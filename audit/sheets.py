@@ -73,7 +73,7 @@ def xlsx_rows(content: bytes) -> Iterator[tuple[int, Sequence]]:
         sheet = book.get_sheet_by_index(0)
     except (zipfile.BadZipFile, python_calamine.CalamineError, IndexError) as error:
         raise SheetError("不是有效的 XLSX 工作簿") from error
-    yield from enumerate(sheet.to_python(skip_empty_area=False), 1)
+    yield from enumerate(sheet.iter_rows(), 1)
 
 
 def text_of(content: bytes) -> str:

@@ -112,24 +112,21 @@ def release(*, holder: str, at: dt.datetime) -> int:
 # --- Many at once: a batch ---
 
 
-def repeated(claims: Sequence[dict]) -> Iterator[tuple[int, Fault]]:
-    """(place, fault) of manual claims whose invoice is in use or comes twice among them."""
-    numbers = {
-        place: normal(claim.get("e_invoice_no") or "")
-        for place, claim in enumerate(claims) if claim["channel"] == MANUAL
-    }  # fmt: skip
-    times = Counter(numbers.values())
-    in_use = used_among(numbers.values())
-    for place, number in numbers.items():
+def repeated(invoices: Sequence[str]) -> Iterator[tuple[int, Fault]]:
+    """(place, fault) of invoices of manual claims that are in use or come twice among them."""
+    numbers = [normal(text) for text in invoices]
+    times = Counter(numbers)
+    in_use = used_among(numbers)
+    for place, number in enumerate(numbers):
         if number and (number in in_use or times[number] > 1):
-            yield place, used(claims[place]["e_invoice_no"])
+            yield place, used(invoices[place])
 
 
-def use_many(cursor: Any, institution: Claimant, claims: Sequence[dict], *, at: dt.datetime) -> int:
-    """Use the invoices of a batch's manual claims, all or none (a unique key says no); how many."""
-    manual = [claim for claim in claims if claim["channel"] == MANUAL]
+def use_many(
+    cursor: Any, institution: Claimant, manual: Sequence[tuple[str, str]], *, at: dt.datetime
+) -> None:
+    """Use the invoices of a batch's manual claims (invoice, claim number), all or none: a unique key."""
     if manual:
-        numbers = [normal(claim["e_invoice_no"]) for claim in manual]
-        holders = [holder_of(institution.code, claim["claim_no"]) for claim in manual]
+        numbers = [normal(invoice) for invoice, _ in manual]
+        holders = [holder_of(institution.code, claim_no) for _, claim_no in manual]
         cursor.execute(USE_MANY, [institution.region_code, institution.code, at, numbers, holders])
-    return len(manual)

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ from settlement.records import PERMITTED, Known
 RECORD = CODES["prescription_record"]
 ACTIVE = CODES["agreement_state"].index("active")
 VALID_DAYS = "prescription_valid_days"
-PIECE = 2_000
 
 PUT = """INSERT INTO settlement_prescription (region_code, institution_code, number, person_id,
         encounter_id, encounter_key, issued_on, visit, physician_code, signed_by, signed_at, review,
@@ -139,35 +137,39 @@ def take(
 
 def take_many(
     cursor: Any, claimant: Claimant, claims: Sequence[dict], known: Sequence[Known],
-    records: Sequence[np.ndarray], catalogue: Catalogue, *, by: str, at: dt.datetime,
-) -> None:  # fmt: skip
-    """`take` for the claims of a file, in its order; their charges are noted later (`charge_many`)."""
-    found: dict[str, Held] = {}
+    records: Sequence[np.ndarray], catalogue: Catalogue, found: dict[str, Held],
+    *, by: str, at: dt.datetime,
+) -> str:  # fmt: skip
+    """`take` for some claims of a file, in its order; what they charge, to be noted later (`charge_many`).
+
+    `found` holds the prescriptions of earlier pieces of the file, whose charges are counted.
+    """
     rows = zip(claims, known, records, strict=True)
-    carrying = (row for row in rows if row[0].get("prescriptions"))
-    while piece := list(islice(carrying, PIECE)):
-        of_piece = [claim for claim, *_ in piece]
-        given = _given(claimant, of_piece, by=by, at=at) | {
-            "claim_id": 0,
-            "prescriptions": _json(_records(claimant, [(c, k) for c, k, _ in piece], catalogue)),
-            "drugs": _json(_drugs(of_piece)),
-        }  # fmt: skip
-        cursor.execute(f"{PUT};\n{LINES};\n{READ}", given)
-        found = _held(cursor.fetchall()) | found  # of an earlier piece: its charges are counted
-        for claim, facts, record in piece:
-            write(record, claimant, claim, facts, found)
-            _count(claim, found)
+    piece = [row for row in rows if row[0].get("prescriptions")]
+    if not piece:
+        return ""
+    carrying = [claim for claim, *_ in piece]
+    given = _given(claimant, carrying, by=by, at=at) | {
+        "claim_id": 0,
+        "prescriptions": _json(_records(claimant, [(c, k) for c, k, _ in piece], catalogue)),
+        "drugs": _json(_drugs(carrying)),
+    }  # fmt: skip
+    cursor.execute(f"{PUT};\n{LINES};\n{READ}", given)
+    for number, held in _held(cursor.fetchall()).items():
+        found.setdefault(number, held)
+    for claim, facts, record in piece:
+        write(record, claimant, claim, facts, found)
+        _count(claim, found)
+    return _json(_charges(carrying))
 
 
-def charge_many(cursor: Any, claimant: Claimant, claims: Sequence[dict]) -> None:
-    """Note what stored claims of a file charge under their prescriptions."""
-    carrying = (claim for claim in claims if claim.get("prescriptions"))
-    while piece := list(islice(carrying, PIECE)):
-        given = {
-            "claimant": claimant.code, "claimant_region": claimant.region_code,
-            "issuer": claimant.code, "charges": _json(_charges(piece)),
-        }  # fmt: skip
-        cursor.execute(KEYED, given)
+def charge_many(cursor: Any, claimant: Claimant, charges: str) -> None:
+    """Note what stored claims of a file charge under their prescriptions (`take_many`)."""
+    given = {
+        "claimant": claimant.code, "claimant_region": claimant.region_code,
+        "issuer": claimant.code, "charges": charges,
+    }  # fmt: skip
+    cursor.execute(KEYED, given)
 
 
 def write(

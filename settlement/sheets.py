@@ -13,8 +13,8 @@ from institutions import crypto
 from institutions.refusals import Refusal
 from institutions.shape import read_json
 
-MAX_BYTES = 64 * 1024 * 1024
-MAX_CLAIMS = 100_000
+MAX_BYTES = 32 * 1024 * 1024
+MAX_CLAIMS = 50_000
 TRUE_WORDS, FALSE_WORDS = {"是", "true", "1", "y", "yes"}, {"否", "false", "0", "n", "no"}
 #: A credential in a line of JSON, whole or broken; and whatever else is as long as an identity number.
 CREDENTIAL = re.compile(r"""(credential["']?\s*:\s*["']?)([^"',}\s]+)""")
@@ -133,23 +133,34 @@ class Parsed:
 
 
 def read(name: str, content: bytes) -> Parsed:
-    """Read a file by its ending. Raises SheetError when it is no such file or too large."""
+    """A whole file at once. Raises SheetError when it is no such file or too large."""
+    errors: list[RowError] = []
+    return Parsed(list(stream(name, content, errors)), errors)
+
+
+def stream(name: str, content: bytes, errors: list[RowError]) -> Iterator[Entry]:
+    """The claims of a file, read by its ending, one after the other; what cannot be read goes to `errors`.
+
+    Raises SheetError, at once or on the way, when it is no such file or too large.
+    """
     if len(content) > MAX_BYTES:
         raise SheetError(f"文件超过 {MAX_BYTES // 1024 // 1024} MB 上限")
     ending = name.lower().rpartition(".")[2]
     if ending == "xlsx":
-        parsed = _grouped(xlsx_rows(content))
+        entries = _grouped(xlsx_rows(content), errors)
     elif ending == "csv":
-        parsed = _grouped(csv_rows(content))
+        entries = _grouped(csv_rows(content), errors)
     elif ending in ("jsonl", "ndjson"):
-        parsed = _json_lines(text_of(content))
+        entries = _json_lines(text_of(content), errors)
     else:
         raise SheetError("只接受 .csv、.xlsx 或 .jsonl 文件")
-    if len(parsed.entries) > MAX_CLAIMS:
-        raise SheetError(f"一个文件至多 {MAX_CLAIMS} 张申请单")
-    if not parsed.entries and not parsed.errors:
+    count = 0
+    for count, entry in enumerate(entries, 1):
+        if count > MAX_CLAIMS:
+            raise SheetError(f"一个文件至多 {MAX_CLAIMS} 张申请单")
+        yield entry
+    if not count and not errors:
         raise SheetError("文件中没有申请单")
-    return parsed
 
 
 def _header(cells: Sequence) -> list[Field | None]:
@@ -167,19 +178,31 @@ def _header(cells: Sequence) -> list[Field | None]:
     return found
 
 
-def _grouped(rows: Iterable[tuple[int, Sequence]]) -> Parsed:
-    parsed, claims = Parsed(), dict[str, Entry]()
+def _grouped(rows: Iterable[tuple[int, Sequence]], errors: list[RowError]) -> Iterator[Entry]:
+    """Rows that follow each other and have one claim number are one claim."""
     iterator = iter(rows)
     first = next(iterator, None)
     if first is None:
         raise SheetError("文件是空的")
     header = _header(first[1])
+    entry, last, met = None, "", set[str]()
     for number, cells in iterator:
-        values = _values(number, cells, header, parsed.errors)
-        if values:
-            _add_row(claims, number, values)
-    parsed.entries = list(claims.values())
-    return parsed
+        values = _values(number, cells, header, errors)
+        if not values:
+            continue
+        key = str(values.get("claim_no", f"#{number}"))
+        if entry is None or key != last:
+            if entry is not None:
+                yield entry
+            if key in met:
+                errors.append(
+                    RowError(number, "申请单号", "ROWS_APART", "同一申请单的各行应连在一起")
+                )
+            entry, last = Entry(_claim(values), []), key
+            met.add(key)
+        _add_row(entry, number, values)
+    if entry is not None:
+        yield entry
 
 
 def _values(
@@ -224,11 +247,7 @@ READERS: dict[str, Callable[[str], object]] = {
 }  # fmt: skip
 
 
-def _add_row(claims: dict[str, Entry], number: int, values: dict) -> None:
-    key = str(values.get("claim_no", f"#{number}"))
-    entry = claims.get(key)
-    if entry is None:
-        entry = claims[key] = Entry(_claim(values), [])
+def _add_row(entry: Entry, number: int, values: dict) -> None:
     entry.rows.append(number)
     line = {c.key: values[c.key] for c in _LINE if c.key in values}
     line.setdefault("item_code", "")
@@ -271,20 +290,29 @@ def _prescription(claim: dict, no: str, values: dict) -> None:
         )  # fmt: skip
 
 
-def _json_lines(text: str) -> Parsed:
-    parsed = Parsed()
-    for number, line in enumerate(text.splitlines(), 1):
+def _json_lines(text: str, errors: list[RowError]) -> Iterator[Entry]:
+    for number, line in _numbered(text):
         if not line.strip():
             continue
         try:
             claim = read_json(line.encode())
         except Refusal as error:
-            parsed.errors.append(RowError(number, "", error.code, error.detail[0]))
+            errors.append(RowError(number, "", error.code, error.detail[0]))
             continue
         lines = claim.get("lines") if isinstance(claim, dict) else None
         rows = [number] * max(len(lines) if isinstance(lines, list) else 1, 1)
-        parsed.entries.append(Entry(claim if isinstance(claim, dict) else {}, rows))
-    return parsed
+        yield Entry(claim if isinstance(claim, dict) else {}, rows)
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text from 1, one in memory at a time."""
+    start = number = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        number += 1
+        yield number, text[start:end]
+        start = end + 1
 
 
 # --- Workbooks ---
@@ -311,7 +339,7 @@ def annotated(name: str, content: bytes, errors: Sequence[RowError]) -> bytes:
 
 def _plain(name: str, content: bytes) -> Iterator[tuple[int, list[str]]]:
     if name.lower().endswith(("jsonl", "ndjson")):
-        for number, line in enumerate(text_of(content).splitlines(), 1):
+        for number, line in _numbered(text_of(content)):
             yield number, [_masked(line)[:30_000]]
         return
     secret: set[int] = set()

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from django.conf import settings
@@ -20,14 +20,7 @@ from institutions.refusals import Refusal
 from pricing.releases import current
 from settlement import sheets
 from settlement.batch.chunk import close_if_done
-from settlement.batch.intake import (
-    Laws,
-    dry_run,
-    load_entries,
-    normalise,
-    read_all,
-    record_errors,
-)
+from settlement.batch.intake import Laws, UnsoundError, dry_run, load_file
 from settlement.batch.parts import (
     CHUNK_TASK,
     HEAVY,
@@ -50,6 +43,8 @@ ERRORS_KEPT = 5_000
 LOAD_SECONDS = 900  #: a large file is read that long between two statements (tasks.load_batch)
 LOAD_TASK, UNDO_TASK = "settlement.load_batch", "settlement.undo_batch"
 State = Batch.State
+#: What freezing writes onto a batch (batch.load).
+FROZEN = ("period", "claims", "lines", "fee_total", "first_claim", "last_claim", "manifest_sm3")
 FILE_CHANGED = sheets.RowError(1, "", "FILE_CHANGED", "存下的文件与校验时的文件不同")
 LOAD_FAILED = sheets.RowError(1, "", "LOAD_FAILED", "多次装载未成功，已停止；请联系经办机构")
 __all__ = ["CHUNK_TASK", "SETTLER", "ring_waiting"]
@@ -60,17 +55,16 @@ def check(
 ) -> Batch:
     """Dry run of a file: every row error at once. Nothing is stored but the batch's own row."""
     try:
-        parsed = sheets.read(file_name, content)
+        checked = dry_run(file_name, content, institution, at=at)
     except sheets.SheetError as error:
         raise Refusal(400, "FILE_INVALID", (str(error), "the file cannot be read")) from error
-    errors = sorted(dry_run(parsed, institution, at=at), key=lambda e: (e.row, e.column))
+    errors = sorted(checked.errors, key=lambda e: (e.row, e.column))
     batch = Batch(
         institution_code=institution.code, region_code=institution.region_id,
         file_name=safe_name(file_name), file_sm3=hashlib.new("sm3", content).hexdigest(),
         file=content, errors=[error.as_dict() for error in errors[:ERRORS_KEPT]],
         annotated=sheets.annotated(file_name, content, errors) if errors else None,
-        state=State.CHECKED, claims=len(parsed.entries),
-        lines=sum(len(entry.rows) for entry in parsed.entries), created_at=at, created_by=by,
+        state=State.CHECKED, claims=checked.claims, lines=checked.lines, created_at=at, created_by=by,
     )  # fmt: skip
     with _transaction():
         batch.save(using=SETTLER)
@@ -116,25 +110,23 @@ def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
         failpoint("load.begun")
         institution = Institution.objects.using(SETTLER).get(pk=batch.institution_code)
         _one_load_at_a_time(institution.code)
-        entries = _checked_entries(batch)
         laws = Laws(Claimant.of(institution), current())
-        known = list(read_all(laws, entries, at=at))
-        errors = list(record_errors(entries, known, laws)) if entries else [FILE_CHANGED]
-        if errors:  # the records changed since the dry run
+        try:
+            with transaction.atomic(using=SETTLER), connections[SETTLER].cursor() as cursor:
+                load_file(cursor, batch, _checked_entries(batch), laws, by=by, at=at)
+        except UnsoundError as unsound:  # the records changed since the dry run, or the file
+            errors = unsound.errors or [FILE_CHANGED]
             batch.errors, batch.state = [e.as_dict() for e in errors[:ERRORS_KEPT]], State.FAILED
             batch.save(using=SETTLER, update_fields=["errors", "state"])
             record(batch, "failed", by=by, at=at, outcome="failed", errors=len(errors))
             return False
-        failpoint("load.read")
-        with connections[SETTLER].cursor() as cursor:
-            load_entries(cursor, batch, entries, known, laws, by=by, at=at)
         run(batch, by=by, at=at)
         failpoint("load.stored")
     return True
 
 
 def _loading(batch_id: int) -> Batch | None:
-    rows = Batch.objects.using(SETTLER).select_for_update(skip_locked=True)
+    rows = Batch.objects.using(SETTLER).select_for_update(skip_locked=True).defer(*HEAVY)
     return rows.filter(pk=batch_id, state=State.LOADING).first()
 
 
@@ -156,20 +148,20 @@ def _count_load(batch_id: int, *, by: str, at: dt.datetime) -> bool:
     return False
 
 
-def _checked_entries(batch: Batch) -> list[sheets.Entry]:
+def _checked_entries(batch: Batch) -> Iterable[sheets.Entry]:
     """The claims of the very file that the dry run found sound, only read; none of another file."""
-    content = bytes(batch.file or b"")
+    stored = Batch.objects.using(SETTLER).values_list("file", flat=True).get(pk=batch.pk)
+    content = bytes(stored or b"")
+    del stored
     if hashlib.new("sm3", content).hexdigest() != batch.file_sm3:
-        return []
-    entries = sheets.read(batch.file_name, content).entries
-    normalise(entries)
-    return entries
+        return ()
+    return sheets.stream(batch.file_name, content, [])
 
 
 def run(batch: Batch, *, by: str, at: dt.datetime) -> None:
     """A loaded batch begins to be settled; in the transaction that loaded it."""
     batch.state = State.RUNNING
-    batch.save(using=SETTLER)
+    batch.save(using=SETTLER, update_fields=["state", *FROZEN])
     record(
         batch, "frozen", by=by, at=at, manifest_sm3=batch.manifest_sm3, claims=batch.claims,
         lines=batch.lines, fee_total=batch.fee_total,

@@ -6,9 +6,9 @@ settlement.contract); here they are asked for thousands of claims at once.
 
 import datetime as dt
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from institutions.models import Institution
 from institutions.refusals import Fault
 from pricing.policy import Rules
 from pricing.releases import Catalogue, current
-from settlement import contract, invoices, prescriptions
+from settlement import contract, invoices, prescriptions, sheets
 from settlement.batch import load
 from settlement.columns import FACTS
 from settlement.commands import document
@@ -33,11 +33,12 @@ from settlement.facts import (
     revisit_anywhere,
     service_of,
 )
+from settlement.failpoints import failpoint
 from settlement.models import Batch
 from settlement.records import ICD_CATEGORY, RECORDS, Known
-from settlement.sheets import Entry, Parsed, RowError
+from settlement.sheets import Entry, RowError
 
-PIECE = 2_000
+PIECE = 2_000  #: claims of a file in memory at once
 #: The statement of a single claim with each parameter taken from a row of `given`.
 SET_WISE = (
     RECORDS.replace("nextval('settlement_claim_id_seq')", "given.n").replace(
@@ -58,22 +59,102 @@ SET_WISE = (
 )  # fmt: skip
 
 
-def dry_run(parsed: Parsed, institution: Institution, *, at: dt.datetime) -> list[RowError]:
-    """Every error of every row: cells, contract, identity numbers, claim numbers, persons, law."""
-    errors = list(parsed.errors)
-    sound = []
-    numbers = Counter(_number(entry) for entry in parsed.entries)
-    for entry in parsed.entries:
-        found = list(_entry_faults(entry, numbers, at))
-        errors += [_row_error(entry, fault) for fault in found]
-        if not found:
-            sound.append(entry)
-    laws = Laws(Claimant.of(institution), current())
-    errors += record_errors(sound, read_all(laws, sound, at=at), laws)
-    spoken = {(error.row, error.column) for error in parsed.errors}
-    return parsed.errors + [
-        e for e in errors[len(parsed.errors) :] if (e.row, e.column) not in spoken
-    ]
+@dataclass
+class Checked:
+    """What a dry run found: errors, and how many claims and lines the file has."""
+
+    errors: list[RowError] = field(default_factory=list)
+    claims: int = 0
+    lines: int = 0
+
+
+@dataclass
+class Gathered:
+    """A file as columns, piece by piece, and what is to be noted once its claims are stored."""
+
+    claims: list[dict[str, np.ndarray]] = field(default_factory=list)
+    lines: list[dict[str, np.ndarray]] = field(default_factory=list)
+    charges: list[str] = field(default_factory=list)
+    manual: list[tuple[str, str]] = field(default_factory=list)
+
+
+class UnsoundError(Exception):
+    """The records changed since the dry run: `errors` say how."""
+
+    def __init__(self, errors: list[RowError]):
+        super().__init__(f"{len(errors)} errors")
+        self.errors = errors
+
+
+def dry_run(name: str, content: bytes, institution: Institution, *, at: dt.datetime) -> Checked:
+    """Every error of every row: cells, contract, identity numbers, claim numbers, persons, law.
+
+    A piece of the file is in memory at a time. Raises SheetError.
+    """
+    unread: list[RowError] = []
+    found, laws = Checked(), Laws(Claimant.of(institution), current())
+    numbers, invoices_met = _Numbers(), _Invoices()
+    for piece in _pieces(sheets.stream(name, content, unread)):
+        sound = []
+        for entry in piece:
+            found.claims += 1
+            found.lines += len(entry.rows)
+            faults = list(_entry_faults(entry, at))
+            found.errors += [_row_error(entry.place(f.pointer), f) for f in faults]
+            found.errors += numbers.repeated(entry)
+            if not faults:
+                sound.append(entry)
+        invoices_met.note(sound)
+        found.errors += record_errors(sound, read_all(laws, sound, at=at), laws)
+    found.errors += invoices_met.errors()
+    spoken = {(error.row, error.column) for error in unread}
+    found.errors = unread + [e for e in found.errors if (e.row, e.column) not in spoken]
+    return found
+
+
+def _pieces(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    waiting = iter(entries)
+    while piece := list(islice(waiting, PIECE)):
+        yield piece
+
+
+class _Numbers:
+    """The claim numbers of a file: those that come twice are told at each of their places."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[int, str] | None] = {}
+
+    def repeated(self, entry: Entry) -> Iterator[RowError]:
+        number, place = entry.claim.get("claim_no"), entry.place("/claim_no")
+        if not isinstance(number, str) or not number:
+            return
+        if number not in self._first:
+            self._first[number] = place
+            return
+        for row, column in filter(None, (self._first[number], place)):
+            yield RowError(row, column, "REPEATED", "申请单号在文件中重复")
+        self._first[number] = None
+
+
+class _Invoices:
+    """The invoices of a file's manual claims."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, str]] = []
+        self.numbers: list[str] = []
+        self.used: list[tuple[str, str]] = []  #: with the number of the claim
+
+    def note(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.claim["channel"] == invoices.MANUAL:
+                number = entry.claim.get("e_invoice_no") or ""
+                self.places.append(entry.place("/e_invoice_no"))
+                self.numbers.append(number)
+                self.used.append((number, entry.claim["claim_no"]))
+
+    def errors(self) -> Iterator[RowError]:
+        for at, fault in invoices.repeated(self.numbers):
+            yield _row_error(self.places[at], fault)
 
 
 @dataclass(frozen=True)
@@ -100,30 +181,19 @@ def record_errors(
     """What records and law say against claims that are sound in themselves."""
     for entry, records in zip(entries, known, strict=True):
         for fault in _record_faults(entry.claim, records, laws):
-            yield _row_error(entry, fault)
-    for place, fault in invoices.repeated([entry.claim for entry in entries]):
-        yield _row_error(entries[place], fault)
+            yield _row_error(entry.place(fault.pointer), fault)
 
 
-def _number(entry: Entry) -> str:
-    return str(entry.claim.get("claim_no"))
+def _row_error(place: tuple[int, str], fault: Fault) -> RowError:
+    return RowError(*place, fault.code, fault.detail[0], fault.clause)
 
 
-def _row_error(entry: Entry, fault: Fault) -> RowError:
-    row, column = entry.place(fault.pointer)
-    return RowError(row, column, fault.code, fault.detail[0], fault.clause)
-
-
-def _entry_faults(entry: Entry, numbers: Counter, at: dt.datetime) -> Iterator[Fault]:
+def _entry_faults(entry: Entry, at: dt.datetime) -> Iterator[Fault]:
     found = list(shape.faults(entry.claim, contract.CLAIM))
     yield from found
     if found:
         return
     yield from contract.inconsistencies(entry.claim, at=at)
-    if numbers[_number(entry)] > 1:
-        yield Fault(
-            "/claim_no", "REPEATED", ("申请单号在文件中重复", "the number comes twice in the file")
-        )
     try:
         number = crypto.id_number(entry.claim["person"]["credential"])
         entry.claim["person"]["credential"] = number
@@ -154,32 +224,30 @@ def _record_faults(claim: dict, known: Known, laws: Laws) -> Iterator[Fault]:
         )  # fmt: skip
 
 
-def read_all(laws: Laws, entries: Sequence[Entry], *, at: dt.datetime) -> Iterator[Known]:
-    """What the records say about each claim, in its order; one statement for PIECE claims."""
+def read_all(laws: Laws, entries: Sequence[Entry], *, at: dt.datetime) -> list[Known]:
+    """What the records say about each claim of a piece, in its order; one statement."""
     claimant = laws.claimant
-    for start in range(0, len(entries), PIECE):
-        claims = [entry.claim for entry in entries[start : start + PIECE]]
-        days = [contract.local_day(claim["encounter"]["started_at"]) for claim in claims]
-        rules = [laws.on(day)[0] for day in days]
-        given: dict[str, Any] = {
-            "institution": claimant.code,
-            "own": list(claimant.own),
-            "region": claimant.policy_region,
-            "at": at,
-            "ns": list(range(len(claims))),
-            "claim_nos": [claim["claim_no"] for claim in claims],
-            "days": days,
-            "starteds": [claim["encounter"]["started_at"] for claim in claims],
-            "physicians": [claim["physician"]["code"] for claim in claims],
-            "persons": [crypto.person_hash(claim["person"]["credential"]) for claim in claims],
-            "categories": [main_diagnosis(claim)[:ICD_CATEGORY] for claim in claims],
-            "anywheres": [law is not None and revisit_anywhere(law) for law in rules],
-            "departments": [claim["encounter"]["department_code"] for claim in claims],
-        }
-        with connections["settler"].cursor() as cursor:
-            cursor.execute(SET_WISE, given)
-            rows = sorted(cursor.fetchall())
-        yield from (Known(*row) for row in rows)
+    claims = [entry.claim for entry in entries]
+    days = [contract.local_day(claim["encounter"]["started_at"]) for claim in claims]
+    rules = [laws.on(day)[0] for day in days]
+    given: dict[str, Any] = {
+        "institution": claimant.code,
+        "own": list(claimant.own),
+        "region": claimant.policy_region,
+        "at": at,
+        "ns": list(range(len(claims))),
+        "claim_nos": [claim["claim_no"] for claim in claims],
+        "days": days,
+        "starteds": [claim["encounter"]["started_at"] for claim in claims],
+        "physicians": [claim["physician"]["code"] for claim in claims],
+        "persons": [crypto.person_hash(claim["person"]["credential"]) for claim in claims],
+        "categories": [main_diagnosis(claim)[:ICD_CATEGORY] for claim in claims],
+        "anywheres": [law is not None and revisit_anywhere(law) for law in rules],
+        "departments": [claim["encounter"]["department_code"] for claim in claims],
+    }
+    with connections["settler"].cursor() as cursor:
+        cursor.execute(SET_WISE, given)
+        return [Known(*row) for row in sorted(cursor.fetchall())]
 
 
 def normalise(entries: Iterable[Entry]) -> None:
@@ -189,42 +257,70 @@ def normalise(entries: Iterable[Entry]) -> None:
         person["credential"] = crypto.id_number(person["credential"])
 
 
-def load_entries(
-    cursor: Any,
-    batch: Batch,
-    entries: list[Entry],
-    known: list[Known],
-    laws: Laws,
-    *,
-    by: str,
-    at: dt.datetime,
+def load_file(
+    cursor: Any, batch: Batch, entries: Iterable[Entry], laws: Laws, *, by: str, at: dt.datetime
 ) -> None:
-    """Load checked claims with what the records say about each (see `read_all`)."""
-    claimant = laws.claimant
-    claims = [entry.claim for entry in entries]
-    records = [_record(laws, claim, k) for claim, k in zip(claims, known, strict=True)]
-    prescriptions.take_many(cursor, claimant, claims, known, records, laws.catalogue, by=by, at=at)
-    facts = np.frombuffer(b"".join(record.tobytes() for record in records), FACTS)
-    days = facts["service_day"].astype(np.int64)
+    """Store and freeze the claims of a checked file, a piece of it in memory at a time.
+
+    Raises UnsoundError when the records changed since; the caller undoes what was written till then.
+    """
+    made = _gathered(cursor, entries, laws, by=by, at=at)
+    failpoint("load.read")
+    load.write(cursor, batch, _joined(made.claims), _joined(made.lines), by=by, at=at)
+    for charges in made.charges:
+        prescriptions.charge_many(cursor, laws.claimant, charges)
+    invoices.use_many(cursor, laws.claimant, made.manual, at=at)
+
+
+def _gathered(
+    cursor: Any, entries: Iterable[Entry], laws: Laws, *, by: str, at: dt.datetime
+) -> Gathered:
+    made, errors, met = Gathered(), list[RowError](), _Invoices()
+    found: dict[str, prescriptions.Held] = {}
+    count = 0
+    for piece in _pieces(entries):
+        normalise(piece)
+        known = read_all(laws, piece, at=at)
+        errors += record_errors(piece, known, laws)
+        met.note(piece)
+        if errors:
+            continue
+        claims = [entry.claim for entry in piece]
+        records = [_record(laws, claim, k) for claim, k in zip(claims, known, strict=True)]
+        made.charges += filter(None, [prescriptions.take_many(
+            cursor, laws.claimant, claims, known, records, laws.catalogue, found, by=by, at=at
+        )])  # fmt: skip
+        facts = np.frombuffer(b"".join(record.tobytes() for record in records), FACTS)
+        made.claims.append(_claims(laws.claimant, claims, known, facts))
+        made.lines.append(_lines(claims, facts, count))
+        count += len(claims)
+    errors += met.errors()
+    if errors or not count:
+        raise UnsoundError(errors)
+    made.manual = met.used
+    return made
+
+
+def _joined(pieces: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _claims(
+    claimant: Claimant, claims: list[dict], known: list[Known], facts: np.ndarray
+) -> dict[str, np.ndarray]:
     fees = [sum(contract.fee(line) for line in claim["lines"]) for claim in claims]
     encounters = [claim["encounter"]["id"] for claim in claims]
     keys = [encounter_key(claimant.code, encounter) for encounter in encounters]
-    load.write(
-        cursor, batch,
-        {
-            "claim_no": _texts(claim["claim_no"] for claim in claims),
-            "person_id": np.array([k.person_id for k in known], np.int64),
-            "service_date": days,
-            "fee": np.array(fees, np.int64),
-            "facts": load.facts_bytes(facts),
-            "encounter_id": _texts(encounters),
-            "encounter_key": np.array(keys, np.int64),
-            "document": np.array([document_bytes(claim) for claim in claims]),
-        },
-        _lines(claims, facts), by=by, at=at,
-    )  # fmt: skip
-    prescriptions.charge_many(cursor, claimant, claims)
-    invoices.use_many(cursor, claimant, claims, at=at)
+    return {
+        "claim_no": _texts(claim["claim_no"] for claim in claims),
+        "person_id": np.array([k.person_id for k in known], np.int64),
+        "service_date": facts["service_day"].astype(np.int64),
+        "fee": np.array(fees, np.int64),
+        "facts": load.facts_bytes(facts),
+        "encounter_id": _texts(encounters),
+        "encounter_key": np.array(keys, np.int64),
+        "document": np.array([document_bytes(claim) for claim in claims], object),
+    }
 
 
 def _record(laws: Laws, claim: dict, known: Known) -> np.ndarray:
@@ -234,13 +330,14 @@ def _record(laws: Laws, claim: dict, known: Known) -> np.ndarray:
     return pack(laws.claimant, claim, known, lists)
 
 
-def _lines(claims: list[dict], facts: np.ndarray) -> dict[str, np.ndarray]:
+def _lines(claims: list[dict], facts: np.ndarray, before: int) -> dict[str, np.ndarray]:
+    """The lines of a piece; `before` claims of the file stand before it."""
     flat = [(k, line) for k, claim in enumerate(claims) for line in claim["lines"]]
     lines = [line for _, line in flat]
     nonprofit = facts["nonprofit"] != 0
     services = [service_of(line["kind"], nonprofit=bool(nonprofit[k])) for k, line in flat]
     return {
-        "claim": np.array([k for k, _ in flat], np.int64),
+        "claim": np.array([before + k for k, _ in flat], np.int64),
         "line_no": np.array([line["line_no"] for line in lines], np.int64),
         "service": np.array(services, np.int64),
         "item_code": _texts(line["item_code"] for line in lines),

@@ -31,7 +31,7 @@ LINE = columns(
     fee="int8", prescription_no="text", trace_codes="array",
 )  # fmt: skip
 KEY = columns(institution_code="text", claim_no="text", claim_id="int8")
-PIECE = 20_000  #: rows encoded at once
+PIECE = 10_000  #: rows encoded at once
 SHARDS = 64
 MOST_CLAIMS, LEAST_CLAIMS, USUAL_CHUNKS = 50_000, 500, 20
 EMPTY_ARRAY = b"\0\0\0\0\0\0\0\0\0\0\x04\x13"  #: varchar[] without elements, binary
@@ -154,7 +154,15 @@ def _at(value: Any, order: np.ndarray | slice) -> Any:
     return value[order] if isinstance(value, np.ndarray) and value.ndim else value
 
 
+def _plain(value: Any) -> Any:
+    """Documents of any length are objects until their piece is encoded."""
+    objects = isinstance(value, np.ndarray) and value.dtype == object
+    return np.array(value.tolist()) if objects else value
+
+
 def _in_pieces(cursor: Any, table: str, shape: tuple[Column, ...], rows: Arrays, n: int) -> None:
     for start in range(0, n, PIECE):
-        part = {name: _at(value, slice(start, start + PIECE)) for name, value in rows.items()}
+        part = {
+            name: _plain(_at(value, slice(start, start + PIECE))) for name, value in rows.items()
+        }
         copy_in(cursor, table, shape, part, min(PIECE, n - start))

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,8 +17,8 @@ from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
 from institutions.refusals import Refusal
 from pricing.releases import catalogue_at
-from settlement import failpoints, invoices
-from settlement.batch import commands, downloads, parts, undo
+from settlement import failpoints, invoices, sheets
+from settlement.batch import commands, downloads, intake, parts, undo
 from settlement.batch.chunk import settle_chunk
 from settlement.bench import data
 from settlement.models import Batch, Chunk, Claim, EInvoice, Settlement
@@ -97,6 +99,29 @@ def test_a_batch_that_is_not_its_manifest_fails_loudly(place: str, change: str) 
     assert fresh(batch).state == Batch.State.FAILED
     told = Event.objects.using("settler").get(subject=f"batch:{batch.pk}", action="batch.failed")
     assert told.outcome == "failed"
+
+
+def test_a_file_is_in_memory_a_piece_at_a_time(sender: Sender, monkeypatch) -> None:
+    alive: list[int] = []
+    living = weakref.WeakSet[sheets.Entry]()
+    real = sheets.stream
+
+    def counted(*given) -> Iterator[sheets.Entry]:
+        for entry in real(*given):
+            living.add(entry)
+            alive.append(len(living))
+            yield entry
+
+    monkeypatch.setattr(sheets, "stream", counted)
+    monkeypatch.setattr(sheets.Entry, "__hash__", object.__hash__)
+    monkeypatch.setattr(intake, "PIECE", 5)
+    claims = [sender.claim(f"CF{k}", patient=sender.person()) for k in range(23)]
+    claims[22] = sender.claim("CF0")  # the first patient's, of an earlier piece
+    assert sender.settled(*claims).state == Batch.State.CLOSED
+    assert len(alive) == 2 * len(claims)
+    assert max(alive) <= 2 * 5 + 1
+    assert reasons(*claims[:22]) == [""] * 22
+    assert reasons(claims[22])[0].startswith("reject")
 
 
 # --- Claims that are left out hold nothing ---

@@ -35,6 +35,13 @@ def test_every_encoding_is_read(encoding: str) -> None:
     assert [line["fee"] for line in first["lines"]] == ["12.00", "30.5"]
 
 
+def test_rows_of_a_claim_stand_together() -> None:
+    head, *rows = TEXT.splitlines()
+    apart = "\n".join([head, rows[0], rows[2], rows[1]])
+    parsed = sheets.read("a.csv", apart.encode())
+    assert [(e.row, e.column, e.code) for e in parsed.errors] == [(4, "申请单号", "ROWS_APART")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
