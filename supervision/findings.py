@@ -37,8 +37,8 @@ def _locked(finding: Finding) -> Finding:
 
 
 def finder_of(finding: Finding) -> str:
-    """The person who noticed it; empty for a rule."""
-    return str(finding.parameters.get("by", ""))
+    """The person who noticed it, on a claim or (kept in its figures) on the spot; empty for a rule."""
+    return str(finding.parameters.get("by") or finding.figures.get("by", ""))
 
 
 def _decided(
@@ -57,11 +57,12 @@ def _decided(
     for name, value in more.items():
         setattr(found, name, value)
     found.save()
-    _record(found, action, {"reason": found.reason, "rule": found.rule}, by=by, at=at)
+    event(found, action, {"reason": found.reason, "rule": found.rule}, by=by, at=at)
     return found
 
 
-def _record(found: Finding, action: str, detail: dict, *, by: str, at: dt.datetime) -> None:
+def event(found: Finding, action: str, detail: dict, *, by: str, at: dt.datetime) -> None:
+    """An act on a finding, in the trail."""
     trail.record(
         by=by, at=at, action=f"finding.{action}", subject=f"finding:{found.pk}",
         region_code=found.region_code, institution_code=found.institution_code, detail=detail,
@@ -101,7 +102,7 @@ def tell_with(references: Iterable[str], *, by: str, at: dt.datetime) -> None:
 def _tell(found: Finding, by: str, at: dt.datetime) -> None:
     found.told_at, found.told_by = at, by
     found.save(update_fields=["told_at", "told_by"])
-    _record(found, "tell", {"rule": found.rule}, by=by, at=at)
+    event(found, "tell", {"rule": found.rule}, by=by, at=at)
 
 
 @transaction.atomic
@@ -131,7 +132,7 @@ def hand_over(*, finding: Finding, to: User, by: str, at: dt.datetime) -> Findin
         raise refused("to", "MAY_NOT_DECIDE", "该人员无权认定此疑点", "that person may not decide")
     found.assignee = to.username
     found.save(update_fields=["assignee"])
-    _record(found, "assign", {"to": to.username}, by=by, at=at)
+    event(found, "assign", {"to": to.username}, by=by, at=at)
     return found
 
 
@@ -158,14 +159,14 @@ def record(
         finding=made, claim_id=claim.pk, line_no=0, region_code=claim.region_code,
         institution_code=claim.institution_code,
     )  # fmt: skip
-    _record(made, "record", {"claim": claim.pk, "behaviour": behaviour}, by=by, at=at)
+    event(made, "record", {"claim": claim.pk, "behaviour": behaviour}, by=by, at=at)
     return made
 
 
 def precision(rows: Any) -> list[dict[str, Any]]:
     """Per rule: findings by state, and the share of decided ones that were true (per ten thousand)."""
     counted = (
-        rows.exclude(rule="manual").values("rule").order_by("rule").annotate(
+        rows.exclude(moment=Finding.Moment.MANUAL).values("rule").order_by("rule").annotate(
             total=Count("pk"), confirmed=Count("pk", filter=Q(state=State.CONFIRMED)),
             refuted=Count("pk", filter=Q(state=State.REFUTED)),
             open=Count("pk", filter=Q(state=State.OPEN)),

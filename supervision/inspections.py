@@ -18,7 +18,7 @@ from audit import clock, tasks, trail
 from institutions import news
 from institutions.models import Institution, Region, User
 from institutions.refusals import Refusal, refused
-from supervision import cases, inspection_papers, law
+from supervision import cases, findings, inspection_papers, law
 from supervision.hands import covers
 from supervision.inspection_papers import place, subject_of, task_place
 from supervision.models import (
@@ -275,14 +275,16 @@ def _seen(row: InspectionTask, seen: Seen, today: dt.date) -> None:
 
 def _finding(row: InspectionTask, behaviour: str, text: str, by: str, at: dt.datetime) -> Finding:
     key = hashlib.new("sm3", f"inspection\n{row.number}\n{behaviour}\n{text}".encode()).digest()
-    return Finding.objects.create(
+    made = Finding.objects.create(
         region_code=row.region_code, institution_code=row.institution_code, rule="inspection",
         behaviour=behaviour, severity=Finding.Severity.DOUBT, clause=inspection_papers.basis_of(row),
         message=text.strip()[:400], moment=Finding.Moment.MANUAL,
         subject_kind=Finding.Subject.INSTITUTION, subject_code=row.institution_code,
         first_day=row.plan.service_from, last_day=row.plan.service_until, claims=0, fee=0, fund=0,
-        figures={"inspection": row.number, "by": by}, parameters={}, key=key, found_at=at,
+        figures={"inspection": row.number}, parameters={"by": by}, key=key, found_at=at,
     )  # fmt: skip
+    findings.event(made, "record", {"inspection": row.number, "behaviour": behaviour}, by=by, at=at)
+    return made
 
 
 @transaction.atomic
