@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from agreements.clocks import parameter_row
 from audit import clock, trail
 from institutions.models import Institution, Physician, Region
+from pricing.watching import BEHAVIOURS
 from supervision.models import (
     CreditScore,
     Finding,
@@ -78,13 +79,22 @@ def _cases(who: Who, year: int) -> int:
     ).count()
 
 
+#: what only an institution can do to a person (国务院令第735号 第38条): never the person's own fault
+DONE_TO_PERSONS = set(BEHAVIOURS) - {"other"}
+
+
 def _findings(who: Who, year: int) -> int:
+    """Confirmed findings about the subject itself; what is about a claim is its institution's."""
     rows = Finding.objects.filter(state=Finding.State.CONFIRMED, decided_at__year=year)
+    kind = Finding.Subject
     if who.kind == Subject.INSTITUTION:
-        return rows.filter(institution_code=who.code).count()
+        own = Q(subject_kind__in=(kind.CLAIM, kind.INSTITUTION, kind.NETWORK))
+        own |= Q(subject_kind=kind.PERSON, behaviour__in=DONE_TO_PERSONS)
+        return rows.filter(own, institution_code=who.code).count()
     if who.person_id:
-        return rows.filter(person_id=who.person_id).count()
-    return rows.filter(physician_code=who.code).count()
+        rows = rows.exclude(behaviour__in=DONE_TO_PERSONS)
+        return rows.filter(subject_kind=kind.PERSON, person_id=who.person_id).count()
+    return rows.filter(subject_kind=kind.PHYSICIAN, subject_code=who.code).count()
 
 
 def _points(who: Who, year: int) -> int:
