@@ -7,14 +7,15 @@ stays on record and does not come back. (国务院令第735号 第29条；温医
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max, Sum
+from django.db.models import F, Max, Sum
 
 from audit import clock, moves, procedure, trail
+from audit.text import yuan
 from institutions import documents
 from institutions.models import Physician, Region, User
 from institutions.refusals import Refusal, refused
@@ -189,13 +190,21 @@ def add_finding(
     """A finding with the claims that carry it: refuted ones are no evidence."""
     if finding.state == Finding.State.REFUTED:
         raise refused("finding", "FINDING_REFUTED", "该疑点已排除，不能作为证据", "it was refuted")
-    if finding.institution_code != case.institution_code and case.institution_code:
+    code, rows = case.institution_code, finding.evidence.all()
+    claims, fee, fund = finding.claims, finding.fee, finding.fund
+    if code:
+        claims, fee, fund = finding.share_of(code)
+        rows = rows.filter(institution_code=code)
+    if code and not claims and finding.institution_code != code:
         raise refused("finding", "FINDING_ELSEWHERE", "该疑点不属于本案机构", "another institution")
     content = {name: getattr(finding, name) for name in OF_FINDING}
-    content |= {"days": [str(finding.first_day), str(finding.last_day)],
-                "claims_of": list(finding.evidence.values_list("claim_id", "line_no"))}  # fmt: skip
+    content |= {"claims": claims, "fee": fee, "fund": fund,
+                "days": [str(finding.first_day), str(finding.last_day)],
+                "claims_of": list(rows.values_list("claim_id", "line_no")),
+                "parameters": {key: value for key, value in finding.parameters.items()
+                               if key != "shares"}}  # fmt: skip
     return _add(case, Kind.FINDING, f"finding:{finding.pk}", finding.message[:300], content,
-               loss=finding.fund, by=by, at=at)  # fmt: skip
+               loss=fund, by=by, at=at)  # fmt: skip
 
 
 @transaction.atomic
@@ -212,7 +221,8 @@ def add_claim(
         raise refused("loss", "LOSS_TOO_LARGE", "损失不能超过统筹基金已支付的金额",
                       "more than the fund paid")  # fmt: skip
     content = {name: getattr(settled, name) for name in OF_SETTLEMENT} | {
-        "claim_no": claim.claim_no, "facts": hashlib.new("sm3", bytes(claim.facts)).hexdigest()
+        "claim_no": claim.claim_no, "facts": hashlib.new("sm3", bytes(claim.facts)).hexdigest(),
+        "loss": loss,
     }  # fmt: skip
     return _add(case, Kind.CLAIM, claim.claim_no, note.strip() or f"结算单据 {claim.claim_no}", content,
                 loss=loss, claim=claim.pk, by=by, at=at)  # fmt: skip
@@ -245,6 +255,12 @@ def _add(
         raise refused(
             "reference", "EVIDENCE_TWICE", "该证据已在清单内", "listed already", status=409
         )
+    row = CaseEvidence(kind=kind, content=content, loss=loss, claim_id=claim)
+    before = losses(found.evidence.all())
+    counted = sum(min(before.get(claim, 0), amount) for claim, amount in losses([row]).items())
+    if counted and loss:
+        title = f"{title[:260]}（其中{yuan(min(counted, loss))}元已由前列证据计入）"
+    loss = max(loss - counted, 0)
     no = (found.evidence.aggregate(last=Max("no"))["last"] or 0) + 1
     plain = writs.canonical(content)
     row = CaseEvidence.objects.create(
@@ -256,8 +272,33 @@ def _add(
     return row
 
 
+def losses(rows: Iterable[CaseEvidence]) -> dict[int, int]:
+    """Claim → what pieces of evidence say that the fund lost by it, the most that one of them says."""
+    found: dict[int, int] = {}
+    for row in rows:
+        said = row.content
+        if row.claim_id:
+            claims = {row.claim_id: int(said.get("loss", row.loss))}
+        elif row.kind == Kind.FINDING:
+            claims = _paid(said)
+        else:
+            continue
+        for claim, amount in claims.items():
+            found[claim] = max(found.get(claim, 0), amount)
+    return found
+
+
+def _paid(said: dict[str, Any]) -> dict[int, int]:
+    """Claim → what the funds paid, of a finding; what was seen at submit rests on the newest alone."""
+    claims = {claim for claim, _ in said["claims_of"]}
+    if said["moment"] == Finding.Moment.WATCH and claims:
+        return {max(claims): said["fund"]}
+    rows = Settlement.objects.filter(claim_id__in=claims).order_by().values_list("claim_id")
+    return dict(rows.annotate(paid=Sum(F("fund") + F("major") + F("assistance"))))
+
+
 def loss_of(case: SupervisionCase) -> int:
-    """What the listed evidence says that the fund lost (fen)."""
+    """What the listed evidence says that the fund lost (fen), each claim counted once."""
     return case.evidence.aggregate(sum=Sum("loss", default=0))["sum"]
 
 

@@ -225,9 +225,9 @@ def _recover(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dic
     """Claim by claim as far as the evidence names them, the rest as an adjustment for a second person."""
     case, left = row.case, row.amount or 0
     made: list[dict[str, Any]] = []
-    claims = case.evidence.filter(kind=CaseEvidence.Kind.CLAIM, loss__gt=0)
+    claims = case.evidence.filter(kind=CaseEvidence.Kind.CLAIM)
     for item in claims if case.subject_kind != "person" else ():
-        part = min(item.loss, left)
+        part = min(item.content.get("loss", item.loss), left)
         if part and item.claim_id:
             cut = statement_steps.deduct(
                 claim_id=item.claim_id, amount=part,

@@ -33,6 +33,10 @@ class Place:
     region: str
 
 
+#: How many claims of a finding are of one institution, what they cost, what the funds paid for them.
+Share = tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Names:
     """What the numbers of columns stand for."""
@@ -86,6 +90,9 @@ class Suspicion:
     mark: int
     figures: dict[str, Any] = field(default_factory=dict)
     evidence: tuple[tuple[int, int], ...] = ()
+    #: where several institutions take part: claim of the evidence → its place, place → its own share
+    where: Mapping[int, Place] = field(default_factory=dict)
+    shares: Mapping[str, Share] = field(default_factory=dict)
 
     @property
     def key(self) -> bytes:
@@ -115,6 +122,8 @@ def suspicions(
         last = int(rows[-1])
         person = int(visits["person"][last])
         pairs = zip(ids[rows].tolist(), found.line_no[start:end].tolist(), strict=True)
+        evidence = tuple(dict.fromkeys(pairs))[:EVIDENCE_MOST]
+        where, shares = _apart(visits, whole, names)
         figures: dict[str, Any] = {name: int(value[k]) for name, value in found.figures.items()}
         if found.pictures:
             figures["picture"] = found.pictures[k]
@@ -125,8 +134,29 @@ def suspicions(
             person=person if rule.subject in ("claim", "person") else None,
             first=day_of(int(days[rows].min())), last=day_of(int(days[rows].max())),
             claims=len(whole), fee=int(fee[k]), fund=int(fund[k]), mark=int(found.mark[k]),
-            figures=figures, evidence=tuple(dict.fromkeys(pairs))[:EVIDENCE_MOST],
+            figures=figures, evidence=evidence, where=where, shares=shares,
         )  # fmt: skip
+
+
+def _apart(
+    visits: Visits, rows: np.ndarray, names: Names
+) -> tuple[dict[int, Place], dict[str, Share]]:
+    """Of claims of several institutions: where each was, and the share of each institution."""
+    numbers = visits["institution"][rows]
+    if (numbers == numbers[0]).all():
+        return {}, {}
+    where = {
+        int(claim): names.place(int(number))
+        for claim, number in zip(visits["id"][rows], numbers, strict=True)
+    }
+    shares = {
+        names.place(int(number)).code: (
+            len(own := rows[numbers == number]), int(visits["fee"][own].sum()),
+            int(visits["fund"][own].sum()),
+        )
+        for number in np.unique(numbers)
+    }  # fmt: skip
+    return where, shares
 
 
 def _subject(rule: Rule, number: int, names: Names) -> str:
@@ -156,8 +186,7 @@ STORE = """WITH given AS (
 ), evidence AS (
     INSERT INTO supervision_findingclaim (finding_id, claim_id, line_no, region_code,
         institution_code, note)
-    SELECT made.id, (e ->> 0)::bigint, (e ->> 1)::smallint, given.region_code,
-        given.institution_code, e ->> 2
+    SELECT made.id, (e ->> 0)::bigint, (e ->> 1)::smallint, e ->> 3, e ->> 4, e ->> 2
     FROM given JOIN made ON made.key = decode(given.key, 'hex'),
         jsonb_array_elements(given.evidence) e
 )
@@ -217,6 +246,13 @@ def _row(one: Suspicion, cited: Cited, said: Mapping[Pair, str]) -> dict[str, An
         "claims": one.claims, "fee": one.fee, "fund": one.fund, "figures": one.figures,
         "parameters": {"numbers": dict(switch.numbers), "example": switch.example,
                        "document": cited.document, "clause": switch.clause,
-                       "article": switch.article},
-        "evidence": [(*pair, said.get(pair, "")) for pair in one.evidence],
+                       "article": switch.article,
+                       **({"shares": one.shares} if one.shares else {})},
+        "evidence": [_carrier(one, pair, said) for pair in one.evidence],
     }  # fmt: skip
+
+
+def _carrier(one: Suspicion, pair: Pair, said: Mapping[Pair, str]) -> tuple:
+    """A record of a finding: claim, line, note and the institution whose claim it is."""
+    place = one.where.get(pair[0], one.place)
+    return *pair, said.get(pair, ""), place.region, place.code

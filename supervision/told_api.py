@@ -149,7 +149,7 @@ class Findings(ToldView):
             rows = Finding.objects.visible_to(System(self.client, MAY))
             rows = rows.filter(decided_at__date__gte=since) if since else rows
             part, after = newest(request, rows.prefetch_related("evidence"))
-            shown = [_finding(row) for row in part]
+            shown = [_finding(row, self.client.institution) for row in part]
         return json_answer({"results": shown, "next": after})
 
 
@@ -181,14 +181,16 @@ def _paper(row: CasePaper) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _finding(row: Finding) -> dict[str, Any]:
-    claims = list(dict.fromkeys(one.claim_id for one in row.evidence.all()))
+def _finding(row: Finding, code: str) -> dict[str, Any]:
+    own = (one.claim_id for one in row.evidence.all() if one.institution_code == code)
+    claims = list(dict.fromkeys(own))
+    _, fee, fund = row.share_of(code)
     return {
         "id": row.pk, "rule": row.rule, "message": row.message, "clause": row.clause,
         "severity": row.severity, "subject": row.get_subject_kind_display(),
         "first_day": iso(row.first_day), "last_day": iso(row.last_day),
         "claims": [f"{API}/claims/{claim}" for claim in claims[:SHOWN_CLAIMS]],
-        "fee": yuan(row.fee), "fund": yuan(row.fund), "reason": row.reason,
+        "fee": yuan(fee), "fund": yuan(fund), "reason": row.reason,
         "decided_at": moment_of(row.decided_at) if row.decided_at else None,
     }  # fmt: skip
 

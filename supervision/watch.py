@@ -4,6 +4,7 @@ A hit is a finding of this moment; the region's data say whether the line is pai
 a person's review, or refused. (温医保办〔2021〕6号 二十四；PV 二（五）)
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from institutions import crypto
 from pricing.rules import WATCHED
 from settlement.watching import Submitted
 from supervision.near import Asked, visits_near
-from supervision.suspicions import Cited, Suspicion, look, store, suspicions
+from supervision.rules import Visits
+from supervision.suspicions import Cited, Place, Suspicion, look, store, suspicions
 
 MOMENT = "watch"
 
@@ -44,7 +46,7 @@ class Verdict:
 def judge(submitted: Submitted) -> Verdict | None:
     """Look at a claim with the rules that watch; one statement whatever their number.
 
-    Claims of other institutions count, but the evidence that is kept names only the own ones.
+    Claims of other institutions count for the rule; what is kept is the own institution's share only.
     """
     asked = Asked(
         submitted.claimant, submitted.claim, submitted.known, submitted.record, submitted.law,
@@ -53,6 +55,7 @@ def judge(submitted: Submitted) -> Verdict | None:
     switches = submitted.law.rules.watched
     visits, names = visits_near(asked, switches)
     last = visits.n - 1
+    place_of = Place(submitted.claimant.code, submitted.claimant.region_code)
     place = {line["line_no"]: k for k, line in enumerate(submitted.claim["lines"])}
     watched = np.zeros(len(place), np.int64)
     ours = set(visits["id"][visits["institution"] == visits["institution"][last]].tolist())
@@ -60,8 +63,18 @@ def judge(submitted: Submitted) -> Verdict | None:
     for switch, rule, hits in look(visits, switches, MOMENT):
         for one in suspicions(visits, switch, rule, hits, names):
             mine = [line for claim, line in one.evidence if claim == visits["id"][last]]
-            found.append(replace(one, evidence=tuple(e for e in one.evidence if e[0] in ours)))
+            found.append(_own(one, visits, place_of, ours))
             if switch.watch in WATCHED:
                 lines = list(place.values()) if 0 in mine else [place[line] for line in mine]
                 watched[[k for k in lines if not watched[k]]] = switch.number
     return Verdict(submitted, tuple(found), watched) if found else None
+
+
+def _own(one: Suspicion, visits: Visits, place: Place, ours: Collection[int]) -> Suspicion:
+    """What a suspicion says of the institution that submits and of the visit that is judged."""
+    claims, fee, _ = one.shares.get(place.code, (one.claims, one.fee, 0))
+    return replace(
+        one, place=place, claims=claims, fee=fee, where={}, shares={},
+        evidence=tuple(pair for pair in one.evidence if pair[0] in ours),
+        person=int(visits["person"][visits.n - 1]) if one.person is not None else None,
+    )  # fmt: skip

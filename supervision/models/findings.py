@@ -164,6 +164,11 @@ class Finding(models.Model):
     def __str__(self):
         return f"{self.rule} {self.subject_code}"
 
+    def share_of(self, code):
+        """What one institution has in it: (claims, fee, fund), all three 0 when it has no part."""
+        alone = {self.institution_code: (self.claims, self.fee, self.fund)}
+        return tuple(self.parameters.get("shares", alone).get(code, (0, 0, 0)))
+
 
 class FindingClaim(models.Model):
     """A claim (or one line of it) that carries a finding: the evidence list (append-only)."""

@@ -130,7 +130,9 @@ def _findings(case: SupervisionCase) -> list[tuple[int, str]]:
         int(reference.partition(":")[2])
         for reference in case.evidence.filter(kind="finding").values_list("reference", flat=True)
     }
-    rows = Finding.objects.filter(institution_code=case.institution_code)
+    place = case.institution_code
+    ours = Q(institution_code=place) | Q(**{f"parameters__shares__{place}__isnull": False})
+    rows = Finding.objects.filter(ours if place else Q(institution_code=place))
     rows = rows.exclude(state__in=("refuted", "merged")).exclude(pk__in=listed)
     return [(row.pk, f"{row.pk} · {row.first_day} · {row.message}"[:80]) for row in rows[:50]]
 

@@ -31,14 +31,15 @@ def paper(request: PortalRequest, pk: int) -> HttpResponse:
     evidence = FindingClaim.objects.visible_to(request.user).filter(finding=row)
     shown = list(evidence[:MOST])
     listed = _listed(shown)
-    number = f"疑点 {row.pk}"
+    number, own = f"疑点 {row.pk}", request.user.institution_id
+    parameters = {key: value for key, value in row.parameters.items() if not own or key != "shares"}
     content = pdf.render(
-        "reports/finding.html", _context(row, listed, evidence.count()) | {"number": number},
+        "reports/finding.html", _context(row, listed, evidence.count(), own) | {"number": number},
         identifier=pdf.identifier_of("finding", str(row.pk), at.isoformat()), at=at,
         watermark=f"{request.user.username} {clock.local(at):%Y-%m-%d %H:%M}", styles=STYLES,
         attachments=[pdf.json_attachment("finding.json", {
             "id": row.pk, "rule": row.rule, "message": row.message, "clause": row.clause,
-            "figures": row.figures, "parameters": row.parameters, "evidence": listed,
+            "figures": row.figures, "parameters": parameters, "evidence": listed,
         }, f"{number} 的数据")],
     )  # fmt: skip
     taken(
@@ -69,16 +70,14 @@ def _listed(rows: list[FindingClaim]) -> list[list[str]]:
     return shown
 
 
-def _context(row: Finding, listed: list[list[str]], total: int) -> dict[str, Any]:
+def _context(row: Finding, listed: list[list[str]], total: int, own: str | None) -> dict[str, Any]:
     region = Region.objects.get(pk=row.region_code)
     facts = [
         {"label": "发现的情况", "value": row.message}, {"label": "条款", "value": row.clause},
         {"label": "程度", "value": row.get_severity_display()},
         {"label": "状态", "value": row.get_state_display()},
         {"label": "服务日期", "value": f"{row.first_day} 至 {row.last_day}"},
-        {"label": "涉及单据", "value": f"{row.claims:,} 张"},
-        {"label": "涉及费用", "value": f"{yuan(row.fee)} 元"},
-        {"label": "涉及基金", "value": f"{yuan(row.fund)} 元"},
+        *findings.extent(row, own),
     ]  # fmt: skip
     return {
         "title": "疑点及证据清单", "issuer": f"{region.name}医疗保障局", "facts": facts,

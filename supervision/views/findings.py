@@ -84,12 +84,12 @@ def listing(request: PortalRequest) -> HttpResponse:
             query.form.fields.pop(name)
     return render(request, "supervision/findings.html", named({
         "breadcrumbs": CRUMBS, "form": query.form, "tabs": tabs(request, "findings"),
-        "table": _table(list(page), Pages(
+        "table": _table(list(page), request.user, Pages(
             total=page.paginator.count, size=SIZE, page=page.number, sizes=(SIZE,))),
     }))  # fmt: skip
 
 
-def _table(rows: list[Finding], pages: Pages) -> Table:
+def _table(rows: list[Finding], user: User, pages: Pages) -> Table:
     places = dict(
         Institution.objects.filter(pk__in={row.institution_code for row in rows})
         .values_list("code", "name")
@@ -102,12 +102,12 @@ def _table(rows: list[Finding], pages: Pages) -> Table:
             Column(label="医疗机构"), Column(label="服务日期"), Column(label="涉及单据", numeric=True),
             Column(label="涉及基金（元）", numeric=True), Column(label="程度"), Column(label="状态"),
         ],
-        rows=[_row(row, subjects, places) for row in rows],
+        rows=[_row(row, subjects, places, user) for row in rows],
         empty_title="没有符合条件的疑点", empty_text="审核运行发现的疑点在此列出；请放宽查询条件后再试。",
     )  # fmt: skip
 
 
-def _row(row: Finding, subjects: dict[int, str], places: dict[str, str]) -> Row:
+def _row(row: Finding, subjects: dict[int, str], places: dict[str, str], user: User) -> Row:
     url = reverse("finding", args=[row.pk])
     days = f"{row.first_day}" if row.first_day == row.last_day else f"{row.first_day} 至"
     return Row(
@@ -118,7 +118,8 @@ def _row(row: Finding, subjects: dict[int, str], places: dict[str, str]) -> Row:
             Cell(text=subjects[row.pk], sub=row.get_subject_kind_display()),
             Cell(text=places.get(row.institution_code, row.institution_code)),
             Cell(text=days, sub="" if row.first_day == row.last_day else str(row.last_day)),
-            Cell(text=f"{row.claims:,}"), Cell(text=yuan(row.fund)),
+            *(Cell(text=fact["value"].partition(" ")[0])
+              for fact in extent(row, user.institution_id)[::2]),
             Cell(text=row.get_severity_display(), tone=GRAVITY[row.severity]),
             Cell(text=row.get_state_display(), tone=TONES[row.state], sub=Login(row.assignee)),
         ],
@@ -228,7 +229,7 @@ def _page(
     return render(request, "supervision/finding.html", named({
         "breadcrumbs": [*CRUMBS, {"label": str(row.pk), "url": ""}],
         "row": row, "tone": TONES[row.state], "gravity": GRAVITY[row.severity],
-        "facts": _facts(row, _subjects([row], places)[row.pk], places),
+        "facts": _facts(row, _subjects([row], places)[row.pk], places, user),
         "figures": figures_of(row), "chart": distribution(row), "picture": picture_of(row),
         "acts": parts.entries(ACTS, row, user, typed, key),
         "evidence": _evidence(row.rule, user, list(evidence), Pages(
@@ -251,7 +252,17 @@ def persons_of(row: Finding, evidence: list[FindingClaim]) -> set[int | None]:
     return {row.person_id, *claims.values_list("person_id", flat=True)}
 
 
-def _facts(row: Finding, subject: str, places: dict[str, str]) -> list[dict[str, Any]]:
+def extent(row: Finding, code: str | None) -> list[dict[str, Any]]:
+    """How many claims, what they cost, what the funds paid; for an institution its own share."""
+    claims, fee, fund = row.share_of(code) if code else (row.claims, row.fee, row.fund)
+    return [
+        {"label": "涉及单据", "value": f"{claims:,} 张"},
+        {"label": "涉及费用", "value": f"{yuan(fee)} 元"},
+        {"label": "涉及基金", "value": f"{yuan(fund)} 元"},
+    ]
+
+
+def _facts(row: Finding, subject: str, places: dict[str, str], user: User) -> list[dict[str, Any]]:
     days = (
         str(row.first_day)
         if row.first_day == row.last_day
@@ -266,9 +277,7 @@ def _facts(row: Finding, subject: str, places: dict[str, str]) -> list[dict[str,
         {"label": "医疗机构", "value": places.get(row.institution_code, row.institution_code),
          "url": reverse("institution", args=[row.institution_code])},
         {"label": "服务日期", "value": days},
-        {"label": "涉及单据", "value": f"{row.claims:,} 张"},
-        {"label": "涉及费用", "value": f"{yuan(row.fee)} 元"},
-        {"label": "涉及基金", "value": f"{yuan(row.fund)} 元"},
+        *extent(row, user.institution_id),
         {"label": "发现", "value": row.get_moment_display(),
          "sub": Told(f"{clock.local(row.found_at):%Y-%m-%d %H:%M}", *finder)},
         {"label": "经办人", "value": Login(row.assignee) or "—"},
