@@ -18,7 +18,7 @@ from settlement.columns import FACTS, day_number, day_of
 from settlement.copy import ALL_CORES, columns, copy_out
 from settlement.facts import whole_facts
 from settlement.kernel import REJECT
-from supervision.near import VIDEO
+from supervision import near
 from supervision.rules.data import Array, Visits, runs
 from supervision.suspicions import Names, Place
 
@@ -99,17 +99,10 @@ GOODS = """SELECT encounter, bool_or(dispensed), bool_or(delivered) FROM (
 GROUP BY encounter"""
 GOODS_ROW = columns(encounter="int8", dispensed="bool", delivered="bool")
 
-POSTS = _told("""SELECT NUMBER[d.code], NUMBER[post.place],
-    coalesce(post.since - '1970-01-01'::date, %(ever)s),
-    least(coalesce(post.until - '1970-01-01'::date, %(never)s),
-        coalesce(d.licence_until - '1970-01-01'::date, %(never)s))
-FROM institutions_physician d
-CROSS JOIN LATERAL (
-    SELECT d.institution_id AS place, d.joined_on AS since, d.left_on AS until, d.checked_at
-    UNION ALL
-    SELECT institution_id, valid_from, valid_until, checked_at FROM institutions_post
-    WHERE physician_id = d.code) post
-WHERE post.checked_at IS NOT NULL AND d.is_clinician""")
+POSTS = _told("""SELECT NUMBER[physician], NUMBER[place], coalesce(since - '1970-01-01'::date, %(ever)s),
+    coalesce(until - '1970-01-01'::date, %(never)s) FROM (POSTS) post""").replace(
+    "POSTS", near.POSTS
+)
 POST_ROW = columns(physician="int8", place="int8", since="int4", until="int4")
 
 
@@ -150,7 +143,7 @@ def _blocks(cursor: Any, span: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The span with each run of claim numbers in it; one empty run where there is no claim."""
     cursor.execute(BLOCKS, span | {"block": BLOCK})
     for period, low, high in cursor.fetchall() or [(span["first"], 0, 0)]:
-        yield span | {"period": period, "low": low, "high": high, "video": VIDEO, "main": MAIN}
+        yield span | {"period": period, "low": low, "high": high, "video": near.VIDEO, "main": MAIN}
 
 
 class _Places:

@@ -24,7 +24,26 @@ from settlement.records import ICD_CATEGORY, Known
 from supervision.rules import RULES, Visits
 from supervision.suspicions import Names, Place
 
-NEAR = "SELECT * FROM supervision_near(%(person)s, %(physician)s, %(day)s, %(since)s, %(but)s)"
+#: Registered posts of clinicians, each until its end and no longer than the licence.
+POSTS = """SELECT d.code AS physician, post.place, post.since, least(post.until, d.licence_until) AS until
+FROM institutions_physician d
+CROSS JOIN LATERAL (
+    SELECT d.institution_id AS place, d.joined_on AS since, d.left_on AS until, d.checked_at
+    UNION ALL
+    SELECT institution_id, valid_from, valid_until, checked_at FROM institutions_post
+    WHERE physician_id = d.code) post
+WHERE post.checked_at IS NOT NULL AND d.is_clinician"""
+#: First whether the physician is registered that day at the institution or its parent, then the neighbours.
+NEAR = """SELECT registered.here, coalesce(place.kind = 'pharmacy', false), near.*
+FROM (SELECT EXISTS (
+    SELECT FROM (POSTS) post
+    WHERE post.physician = %(physician)s
+        AND post.place IN (SELECT unnest(ARRAY[i.code, i.parent_id]) FROM institutions_institution i
+            WHERE i.code = %(place)s)
+        AND coalesce(post.since, '-infinity') <= %(day)s
+        AND coalesce(post.until, 'infinity') >= %(day)s) AS here) registered
+LEFT JOIN supervision_near(%(person)s, %(physician)s, %(day)s, %(since)s, %(but)s) near ON true
+LEFT JOIN institutions_institution place ON place.code = near.institution""".replace("POSTS", POSTS)
 VIDEO = ("video", "voice")  #: media that take the physician's whole attention
 Row = dict[str, int]
 
@@ -56,11 +75,11 @@ def visits_near(asked: Asked, switches: Iterable[Switch]) -> tuple[Visits, Names
     day = local_day(asked.claim["encounter"]["started_at"])
     back = max((RULES[s.rule].lookback(s.numbers) for s in switches), default=0)
     physician = asked.claim["physician"]["code"]
-    rows, lines = _neighbours(asked, day, back)
+    registered, rows, lines = _neighbours(asked, day, back)
     texts = {number_of(physician): physician}
     place = Place(asked.claimant.code, asked.claimant.region_code)
     lines += _own_lines(asked, len(rows))
-    rows.append(_own(asked, day))
+    rows.append(_own(asked, day) | {"registered": int(registered or not physician)})
     focus = np.zeros(len(rows), bool)
     focus[-1] = True
     names = Names({number_of(place.code): place}, texts)
@@ -74,9 +93,11 @@ def _columns(rows: list[Row]) -> Mapping[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows], np.int64) for name in rows[-1]}
 
 
-def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[list[Row], list[Row]]:
+def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[bool, list[Row], list[Row]]:
+    """Whether the physician is registered where the visit is, the neighbours, their lines."""
     with connection.cursor() as cursor:
         prepared.execute(cursor, NEAR, {
+            "place": (asked.claimant.issuer or asked.claimant).code,
             "person": asked.known.person_id or 0, "physician": asked.claim["physician"]["code"],
             "day": day, "since": day - dt.timedelta(days=back), "but": asked.known.claim_id,
         })  # fmt: skip
@@ -84,11 +105,13 @@ def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[list[Row], list[
     rows: list[Row] = []
     lines: list[Row] = []
     blank = dict.fromkeys(_FACTS, -1) | {"title": 0, "visit_type": 0}
-    for (key, place, physician, person, on, began, ended, medium, disease, encounter, amount,
-         its_lines) in found:  # fmt: skip
+    for (_, pharmacy, key, place, physician, person, on, began, ended, medium, disease, encounter,
+         amount, its_lines) in found:  # fmt: skip
+        if key is None:  # no neighbour
+            continue
         rows.append(blank | _met(key, place, physician, person, on, began, ended, medium)
                     | {"disease": number_of((disease or "")[:ICD_CATEGORY]), "fee": amount,
-                       "encounter": encounter})  # fmt: skip
+                       "encounter": encounter, "pharmacy": int(pharmacy)})  # fmt: skip
         for line_no, service, item, amount_of, price, line_fee, decision, days in its_lines:
             lines.append({
                 "claim": len(rows) - 1, "line_no": line_no, "service": service,
@@ -96,7 +119,7 @@ def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[list[Row], list[
                 "fee": line_fee, "rejected": int(decision == REJECT), "overcharge": 0,
                 "days": -1 if days is None else days, "ordered": -1, "title_min": 0,
             })  # fmt: skip
-    return rows, lines
+    return bool(found[0][0]), rows, lines
 
 
 def _met(
@@ -137,7 +160,6 @@ def _own(asked: Asked, day: dt.date) -> Row:
         "same_disease": fact("same_disease"), "consent": fact("consent"),
         "explained": fact("explained_item_and_price"), "prescribed": fact("prescription_issued"),
         "reviewed": fact("pharmacist_reviewed"),
-        "registered": int(fact("provider_is_clinician") == 1),
         "last_offline": fact("last_offline_day"), "title": fact("doctor_title"),
         "visit_type": fact("visit_type"),
     }  # fmt: skip
