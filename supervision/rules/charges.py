@@ -12,7 +12,7 @@ from supervision.rules.base import (
     Numbers,
     Rule,
 )
-from supervision.rules.data import Array, Found, Visits, runs, same
+from supervision.rules.data import Array, Found, Visits, in_month, runs, same
 
 CONSULT, DRUG = SERVICES.index("consult"), SERVICES.index("drug")
 WHOLE = 10_000  #: shares are per ten thousand
@@ -164,7 +164,8 @@ class BundledItem(Rule):
         at = np.concatenate([order[starts[k] : starts[k] + count[k]] for k in odd])
         group = np.repeat(np.arange(len(odd)), count[odd])
         return Found.groups(
-            claim[at], group, subject=doctors[doctor[odd]], mark=items[thing[odd]] >> 33,
+            claim[at], group, subject=doctors[doctor[odd]],
+            mark=in_month(items[thing[odd]] >> 33, visits["day"][claim[at]], count[odd]),
             line_no=visits.line("line_no")[lines[at]], share=share[odd], peers_share=peers[odd],
             visits=count[odd], item_line=visits.line("line_no")[lines[at[runs(group)[1]]]],
         )  # fmt: skip
@@ -222,7 +223,8 @@ class PriceAbovePeers(Rule):
         count = (ends - starts)[odd]
         return Found.groups(
             visits.line("claim")[lines[at]], np.repeat(np.arange(len(odd)), count),
-            subject=place[starts[odd]], mark=thing[odd] >> 33,
+            subject=place[starts[odd]],
+            mark=in_month(thing[odd] >> 33, visits.of_line("day")[lines[at]], count),
             line_no=visits.line("line_no")[lines[at]], median=median[odd], price=price[odd],
             above=above[odd], visits=count,
         )  # fmt: skip
@@ -252,10 +254,18 @@ class DrugNotPrescribed(Rule):
 
     def find(self, visits: Visits, numbers: Numbers) -> Found:
         ordered = visits.line("ordered")
-        hit = np.flatnonzero(
+        lines = np.flatnonzero(
             (visits.line("service") == DRUG) & (ordered >= 0) & (visits.line("rejected") == 0)
-            & (visits.line("quantity") > ordered)
         )  # fmt: skip
+        if not len(lines):
+            return Found.nothing()
+        names = ("claim", "item", "line_no")
+        lines = lines[np.lexsort([visits.line(name)[lines] for name in reversed(names)])]
+        # what the lines of a drug have taken so far; the one that goes beyond what is prescribed does not fit
+        group, starts = runs(visits.line("claim")[lines], visits.line("item")[lines])
+        taken = np.cumsum(visits.line("quantity")[lines])
+        taken -= (taken[starts] - visits.line("quantity")[lines[starts]])[group]
+        hit = lines[taken > ordered[lines]]
         return Found.claims(
             visits, visits.line("claim")[hit], visits.line("line_no")[hit],
             lines=np.ones(len(hit), np.int64),

@@ -6,7 +6,7 @@ from pricing.rules import CODES, SERVICES
 from settlement.checks import add_months
 from settlement.columns import NO_DAY, UNKNOWN_DAY
 from supervision.rules.base import Numbers, Rule
-from supervision.rules.data import Array, Found, Visits, runs, same
+from supervision.rules.data import Found, Visits, month_of, runs, same
 
 CONSULT, DRUG = SERVICES.index("consult"), SERVICES.index("drug")
 REVISIT = CODES["visit_type"].index("revisit")
@@ -96,10 +96,9 @@ class EarlyRefill(Rule):
         at = np.repeat(hit - sizes + 1, sizes) + (
             np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         )
-        month = visits["day"][claim[hit]].astype("datetime64[D]").astype("datetime64[M]")
         return Found.groups(
             claim[at], np.repeat(np.arange(len(hit)), sizes), subject=person[~again][hit],
-            mark=month.astype(np.int64), line_no=visits.line("line_no")[lines[at]],
+            mark=month_of(visits["day"][claim[hit]]), line_no=visits.line("line_no")[lines[at]],
             stock=stock[hit], refills=early[hit], supply=supply[hit],
         )  # fmt: skip
 
@@ -120,10 +119,10 @@ class MissingTraceCodes(Rule):
         if not len(lines):
             return Found.nothing()
         place = visits.of_line("institution")[lines]
-        month = _month(visits.of_line("day")[lines])
+        month = month_of(visits.of_line("day")[lines])
         lines = lines[np.lexsort((month, place))]
         place = visits.of_line("institution")[lines]
-        month = _month(visits.of_line("day")[lines])
+        month = month_of(visits.of_line("day")[lines])
         group, starts = runs(place, month)
         bare = visits.line("traces")[lines] == 0
         total, missing = np.bincount(group), np.bincount(group, weights=bare).astype(np.int64)
@@ -138,7 +137,3 @@ class MissingTraceCodes(Rule):
             line_no=visits.line("line_no")[lines[keep]], lines=total[odd], missing=missing[odd],
             share=share[odd],
         )  # fmt: skip
-
-
-def _month(day: Array) -> Array:
-    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)

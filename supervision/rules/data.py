@@ -125,6 +125,20 @@ def distinct(group: Array, value: Array) -> tuple[Array, Array]:
     return np.unique(g[starts], return_counts=True)
 
 
+def month_of(day: Array) -> Array:
+    """Months since 1970-01."""
+    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+
+
+def in_month(mark: Array, day: Array, sizes: Array) -> Array:
+    """Marks with the month of the last act: what was decided once is looked at anew when it goes on.
+
+    `day` has the days of one suspicion after another, `sizes` says how many each has.
+    """
+    starts = np.cumsum(sizes) - sizes
+    return (mark << 16) + month_of(np.maximum.reduceat(day, starts))
+
+
 @dataclass(frozen=True)
 class Found:
     """Suspicions: `rows` are visit rows, those of one suspicion together; `starts` says where.

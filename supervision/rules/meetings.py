@@ -3,7 +3,7 @@
 import numpy as np
 
 from supervision.rules.base import FICTITIOUS, Numbers, Rule
-from supervision.rules.data import Array, Found, Visits, distinct, runs, same
+from supervision.rules.data import Array, Found, Visits, distinct, in_month, runs, same
 
 MINUTE, HOUR = 60, 3_600
 
@@ -132,7 +132,9 @@ class _Shared(Rule):
         inside = many[group]
         order, numbered = order[inside], (np.cumsum(many) - 1)[group[inside]]
         first = order[runs(numbered)[1]]
-        mark = visits["day"][first] if self.by_day else trace[first] >> 32
+        mark = visits["day"][first]
+        if not self.by_day:
+            mark = in_month(trace[first] >> 32, visits["day"][order], np.bincount(numbered))
         return Found.groups(
             order, numbered, subject=visits["physician" if self.by_day else "institution"][first],
             mark=mark, persons=persons[many], visits=np.bincount(numbered),

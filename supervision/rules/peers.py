@@ -12,7 +12,7 @@ import numpy as np
 
 from pricing.rules import SERVICES
 from supervision.rules.base import FICTITIOUS, INFLATED, Numbers, Rule
-from supervision.rules.data import Array, Found, Visits, runs, same
+from supervision.rules.data import Array, Found, Visits, in_month, month_of, runs, same
 
 DRUG = SERVICES.index("drug")
 TENTHS = 10  #: z is written in tenths
@@ -54,17 +54,13 @@ class _Outlier(Rule):
         place = np.full(len(starts), -1)
         place[hit] = np.arange(len(hit))
         inside = place[group] >= 0
-        last = _month(int(visits["day"][rows].max()))
+        last = int(month_of(np.array([visits["day"][rows].max()]))[0])
         order = np.argsort(place[group[inside]], kind="stable")
         return Found.groups(
             rows[inside][order], place[group[inside]][order],
             subject=visits[self.column][rows[starts[hit]]],
             mark=np.full(len(hit), last), pictures=pictures, visits=met[hit], **facts,
         )  # fmt: skip
-
-
-def _month(day: int) -> int:
-    return int(np.array(day).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64))
 
 
 def _outliers(
@@ -184,13 +180,15 @@ class DenseNetwork(Rule):
             at = tied_rows[np.isin(tie, inside)]
             rows.append(np.sort(at))
             group.append(np.full(len(at), number))
+        eldest = np.array([members[0] for _, members in found], np.int64)
+        sizes = np.array([len(part) for part in rows], np.int64)
         size = [np.array([len(part[k]) for part in found], np.int64) for k in (0, 1)]
         return Found.groups(
             np.concatenate(rows), np.concatenate(group),
             subject=np.array([doctors[0] for doctors, _ in found], np.int64),
-            mark=np.array([members[0] for _, members in found], np.int64),
+            mark=in_month(eldest, visits["day"][np.concatenate(rows)], sizes),
             physicians=size[0], persons=size[1],
-            visits=np.array([len(part) for part in rows], np.int64),
+            visits=sizes,
         )  # fmt: skip
 
 
