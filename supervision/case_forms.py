@@ -304,6 +304,20 @@ class PickMeasure(forms.Form):
         self.fields["sanction"] = forms.TypedChoiceField(label="措施", coerce=int, choices=measures)
 
 
+class EndForm(PickMeasure):
+    """Which measure cannot be carried out, and why."""
+
+    reason = forms.CharField(
+        label="终结执行的理由", max_length=300, widget=forms.Textarea({"rows": 2}),
+        help_text="例如：协议已届满，单据已冲正，对象已注销。",
+    )  # fmt: skip
+    field_order: tuple[str, ...] = ("sanction", "reason")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.order_fields(self.field_order)
+
+
 class ExecuteForm(PickMeasure):
     """What was carried out, when, by which record."""
 

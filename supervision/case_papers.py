@@ -6,6 +6,8 @@ A paper is drawn from its stored content only, so that it is the same for ever; 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.db.models import QuerySet
+
 from audit import pdf
 from audit.text import yuan
 from institutions.models import Office
@@ -65,6 +67,14 @@ def _issuer(paper: CasePaper) -> str:
 
 #: papers that stay in the file
 INTERNAL = (Kind.FILING, Kind.REQUEST, Kind.CLOSING)
+#: papers to other authorities
+ELSEWHERE = (Kind.INFORM, Kind.TRANSFER)
+
+
+def of_party(rows: QuerySet[CasePaper]) -> QuerySet[CasePaper]:
+    """The papers that go to the party: not what stays in the file, no letters to others."""
+    kept = (*INTERNAL, *ELSEWHERE)
+    return rows.exclude(kind__in=kept).exclude(serves__kind__in=kept)
 
 
 def facts(*rows: tuple[str, object]) -> list[dict[str, str]]:
@@ -233,6 +243,18 @@ def _decision(content: Mapping[str, Any]) -> Parts:
     }  # fmt: skip
 
 
+def _dismissal(content: Mapping[str, Any]) -> Parts:
+    heard = content["statement"] or "当事人未提出陈述申辩意见。"
+    return {"paragraphs": [
+        (f"{content['subject']}在{_days(content)}期间，{content['title']}一案（{content['case']}），"
+         f"已于{content['notice']}处理告知书告知拟处理意见。"),
+        f"陈述申辩：{heard}",
+        *([f"采纳情况：{content['considered']}"] if content["considered"] else []),
+        f"经审查，决定不予处理，原拟处理措施不再作出。理由：{content['reasons']}",
+        f"决定人：{content['decided_by']}。",
+    ]}  # fmt: skip
+
+
 def _receipt(content: Mapping[str, Any]) -> Parts:
     return {"facts": facts(
         ("送达文书", f"{content['paper']}　{content['number']}"), ("案号", content["case"]),
@@ -265,5 +287,5 @@ DRAWN: Mapping[Kind, Callable[[Mapping[str, Any]], Parts]] = {
     Kind.FILING: _filing, Kind.NOTICE: _notice, Kind.EVIDENCE: _evidence, Kind.HEARING: _hearing,
     Kind.DECISION: _decision, Kind.TRANSFER: _decision, Kind.RECEIPT: _receipt,
     Kind.INFORM: _inform, Kind.CLOSING: _closing, Kind.REQUEST: _request,
-    Kind.RECUSAL: _recusal, Kind.NO_HEARING: _no_hearing,
+    Kind.DISMISSAL: _dismissal, Kind.RECUSAL: _recusal, Kind.NO_HEARING: _no_hearing,
 }  # fmt: skip

@@ -16,7 +16,7 @@ from institutions.money import fen
 from institutions.refusals import Refusal
 from supervision import case_writs, findings, law, sanctions
 from supervision.case_clocks import due, hearing_until
-from supervision.hands import active, staff_of
+from supervision.hands import active, hands_of, staff_of
 from supervision.models import CaseEvidence, CaseInspector, CasePaper, Sanction, SupervisionCase
 from supervision.writs import TABLE, number_of
 
@@ -68,13 +68,8 @@ def another_than_opener(turn: Turn) -> None:
 
 def not_handler(turn: Turn) -> None:
     """Who inquires or proposed a measure does not decide."""
-    if turn.by in _hands(turn.case):
+    if turn.by in hands_of(turn.case):
         raise _refused(turn, 403, "SAME_PERSON", "承办人和检查人员不能对本案作出决定")
-
-
-def _hands(case: SupervisionCase) -> set[str]:
-    proposers = case.sanctions.values_list("proposed_by", flat=True)
-    return {case.handled_by, *case.inspectors.values_list("username", flat=True), *proposers}
 
 
 def barred(case: SupervisionCase, step: Step, *, by: str, at: dt.datetime) -> str:
@@ -195,7 +190,7 @@ def presider_apart(turn: Turn) -> None:
         raise _refused(
             turn, 422, "PRESIDER_UNKNOWN", "没有此账号，或不是本辖区医保部门的人员", "presider"
         )
-    if presider in _hands(case) | {case.opened_by}:
+    if presider in hands_of(case) | {case.opened_by}:
         raise _refused(turn, 422, "PRESIDER_INSPECTS",
                        "本案检查人员、提请立案人和拟定措施的人不能主持听证", "presider")  # fmt: skip
 
@@ -205,7 +200,7 @@ def as_noticed(turn: Turn) -> None:
     case: SupervisionCase = turn.case
     notice = case.papers.filter(kind=CasePaper.Kind.HEARING).latest("pk")
     fixed = Move.objects.filter(subject=case.subject, target="hearing").latest("pk")
-    if fixed.facts.get("presider") in _hands(case):
+    if fixed.facts.get("presider") in hands_of(case):
         raise _refused(turn, 409, "PRESIDER_INSPECTS", "主持人已成为本案检查人员，须变更主持人")
     if notice.content.get("held_on") != str(turn.on):
         raise _refused(turn, 422, "NOT_AS_NOTICED",
@@ -310,9 +305,12 @@ def told(turn: Turn, state: State) -> None:
             institution_code=case.institution_code, procedure=TABLE, status=state.label,
             url=place(case), due=case.due, due_unknown=case.due_unknown, clause=document(),
         )  # fmt: skip
-    if holder:
+    heard = [holder] if holder else []
+    if state.key == "dismissed":
+        heard = [HANDLE, ANSWER] if case.institution_code else [HANDLE]
+    for permission in heard:
         news.tell(
-            permission=holder, region_code=case.region_code,
+            permission=permission, region_code=case.region_code,
             institution_code=case.institution_code if case.told_on else "",
             text=f"{describe(case)}：{turn.step.label}", url=place(case), subject=case.subject,
             at=turn.at,
@@ -343,7 +341,8 @@ HANDBOOK = Handbook(
         "filing_paper": case_writs.filing_paper, "notice_papers": case_writs.notice_papers,
         "request_paper": case_writs.request_paper, "hearing_paper": case_writs.hearing_paper,
         "no_hearing_paper": case_writs.no_hearing_paper,
-        "decision_paper": case_writs.decision_paper, "transfer_paper": case_writs.transfer_paper,
+        "decision_paper": case_writs.decision_paper,
+        "dismissal_paper": case_writs.dismissal_paper, "transfer_paper": case_writs.transfer_paper,
         "decision_receipt": case_writs.decision_receipt,
         "transfer_receipt": case_writs.transfer_receipt, "keep_inquiry": keep_inquiry,
         "keep_statement": keep_statement, "order": order, "drop_measures": drop_measures,

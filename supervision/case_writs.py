@@ -92,6 +92,19 @@ def decision_paper(turn: Turn) -> None:
     _decision(turn, Kind.DECISION, "")
 
 
+def dismissal_paper(turn: Turn) -> None:
+    """不予处理决定书 with its receipt: what was told is not punished, and why."""
+    case: SupervisionCase = turn.case
+    made = _made(turn, Kind.DISMISSAL, {
+        "case": case.number, "title": case.title, "subject": case.subject_name,
+        "notice": case.papers.filter(kind=Kind.NOTICE).latest("pk").number,
+        "days": [str(case.acted_from), str(case.acted_until)], "statement": case.statement,
+        "considered": _note_of(case, "consider"), "reasons": turn.note,
+        "decided_by": person(turn.by),
+    })  # fmt: skip
+    _served(turn, made)
+
+
 def transfer_paper(turn: Turn) -> None:
     """案件移送书."""
     _decision(turn, Kind.TRANSFER, str(turn.facts["organ"])[:120])
@@ -133,8 +146,8 @@ def closing_paper(turn: Turn) -> None:
     _made(turn, Kind.CLOSING, {
         "case": case.number, "title": case.title, "subject": case.subject_name,
         "opinion": turn.note, "closed_by": person(turn.by),
-        "measures": [sanctions.told(row) | {"record": row.record, "done_on": str(row.done_on)}
-                     for row in case.sanctions.filter(state="done")],
+        "measures": [sanctions.told(row) | {"record": sanctions.outcome(row), "done_on": str(row.done_on)}
+                     for row in case.sanctions.filter(state__in=("done", "ended"))],
     })  # fmt: skip
 
 

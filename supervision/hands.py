@@ -23,6 +23,12 @@ def active(case: SupervisionCase) -> QuerySet[CaseInspector]:
     return case.inspectors.filter(Q(recused=None) | Q(recused=False))
 
 
+def hands_of(case: SupervisionCase) -> set[str]:
+    """Who inquires, inquired or proposed a measure: none of them decides."""
+    proposers = case.sanctions.values_list("proposed_by", flat=True)
+    return {case.handled_by, *case.inspectors.values_list("username", flat=True), *proposers}
+
+
 def refuse_recused(case: SupervisionCase, by: str) -> None:
     """Whoever stood back does nothing more in the case."""
     if case.stood_back(by):

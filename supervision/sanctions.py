@@ -22,7 +22,7 @@ from settlement import adjustments, statement_steps
 from settlement.models import Adjustment, Deduction, InsuredPerson
 from settlement.terms import cite
 from supervision import case_papers, law, subjects
-from supervision.hands import refuse_recused
+from supervision.hands import hands_of, refuse_recused
 from supervision.models import CaseEvidence, Sanction, SupervisionCase
 
 State = Sanction.State
@@ -221,6 +221,53 @@ def execute(
     return row
 
 
+@transaction.atomic
+def end(*, sanction: Sanction, reason: str, who: User, at: dt.datetime) -> Sanction:
+    """终结执行: what was ordered and cannot be carried out ends, by a decider who did not handle the case."""
+    row = Sanction.objects.select_for_update(of=("self",)).select_related("case").get(
+        pk=sanction.pk
+    )  # fmt: skip
+    case = row.case
+    refuse_recused(case, who.username)
+    if not who.may(law.routes()[case.route].permission):
+        raise Refusal(403, "NOT_YOURS", ("终结执行由作出决定的一方办理", "the decider ends it"))
+    if who.username in hands_of(case):
+        raise refused("by", "SAME_PERSON", "承办人和检查人员不能终结执行", "another person ends it",
+                      status=403)  # fmt: skip
+    if not may_end(row):
+        raise refused("state", "NOT_TO_BE_ENDED", "只能终结待执行的措施，或未获批准入账的追回",
+                      "it is not to be carried out", status=409)  # fmt: skip
+    if not reason.strip():
+        raise refused("reason", "REQUIRED", "请填写终结执行的理由", "a reason is needed")
+    row.record = "；".join(filter(None, (row.record, reason.strip())))[:400]
+    row.state, row.done_on = State.ENDED, clock.local(at).date()
+    row.done_at, row.done_by = at, who.username
+    row.save()
+    _event(row, "end", who.username, at, reason=reason.strip(), effects=row.effects)
+    return row
+
+
+def may_end(row: Sanction) -> bool:
+    """Whether a measure waits to be carried out, or its money was refused in the ledger."""
+    if row.case.state != "executing":
+        return False
+    return row.state == State.ORDERED or (row.state == State.DONE and _denied(row))
+
+
+def _denied(row: Sanction) -> bool:
+    denied = (Adjustment.State.REFUSED, Adjustment.State.WITHDRAWN)
+    return Adjustment.objects.filter(number__in=_adjustments(row), state__in=denied).exists()
+
+
+def _adjustments(row: Sanction) -> list[str]:
+    return [made["adjustment"] for made in row.effects if "adjustment" in made]
+
+
+def outcome(row: Sanction) -> str:
+    """The record of a measure: how it was carried out, or why it was ended."""
+    return f"终结执行：{row.record}" if row.state == State.ENDED else row.record
+
+
 def _recover(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
     """Claim by claim as far as the evidence names them, the rest as an adjustment for a second person."""
     case, left = row.case, row.amount or 0
@@ -317,8 +364,8 @@ ACTS: Mapping[str, Callable[[Sanction, dt.date, User, dt.datetime], list[dict[st
 def unfinished(case: SupervisionCase) -> int:
     """How many measures are not carried out, or wait in the ledger for their second person."""
     waiting = 0
-    for row in case.sanctions.exclude(state=State.DROPPED):
-        numbers = [made["adjustment"] for made in row.effects if "adjustment" in made]
+    for row in case.sanctions.exclude(state__in=(State.DROPPED, State.ENDED)):
+        numbers = _adjustments(row)
         posted = Adjustment.objects.filter(number__in=numbers, state=Adjustment.State.POSTED)
         waiting += row.state != State.DONE or posted.count() < len(numbers)
     return waiting

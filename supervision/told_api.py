@@ -105,7 +105,10 @@ class OneCase(ToldView):
                 subject=row.subject, region_code=row.region_code,
                 institution_code=row.institution_code,
             )  # fmt: skip
-            papers = [_paper(one) for one in papers_of(row).select_related("receipt")]
+            papers = [
+                _paper(one)
+                for one in case_papers.of_party(row.papers.all()).select_related("receipt")
+            ]
         return json_answer({**summary(row), "statement": row.statement, "papers": papers})
 
 
@@ -121,7 +124,12 @@ class Paper(ToldView):
         self.begin(request)
         with self.rows():
             case = self.one(number)
-            row = papers_of(case).select_related("case").filter(pk=min(paper, BIGGEST_ID)).first()
+            row = (
+                case_papers.of_party(case.papers.all())
+                .select_related("case")
+                .filter(pk=min(paper, BIGGEST_ID))
+                .first()
+            )
             if row is None:
                 raise Refusal(404, "NOT_FOUND", ("没有此文书", "no such paper"))
             taken(
@@ -151,11 +159,6 @@ class Findings(ToldView):
             part, after = newest(request, rows.prefetch_related("evidence"))
             shown = [_finding(row, self.client.institution) for row in part]
         return json_answer({"results": shown, "next": after})
-
-
-def papers_of(case: SupervisionCase) -> Any:
-    """The papers that go to the party: what stays in the file is not shown."""
-    return case.papers.exclude(kind__in=case_papers.INTERNAL)
 
 
 def summary(row: SupervisionCase) -> dict[str, Any]:

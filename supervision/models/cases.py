@@ -219,6 +219,7 @@ class Sanction(models.Model):
         ORDERED = "ordered", "待执行"
         DONE = "done", "已执行"
         DROPPED = "dropped", "未采纳"
+        ENDED = "ended", "终结执行"
 
     case = models.ForeignKey(SupervisionCase, models.PROTECT, related_name="sanctions")
     kind = models.CharField("措施", max_length=20)
@@ -255,8 +256,12 @@ class Sanction(models.Model):
                 name="sanction_money_has_amount",
             ),
             models.CheckConstraint(
-                condition=(~Q(state="done") & Q(done_on__isnull=True, done_by=""))
-                | (Q(state="done", done_on__isnull=False) & ~Q(done_by="") & ~Q(record="")),
+                condition=(~Q(state__in=["done", "ended"]) & Q(done_on__isnull=True, done_by=""))
+                | (
+                    Q(state__in=["done", "ended"], done_on__isnull=False)
+                    & ~Q(done_by="")
+                    & ~Q(record="")
+                ),
                 name="sanction_execution_whole",
             ),
         )
@@ -296,6 +301,7 @@ class CasePaper(NumberedPaper):
         HEARING = "hearing", "听证通知书"
         NO_HEARING = "nohear", "不予听证通知书"
         DECISION = "decision", "处理决定书"
+        DISMISSAL = "dismiss", "不予处理决定书"
         TRANSFER = "transfer", "案件移送书"
         RECEIPT = "receipt", "送达回证"
         INFORM = "inform", "案件通报函"

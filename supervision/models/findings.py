@@ -33,6 +33,9 @@ class Run(models.Model):
     asked_at = models.DateTimeField()
     asked_by = models.CharField(max_length=150)
     started_at = models.DateTimeField(null=True, blank=True)
+    #: when whoever does it last said so: a run that is silent too long is taken up by another
+    alive_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.SmallIntegerField(default=0, db_default=0)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = ScopedQuerySet.as_manager()

@@ -25,8 +25,17 @@ from institutions.access import PortalRequest
 from institutions.models import User
 from institutions.naming import shown_names
 from institutions.refusals import Refusal
-from supervision import case_forms, case_steps, cases, disclosures, recusals, sanctions, writs
-from supervision.hands import active, covers
+from supervision import (
+    case_forms,
+    case_steps,
+    cases,
+    disclosures,
+    law,
+    recusals,
+    sanctions,
+    writs,
+)
+from supervision.hands import active, covers, hands_of
 from supervision.models import (
     ArchiveLoan,
     CaseInspector,
@@ -148,6 +157,16 @@ def _to_execute(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
     ]  # fmt: skip
 
 
+def _to_end(case: SupervisionCase) -> list[tuple[int, str]]:
+    return [_named(row) for row in case.sanctions.all() if sanctions.may_end(row)]
+
+
+def _ends(user: User, case: SupervisionCase) -> bool:
+    """Whether this person decides on the route and has no hand in the inquiry."""
+    route = law.routes().get(case.route)
+    return bool(route and user.may(route.permission) and user.username not in hands_of(case))
+
+
 def _named(row: Sanction) -> tuple[int, str]:
     told = sanctions.told(row)
     return row.pk, " ".join(filter(None, (told["label"], told["target"], told["size"])))
@@ -224,6 +243,11 @@ def _execute(case: SupervisionCase, given: Mapping[str, Any], who: User) -> obje
     return sanctions.execute(
         sanction=row, on=given["on"], record=given["record"], who=who, at=clock.now()
     )
+
+
+def _end(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
+    row = case.sanctions.get(pk=given["sanction"])
+    return sanctions.end(sanction=row, reason=given["reason"], who=who, at=clock.now())
 
 
 def _disclosure(case: SupervisionCase) -> Disclosure | None:
@@ -317,6 +341,8 @@ ACTS = {
         Act("execute", "登记执行", ("executing",), _executes, case_forms.ExecuteForm,
             lambda case, user: {"measures": _to_execute(case, user), "today": clock.today()},
             _execute, "measures"),
+        Act("end", "终结执行", ("executing",), _ends, case_forms.EndForm,
+            lambda case, user: {"measures": _to_end(case)}, _end, "measures", danger=True),
         Act("publish", "提出公开", OVER,
             lambda user, case: user.may(disclosures.PUBLISH)
             and not Disclosure.objects.filter(case=case).exists(),

@@ -24,7 +24,8 @@ from supervision.models import (
 from supervision.writs import institution_of
 
 PHASES = ("立案", "调查", "告知", "决定", "执行", "结案", "归档")
-TONES = {"proposed": "wait", "ordered": "warn", "done": "ok", "dropped": "mute"}
+TONES = {"proposed": "wait", "ordered": "warn", "done": "ok", "dropped": "mute",
+         "ended": "mute"}  # fmt: skip
 BAD = ("declined", "dismissed")
 INSIDE = ("来源", "线索摘要", "提请人")  #: facts for the office only
 
@@ -207,7 +208,7 @@ def move(row: Move, *, own: bool) -> dict[str, Any]:
     """A step that was taken; the party is not told what the office said inside."""
     labels = {ask.key: dict(ask.choices) for step in table().steps for ask in step.asks}
     said = [labels.get(key, {}).get(str(value), "") for key, value in row.facts.items()]
-    inside = own and row.step in ("open", "accept", "supplement")
+    inside = own and row.step in ("open", "accept", "supplement", "supplement_agreement")
     return {
         "at": f"{row.on} · 登记 {clock.local(row.at):%Y-%m-%d %H:%M}", "by": row.by,
         "title": row.label, "text": "" if inside else "；".join(filter(None, [row.note, *said])),

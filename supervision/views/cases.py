@@ -241,8 +241,8 @@ def page(
         "inspectors": case_parts.inspectors(found), "inspector_acts": acts("inspectors"),
         "evidence": case_parts.evidence(found), "evidence_acts": acts("evidence"),
         "measures": case_parts.measures(found), "measure_acts": acts("measures"),
-        "papers": [case_parts.paper(row) for row in found.papers.all()
-                   if not own or row.kind not in case_papers.INTERNAL],
+        "papers": [case_parts.paper(row) for row in
+                   (case_papers.of_party(found.papers.all()) if own else found.papers.all())],
         "after": case_parts.after(found), "after_acts": acts("after"),
         "steps": [_step(found, step, typed, key) for step in
                   sorted(steps, key=lambda step: step.tone == "danger")
@@ -300,7 +300,7 @@ def paper(request: PortalRequest, pk: int, paper: int) -> HttpResponse:
     found = visible(request, pk)
     rows = found.papers.select_related("case")
     if request.user.institution_id:
-        rows = rows.exclude(kind__in=case_papers.INTERNAL)
+        rows = case_papers.of_party(rows)
     row = get_object_or_404(rows, pk=min(paper, 2**63 - 1))
     taken(
         persons=[found.person_id], by=request.user.username, at=clock.now(),

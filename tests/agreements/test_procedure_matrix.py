@@ -187,13 +187,16 @@ refuse_hearing_spoken hearing_asked answered supervisor
 hear hearing answered supervisor
 consider answered deciding supervisor
 supplement deciding investigating supervisor
+supplement_agreement deciding investigating signing_officer
 decide_agreement deciding decided signing_officer
 decide_penalty deciding decided supervisor
 transfer deciding transferred supervisor
 dismiss deciding dismissed supervisor
+dismiss_agreement deciding dismissed signing_officer
 serve decided executing supervisor
 confirm_transfer transferred executing supervisor
 close executing closed supervisor
+close_agreement executing closed signing_officer
 archive closed archived supervisor
 """
 MONTHLY = """

@@ -26,7 +26,7 @@ from supervision.models import (
 )
 from tests import factories
 from tests.settlement.test_pages import AT
-from tests.supervision.casework import ACTED, PDF, SERVED, TODAY, Office
+from tests.supervision.casework import ACTED, PDF, SERVED, SIGNED, TODAY, Office
 
 pytestmark = pytest.mark.django_db
 
@@ -181,7 +181,7 @@ def test_who_opens_does_not_approve_and_who_handles_does_not_decide(office: Offi
     office.take(case, "waive", office.hospital)
     for person in (office.handler, office.second):
         with pytest.raises(Refused, match="不能对本案作出决定"):
-            office.take(case, "dismiss", person, note="算了")
+            office.take(case, "dismiss", person, note="算了", facts=SIGNED)
     with pytest.raises(Refused, match="不能办理"):
         office.take(case, "decide_agreement", office.chief, note="行政部门不作协议决定")
     with pytest.raises(IntegrityError), transaction.atomic():
