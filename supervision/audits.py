@@ -7,6 +7,7 @@ any more. (温医保办〔2021〕6号 二十四；PV 二（五）)
 
 import datetime as dt
 import time
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +15,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connections, transaction
+from django.db.models import Q
 
 from audit import clock, trail
 from audit.doorbell import ring
 from institutions.access import EVERYTHING, scoped, set_scope
-from institutions.models import Region
+from institutions.models import Institution, Region
 from institutions.refusals import refused
 from pricing.releases import Span, current
 from pricing.watching import NUMBERS, Switch
+from settlement.models import Claim
 from supervision.load import Period, load
 from supervision.models import Finding, Run
 from supervision.rules import RULES
@@ -31,7 +34,11 @@ TASK = "supervision.audit"
 MOMENT = "audit"
 SETTLER = "settler"
 LONGEST = 366  #: days of one run
+SILENT = dt.timedelta(minutes=45)  #: a run whose worker said nothing for so long has no worker
+ATTEMPTS = 3  #: then a run that kills its workers is given up
 FAULT = 400
+OVERLAP = dt.timedelta(days=1)  #: claims that were being loaded while the night before asked
+DECIDED = (Finding.State.CONFIRMED, Finding.State.REFUTED)
 
 
 def ask(
@@ -124,14 +131,16 @@ def stretches(pool: str, first: dt.date, last: dt.date) -> list[Stretch]:
 
 
 def execute(*, run_id: int, by: str, at: dt.datetime) -> Run | None:
-    """Do a run that waits; None when it is done, in other hands or unknown."""
+    """Do a run that waits or whose worker died; None when it is done, in other hands or unknown."""
     with scoped(EVERYTHING):
-        run = Run.objects.select_for_update(skip_locked=True).filter(
-            pk=run_id, state=Run.State.WAITING
-        ).first()  # fmt: skip
+        rows = Run.objects.select_for_update(skip_locked=True).filter(waits(at), pk=run_id)
+        run = rows.first()
         if run is None:
             return None
-        _move(run, state=Run.State.RUNNING, started_at=at)
+        if run.attempts >= ATTEMPTS:
+            _move(run, state=Run.State.FAILED, finished_at=at, fault=f"{ATTEMPTS}次办理均中断")
+            return run
+        _move(run, state=Run.State.RUNNING, started_at=at, alive_at=at, attempts=run.attempts + 1)
     ends = _Ends(at)
     try:
         parts = stretches(run.pool, run.first_day, run.last_day)
@@ -145,6 +154,12 @@ def execute(*, run_id: int, by: str, at: dt.datetime) -> Run | None:
                   finished_at=ends.now())  # fmt: skip
         raise
     return run
+
+
+def waits(at: dt.datetime) -> Q:
+    """Runs for a worker: waiting, or running without a sign of life."""
+    silent = Q(alive_at__lt=at - SILENT) | Q(alive_at=None, started_at__lt=at - SILENT)
+    return Q(state=Run.State.WAITING) | (Q(state=Run.State.RUNNING) & silent)
 
 
 class _Ends:
@@ -169,11 +184,12 @@ def judge(
 ) -> None:
     """Read each stretch of a run, look with each rule, store what is new; the row says how far it is."""
     ends = ends or _Ends(at)
-    _scoped_move(run, claims=0, rules=run.rules | {"stretches": [part.told() for part in parts]})
+    told = [part.told() for part in parts]
+    _scoped_move(run, claims=0, rules=run.rules | {"stretches": told}, alive_at=ends.now())
     found: dict[str, dict[str, int]] = {}
     for part in parts:
         period = read(run.pool, part)
-        _scoped_move(run, claims=run.claims + period.claims)
+        _scoped_move(run, claims=run.claims + period.claims, alive_at=ends.now())
         cited = Cited(part.spans[-1].rules.policy)
         for switch, rule, hits in look(period.visits, part.switches, MOMENT):
             names = _all_names(period, hits.rows)
@@ -186,7 +202,7 @@ def judge(
             sums = Counter(found.get(switch.rule, {}))
             sums.update(counts)
             found[switch.rule] = dict(sums)
-            _scoped_move(run, found=found)
+            _scoped_move(run, found=found, alive_at=ends.now())
     _scoped_move(run, state=Run.State.DONE, finished_at=ends.now())
     with scoped(EVERYTHING):
         trail.record(
@@ -250,35 +266,69 @@ def _stored(run: Run, cited: Cited, ones: list[Suspicion], *, at: dt.datetime) -
 
 
 def _compared(run: Run, part: Stretch, switch: Switch, ones: list[Suspicion]) -> dict[str, int]:
-    """What a replay would find: how many in all, how many of them new, how many known ones vanish."""
+    """What a replay would find: how many, new, vanished; what was decided of the kept and the gone."""
     keys = {one.key for one in ones}
     with scoped(EVERYTHING):
         known = {
-            bytes(key) for key in Finding.objects.filter(
+            bytes(key): state for key, state in Finding.objects.filter(
                 rule=switch.rule, region_code__within=run.region_code.rstrip("0") or "0",
                 last_day__gte=part.first, last_day__lte=part.last,
-            ).exclude(moment=Finding.Moment.MANUAL).values_list("key", flat=True)
+            ).exclude(moment=Finding.Moment.MANUAL).values_list("key", "state")
         }  # fmt: skip
-    return {"found": len(keys), "new": len(keys - known), "gone": len(known - keys)}
+    counts = {"found": len(keys), "new": len(keys - known.keys()), "gone": len(known.keys() - keys)}
+    for key, state in known.items():
+        if state in DECIDED:
+            name = f"{'kept' if key in keys else 'gone'}_{state}"
+            counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def nightly(*, by: str, at: dt.datetime) -> list[Run]:
-    """Ask for the audit of this month and the last, in every region with rules: batches come late."""
+    """Ask for the audit of this month and the last, in every region with rules: batches come late.
+
+    Older months are audited again when claims of them came in since the night before.
+    """
     today = clock.local(at).date()
-    first = (today.replace(day=1) - dt.timedelta(days=1)).replace(day=1)
+    first = _month_before(today)
     made = []
     for pool in current().regions():
-        if stretches(pool, first, today) and region_of(pool):
-            with scoped(EVERYTHING):
-                made.append(ask(pool=pool, first=first, last=today, by=by, at=at))
+        if not region_of(pool):
+            continue
+        with scoped(EVERYTHING):
+            for since, until in [*_late(pool, first, by=by, at=at), (first, today)]:
+                if stretches(pool, since, until):
+                    made.append(ask(pool=pool, first=since, last=until, by=by, at=at))
     return made
 
 
-def sweep() -> int:
-    """Ring again for runs that wait: a lost message loses nothing."""
+def _month_before(day: dt.date) -> dt.date:
+    return (day.replace(day=1) - dt.timedelta(days=1)).replace(day=1)
+
+
+def _late(pool: str, before: dt.date, *, by: str, at: dt.datetime) -> list[tuple[dt.date, dt.date]]:
+    """Months of service before a day of which claims came in since the last night, neighbours as one."""
+    asked = Run.objects.filter(pool=pool, asked_by=by, trial=False, asked_at__lt=at)
+    last = asked.order_by("-asked_at").values_list("asked_at", flat=True).first()
+    since = (last or at) - OVERLAP
+    rows = Claim.objects.filter(
+        period__gte=clock.local(since).date().replace(day=1), received_at__gte=since,
+        received_at__lt=at, service_date__lt=before,
+        institution_code__in=Institution.objects.filter(region__policy_region=pool).values("pk"),
+    )  # fmt: skip
+    found: list[tuple[dt.date, dt.date]] = []
+    for month in rows.order_by().dates("service_date", "month"):
+        last_day = month.replace(day=monthrange(month.year, month.month)[1])
+        joins = found and (last_day - found[-1][0]).days < LONGEST
+        if joins and found[-1][1] + dt.timedelta(days=1) == month:
+            found[-1] = (found[-1][0], last_day)
+        else:
+            found.append((month, last_day))
+    return found
+
+
+def sweep(*, at: dt.datetime) -> int:
+    """Ring again for runs that wait or lost their worker: a lost message loses nothing."""
     with scoped(EVERYTHING):
-        waiting = list(
-            Run.objects.filter(state=Run.State.WAITING).values_list("pk", flat=True)[:20]
-        )
+        waiting = list(Run.objects.filter(waits(at)).values_list("pk", flat=True)[:20])
     ring(TASK, waiting)
     return len(waiting)

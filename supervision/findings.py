@@ -175,7 +175,11 @@ def precision(rows: Any) -> list[dict[str, Any]]:
     )  # fmt: skip
     found = []
     for row in counted:
-        decided = row["confirmed"] + row["refuted"]
-        share = (row["confirmed"] * 20_000 + decided) // (2 * decided) if decided else None
-        found.append(row | {"precision": share})
+        found.append(row | {"precision": precision_of(row["confirmed"], row["refuted"])})
     return found
+
+
+def precision_of(confirmed: int, refuted: int) -> int | None:
+    """The share of decided findings that were true (per ten thousand); None where none is decided."""
+    decided = confirmed + refuted
+    return (confirmed * 20_000 + decided) // (2 * decided) if decided else None

@@ -21,7 +21,7 @@ def audit(run_id: int) -> None:
 
 @shared_task(name="supervision.nightly", soft_time_limit=600, time_limit=900)
 def nightly() -> int:
-    """Every night: audit this month and the last in every region with rules (温州 第二十四条)."""
+    """Every night: audit this month and the last, and months of claims that came late (温州 第二十四条)."""
     return len(audits.nightly(by=BEAT, at=clock.now()))
 
 
@@ -38,8 +38,16 @@ def score_credit() -> int:
     """Every night: credit scores of this year, where a region has a scheme (温州 第二十七条)."""
     at, year = clock.now(), clock.today().year
     with scoped(EVERYTHING):
-        tops = Region.objects.filter(level=Region.Level.PREFECTURE)
-        return sum(credit.score_all(region=row, year=year, by=BEAT, at=at) for row in tops)
+        return sum(credit.score_all(region=row, year=year, by=BEAT, at=at) for row in _tops())
+
+
+def _tops() -> list[Region]:
+    """The regions that lie in no other: each holds every subject of its area once."""
+    found: list[Region] = []
+    for row in Region.objects.order_by("code"):
+        if not any(row.code.startswith(top.prefix) for top in found):
+            found.append(row)
+    return found
 
 
 @shared_task(name="supervision.remind_monthly", soft_time_limit=300, time_limit=600)
@@ -51,5 +59,5 @@ def remind_monthly() -> int:
 
 @shared_task(name="supervision.sweep_audits", expires=60)
 def sweep_audits() -> int:
-    """Every minute: ring again for audits that wait."""
-    return audits.sweep()
+    """Every minute: ring again for audits that wait or lost their worker."""
+    return audits.sweep(at=clock.now())

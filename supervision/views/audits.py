@@ -15,6 +15,7 @@ from agreements.views.refusing import refuse
 from audit import clock
 from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
+from audit.text import rate
 from institutions.access import PortalRequest
 from institutions.naming import Login, named
 from institutions.refusals import Refusal
@@ -26,6 +27,7 @@ from pricing.watching import BEHAVIOURS, KEY
 from settlement.terms import cite
 from supervision import audits as commands
 from supervision.finding_forms import AuditForm, ReplayForm
+from supervision.findings import precision_of
 from supervision.models import Run
 from supervision.rules import RULES
 from supervision.views.findings import BIGGEST, CRUMBS, NUMBER_WORDS, SIZE, tabs, written
@@ -85,8 +87,8 @@ def _table(rows: list[Run], pages: Pages) -> Table:
         columns=[Column(label="运行"), Column(label="服务日期"), Column(label="单据", numeric=True),
                  Column(label="疑点", numeric=True), Column(label="新增", numeric=True),
                  Column(label="发起"), Column(label="状态")],
-        rows=[_row(row) for row in rows],
-        empty_title="还没有运行审核", empty_text="每日夜间自动审核本月和上月，也可在上方随时发起。",
+        rows=[_row(row) for row in rows], empty_title="还没有运行审核",
+        empty_text="每日夜间自动审核本月、上月和迟到单据所在月份，也可在上方随时发起。",
     )  # fmt: skip
 
 
@@ -181,7 +183,16 @@ def _found(row: Run) -> Table:
     columns = [Column(label="规则", wide=True), Column(label="阈值", wide=True),
                Column(label="疑点", numeric=True), Column(label="新增", numeric=True)]  # fmt: skip
     if row.trial:
-        columns.append(Column(label="消失", numeric=True, hint="现有疑点中按此阈值不再发现的"))
+        columns += [
+            Column(label="消失", numeric=True, hint="现有疑点中按此阈值不再发现的"),
+            Column(
+                label="消失中查实／排除",
+                numeric=True,
+                hint="不再发现的疑点里，已经人工查实、排除的",
+            ),
+            Column(label="现有查实率", numeric=True, hint="查实 ÷（查实＋排除），按现有疑点"),
+            Column(label="试算后查实率", numeric=True, hint="只计按此阈值仍会发现的疑点"),
+        ]
     rows = []
     for rule, counts in row.found.items():
         cells = [
@@ -191,12 +202,29 @@ def _found(row: Run) -> Table:
             Cell(text=f"{counts['found']:,}"), Cell(text=f"{counts['new']:,}"),
         ]  # fmt: skip
         if row.trial:
-            cells.append(Cell(text=f"{counts.get('gone', 0):,}"))
+            cells += _replayed(counts)
         rows.append(Row(key=rule, label=rule, cells=cells))
     return Table(
         id="found", caption="各规则结果", columns=columns, rows=rows, actions=False,
         empty_title="还没有结果", empty_text="运行完成后列出各规则发现的疑点。",
     )  # fmt: skip
+
+
+def _replayed(counts: Mapping[str, int]) -> list[Cell]:
+    """What a replay loses, and how often the rule was right before and would be after."""
+    kept, gone = (
+        [counts.get(f"{name}_{state}", 0) for state in commands.DECIDED]
+        for name in ("kept", "gone")
+    )
+    return [
+        Cell(text=f"{counts.get('gone', 0):,}"), Cell(text=f"{gone[0]:,}／{gone[1]:,}"),
+        Cell(text=_precision(kept[0] + gone[0], kept[1] + gone[1])), Cell(text=_precision(*kept)),
+    ]  # fmt: skip
+
+
+def _precision(confirmed: int, refuted: int) -> str:
+    share = precision_of(confirmed, refuted)
+    return "—" if share is None else rate(share)
 
 
 def _draft(request: PortalRequest, row: Run) -> dict[str, str] | None:
