@@ -5,6 +5,7 @@ A case is made public when its decision is final, masked, by two persons, for th
 """
 
 import datetime as dt
+import re
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -12,17 +13,21 @@ from django.db.models import Q, QuerySet
 
 from agreements.clocks import parameter_row
 from audit import clock, tasks, trail
+from institutions import crypto
 from institutions.calendar import add_months
 from institutions.crypto import mask_name
-from institutions.models import Region, User
+from institutions.models import Physician, Region, User
 from institutions.refusals import refused
-from supervision import case_steps, law, sanctions, writs
+from settlement.models import Claim, InsuredPerson
+from settlement.register.commands import opened
+from supervision import case_steps, cases, law, sanctions, writs
 from supervision.hands import refuse_recused
 from supervision.models import ArchiveLoan, CasePaper, Disclosure, SupervisionCase
 
 PUBLISH, BORROW = "disclosures.publish", "archive.borrow"
 TIME = "disclosure_months"
 DAY = dt.timedelta(days=1)
+IDENTITY = re.compile(r"\d{17}[\dXx]")
 Subject = SupervisionCase.Subject
 #: to whom a decided case is told
 ORGANS = {"health": "卫生健康主管部门", "market": "市场监督管理部门"}
@@ -41,9 +46,8 @@ def propose(*, case: SupervisionCase, text: str, by: str, at: dt.datetime) -> Di
                       status=409, clause=law.decree().cite("34"))  # fmt: skip
     if not text.strip():
         raise refused("text", "REQUIRED", "请填写公开内容", "a text is needed")
-    person = found.subject_kind != Subject.INSTITUTION
-    if person and found.subject_name in text:
-        raise refused("text", "NAME_IN_TEXT", "公开内容不得写明个人姓名", "no personal names")
+    names = _names(found)
+    _refuse_names(found, text, names)
     paper = found.papers.filter(kind__in=("decision", "transfer")).latest("pk")
     first = clock.local(at).date()
     last, example = _time(found, first)
@@ -51,7 +55,8 @@ def propose(*, case: SupervisionCase, text: str, by: str, at: dt.datetime) -> Di
         with transaction.atomic():
             made = Disclosure.objects.create(
                 case=found, region_code=found.region_code, institution_code=found.institution_code,
-                subject=subject_of(found), subject_kind=found.subject_kind, title=found.title,
+                subject=subject_of(found), subject_kind=found.subject_kind,
+                title=_masked(found, found.title, names)[:120],
                 decision_no=paper.number, decided_on=found.decided_on, text=text.strip()[:2000],
                 measures=[_measure(row) for row in found.sanctions.filter(state="done")],
                 first_day=first, last_day=last, example=example, proposed_by=by, proposed_at=at,
@@ -66,6 +71,43 @@ def propose(*, case: SupervisionCase, text: str, by: str, at: dt.datetime) -> Di
         url=case_steps.place(found), clause=case_steps.document("34"),
     )  # fmt: skip
     return made
+
+
+def _names(case: SupervisionCase) -> list[str]:
+    """Whom the public must not read of: practitioners there, persons of the case and of its claims."""
+    place = case.institution_code
+    doctors = Physician.objects.filter(Q(institution=place) | Q(posts__institution=place))
+    found = set(doctors.values_list("name", flat=True)) if place else set()
+    if case.subject_kind not in (Subject.INSTITUTION, Subject.PERSON):
+        found.add(case.subject_name)
+    claims = cases.losses(case.evidence.all())
+    people = set(Claim.objects.filter(pk__in=claims).values_list("person_id", flat=True))
+    for row in InsuredPerson.objects.filter(pk__in={*people, case.person_id} - {None}):
+        found.add(opened(row, "name", row.name_cipher))
+    return sorted((name for name in found if len(name) > 1), key=len, reverse=True)
+
+
+def _besides(case: SupervisionCase, text: str) -> list[str]:
+    """A text between the institution's names, which may be public even where a person's is in them."""
+    place = writs.institution_of(case.institution_code)
+    own = (place.name, place.internet_hospital_name) if place else ()
+    known = "|".join(re.escape(name) for name in own if name)
+    return re.split(f"({known})", text) if known else [text]
+
+
+def _refuse_names(case: SupervisionCase, text: str, names: list[str]) -> None:
+    said = "\n".join("".join(part.split()) for part in _besides(case, text)[::2])
+    if any(name in said for name in names) or IDENTITY.search(said):
+        raise refused("text", "NAME_IN_TEXT", "公开内容不得写明个人姓名和证件号码",
+                      "no personal names or numbers")  # fmt: skip
+
+
+def _masked(case: SupervisionCase, text: str, names: list[str]) -> str:
+    """A text with each name masked."""
+    parts = _besides(case, text)
+    for name in names:
+        parts[::2] = [part.replace(name, mask_name(name)) for part in parts[::2]]
+    return IDENTITY.sub(lambda found: crypto.mask_id(found[0]), "".join(parts))
 
 
 def subject_of(case: SupervisionCase) -> str:
@@ -101,6 +143,7 @@ def approve(*, disclosure: Disclosure, who: User, at: dt.datetime) -> Disclosure
     if row.proposed_by == who.username:
         raise refused("by", "SAME_PERSON", "提出公开的人不能审批", "another person approves",
                       status=403)  # fmt: skip
+    _refuse_names(row.case, f"{row.title}\n{row.text}", _names(row.case))
     row.approved_by, row.approved_at = who.username, at
     row.save()
     tasks.close(subject=f"disclosure:{row.pk}", by=who.username, at=at)
