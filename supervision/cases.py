@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Sum
+from django.db.models import Max, Sum
 
 from audit import clock, moves, procedure, trail
 from audit.text import yuan
@@ -21,6 +21,7 @@ from institutions.models import Physician, Region, User
 from institutions.refusals import Refusal, refused
 from settlement.models import Claim, InsuredPerson, Settlement
 from supervision import case_steps, writs
+from supervision.findings import paid_for
 from supervision.hands import covers, refuse_recused
 from supervision.models import (
     CaseEvidence,
@@ -293,8 +294,7 @@ def _paid(said: dict[str, Any]) -> dict[int, int]:
     claims = {claim for claim, _ in said["claims_of"]}
     if said["moment"] == Finding.Moment.WATCH and claims:
         return {max(claims): said["fund"]}
-    rows = Settlement.objects.filter(claim_id__in=claims).order_by().values_list("claim_id")
-    return dict(rows.annotate(paid=Sum(F("fund") + F("major") + F("assistance"))))
+    return paid_for(claims)
 
 
 def loss_of(case: SupervisionCase) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q, Sum
 from django.urls import reverse
 
 from audit import trail
@@ -113,15 +113,64 @@ def refute(*, finding: Finding, reason: str, by: str, at: dt.datetime) -> Findin
 
 @transaction.atomic
 def merge(*, finding: Finding, into: Finding, by: str, at: dt.datetime) -> Finding:
-    """The same matter as another finding of the same institution, which goes on alone."""
-    if into.pk == finding.pk or into.state == State.MERGED:
-        raise refused("into", "MERGE_TARGET", "请选择另一条未并案的疑点", "another finding")
-    if into.institution_code != finding.institution_code:
+    """The same matter as another finding of the same institution, which goes on with the claims of both."""
+    target = Finding.objects.select_for_update().get(pk=into.pk)
+    if target.pk == finding.pk or target.state not in (State.OPEN, State.CONFIRMED):
+        raise refused("into", "MERGE_TARGET", "请选择另一条待核查或已查实的疑点", "another finding")
+    if target.told_at is not None:
+        raise refused(
+            "into", "MERGE_TOLD", "该疑点已告知机构，不能再并入", "it was told", status=409
+        )
+    if target.institution_code != finding.institution_code:
         raise refused("into", "MERGE_ELSEWHERE", "只能并入同一机构的疑点", "the same institution")
-    return _decided(
-        finding, State.MERGED, "merge", reason=f"并入疑点 {into.pk}", by=by, at=at,
-        merged_into=into,
+    merged = _decided(
+        finding, State.MERGED, "merge", reason=f"并入疑点 {target.pk}", by=by, at=at,
+        merged_into=target,
     )  # fmt: skip
+    _carry_over(merged, target)
+    return merged
+
+
+def _carry_over(merged: Finding, target: Finding) -> None:
+    """The records that only the merged finding had, and what their claims add to the other's sums."""
+    known = set(target.evidence.values_list("claim_id", "line_no"))
+    claims = {claim for claim, _ in known}
+    more = [row for row in merged.evidence.all() if (row.claim_id, row.line_no) not in known]
+    FindingClaim.objects.bulk_create(
+        FindingClaim(
+            finding=target, claim_id=row.claim_id, line_no=row.line_no, note=row.note,
+            region_code=row.region_code, institution_code=row.institution_code,
+        ) for row in more
+    )  # fmt: skip
+    places = {row.claim_id: row.institution_code for row in more if row.claim_id not in claims}
+    fees = dict(Claim.objects.filter(pk__in=places).values_list("pk", "fee"))
+    funds = paid_for(places)
+    shares: dict[str, list[int]] = {
+        code: list(target.share_of(code))
+        for code in {
+            target.institution_code,
+            *target.parameters.get("shares", ()),
+            *places.values(),
+        }
+    }
+    for claim, code in places.items():
+        added = (1, fees.get(claim, 0), funds.get(claim, 0))
+        shares[code] = [before + more for before, more in zip(shares[code], added, strict=True)]
+        target.claims, target.fee, target.fund = (
+            before + more
+            for before, more in zip((target.claims, target.fee, target.fund), added, strict=True)
+        )
+    if len(shares) > 1:
+        target.parameters = target.parameters | {"shares": shares}
+    target.first_day = min(target.first_day, merged.first_day)
+    target.last_day = max(target.last_day, merged.last_day)
+    target.save()
+
+
+def paid_for(claims: Iterable[int]) -> dict[int, int]:
+    """Claim → what the funds have paid for it: the sum of its versions, reversals included."""
+    rows = Settlement.objects.filter(claim_id__in=list(claims)).order_by().values_list("claim_id")
+    return dict(rows.annotate(paid=Sum(F("fund") + F("major") + F("assistance"))))
 
 
 @transaction.atomic

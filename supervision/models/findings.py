@@ -1,7 +1,8 @@
 """What the rules found: runs, findings (疑点), the claims that carry them.
 
-A finding is one suspicion about one subject. Its content never changes (trigger); its state moves:
-open, then confirmed, refuted or merged into another. (温州 第二十四、二十五条；通医保发〔2020〕25号 四（三）)
+A finding is one suspicion about one subject. Its content never changes, but grows by what is merged into
+it before the institution is told (trigger); its state moves: open, then confirmed, refuted or merged
+into another. (温州 第二十四、二十五条；通医保发〔2020〕25号 四（三）)
 """
 
 from django.db import models
