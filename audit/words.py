@@ -143,6 +143,7 @@ ACTS: dict[str, str] = {
     "inspection.serve": "送达检查文书", "inspection.print": "打印检查文书", "complaint.receive": "收到举报",
     "complaint.accept": "受理举报", "complaint.proven": "举报查实", "complaint.unproven": "举报未查实",
     "complaint.declined": "不予受理举报", "complaint.reveal": "查看举报人",
+    "complaint.due": "推定举报答复期限",
     "complaint.propose_reward": "提出举报奖励", "complaint.approve_reward": "批准举报奖励",
     "complaint.pay_reward": "发放举报奖励", "complaint.attribute": "指明被举报机构",
     "complaint.case": "由举报提请立案",

@@ -81,6 +81,7 @@ CALENDAR_LISTENERS = [
     "supervision.review_steps.refresh_unknown",
     "supervision.case_steps.refresh_unknown",
     "supervision.monthly.refresh_unknown",
+    "supervision.complaints.refresh_unknown",
 ]  # fmt: skip
 # What may hinder the closing of a settlement month besides its own books: period → [(code, sentence)].
 PERIOD_CLOSE_CHECKS = ["audit.watch.hinders_closing"]

@@ -18,6 +18,7 @@ from agreements import deadlines
 from agreements.clocks import parameter_row
 from agreements.models import Agreement
 from audit import clock, tasks, trail
+from audit.models import Task
 from institutions import crypto
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
@@ -93,18 +94,19 @@ def receive(
     series = f"JB{region.code}-{day.year}"
     code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
     number = f"{series}-{tasks.next_number(series):05d}"
-    due, clause = _due(region, day)
+    due, clause, unknown = _due(region, day)
     place = report.institution_code and place_named(report.institution_code, region, day).pk
     made = Complaint.objects.create(
         number=number, query_hash=_hash(number, code), region_code=region.code,
         institution_code=place, about=report.about.strip()[:120], channel=report.channel,
         behaviour=report.behaviour, text=report.text.strip()[:4000], received_at=at, due=due,
-        clause=clause, **_sealed(number, report),
+        due_unknown=unknown, clause=clause, **_sealed(number, report),
     )  # fmt: skip
     _event(made, "receive", by, at, named=made.named, channel=made.channel, institution=place)
     tasks.open_task(
         subject=subject_of(made), permission=HANDLE, at=at, region_code=region.code,
         title=f"办理举报 {number}", procedure="complaint", status="待受理", due=due, clause=clause,
+        due_unknown=unknown,
         url=reverse("complaint", args=[made.pk]),
     )  # fmt: skip
     return made, code
@@ -133,18 +135,38 @@ def _hash(number: str, code: str) -> bytes:
     return crypto.keyed_hash("complaint", f"{number}:{code.strip().upper()}")
 
 
-def _due(region: Region, day: dt.date) -> tuple[dt.date | None, str]:
-    """Until when it is answered by the region's parameter; without one there is no deadline."""
+def _due(region: Region, day: dt.date) -> tuple[dt.date | None, str, int | None]:
+    """Until when it is answered by the region's parameter, its clause, the year whose calendar is missing.
+
+    Without a parameter there is no deadline.
+    """
     row = parameter_row(region, CLOCK, day)
     if row is None or not isinstance(row.value, int):
-        return None, ""
+        return None, "", None
     rule = {CLOCK: {"working_days": row.value, "clause": row.clause}}
     try:
         found = deadlines.clock(step=CLOCK, start=day, pauses=(), procedures=rule,
                                 calendar=load_calendar(region.code))  # fmt: skip
-    except MissingYear:
-        return None, row.clause
-    return found.day, row.clause
+    except MissingYear as gap:
+        return None, row.clause, gap.year
+    return found.day, row.clause, None
+
+
+def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> int:
+    """A calendar year came in: deadlines that waited for one are computed anew; how many are known now."""
+    rows = Complaint.objects.filter(due=None, state__in=(State.RECEIVED, State.ACCEPTED))
+    moved = 0
+    for row in rows.exclude(clause="").select_for_update():
+        region = Region.objects.get(pk=row.region_code)
+        row.due, _, row.due_unknown = _due(region, clock.local(row.received_at).date())
+        row.save(update_fields=["due", "due_unknown"])
+        Task.objects.filter(subject=subject_of(row), state=Task.State.OPEN).update(
+            due=row.due, due_unknown=row.due_unknown
+        )
+        if row.due:
+            moved += 1
+            _event(row, "due", by, at, due=row.due)
+    return moved
 
 
 def progress(*, number: str, code: str) -> Complaint | None:

@@ -209,6 +209,7 @@ class Complaint(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.RECEIVED)
     received_at = models.DateTimeField()
     due = models.DateField("答复期限", null=True, blank=True)
+    due_unknown = models.SmallIntegerField("缺少的日历年", null=True, blank=True)
     clause = models.CharField(max_length=160, blank=True)
     handled_by = models.CharField("承办人", max_length=150, blank=True)
     answer = models.CharField("答复", max_length=1000, blank=True)

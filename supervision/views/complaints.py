@@ -94,7 +94,7 @@ def _received(
             row, code = complaints.receive(region=region, report=report, by=by, at=clock.now())
     except Refusal as error:
         return refuse(form, error), None
-    return 200, {"number": row.number, "code": code, "due": str(row.due or "")}
+    return 200, {"number": row.number, "code": code, "due": _until(row) if row.clause else ""}
 
 
 @public
@@ -120,6 +120,12 @@ def progress(request: HttpRequest) -> HttpResponse:
                   status=status)  # fmt: skip
 
 
+def _until(row: Complaint) -> str:
+    """Until when it is answered; a deadline that no calendar reaches says which year it waits for."""
+    waits = f"待{row.due_unknown}年工作日历公布后推定" if row.due_unknown else "—"
+    return str(row.due or waits)
+
+
 def _told(row: Complaint | None) -> list[dict[str, str]]:
     if row is None:
         return []
@@ -128,7 +134,7 @@ def _told(row: Complaint | None) -> list[dict[str, str]]:
     return [
         {"label": "举报编号", "value": row.number},
         {"label": "办理状态", "value": row.get_state_display()},
-        {"label": "答复期限", "value": str(row.due or "—")},
+        {"label": "答复期限", "value": _until(row)},
         {"label": "答复", "value": row.answer or "（尚在办理）", "wide": "1"},
         {"label": "奖励", "value": f"{yuan(row.reward)} 元（{paid}）" if row.reward else "—"},
     ]  # fmt: skip
@@ -176,7 +182,7 @@ def _row(row: Complaint) -> Row:
             Cell(text=row.number, url=address), Cell(text=row.about, sub=row.text[:60]),
             Cell(text=row.name_masked or "匿名"),
             Cell(text=f"{clock.local(row.received_at):%Y-%m-%d} {row.get_channel_display()}",
-                 sub=f"期限 {row.due}" if row.due else ""),
+                 sub=f"期限 {_until(row)}" if row.clause else ""),
             Cell(text=row.get_state_display(), tone=TONES[row.state]),
         ],
         actions=[Action(label="查看", url=address)],
@@ -314,7 +320,7 @@ def _facts(row: Complaint) -> list[dict[str, Any]]:
         {"label": "举报人", "value": row.name_masked or "匿名", "sub": row.phone_masked},
         {"label": "收到", "value": f"{clock.local(row.received_at):%Y-%m-%d %H:%M}",
          "sub": row.get_channel_display()},
-        {"label": "答复期限", "value": str(row.due or "—"), "sub": row.clause},
+        {"label": "答复期限", "value": _until(row), "sub": row.clause},
         {"label": "承办人", "value": Login(row.handled_by) or "—"},
         {"label": "查实金额", "value": f"{yuan(row.recovered)} 元" if row.recovered else "—"},
         {"label": "奖励", "value": f"{yuan(row.reward)} 元" if row.reward else "—",
