@@ -82,7 +82,8 @@ def _names(case: SupervisionCase) -> list[str]:
         found.add(case.subject_name)
     claims = cases.losses(case.evidence.all())
     people = set(Claim.objects.filter(pk__in=claims).values_list("person_id", flat=True))
-    for row in InsuredPerson.objects.filter(pk__in={*people, case.person_id} - {None}):
+    people |= {case.person_id} if case.person_id else set()
+    for row in InsuredPerson.objects.filter(pk__in=people):
         found.add(opened(row, "name", row.name_cipher))
     return sorted((name for name in found if len(name) > 1), key=len, reverse=True)
 
