@@ -154,7 +154,7 @@ def request(
     Participant.objects.bulk_create(
         Participant(
             consultation=case, hospital=row.hospital, region_code=case.region_code,
-            institution_code=case.institution_code, tier=row.hospital.tier or "county",
+            institution_code=case.institution_code, tier=row.hospital.tier,
             experts=list(row.experts),
         )
         for row in invited
@@ -174,6 +174,13 @@ def _invitable(inviting: Institution, invited: Sequence[Invited]) -> None:
         raise refused(
             "invited", "NO_EXPERT", "每家受邀医院至少写一名专家", "name an expert of each"
         )
+    for row in invited:  # what is charged follows from the tier: it is never guessed
+        if row.hospital.tier not in arithmetic.LEVELS:
+            raise refused(
+                "invited", "TIER_UNKNOWN",
+                f"{row.hospital.name}的机构登记没有“层级”，不能判断是否计费，请先补全登记",
+                "the hospital's tier is not registered", status=409, clause="一第3款",
+            )  # fmt: skip
 
 
 @transaction.atomic

@@ -186,6 +186,16 @@ def test_who_can_be_invited(here, province, who):
         Story.begin(here, *invited, experts=0 if who == "without expert" else 1)
 
 
+@pytest.mark.parametrize("tier", ["", "省级"])
+def test_a_hospital_without_a_known_tier_is_not_invited(here, tier):
+    """The tier decides what is charged: a provincial hospital is not made a county one."""
+    with pytest.raises(Refusal) as stopped:
+        Story.begin(here, hospital("示例未登记层级医院", tier))
+    assert code_of(stopped) == "TIER_UNKNOWN"
+    assert "示例未登记层级医院的机构登记没有“层级”" in stopped.value.detail[0]
+    assert Consultation.objects.count() == 0
+
+
 def test_a_hospital_sees_where_it_invites_or_is_invited(here, province):
     other = hospital("示例无关医院", "municipal")
     second = hospital("示例省级二院")
