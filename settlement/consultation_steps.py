@@ -275,7 +275,6 @@ def undo_postings(turn: Turn) -> None:
         row.returned_at = turn.at
         row.save(update_fields=["returned_at"])
         row.receipts.filter(void_at=None).update(void_at=turn.at, void_reason="会诊退费")
-        tasks.close(subject=f"participant:{row.pk}", by=turn.by, at=turn.at)
 
 
 def drop_questions(turn: Turn) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from audit.models import Move
+from audit.models import Move, Task
 from audit.procedure import Refused
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
@@ -182,6 +182,18 @@ def test_a_refund_after_the_split_waits_for_the_money_paid(here, province):
     assert story.participant(province).returned_at
     assert Receipt.objects.filter(void_at=None).count() == 0
     assert ledger.balance().sound
+
+
+def test_a_refund_before_the_payment_leaves_no_task_behind(here, province):
+    """Every owed hospital is asked for a receipt at the split; a refund takes the question back."""
+    other = hospital("示例省级二院")
+    for row in (province, other):
+        agreed(here, row)
+    story = Story.begin(here, province, other).to("distributed")
+    assert Task.objects.filter(state="open", status="待开票").count() == 2
+    story.step("refund", DAY, 16, note="重复收费", refund_no="TF1")
+    assert (story.case.state, balances(story)) == ("refunded", {})
+    assert not Task.objects.filter(state="open").exists()
 
 
 CHANGES = (
