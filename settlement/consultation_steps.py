@@ -21,7 +21,15 @@ from pricing.document import Policy
 from pricing.releases import current
 from settlement import consultation as arithmetic
 from settlement.facts import examples_allowed
-from settlement.models import Consultation, Leg, Participant, SplitAgreement, Voucher
+from settlement.models import (
+    Claim,
+    Consultation,
+    Leg,
+    Participant,
+    Settlement,
+    SplitAgreement,
+    Voucher,
+)
 from settlement.vouchers import post_voucher, reverse_voucher
 
 RECORD = "consultations.record"
@@ -85,6 +93,22 @@ def agreements_of(case: Consultation, rows: Sequence[Participant]) -> dict[str, 
         if agreement is not None:
             found[row.hospital_id] = agreement
     return found
+
+
+def settlement_of(claim_id: int) -> Settlement | None:
+    """What became of a claim last: settled, reversed, settled again."""
+    return Settlement.objects.filter(claim_id=claim_id).order_by("-version").first()
+
+
+def claim_stands(claim_id: int) -> bool:
+    """Whether a claim has money posted that can be reversed, or may have yet."""
+    last = settlement_of(claim_id)
+    if last is None or last.state == Settlement.State.REVIEW:
+        return True
+    if last.state in (Settlement.State.REVERSED, Settlement.State.REJECTED):
+        return False
+    posted = Leg.objects.filter(claim_id=claim_id, version=last.version, period=last.period)
+    return posted.exists()
 
 
 # --- Guards ---
@@ -176,6 +200,15 @@ def money_returned(turn: Turn) -> None:
         names = "、".join(row.hospital.name for row in paid)
         raise Refused(422, "NOT_RETURNED", f"已向{names}付款，请先退回款项再退费",
                       clause="一第2款", field="returned")  # fmt: skip
+
+
+def claim_reversed(turn: Turn) -> None:
+    """The fund's money goes back before the patient's fee does: the linked claim is reversed first."""
+    number = turn.case.claim_id
+    if number and claim_stands(number):
+        claim = Claim.objects.get(pk=number)
+        raise Refused(409, "CLAIM_STANDS", f"关联的结算单据 {claim.claim_no} 尚未冲正，请先冲正该单据再退费",
+                      clause="一第2款")  # fmt: skip
 
 
 # --- Effects ---
@@ -327,7 +360,7 @@ HANDBOOK = Handbook(
         "explained_and_agreed": explained_and_agreed, "session_possible": session_possible,
         "collected_in_full": collected_in_full,
         "late_with_reason": late_with_reason, "agreements_there": agreements_there,
-        "money_returned": money_returned,
+        "money_returned": money_returned, "claim_reversed": claim_reversed,
     },
     effects={
         "keep_consent": keep_consent, "ask_hospitals": ask_hospitals, "keep_session": keep_session,

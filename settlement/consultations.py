@@ -32,6 +32,7 @@ from settlement.models import (
     Leg,
     Participant,
     Receipt,
+    Settlement,
     SplitAgreement,
     Voucher,
 )
@@ -41,6 +42,7 @@ from settlement.vouchers import post_voucher
 SLUG = "consultation"
 CLAUSE = "一第2款"
 Answer = Participant.Answer
+ENDED = ("unpriced", "refunded", "cancelled")  #: nothing is charged here, or no longer
 REMOTE = SERVICES.index("remote_consult")
 
 
@@ -383,14 +385,26 @@ def _ask_for_receipt(row: Participant, *, at: dt.datetime) -> None:
 
 @transaction.atomic
 def link_claim(*, case: Consultation, claim_no: str, who: User, by: str, at: dt.datetime) -> Claim:
-    """Bind the claim of the same session: same hospital, patient and day, as many charges."""
+    """Bind the claim of the same session: same hospital, patient and day, as many charges.
+
+    A claim that was reversed since gives way to another.
+    """
     row = Consultation.objects.select_for_update().get(pk=case.pk)
     _speaks_for(who, row.institution_code, "关联结算单据")
+    if row.state in ENDED:
+        label = PROCEDURES[SLUG].states[row.state].label
+        raise refused("claim_no", "CONSULTATION_ENDED", f"会诊{label}，不能关联结算单据",
+                      "nothing is charged for it", status=409, clause=CLAUSE)  # fmt: skip
     claim = Claim.objects.filter(institution_code=row.institution_code, claim_no=claim_no).first()
     if claim is None:
         raise refused("claim_no", "CLAIM_UNKNOWN", "本院没有此单据", "no such claim", status=404)
-    if row.claim_id or Consultation.objects.filter(claim_id=claim.pk).exists():
+    linked = row.claim_id and steps.claim_stands(row.claim_id)
+    if linked or Consultation.objects.filter(claim_id=claim.pk).exists():
         raise refused("claim_no", "CLAIM_LINKED", "会诊或单据已关联", "linked already", status=409)
+    last = steps.settlement_of(claim.pk)
+    if last is not None and last.state == Settlement.State.REVERSED:
+        raise refused("claim_no", "CLAIM_REVERSED", "单据已冲正，不能关联", "the claim was reversed",
+                      status=409)  # fmt: skip
     fault = _difference(row, claim)
     if fault:
         raise refused("claim_no", "CLAIM_DIFFERS", fault, "another session", clause="一第3款")

@@ -290,10 +290,12 @@ def _page(
 
 
 def _link(case: Consultation, typed: Any) -> shapes.LinkForm | None:
-    """The form that binds the claim, once there is a charge and as long as there is no claim."""
+    """The form that binds the claim, while there is a charge and no claim that stands."""
     if isinstance(typed, shapes.LinkForm):
         return typed
-    return shapes.LinkForm() if case.collected_at and not case.claim_id else None
+    if not case.collected_at or case.state in commands.ENDED:
+        return None
+    return None if case.claim_id and steps.claim_stands(case.claim_id) else shapes.LinkForm()
 
 
 def _offered(
