@@ -2,16 +2,18 @@
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
 
+from agreements.forms import StepForm
 from institutions import crypto
 from institutions.forms import day_field
 from institutions.models import Institution
 from institutions.money import MoneyError, fen
-from settlement.models import NetworkLine
+from settlement.models import NetworkLine, Participant
 from settlement.models.consultations import RATIO_ONE
 
 PERCENT = re.compile(r"^\d{1,3}(\.\d{1,2})?$")
@@ -155,6 +157,22 @@ class RequestForm(forms.Form):
 def names_of(text: str) -> tuple[str, ...]:
     """Names divided by commas, semicolons or blanks."""
     return tuple(name[:40] for name in SEPARATORS.split(text.strip()) if name)
+
+
+class ConsultationStepForm(StepForm):
+    """A step as its table asks it; who came is chosen among the hospitals that said yes."""
+
+    def __init__(self, data: Any = None, *, accepted: Sequence[Participant], **options: Any):
+        super().__init__(data, **options)
+        if asked := self.fields.get("attended"):
+            self.fields["attended"] = forms.MultipleChoiceField(
+                label=asked.label, help_text=asked.help_text, widget=forms.CheckboxSelectMultiple,
+                error_messages=asked.error_messages,
+                choices=[(row.hospital_id, row.hospital.name) for row in accepted],
+            )  # fmt: skip
+
+    def clean_attended(self) -> str:
+        return "\n".join(self.cleaned_data["attended"])
 
 
 class AnswerForm(forms.Form):

@@ -90,6 +90,7 @@ def statements(
             consultation__session_on__gte=month, answer=Participant.Answer.ACCEPTED,
             consultation__session_on__lte=month_end(month.year, month.month),
         )
+        .exclude(attended=False)
         .select_related("consultation__inviting", "hospital", "agreement")
         .prefetch_related(Prefetch("receipts", receipts))
         .order_by("institution_code", "hospital_id", "consultation__session_on", "pk")

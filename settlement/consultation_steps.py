@@ -63,23 +63,25 @@ def price_on(institution: Institution, day: dt.date) -> Price:
 
 
 def accepted(case: Consultation) -> list[Participant]:
-    """Who takes part: the hospitals that said yes, in the order in which they were asked."""
+    """The hospitals that said yes, in the order in which they were asked."""
     rows = case.participants.filter(answer=Participant.Answer.ACCEPTED)
     with scoped(EVERYTHING):  # the paper names all of them, whoever of them prints it
         return list(rows.select_related("hospital").order_by("pk"))
 
 
 def facts_of(rows: Sequence[Participant], ratios: dict[str, int]) -> list[arithmetic.Participant]:
-    """Participants as the arithmetic takes them; `ratios` per ten thousand by hospital."""
+    """Participants as the arithmetic takes them; `ratios` per ten thousand by hospital.
+
+    A hospital that did not come sent no expert.
+    """
     whole = arithmetic.WHOLE
     found = []
     for row in rows:
         ratio = ratios.get(row.hospital_id)
         theirs = None if ratio is None else ratio * arithmetic.TEN_THOUSANDTH
         ours = None if theirs is None else whole - theirs
-        found.append(
-            arithmetic.Participant(row.hospital_id, row.tier, len(row.experts), ours, theirs)
-        )
+        experts = 0 if row.attended is False else len(row.experts)
+        found.append(arithmetic.Participant(row.hospital_id, row.tier, experts, ours, theirs))
     return found
 
 
@@ -142,6 +144,14 @@ def session_possible(turn: Turn) -> None:
     minutes = turn.facts["minutes"]
     if not (minutes.isascii() and minutes.isdigit() and 0 < int(minutes) <= LONGEST_MINUTES):
         raise Refused(422, "MINUTES", "时长应为分钟数", field="minutes")
+
+
+def attended_by_accepted(turn: Turn) -> None:
+    """Only a hospital that said yes can have come."""
+    asked = {row.hospital_id for row in accepted(turn.case)}
+    if strange := [code for code in turn.facts["attended"] if code not in asked]:
+        raise Refused(422, "NOT_INVITED", f"没有受邀或没有接受邀请，不能到会：{'、'.join(strange)}",
+                      clause="一第3款", field="attended")  # fmt: skip
 
 
 def collected_in_full(turn: Turn) -> None:
@@ -235,11 +245,13 @@ def ask_hospitals(turn: Turn) -> None:
 
 
 def keep_session(turn: Turn) -> None:
-    """The session with its count and price: each provincial hospital once (I-JL-1)."""
+    """The session with its count and price: each provincial hospital that came once (I-JL-1)."""
     case = turn.case
     case.session_on = dt.date.fromisoformat(turn.facts["session_on"])
     case.minutes, case.summary = int(turn.facts["minutes"]), turn.facts["summary"]
     rows, policy = accepted(case), policy_of(case.inviting, case.session_on)
+    for row in rows:
+        row.attended = row.hospital_id in turn.facts["attended"]
     known = policy is not None and arithmetic.in_force(policy.data, case.session_on)
     counted = arithmetic.charges(facts_of(rows, {}), policy.data) if policy and known else {}
     price = price_on(case.inviting, case.session_on)
@@ -252,7 +264,7 @@ def keep_session(turn: Turn) -> None:
     for row in rows:
         if row.hospital_id in counted and case.unit_price:
             row.fee = counted[row.hospital_id] * case.unit_price
-            row.save(update_fields=["fee"])
+        row.save(update_fields=["attended", "fee"])
 
 
 def keep_entry(turn: Turn) -> None:
@@ -346,7 +358,7 @@ def told(turn: Turn, state: State) -> None:
     if turn.step.key not in ("distribute", "settle", "refund", "withdraw"):
         return
     for row in turn.case.participants.select_related("hospital"):
-        if row.answer != Participant.Answer.DECLINED:
+        if row.answer != Participant.Answer.DECLINED and row.attended is not False:
             news.tell(
                 permission=RECORD, region_code=row.hospital.region_id,
                 institution_code=row.hospital_id, url=place(turn.case), at=turn.at,
@@ -358,6 +370,7 @@ HANDBOOK = Handbook(
     guards={"charged_here": charged_here, "not_charged": not_charged},
     checks={
         "explained_and_agreed": explained_and_agreed, "session_possible": session_possible,
+        "attended_by_accepted": attended_by_accepted,
         "collected_in_full": collected_in_full,
         "late_with_reason": late_with_reason, "agreements_there": agreements_there,
         "money_returned": money_returned, "claim_reversed": claim_reversed,

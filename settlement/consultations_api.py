@@ -14,7 +14,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
-from agreements.forms import StepForm
 from audit import clock, trail
 from audit.procedure import PROCEDURES, Refused, Step
 from institutions import crypto
@@ -52,7 +51,8 @@ from institutions.shape import checked, choice, code, many, nullable, read_json,
 from institutions.shape import record as contract
 from settlement import commands, consultations
 from settlement.api import key_of, receipt_answer
-from settlement.consultation_steps import RECORD
+from settlement.consultation_forms import ConsultationStepForm
+from settlement.consultation_steps import RECORD, accepted
 from settlement.contract import FEE_DIGITS, decimal
 from settlement.facts import Claimant
 from settlement.models import Consultation, Participant
@@ -63,7 +63,8 @@ AMOUNT = {"type": "string", "pattern": r"^-?\d+\.\d{2}$"}
 MAYBE = or_null(AMOUNT)
 RECEIPT = record(number=TEXT, amount=AMOUNT, issued_on=DAY, void=BOOL)
 HOSPITAL = record(
-    hospital=TEXT, name=TEXT, tier=TEXT, experts=listed(TEXT), answer=TEXT, note=TEXT, fee=MAYBE,
+    hospital=TEXT, name=TEXT, tier=TEXT, experts=listed(TEXT), answer=TEXT, note=TEXT,
+    attended=or_null(BOOL), fee=MAYBE,
     share=MAYBE, agreement=or_null(TEXT), paid_at=or_null(MOMENT), payment_no=TEXT,
     revenue_reduced_at=or_null(MOMENT), returned_at=or_null(MOMENT), receipts=listed(RECEIPT),
 )  # fmt: skip
@@ -92,11 +93,8 @@ VERSION = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 TABLE = PROCEDURES[consultations.SLUG]
 TAKEN = tuple(step for step in TABLE.steps if not step.automatic)
 #: what any step asks for, by the name that the procedure's table gives it
-ASKED = {
-    ask.key: {"type": "boolean"} if ask.kind == "yes" else text(2000)
-    for step in TAKEN
-    for ask in step.asks
-}
+KINDS = {"yes": {"type": "boolean"}, "items": many(code(12), 20, 1)}
+ASKED = {ask.key: KINDS.get(ask.kind) or text(2000) for step in TAKEN for ask in step.asks}
 STEP = contract(
     "step version", step=choice(*(step.key for step in TAKEN)), version=VERSION, facts=contract("", **ASKED),
     confirmed={"type": "boolean"},
@@ -292,7 +290,7 @@ class Steps(ConsultationsView):
     def post(self, request: Request, number: int) -> HttpResponse:
         def command(case: Consultation, given: dict) -> None:
             step = TABLE.step(given["step"])
-            form = _form(step, given, clock.local(self.at).date())
+            form = _form(step, given, case, clock.local(self.at).date())
             consultations.take_step(
                 case=case, step=step.key, note=form.note, facts=form.facts(),
                 version=given["version"], **self.signed(),
@@ -301,7 +299,7 @@ class Steps(ConsultationsView):
         return self.act(request, number, STEP, "consultation.step", command)
 
 
-def _form(step: Step, given: dict, today: dt.date) -> StepForm:
+def _form(step: Step, given: dict, case: Consultation, today: dt.date) -> ConsultationStepForm:
     """The inputs of a step, read as its page reads them; Refusal (422) with every fault."""
     told = QueryDict(mutable=True)
     for name, value in given.get("facts", {}).items():
@@ -309,12 +307,16 @@ def _form(step: Step, given: dict, today: dt.date) -> StepForm:
             raise refused(
                 f"facts/{name}", "UNKNOWN", f"步骤“{step.label}”没有此项", "not asked for"
             )
-        if value is not False:
+        if isinstance(value, list):
+            told.setlist(name, value)
+        elif value is not False:
             told[name] = "on" if value is True else str(value)
     told["version"] = str(given["version"])
     if given.get("confirmed"):
         told["confirmed"] = "on"
-    form = StepForm(told, step=step, version=given["version"], today=today)
+    form = ConsultationStepForm(
+        told, step=step, version=given["version"], today=today, accepted=accepted(case)
+    )
     if form.is_valid():
         return form
     found = tuple(
@@ -432,7 +434,8 @@ def participant(row: Participant) -> dict[str, Any]:
     """An invited hospital with its answer, share, payment and receipts."""
     return {
         "hospital": row.hospital_id, "name": row.hospital.name, "tier": row.tier,
-        "experts": row.experts, "answer": row.answer, "note": row.note, "fee": _yuan(row.fee),
+        "experts": row.experts, "answer": row.answer, "note": row.note,
+        "attended": row.attended, "fee": _yuan(row.fee),
         "share": _yuan(row.share), "agreement": row.agreement.number if row.agreement else None,
         "paid_at": _moment(row.paid_at), "payment_no": row.payment_no,
         "revenue_reduced_at": _moment(row.reversed_at), "returned_at": _moment(row.returned_at),

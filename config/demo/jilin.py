@@ -116,7 +116,8 @@ def _tell(
         consultations.answer(participant=row, accept=True, **_sign(other, day, 10))
     case.refresh_from_db()
     take(step="hold", at=moment(day, 15), facts={
-        "session_on": day.isoformat(), "minutes": "40", "summary": "示例：建议完善检查后随访。"})  # fmt: skip
+        "session_on": day.isoformat(), "minutes": "40", "summary": "示例：建议完善检查后随访。",
+        "attended": [places[key].pk for key in theirs]})  # fmt: skip
     entry = {"entry": f"示例病程{number:02d}"}
     if stage == "unpriced":
         take(step="close_open", at=moment(day, 16), facts=entry)

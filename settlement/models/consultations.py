@@ -216,6 +216,7 @@ class Participant(models.Model):
     answered_at = models.DateTimeField(null=True, blank=True)
     answered_by = models.CharField(max_length=150, blank=True)
     note = models.CharField(max_length=200, blank=True)
+    attended = models.BooleanField("到会", null=True, blank=True)
     agreement = models.ForeignKey(SplitAgreement, models.PROTECT, null=True, blank=True)
     fee = models.BigIntegerField(null=True, blank=True, help_text="fen charged for it; None: open")
     share = models.BigIntegerField(null=True, blank=True, help_text="fen of the fee")

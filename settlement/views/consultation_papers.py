@@ -221,7 +221,7 @@ def list_data(case: Consultation) -> dict[str, Any]:
     """The list as data: what was done, how often it is charged, its category and where it is recorded."""
     policy = steps.policy_of(case.inviting, case.session_on or case.wanted_on)
     service = policy.data["services"]["remote_consult"] if policy else {}
-    rows = commands.steps.accepted(case)
+    rows = [row for row in commands.steps.accepted(case) if row.attended is not False]
     return {
         "number": case.number, "document": policy.document if policy else "",
         "clause": service.get("clause", ""), "inviting": case.inviting.name,

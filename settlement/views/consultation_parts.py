@@ -16,6 +16,7 @@ from settlement import consultation_steps as steps
 from settlement.models import Consultation, Participant, Receipt, Voucher
 
 Answer = Participant.Answer
+ATTENDED = {None: "—", True: "已到会", False: "未到会，不计费"}
 WORDS = {"collected": "全额确认收入", "paid": "付受邀方", "reduced": "冲减收入"}
 
 
@@ -108,9 +109,10 @@ def act_hint(row: Participant, key: str) -> str:
 
 def side_facts(row: Participant) -> list[dict[str, Any]]:
     receipts = open_receipts(row)
-    open_fee = row.answer == Answer.ACCEPTED and row.fee is None
+    open_fee = row.answer == Answer.ACCEPTED and row.attended is not False and row.fee is None
     return [
         {"label": "专家", "value": "、".join(row.experts) or "—", "sub": row.note},
+        {"label": "到会", "value": ATTENDED[row.attended]},
         {"label": "计费（元）", "value": "待定" if open_fee else yuan(row.fee) if row.fee else "—",
          "sub": "无计费规则" if open_fee else ""},
         {"label": "分配比例", "value": rate(row.agreement.ratio_invited) if row.agreement else "—",

@@ -14,11 +14,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
-from agreements.forms import StepForm
 from agreements.views.refusing import refuse, words_of
 from audit import clock, moves, trail
 from audit.access import requires
-from audit.procedure import PROCEDURES, Refused
+from audit.procedure import PROCEDURES, Refused, Step
 from audit.text import yuan
 from institutions.access import PortalRequest
 from institutions.models import Institution
@@ -157,7 +156,7 @@ def visible(request: PortalRequest, pk: int) -> Consultation:
     return get_object_or_404(rows, pk=pk)
 
 
-def _step(request: PortalRequest, case: Consultation) -> tuple[int, StepForm | None]:
+def _step(request: PortalRequest, case: Consultation) -> tuple[int, forms.Form | None]:
     """Take the step that was sent; (status, the form that was refused)."""
     table = PROCEDURES[case.procedure]
     try:
@@ -165,7 +164,7 @@ def _step(request: PortalRequest, case: Consultation) -> tuple[int, StepForm | N
     except Refused as error:
         messages.error(request, error.detail)
         return error.status, None
-    form = StepForm(request.POST, step=step, version=case.version, today=clock.today())
+    form = _step_form(request.POST, step, case)
     if not form.is_valid():
         return 422, form
     try:
@@ -182,6 +181,12 @@ def _step(request: PortalRequest, case: Consultation) -> tuple[int, StepForm | N
         return refuse(form, error), form
     messages.success(request, f"已办理：{step.label}")
     return 200, None
+
+
+def _step_form(data: Any, step: Step, case: Consultation) -> shapes.ConsultationStepForm:
+    return shapes.ConsultationStepForm(
+        data, step=step, version=case.version, today=clock.today(), accepted=steps.accepted(case)
+    )
 
 
 @dataclass(frozen=True)
@@ -304,12 +309,12 @@ def _offered(
     found = moves.offered(
         case=case, procedure=PROCEDURES[case.procedure], handbook=steps.HANDBOOK, who=request.user
     )
-    used = typed if isinstance(typed, StepForm) else None
+    used = typed if isinstance(typed, shapes.ConsultationStepForm) else None
     return [
         {"step": step, "opened": step.tone != "danger",
          "hint": parts.step_hint(case, step.key, rows),
          "form": used if used is not None and used.step.key == step.key
-         else StepForm(step=step, version=case.version, today=clock.today())}
+         else _step_form(None, step, case)}
         for step in found
     ]  # fmt: skip
 

@@ -115,11 +115,19 @@ class Story:
             if name == "scheduled":
                 self.answers(day)
                 continue
-            given = facts.get(keys[name], {}) | more.get(keys[name], {})
+            given = facts.get(keys[name], {})
+            if name == "held":
+                given = given | {"attended": self.coming()}
+            given = given | more.get(keys[name], {})
             if name == "charged":
                 given = self.collected() | given
             self.step(keys[name], day, 12, **given)
         return self
+
+    def coming(self) -> list[str]:
+        """The hospitals that said yes."""
+        said = self.case.participants.filter(answer="accepted")
+        return list(said.values_list("hospital_id", flat=True))
 
     def collected(self) -> dict:
         amount = self.case.amount or 0

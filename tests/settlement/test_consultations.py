@@ -13,6 +13,7 @@ from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
 from institutions.refusals import Refusal
 from settlement import consultations, ledger
+from settlement.consultation_statement import statements
 from settlement.consultation_steps import HANDBOOK
 from settlement.models import Consultation, Leg, Participant, Receipt, SplitAgreement, Voucher
 from tests import factories
@@ -153,6 +154,24 @@ def test_who_declined_is_not_charged(here, province):
     story.to("distributed")
     assert story.case.amount == 40000
     assert story.participant(other).share is None
+
+
+def test_who_said_yes_and_did_not_come_is_not_charged(here, province):
+    """一第3款: the experts that took part are counted, not the invitations that were accepted."""
+    other = hospital("示例省级二院")
+    for row in (province, other):
+        agreed(here, row)
+    story = Story.begin(here, province, other).to("scheduled")
+    for attended, code in (([], "INPUT_MISSING"), (["H999"], "NOT_INVITED")):
+        with pytest.raises(Refused) as stopped:
+            story.to("held", hold={"attended": attended})
+        assert code_of(stopped) == code
+    story.to("distributed", hold={"attended": [province.pk]})
+    assert (story.case.charge_count, story.case.amount) == (1, 40000)
+    rows = story.case.participants.values_list("hospital_id", "attended", "fee", "share")
+    assert list(rows) == [(province.pk, True, 40000, 28000), (other.pk, False, None, None)]
+    pairs = statements(person(here), month=DAY.replace(day=1))
+    assert [(pair.invited, pair.totals["share"]) for pair in pairs] == [(province, 28000)]
 
 
 def test_nobody_acts_for_the_other_side(here, province):
@@ -350,6 +369,7 @@ def test_dates_of_a_session(here, province):
         (DAY, "0", "MINUTES"), (DAY, "一小时", "MINUTES"),
     ):  # fmt: skip
         with pytest.raises(Refused) as stopped:
-            story.step("hold", DAY, 12, session_on=day.isoformat(), minutes=minutes, summary="x")
+            story.step("hold", DAY, 12, session_on=day.isoformat(), minutes=minutes, summary="x",
+                       attended=[province.pk])  # fmt: skip
         assert code_of(stopped) == code
     assert isinstance(DAY, dt.date)

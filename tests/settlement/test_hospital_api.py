@@ -153,7 +153,12 @@ def test_a_consultation_over_rest_from_request_to_receipt(today) -> None:
         "scheduled"
     )
     invited.post(f"{path}/answer", {"answer": "decline", "note": "x"}, 409)
-    step("hold", session_on=DAY.isoformat(), minutes="45", summary="建议")
+    held = {"session_on": DAY.isoformat(), "minutes": "45", "summary": "建议"}
+    assert step("hold", 422, **held)["errors"][0]["pointer"] == "/facts/attended"
+    assert (
+        step("hold", 422, **held, attended=[apart.pk])["errors"][0]["pointer"] == "/facts/attended"
+    )
+    assert step("hold", **held, attended=[there.pk])["participants"][0]["attended"] is True
     entered = step("enter", entry="病程记录 12")
     step("collect", invoice_no="PJ1", amount=entered["amount"])
     shared = step("distribute")["participants"][0]

@@ -84,7 +84,7 @@ def test_a_hospital_asks_the_other_answers_and_both_finish_in_the_browser(here, 
     assert "接受邀请" not in body(ours, address)
     assert "接受邀请" in body(theirs, address)
     act(theirs, "accept", experts="专家丙")
-    step("hold", session_on="2021-12-20", minutes="30", summary="建议手术")
+    step("hold", session_on="2021-12-20", attended=[there.pk], minutes="30", summary="建议手术")
     step("enter", entry="病程 3")
     step("collect", invoice_no="PJ1", amount="400.00")
     step("distribute")
