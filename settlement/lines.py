@@ -5,7 +5,7 @@ years by default, the figure by calendar month beside them. (吉卫便函〔2021
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,12 +27,27 @@ State = FeeBill.State
 Law = Mapping[str, Any]
 
 
+Key = tuple[int | None, int | None, int]  #: line or contract, and which year of it
+
+
 @dataclass
 class Draft:
-    """A bill as it is being drawn: its items and the figure of the other reading."""
+    """A bill as it is being drawn: its items and the figure of the other reading.
 
+    `held`: what other bills hold; `first`: the bill of the year, not a supplementary one.
+    """
+
+    held: frozenset[Key] = frozenset()
+    first: bool = True
     items: list[FeeItem] = field(default_factory=list)
     by_month: int = 0
+
+    def take(self, drawn: Sequence[FeeItem], by_month: int) -> None:
+        """What begins in the year and no other bill holds; with it goes the figure by month."""
+        new = [item for item in drawn if _key(item) not in self.held]
+        self.items += new
+        if new or (self.first and not drawn):
+            self.by_month += by_month
 
     @property
     def amount(self) -> int:
@@ -140,21 +155,22 @@ def record_contract(
 
 @transaction.atomic
 def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
-    """Draw the bill of a year for every institution of an area that has none; how many were made.
+    """Bill what no bill of a year holds yet, for every institution of an area; how many bills got it.
 
-    A second run makes none, and two runs at once wait for each other.
+    It joins the draft of the institution, or is a bill of its own: that of the year, else one more
+    (追加账单). A second run finds nothing, and two runs at once wait for each other.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"fee bills {year}"])
+    _alone(year)
     if year > clock.local(at).year:
         raise refused("year", "YEAR_IN_FUTURE", "不能生成以后年度的账单", "not a future year")
-    billed = FeeBill.objects.filter(year=year).values("institution")
-    inside = Q(region_code__within=prefix) & ~Q(institution__in=billed)
+    inside = Q(region_code__within=prefix)
     rows = NetworkLine.objects.filter(inside).select_related("institution__region")
     contracts = MaintenanceContract.objects.filter(inside).select_related("institution__region")
     places = {row.institution_id: row.institution for row in rows}
     places |= {row.institution_id: row.institution for row in contracts}
-    drafts = {code: Draft() for code in places}
+    bills = FeeBill.objects.filter(year=year, institution__in=places)
+    held, parts = _held(bills), dict(bills.order_by("part").values_list("institution", "part"))
+    drafts = {code: Draft(held, first=code not in parts) for code in places}
     releases = {
         region: law_of(region, dt.date(year, 12, 31))
         for region in {place.region.policy_region for place in places.values()}
@@ -165,10 +181,51 @@ def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
     for contract in contracts:
         law = releases[contract.institution.region.policy_region].policy.data
         _draw_contract(drafts[contract.institution_id], contract, year, law)
-    return _store(
-        {places[code]: draft for code, draft in drafts.items() if draft.items}, year=year,
+    found = {code: draft for code, draft in drafts.items() if draft.items}
+    joined = _join(bills.filter(state=State.DRAFT), found, by=by, at=at)
+    return joined + _store(
+        {places[code]: draft for code, draft in found.items()}, year=year, parts=parts,
         releases=releases, by=by, at=at,
     )  # fmt: skip
+
+
+def _alone(year: int) -> None:
+    """Whoever draws bills of a year does so alone until the commit."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"fee bills {year}"])
+
+
+def _held(bills: QuerySet[FeeBill]) -> frozenset[Key]:
+    return frozenset(_key(item) for item in FeeItem.objects.filter(bill__in=bills))
+
+
+def _key(item: FeeItem) -> Key:
+    return item.line_id, item.contract_id, item.number
+
+
+def _join(
+    open_ones: QuerySet[FeeBill], drafts: dict[str, Draft], *, by: str, at: dt.datetime
+) -> int:
+    """Put what is new into the drafts that wait; what is left in `drafts` needs a bill of its own."""
+    joined = 0
+    for bill in open_ones.filter(institution__in=drafts).select_for_update():
+        draft = drafts.pop(bill.institution_id)
+        _fill({bill: draft})
+        bill.by_month += draft.by_month
+        _total(bill)
+        _noted(bill, "feebill.extend", by=by, at=at, amount=bill.amount, items=len(draft.items))
+        joined += 1
+    return joined
+
+
+def _fill(drafts: Mapping[FeeBill, Draft]) -> int:
+    items = []
+    for bill, draft in drafts.items():
+        for item in draft.items:
+            item.bill = bill
+            items.append(item)
+    FeeItem.objects.bulk_create(items)
+    return len(items)
 
 
 def _draw_line(draft: Draft, row: NetworkLine, year: int, law: Law) -> None:
@@ -176,30 +233,30 @@ def _draw_line(draft: Draft, row: NetworkLine, year: int, law: Law) -> None:
     line = fact_of(row)
     first, last = dt.date(year, 1, 1), dt.date(year, 12, 31)
     before = line_fees.years_begun(line, first - line_fees.ONE, law)
-    tariff = line_fees.tariff_of(line, law)
+    tariff, drawn = line_fees.tariff_of(line, law), []
     for number in range(before + 1, line_fees.years_begun(line, last, law) + 1):
         due = line_fees.fee_of_year(line, number, law)
         begin, end = line_fees.service_year(line, number, law)
-        draft.items.append(_item(
+        drawn.append(_item(
             row, line=row, number=number, first=begin, last=end, decision=tariff.decision,
             amount=due.institution if due else None, commission=due.commission if due else None,
             reason=tariff.reason or "", clause=tariff.clause,
         ))  # fmt: skip
     months = line_fees.by_calendar_month(line, first, last, law)
-    draft.by_month += months.institution if months else 0
+    draft.take(drawn, months.institution if months else 0)
 
 
 def _draw_contract(draft: Draft, row: MaintenanceContract, year: int, law: Law) -> None:
     """The maintenance year that begins in the year."""
-    fee = yearly_fee(row)
+    fee, drawn = yearly_fee(row), []
     for number in line_fees.maintenance_years_in(row.starts_on, year, row.ends_on):
         begin, end = line_fees.maintenance_year(row.starts_on, number)
-        draft.items.append(_item(
+        drawn.append(_item(
             row, contract=row, number=number, first=begin, last=end, amount=fee, commission=0,
             decision=consultation.PAYABLE, clause=law["maintenance"]["clause"],
         ))  # fmt: skip
     months = line_fees.maintenance_months(row.starts_on, year, row.ends_on)
-    draft.by_month += consultation.half_up(fee, months, line_fees.MONTHS_PER_YEAR)
+    draft.take(drawn, consultation.half_up(fee, months, line_fees.MONTHS_PER_YEAR))
 
 
 def yearly_fee(row: MaintenanceContract) -> int:
@@ -215,53 +272,60 @@ def _item(row: NetworkLine | MaintenanceContract, **values: Any) -> FeeItem:
 
 
 def _store(
-    drafts: Mapping[Institution, Draft], *, year: int, releases: Mapping[str, Published], by: str,
-    at: dt.datetime,
+    drafts: Mapping[Institution, Draft], *, year: int, parts: Mapping[str, int],
+    releases: Mapping[str, Published], by: str, at: dt.datetime,
 ) -> int:  # fmt: skip
-    """Bills and items, each in one statement, and one event."""
+    """Bills and items, each in one statement, and one event. `parts`: how many bills there are."""
     bills = FeeBill.objects.bulk_create(
-        FeeBill(
-            institution=place, year=year, number=f"网费{year}-{place.pk}", amount=draft.amount,
-            commission=draft.commission, by_month=draft.by_month, open_items=draft.open_items,
-            due_on=_due(year, releases[place.region.policy_region]),
-            release_id=releases[place.region.policy_region].id, region_code=place.region_id,
-            institution_code=place.pk, made_at=at, made_by=by,
-        )
+        _bill(place, draft, year=year, part=parts.get(place.pk, 0) + 1, by=by, at=at,
+              release=releases[place.region.policy_region])
         for place, draft in drafts.items()
     )  # fmt: skip
-    items = []
-    for bill, draft in zip(bills, drafts.values(), strict=True):
-        for item in draft.items:
-            item.bill = bill
-            items.append(item)
-    FeeItem.objects.bulk_create(items)
+    items = _fill(dict(zip(bills, drafts.values(), strict=True)))
     if bills:
         trail.record(
             by=by, at=at, action="feebill.make", subject=f"feebills:{year}",
-            region_code=bills[0].region_code, detail={"bills": len(bills), "items": len(items)},
+            region_code=bills[0].region_code, detail={"bills": len(bills), "items": items},
         )  # fmt: skip
     return len(bills)
 
 
-def _due(year: int, release: Published) -> dt.date:
-    rules = release.policy.data["tariffs"]
-    return line_fees.due_day(year, rules["payment"], collect_from=rules["collect_from"])
+def _bill(
+    place: Institution, draft: Draft, *, year: int, part: int, release: Published, by: str,
+    at: dt.datetime,
+) -> FeeBill:  # fmt: skip
+    """A bill of a year; a supplementary one falls due at the first year end after it is drawn."""
+    rules, more = release.policy.data["tariffs"], f"-追{part - 1}" if part > 1 else ""
+    since = rules["collect_from"]
+    if part > 1:
+        since = max(since, clock.local(at).date())
+    return FeeBill(
+        institution=place, year=year, part=part, number=f"网费{year}-{place.pk}{more}",
+        amount=draft.amount, commission=draft.commission, by_month=draft.by_month,
+        open_items=draft.open_items, release_id=release.id, region_code=place.region_id,
+        due_on=line_fees.due_day(year, rules["payment"], collect_from=since),
+        institution_code=place.pk, made_at=at, made_by=by,
+    )  # fmt: skip
 
 
 @transaction.atomic
 def redraw(*, bill: FeeBill, by: str, at: dt.datetime) -> None:
-    """Draw a draft anew from what is registered now; decisions of persons on it are made again."""
+    """Draw a draft anew from what is registered now and other bills do not hold.
+
+    Decisions of persons on it are made again.
+    """
+    _alone(bill.year)
     row = _draft(bill)
     place = Institution.objects.select_related("region").get(pk=row.institution_id)
-    release, draft = law_of(place.region.policy_region, dt.date(row.year, 12, 31)), Draft()
+    release = law_of(place.region.policy_region, dt.date(row.year, 12, 31))
+    others = FeeBill.objects.filter(year=row.year, institution=place).exclude(pk=row.pk)
+    draft = Draft(_held(others), first=row.part == 1)
     row.items.all().delete()
     for line in NetworkLine.objects.filter(institution=place):
         _draw_line(draft, line, row.year, release.policy.data)
     for contract in MaintenanceContract.objects.filter(institution=place):
         _draw_contract(draft, contract, row.year, release.policy.data)
-    for item in draft.items:
-        item.bill = row
-    FeeItem.objects.bulk_create(draft.items)
+    _fill({row: draft})
     row.by_month, row.release_id = draft.by_month, release.id
     _total(row)
     _noted(row, "feebill.redraw", by=by, at=at, amount=row.amount)
@@ -287,7 +351,7 @@ def decide_item(
 
 
 def _total(bill: FeeBill) -> None:
-    draft = Draft(list(bill.items.all()))
+    draft = Draft(items=list(bill.items.all()))
     bill.amount, bill.commission = draft.amount, draft.commission
     bill.open_items = draft.open_items
     bill.save(update_fields=["amount", "commission", "open_items", "by_month", "release_id"])

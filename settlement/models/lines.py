@@ -100,7 +100,10 @@ class FeeBillQuerySet(ScopedQuerySet):
 
 
 class FeeBill(models.Model):
-    """What an institution owes for a calendar year: service years that begin in it, whole (I-JL-4)."""
+    """What an institution owes for a calendar year: service years that begin in it, whole (I-JL-4).
+
+    `part` 1 is the bill of the year; later parts (追加账单) hold what was registered after it was confirmed.
+    """
 
     class State(models.TextChoices):
         DRAFT = "draft", "待确认"
@@ -110,6 +113,7 @@ class FeeBill(models.Model):
 
     institution = models.ForeignKey(Institution, models.PROTECT, related_name="+")
     year = models.SmallIntegerField()
+    part = models.PositiveSmallIntegerField("份次", default=1)
     number = models.CharField("账单号", max_length=40, unique=True)
     state = models.CharField(max_length=9, choices=State, default=State.DRAFT)
     amount = models.BigIntegerField(default=0, help_text="fen, borne by the institution")
@@ -136,10 +140,18 @@ class FeeBill(models.Model):
     objects = FeeBillQuerySet.as_manager()
 
     class Meta:
-        ordering = ("-year", "institution_id")
+        ordering = ("-year", "institution_id", "part")
         indexes = (models.Index(fields=["state", "due_on"], name="fee_bill_due"),)
         constraints = (
-            models.UniqueConstraint(fields=["institution", "year"], name="fee_bill_once_a_year"),
+            models.UniqueConstraint(
+                fields=["institution", "year", "part"], name="fee_bill_part_of_a_year"
+            ),
+            models.UniqueConstraint(
+                fields=["institution", "year"],
+                condition=Q(state="draft"),
+                name="fee_bill_one_draft_of_a_year",
+            ),
+            models.CheckConstraint(condition=Q(part__gt=0), name="fee_bill_part"),
             models.CheckConstraint(
                 condition=Q(amount__gte=0, commission__gte=0, by_month__gte=0, open_items__gte=0),
                 name="fee_bill_amounts",

@@ -167,7 +167,7 @@ def fee_bills_make(request: PortalRequest) -> HttpResponse:
     except (Refusal, Refused) as error:
         messages.error(request, words_of(error))
     else:
-        messages.success(request, f"已生成 {year} 年度账单 {made} 份。" if made
+        messages.success(request, f"已生成或补充 {year} 年度账单 {made} 份。" if made
                          else f"{year} 年度账单已齐，没有新增。")  # fmt: skip
     return redirect(f"{reverse('fee-bills')}?year={year}")
 
@@ -313,7 +313,8 @@ def _name(item: FeeItem) -> str:
 def _facts(bill: FeeBill) -> list[dict[str, Any]]:
     facts: list[dict[str, Any]] = [
         {"label": "医疗机构", "value": bill.institution.name, "sub": bill.institution_id},
-        {"label": "年度", "value": f"{bill.year} 年"},
+        {"label": "年度", "value": f"{bill.year} 年",
+         "sub": "追加账单：账单确认后登记的专线和合同" if bill.part > 1 else ""},
         {"label": "缴费期限", "value": str(bill.due_on), "sub": "年底一次性缴齐，不顺延"},
         {"label": "确认", "value": f"{clock.local(bill.confirmed_at):%Y-%m-%d}"
          if bill.confirmed_at else "未确认", "sub": Login(bill.confirmed_by)},

@@ -98,6 +98,56 @@ def test_bills_of_a_year_are_drawn_once(law):
         lines.make_bills(year=2022, prefix="22", **SIGNED)
 
 
+def test_what_is_registered_after_the_confirmation_is_billed_too(law):
+    """A line opened after its year's bill was confirmed, and one registered late, are owed for it."""
+    place = hospital("示例县医院", "county")
+    opened(place)
+    first = lines.confirm_bill(bill=bill_of(place), by="centre", at=at(date(2021, 6, 1)))
+    opened(place, date(2021, 10, 8), service="multi", bandwidth_mb=40)
+    opened(place, date(2020, 3, 15))
+    later = {"by": "centre", "at": at(date(2021, 12, 1))}
+    assert [lines.make_bills(year=2021, prefix="22", **later) for _ in range(2)] == [1, 0]
+    more = FeeBill.objects.get(institution=place, year=2021, part=2)
+    assert (more.number, more.amount) == (f"网费2021-{place.pk}-追1", 2_500_000)
+    assert (more.by_month, more.due_on) == (375_000 + 1_000_000, date(2021, 12, 31))
+    lines.confirm_bill(bill=more, **SIGNED)
+    for bill, number in ((first, "J1"), (more, "J2")):
+        lines.pay_bill(bill=bill, amount=bill.amount, paid_on=DAY, payment_no=number, **SIGNED)
+    assert balances() == {}
+    assert (FeeItem.objects.count(), ledger.balance().sound) == (3, True)
+
+
+def test_a_supplementary_bill_of_a_past_year_falls_due_at_the_next_year_end(law):
+    place, after = hospital("示例县医院", "county"), {"by": "centre", "at": at(date(2022, 2, 1))}
+    opened(place)
+    lines.confirm_bill(bill=bill_of(place), **SIGNED)
+    opened(place, date(2021, 10, 8))
+    assert lines.make_bills(year=2021, prefix="22", **after) == 1
+    dues = FeeBill.objects.values_list("part", "amount", "due_on")
+    assert sorted(dues) == [
+        (1, 1_000_000, date(2021, 12, 31)), (2, 1_000_000, date(2022, 12, 31)),
+    ]  # fmt: skip
+
+
+def test_what_is_registered_while_a_draft_waits_joins_it(law):
+    """The decisions of persons on it stay; a bill drawn anew takes nothing that another one holds."""
+    place = hospital("示例县医院", "county")
+    opened(place, bandwidth_mb=30)
+    bill = bill_of(place)
+    lines.decide_item(item=bill.items.get(), amount=900_000, commission=0, note="协议", **SIGNED)
+    opened(place)
+    assert [lines.make_bills(year=2021, prefix="22", **SIGNED) for _ in range(2)] == [1, 0]
+    bill.refresh_from_db()
+    assert (bill.amount, bill.by_month, bill.open_items) == (1_900_000, 1_000_000, 0)
+    lines.confirm_bill(bill=bill, **SIGNED)
+    opened(place, date(2021, 10, 8))
+    lines.make_bills(year=2021, prefix="22", **SIGNED)
+    more = FeeBill.objects.get(part=2)
+    lines.redraw(bill=more, **SIGNED)
+    more.refresh_from_db()
+    assert (more.amount, more.by_month, more.items.count()) == (1_000_000, 250_000, 1)
+
+
 def test_both_readings_over_the_years_agree_with_the_notice(law):
     """I-JL-4, JL-N12: three service years begun, 27 calendar months; earlier years fall due in 2021."""
     place = hospital("示例县医院", "county")
@@ -294,6 +344,7 @@ NONSENSE = (
     ("UPDATE settlement_feebill SET paid_on = '2021-01-01'", "fee_bill_paid"),
     ("UPDATE settlement_feebill SET state = 'confirmed', confirmed_at = now(), amount = 0",
      "fee_bill_owed"),
+    ("UPDATE settlement_feebill SET part = 0", "fee_bill_part"),
     ("UPDATE settlement_feeitem SET contract_id = NULL, line_id = NULL", "fee_item_of_line_or_contract"),
     ("UPDATE settlement_feeitem SET last = '2000-01-01'", "fee_item_span"),
     ("UPDATE settlement_feeitem SET amount = -1", "fee_item_amounts"),
