@@ -92,6 +92,8 @@ ACTS: dict[str, str] = {
     "maintenancecontract.record": "登记维保合同", "feebill.make": "生成年度账单",
     "feebill.redraw": "重新生成账单", "feebill.extend": "补充账单",
     "feebill.decide": "认定收费", "feebill.confirm": "确认账单",
+    "feebill.unconfirm": "撤销确认账单", "feebill.unpay": "冲销缴费",
+    "feebill.uncommission": "冲销省卫健委支付",
     "feebill.pay": "登记缴费", "feebill.commission": "登记省卫健委支付",
     "feebill.handle": "处理逾期账单", "feebill.export": "导出账单",
     "period.closing": "开始关账", "statements.make": "生成结算单", "period.close": "完成关账",

@@ -304,6 +304,10 @@ class CommissionForm(forms.Form):
     payment_no = forms.CharField(label="支付凭据号", max_length=60)
 
 
+class UndoForm(forms.Form):
+    reason = forms.CharField(label="冲销理由", max_length=200, widget=forms.Textarea({"rows": 2}))
+
+
 class HandleForm(forms.Form):
     note = forms.CharField(label="处理情况", max_length=200, widget=forms.Textarea({"rows": 2}))
 

@@ -1,11 +1,11 @@
-"""Commands of lines and maintenance: register, yearly bills, decisions, payments, overdue bills.
+"""Commands of lines and maintenance: register, yearly bills, decisions, confirmation.
 
 Accrued from 2019-10-01 on, collected under this notice only after confirmation (I-JL-4); whole service
 years by default, the figure by calendar month beside them. (吉卫便函〔2021〕3号 二、三)
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +100,7 @@ def open_line(
         region_code=institution.region_id, institution_code=institution.pk, recorded_at=at,
         recorded_by=by,
     )  # fmt: skip
-    _noted(row, "networkline.open", by=by, at=at, number=number, opened_on=opened_on)
+    noted(row, "networkline.open", by=by, at=at, number=number, opened_on=opened_on)
     return row
 
 
@@ -109,13 +109,13 @@ def close_line(*, line: NetworkLine, closed_on: dt.date, by: str, at: dt.datetim
     """The last day of a line; service years that have begun stay owed whole."""
     row = NetworkLine.objects.select_for_update().get(pk=line.pk)
     if row.closed_on:
-        raise _conflict("LINE_CLOSED", "该线路已停用", "closed already")
+        raise conflict("LINE_CLOSED", "该线路已停用", "closed already")
     if not row.opened_on <= closed_on <= clock.local(at).date():
         raise refused("closed_on", "DAY_NOT_POSSIBLE", "停用日应在开通日与今天之间",
                       "between the opening and today")  # fmt: skip
     row.closed_on = closed_on
     row.save(update_fields=["closed_on"])
-    _noted(row, "networkline.close", by=by, at=at, closed_on=closed_on)
+    noted(row, "networkline.close", by=by, at=at, closed_on=closed_on)
 
 
 @transaction.atomic
@@ -146,7 +146,7 @@ def record_contract(
         starts_on=starts, ends_on=ends_on, document=document, region_code=institution.region_id,
         institution_code=institution.pk, recorded_at=at, recorded_by=by,
     )  # fmt: skip
-    _noted(row, "maintenancecontract.record", by=by, at=at, number=number, rate=rate)
+    noted(row, "maintenancecontract.record", by=by, at=at, number=number, rate=rate)
     return row
 
 
@@ -213,7 +213,7 @@ def _join(
         _fill({bill: draft})
         bill.by_month += draft.by_month
         _total(bill)
-        _noted(bill, "feebill.extend", by=by, at=at, amount=bill.amount, items=len(draft.items))
+        noted(bill, "feebill.extend", by=by, at=at, amount=bill.amount, items=len(draft.items))
         joined += 1
     return joined
 
@@ -328,7 +328,7 @@ def redraw(*, bill: FeeBill, by: str, at: dt.datetime) -> None:
     _fill({row: draft})
     row.by_month, row.release_id = draft.by_month, release.id
     _total(row)
-    _noted(row, "feebill.redraw", by=by, at=at, amount=row.amount)
+    noted(row, "feebill.redraw", by=by, at=at, amount=row.amount)
 
 
 @transaction.atomic
@@ -339,14 +339,14 @@ def decide_item(
     bill = _draft(item.bill)
     row = bill.items.select_for_update().get(pk=item.pk)
     if row.decision == consultation.PAYABLE and not row.decided_by:
-        raise _conflict("ITEM_CLEAR", "该项由收费标准确定，不能改", "the tariff answers it")
+        raise conflict("ITEM_CLEAR", "该项由收费标准确定，不能改", "the tariff answers it")
     if not note:
         raise refused("note", "NOTE_MISSING", "请说明认定依据", "say on which ground")
     row.amount, row.commission, row.decision = amount, commission, consultation.PAYABLE
     row.decided_note, row.decided_by = note, by
     row.save(update_fields=["amount", "commission", "decision", "decided_note", "decided_by"])
     _total(bill)
-    _noted(bill, "feebill.decide", by=by, at=at, item=row.pk, amount=amount,
+    noted(bill, "feebill.decide", by=by, at=at, item=row.pk, amount=amount,
            commission=commission, note=note)  # fmt: skip
 
 
@@ -360,7 +360,7 @@ def _total(bill: FeeBill) -> None:
 def _draft(bill: FeeBill) -> FeeBill:
     row = FeeBill.objects.select_for_update().get(pk=bill.pk)
     if row.state != State.DRAFT:
-        raise _conflict("BILL_CONFIRMED", "账单已确认，不能再改", "the bill is confirmed")
+        raise conflict("BILL_CONFIRMED", "账单已确认，不能再改", "the bill is confirmed")
     return row
 
 
@@ -372,15 +372,15 @@ def confirm_bill(*, bill: FeeBill, by: str, at: dt.datetime) -> FeeBill:
     release = law_of(place.region.policy_region, clock.local(at).date())
     rules = release.policy.data["tariffs"]
     if clock.local(at).date() < rules["collect_from"]:
-        raise _conflict("NOT_COLLECTABLE", f"自{rules['collect_from']}起方可收缴",
+        raise conflict("NOT_COLLECTABLE", f"自{rules['collect_from']}起方可收缴",
                         "collection has not begun", clause=rules["collect_clause"])  # fmt: skip
     if row.open_items:
-        raise _conflict("ITEM_OPEN", f"账单有 {row.open_items} 项待认定，认定后才能确认",
+        raise conflict("ITEM_OPEN", f"账单有 {row.open_items} 项待认定，认定后才能确认",
                         "an item waits for a decision", clause=rules["unlisted"]["clause"])  # fmt: skip
     account = Leg.Account
     if row.amount + row.commission:
         post_voucher(
-            kind=Voucher.Kind.LINE_FEE, effect=f"feebill:{row.pk}/due", subject=f"feebill:{row.pk}",
+            kind=Voucher.Kind.LINE_FEE, effect=effect_of(row, "due"), subject=f"feebill:{row.pk}",
             legs={account.LINE_FEE_DUE: row.amount, account.COMMISSION: row.commission,
                   account.LINE_FEE_PAYEE: -row.amount - row.commission},
             region_code=row.region_code, institution_code=row.institution_code, by=by, at=at,
@@ -390,23 +390,27 @@ def confirm_bill(*, bill: FeeBill, by: str, at: dt.datetime) -> FeeBill:
     row.confirmed_at, row.confirmed_by = at, by
     row.save(update_fields=["state", "confirmed_at", "confirmed_by"])
     if row.amount:
-        clause = f"{release.policy.document} {rules['payment']['clause']}"
-        _ask(
-            row,
-            f"{place.name}：{row.year}年度专线与维保费 {yuan(row.amount)} 元待缴",
-            clause,
-            at=at,
-        )
-    _noted(row, "feebill.confirm", by=by, at=at, amount=row.amount, commission=row.commission)
+        ask_for_payment(row, release=release, at=at)
+    noted(row, "feebill.confirm", by=by, at=at, amount=row.amount, commission=row.commission)
     return row
 
 
-def _ask(row: FeeBill, title: str, clause: str, *, at: dt.datetime) -> None:
+def ask_for_payment(row: FeeBill, *, release: Published, at: dt.datetime) -> None:
+    """The institution finds in its inbox what it owes."""
+    clause = release.policy.data["tariffs"]["payment"]["clause"]
     tasks.open_task(
-        subject=f"feebill:{row.pk}", permission=PAY, at=at, title=title, status="待缴",
-        region_code=row.region_code, institution_code=row.institution_code, due=row.due_on,
-        url=reverse("fee-bill", args=[row.pk]), clause=clause,
+        subject=f"feebill:{row.pk}", permission=PAY, at=at, status="待缴", due=row.due_on,
+        title=f"{row.institution.name}：{row.year}年度专线与维保费 {yuan(row.amount)} 元待缴",
+        region_code=row.region_code, institution_code=row.institution_code,
+        url=reverse("fee-bill", args=[row.pk]), clause=f"{release.policy.document} {clause}",
     )  # fmt: skip
+
+
+def effect_of(row: FeeBill, what: str) -> str:
+    """The effect of a posting of a bill; one that was reversed may be posted again."""
+    name = f"feebill:{row.pk}/{what}"
+    undone = Voucher.objects.filter(subject=f"feebill:{row.pk}", effect__startswith=name).count()
+    return f"{name}/{undone + 1}" if undone else name
 
 
 def confirm_all(*, bills: QuerySet[FeeBill], by: str, at: dt.datetime) -> tuple[int, list[FeeBill]]:
@@ -421,107 +425,11 @@ def confirm_all(*, bills: QuerySet[FeeBill], by: str, at: dt.datetime) -> tuple[
     return done, waiting
 
 
-# --- Payments ---
-
-
-@transaction.atomic
-def pay_bill(
-    *, bill: FeeBill, amount: int, paid_on: dt.date, payment_no: str, by: str, at: dt.datetime
-) -> Voucher:
-    """Paid once and in full at year end (年底一次性缴齐): no part, no more, no second time."""
-    row = FeeBill.objects.select_for_update().get(pk=bill.pk)
-    if row.state != State.CONFIRMED:
-        text = "该账单已缴清" if row.state == State.PAID else "该账单没有待缴金额"
-        raise _conflict("ALREADY_PAID", text, "nothing is owed on it")
-    if amount != row.amount:
-        raise refused("amount", "AMOUNT_DIFFERS", f"应一次性缴齐 {yuan(row.amount)} 元",
-                      "pay all of it at once, not more", clause="三第1款")  # fmt: skip
-    _payable(row, paid_on, payment_no, at=at)
-    account = Leg.Account
-    voucher = post_voucher(
-        kind=Voucher.Kind.LINE_PAYMENT, effect=f"feebill:{row.pk}/paid", subject=f"feebill:{row.pk}",
-        legs={account.LINE_FEE_PAYEE: amount, account.LINE_FEE_DUE: -amount},
-        region_code=row.region_code, institution_code=row.institution_code, by=by, at=at,
-        detail={"payment_no": payment_no, "paid_on": paid_on.isoformat()},
-    )  # fmt: skip
-    row.state, row.paid_on, row.paid_by, row.payment_no = State.PAID, paid_on, by, payment_no
-    row.save(update_fields=["state", "paid_on", "paid_by", "payment_no"])
-    tasks.close(subject=f"feebill:{row.pk}", by=by, at=at)
-    _noted(row, "feebill.pay", by=by, at=at, amount=amount, paid_on=paid_on,
-           on_time=paid_on <= row.due_on)  # fmt: skip
-    return voucher
-
-
-@transaction.atomic
-def pay_commission(
-    *, bill: FeeBill, paid_on: dt.date, payment_no: str, by: str, at: dt.datetime
-) -> Voucher:
-    """The commission's part of a bill (开通日期开始一年内的费用由省卫健委承担), paid once."""
-    row = FeeBill.objects.select_for_update().get(pk=bill.pk)
-    if row.state == State.DRAFT or not row.commission:
-        raise _conflict("NOTHING_OWED", "该账单没有省卫健委承担的金额", "nothing is owed")
-    if row.commission_paid_on:
-        raise _conflict("ALREADY_PAID", "省卫健委承担部分已支付", "it is paid already")
-    _payable(row, paid_on, payment_no, at=at)
-    account = Leg.Account
-    voucher = post_voucher(
-        kind=Voucher.Kind.LINE_PAYMENT, effect=f"feebill:{row.pk}/commission",
-        subject=f"feebill:{row.pk}", region_code=row.region_code,
-        legs={account.LINE_FEE_PAYEE: row.commission, account.COMMISSION: -row.commission},
-        institution_code=row.institution_code, by=by, at=at, detail={"payment_no": payment_no},
-    )  # fmt: skip
-    row.commission_paid_on, row.commission_payment_no = paid_on, payment_no
-    row.save(update_fields=["commission_paid_on", "commission_payment_no"])
-    _noted(row, "feebill.commission", by=by, at=at, amount=row.commission, paid_on=paid_on)
-    return voucher
-
-
-def _payable(row: FeeBill, paid_on: dt.date, payment_no: str, *, at: dt.datetime) -> None:
-    if row.confirmed_at is None or paid_on > clock.local(at).date():
-        raise refused("paid_on", "DAY_NOT_POSSIBLE", "缴费日不能晚于今天", "not in the future")
-    if paid_on < clock.local(row.confirmed_at).date():
-        raise refused("paid_on", "DAY_NOT_POSSIBLE", "缴费日不能早于账单确认日",
-                      "not before the confirmation")  # fmt: skip
-    if FeeBill.objects.filter(payment_no=payment_no).exists():
-        raise refused("payment_no", "PAYMENT_TAKEN", "该缴费凭据已用于另一账单",
-                      "used for another bill", status=409)  # fmt: skip
-
-
-@transaction.atomic
-def handle_overdue(*, bill: FeeBill, note: str, by: str, at: dt.datetime) -> None:
-    """What the telemedicine centre did about an overdue bill; how is not printed. The bill stays owed."""
-    today = clock.local(at).date()
-    row = FeeBill.objects.select_for_update().get(pk=bill.pk)
-    if row.state != State.CONFIRMED or row.due_on >= today:
-        raise _conflict("NOT_OVERDUE", "该账单没有逾期", "it is not overdue", clause="三第1款")
-    if not note:
-        raise refused("note", "NOTE_MISSING", "请写明处理情况", "say what was done")
-    row.handled_on, row.handled_note, row.handled_by = today, note, by
-    row.save(update_fields=["handled_on", "handled_note", "handled_by"])
-    tasks.close(subject=f"feebill:{row.pk}", by=by, at=at, permission=COLLECT)
-    _noted(row, "feebill.handle", by=by, at=at, note=note)
-
-
-def watch(*, on: dt.date, by: str, at: dt.datetime) -> int:
-    """Put bills that became overdue before the telemedicine centre; how many."""
-    late: Iterable[FeeBill] = FeeBill.objects.overdue(on=on).filter(handled_on=None)
-    number = 0
-    for bill in late:
-        tasks.open_task(
-            subject=f"feebill:{bill.pk}", permission=COLLECT, at=at, status="逾期",
-            title=f"{bill.institution.name}：{bill.year}年度专线与维保费逾期未缴，视情况处理",
-            region_code=bill.region_code, institution_code=bill.institution_code, due=bill.due_on,
-            url=reverse("fee-bill", args=[bill.pk]),
-        )  # fmt: skip
-        number += 1
-    return number
-
-
-def _conflict(code: str, chinese: str, english: str, *, clause: str = "") -> Refusal:
+def conflict(code: str, chinese: str, english: str, *, clause: str = "") -> Refusal:
     return refused("", code, chinese, english, status=409, clause=clause)
 
 
-def _noted(row: Any, action: str, *, by: str, at: dt.datetime, **detail: Any) -> None:
+def noted(row: Any, action: str, *, by: str, at: dt.datetime, **detail: Any) -> None:
     trail.record(
         by=by, at=at, action=action, subject=f"{row._meta.model_name}:{row.pk}",
         region_code=row.region_code, institution_code=row.institution_code, detail=detail,

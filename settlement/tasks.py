@@ -11,7 +11,7 @@ from settlement import (
     conserved,
     evidence,
     filings,
-    lines,
+    line_payments,
     medicines,
     resettlement,
     resettlement_lists,
@@ -111,7 +111,7 @@ def watch_register() -> dict[str, int]:
 def watch_fee_bills() -> int:
     """Every hour: put yearly bills that became overdue before the telemedicine centre (吉林 三第1款)."""
     with scoped(EVERYTHING):
-        return lines.watch(on=clock.today(), by=BEAT, at=clock.now())
+        return line_payments.watch(on=clock.today(), by=BEAT, at=clock.now())
 
 
 @shared_task(name="settlement.watch_balance", soft_time_limit=3_000, time_limit=3_600)

@@ -6,7 +6,7 @@ from functools import partial
 from config.demo import ACTOR, TODAY, identity, moment
 from config.demo.hospitals import HOSPITALS
 from institutions.models import Institution, User
-from settlement import consultation_statement, consultations, lines
+from settlement import consultation_statement, consultations, line_payments, lines
 from settlement.consultations import Invited
 from settlement.models import Consultation, FeeBill
 
@@ -191,7 +191,7 @@ def _bills() -> int:
     for bill in FeeBill.objects.filter(open_items=0).order_by("pk"):
         lines.confirm_bill(bill=bill, by=by, at=confirmed)
     for number, bill in enumerate(FeeBill.objects.filter(state="confirmed", year=2019), 1):
-        lines.pay_bill(
+        line_payments.pay_bill(
             bill=bill, amount=bill.amount, paid_on=Day(2021, 12, 10), payment_no=f"示例缴{number:04d}",
             by=by, at=moment(Day(2021, 12, 10), 9),
         )  # fmt: skip

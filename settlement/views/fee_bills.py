@@ -27,6 +27,7 @@ from institutions.money import yuan as plain
 from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from settlement import consultation_forms as shapes
+from settlement import line_payments as payments
 from settlement import lines as commands
 from settlement.models import FeeBill, FeeItem, Voucher
 from settlement.views.lines import CRUMB, MAINTAIN, PAGE, REASONS, tabs
@@ -206,6 +207,7 @@ class Doing:
     hint: str = ""
 
 
+UNDONE = "入账凭证红字冲销，须由原经办人以外的人办理。"
 ACTS: dict[str, Doing] = {
     "confirm": Doing(
         "确认账单", commands.COLLECT, forms.Form,
@@ -218,17 +220,32 @@ ACTS: dict[str, Doing] = {
     ),
     "pay": Doing(
         "登记缴费", commands.COLLECT, shapes.BillPaymentForm,
-        lambda bill: bill.state == State.CONFIRMED, commands.pay_bill,
+        lambda bill: bill.state == State.CONFIRMED, payments.pay_bill,
     ),
     "commission": Doing(
         "登记省卫健委支付", commands.COLLECT, shapes.CommissionForm,
         lambda bill: bill.state != State.DRAFT and bool(bill.commission)
-        and bill.commission_paid_on is None, commands.pay_commission,
+        and bill.commission_paid_on is None, payments.pay_commission,
+    ),
+    "unpay": Doing(
+        "冲销缴费", commands.COLLECT, shapes.UndoForm, lambda bill: bill.state == State.PAID,
+        payments.undo_payment, tone="danger", hint=UNDONE,
+    ),
+    "uncommission": Doing(
+        "冲销省卫健委支付", commands.COLLECT, shapes.UndoForm,
+        lambda bill: bill.commission_paid_on is not None, payments.undo_commission, tone="danger",
+        hint=UNDONE,
+    ),
+    "unconfirm": Doing(
+        "撤销确认", commands.COLLECT, shapes.UndoForm,
+        lambda bill: bill.state in (State.CONFIRMED, State.NOTHING)
+        and bill.commission_paid_on is None, payments.undo_confirmation, tone="danger",
+        hint=f"账单退回待确认。{UNDONE}",
     ),
     "handle": Doing(
         "登记逾期处理", commands.COLLECT, shapes.HandleForm,
         lambda bill: bill.state == State.CONFIRMED and bill.due_on < clock.today(),
-        commands.handle_overdue, hint="文件只规定由省远程医疗服务中心视情况处理，方式未印。",
+        payments.handle_overdue, hint="文件只规定由省远程医疗服务中心视情况处理，方式未印。",
     ),
 }  # fmt: skip
 

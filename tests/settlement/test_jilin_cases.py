@@ -19,7 +19,7 @@ from institutions.models import Institution
 from institutions.money import fen, yuan
 from institutions.refusals import Refusal
 from pricing.commands import SHIPPED, load_shipped
-from settlement import lines
+from settlement import line_payments, lines
 from settlement.consultation_forms import AgreementForm
 from settlement.models import FeeBill, FeeItem, Leg, NetworkLine, Participant, Voucher
 from tests import factories
@@ -276,7 +276,7 @@ def paid_in_time(case: dict) -> dict:
         lines.confirm_bill(bill=bill, by="centre", at=confirmed)
         if text:
             day = date.fromisoformat(text)
-            lines.pay_bill(
+            line_payments.pay_bill(
                 bill=bill, amount=bill.amount, paid_on=day, payment_no=f"{case['id']}-{number}",
                 by="centre", at=at(day),
             )  # fmt: skip

@@ -10,7 +10,7 @@ from audit.models import Task
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
 from institutions.refusals import Refusal
-from settlement import ledger, lines
+from settlement import ledger, line_payments, lines
 from settlement.models import FeeBill, FeeItem, Leg, MaintenanceContract, NetworkLine, Voucher
 from settlement.tasks import watch_fee_bills
 from tests import factories
@@ -80,8 +80,8 @@ def test_a_bill_from_the_draft_to_the_payment(law):
     }  # fmt: skip
     task = Task.objects.get(subject=f"feebill:{bill.pk}", state="open")
     assert (task.permission, task.institution_code, task.due) == ("lines.pay", town.pk, bill.due_on)
-    lines.pay_bill(bill=bill, amount=1_550_000, paid_on=DAY, payment_no="J1", **SIGNED)
-    lines.pay_commission(bill=bill, paid_on=DAY, payment_no="J2", **SIGNED)
+    line_payments.pay_bill(bill=bill, amount=1_550_000, paid_on=DAY, payment_no="J1", **SIGNED)
+    line_payments.pay_commission(bill=bill, paid_on=DAY, payment_no="J2", **SIGNED)
     bill.refresh_from_db()
     assert (bill.state, bill.paid_on, balances()) == ("paid", DAY, {})
     assert ledger.balance().sound
@@ -112,7 +112,9 @@ def test_what_is_registered_after_the_confirmation_is_billed_too(law):
     assert (more.by_month, more.due_on) == (375_000 + 1_000_000, date(2021, 12, 31))
     lines.confirm_bill(bill=more, **SIGNED)
     for bill, number in ((first, "J1"), (more, "J2")):
-        lines.pay_bill(bill=bill, amount=bill.amount, paid_on=DAY, payment_no=number, **SIGNED)
+        line_payments.pay_bill(
+            bill=bill, amount=bill.amount, paid_on=DAY, payment_no=number, **SIGNED
+        )
     assert balances() == {}
     assert (FeeItem.objects.count(), ledger.balance().sound) == (3, True)
 
@@ -229,7 +231,7 @@ def test_a_payment_is_whole(law, amount):
     opened(place)
     bill = lines.confirm_bill(bill=bill_of(place), **SIGNED)
     with pytest.raises(Refusal) as stopped:
-        lines.pay_bill(bill=bill, amount=amount, paid_on=DAY, payment_no="J1", **SIGNED)
+        line_payments.pay_bill(bill=bill, amount=amount, paid_on=DAY, payment_no="J1", **SIGNED)
     assert code_of(stopped) == "AMOUNT_DIFFERS"
 
 
@@ -241,16 +243,16 @@ def test_a_payment_is_made_once_and_its_voucher_number_is_used_once(law):
     lines.confirm_all(bills=FeeBill.objects.all(), **SIGNED)
     first, second = FeeBill.objects.order_by("pk")
     pay = {"amount": 1_000_000, "paid_on": DAY, **SIGNED}
-    lines.pay_bill(bill=first, payment_no="J1", **pay)
+    line_payments.pay_bill(bill=first, payment_no="J1", **pay)
     for bill, number, code in ((first, "J2", "ALREADY_PAID"), (second, "J1", "PAYMENT_TAKEN")):
         with pytest.raises(Refusal) as stopped:
-            lines.pay_bill(bill=bill, payment_no=number, **pay)
+            line_payments.pay_bill(bill=bill, payment_no=number, **pay)
         assert code_of(stopped) == code
     with pytest.raises(Refusal):
-        lines.pay_commission(bill=second, paid_on=DAY, payment_no="J3", **SIGNED)
+        line_payments.pay_commission(bill=second, paid_on=DAY, payment_no="J3", **SIGNED)
     for day in (date(2021, 12, 21), date(2021, 12, 19)):
         with pytest.raises(Refusal):
-            lines.pay_bill(bill=second, payment_no="J4", **(pay | {"paid_on": day}))
+            line_payments.pay_bill(bill=second, payment_no="J4", **(pay | {"paid_on": day}))
 
 
 def test_overdue_after_the_last_day_of_the_year(law, settings):
@@ -262,19 +264,19 @@ def test_overdue_after_the_last_day_of_the_year(law, settings):
     after = date(2022, 1, 1)
     assert list(FeeBill.objects.overdue(on=after)) == [bill]
     with pytest.raises(Refusal) as stopped:
-        lines.handle_overdue(bill=bill, note="催缴", **SIGNED)
+        line_payments.handle_overdue(bill=bill, note="催缴", **SIGNED)
     assert code_of(stopped) == "NOT_OVERDUE"
     settings.DEMO_TODAY = after
     assert [watch_fee_bills() for _ in range(2)] == [1, 1]
     task = Task.objects.get(subject=f"feebill:{bill.pk}", permission="lines.collect")
     assert task.state == "open"
-    lines.handle_overdue(bill=bill, note="已函告并暂停新开业务", by="centre", at=at(after))
+    line_payments.handle_overdue(bill=bill, note="已函告并暂停新开业务", by="centre", at=at(after))
     task.refresh_from_db()
     assert task.state == "done"
-    assert lines.watch(on=after, by="system", at=at(after)) == 0
+    assert line_payments.watch(on=after, by="system", at=at(after)) == 0
     bill.refresh_from_db()
     assert (bill.state, bill.handled_note) == ("confirmed", "已函告并暂停新开业务")
-    lines.pay_bill(
+    line_payments.pay_bill(
         bill=bill, amount=1_000_000, paid_on=after, payment_no="J1", by="centre", at=at(after)
     )
     assert not FeeBill.objects.overdue(on=date(2022, 2, 1)).exists()
@@ -402,7 +404,7 @@ def test_a_bill_is_paid_once_by_many_at_once(committed_db):
     def pay(number: int) -> None:
         try:
             with scoped(EVERYTHING):
-                lines.pay_bill(
+                line_payments.pay_bill(
                     bill=bill, amount=1_000_000, paid_on=DAY, payment_no=f"J{number}", **SIGNED
                 )
             outcomes.append("ok")
