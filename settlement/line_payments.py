@@ -15,6 +15,8 @@ from institutions.money import yuan
 from institutions.refusals import refused
 from settlement.lines import (
     COLLECT,
+    MAINTAIN,
+    PAY,
     State,
     ask_for_payment,
     conflict,
@@ -48,7 +50,7 @@ def pay_bill(
     )  # fmt: skip
     row.state, row.paid_on, row.paid_by, row.payment_no = State.PAID, paid_on, by, payment_no
     row.save(update_fields=["state", "paid_on", "paid_by", "payment_no"])
-    tasks.close(subject=f"feebill:{row.pk}", by=by, at=at)
+    _done(row, PAY, by=by, at=at)
     noted(row, "feebill.pay", by=by, at=at, amount=amount, paid_on=paid_on,
            on_time=paid_on <= row.due_on)  # fmt: skip
     return voucher
@@ -74,8 +76,16 @@ def pay_commission(
     )  # fmt: skip
     row.commission_paid_on, row.commission_payment_no = paid_on, payment_no
     row.save(update_fields=["commission_paid_on", "commission_payment_no"])
+    _done(row, MAINTAIN, by=by, at=at)
     noted(row, "feebill.commission", by=by, at=at, amount=row.commission, paid_on=paid_on)
     return voucher
+
+
+def _done(row: FeeBill, permission: str, *, by: str, at: dt.datetime) -> None:
+    """Nobody waits for this part any more, nor for the whole bill once nothing is owed."""
+    tasks.close(
+        subject=f"feebill:{row.pk}", by=by, at=at, permission=permission if row.owed else ""
+    )
 
 
 def _payable(row: FeeBill, paid_on: dt.date, payment_no: str, *, at: dt.datetime) -> None:
@@ -126,9 +136,7 @@ def undo_payment(*, bill: FeeBill, reason: str, by: str, at: dt.datetime) -> Non
           reason=reason)  # fmt: skip
     row.state, row.paid_on, row.paid_by, row.payment_no = State.CONFIRMED, None, "", ""
     row.save(update_fields=["state", "paid_on", "paid_by", "payment_no"])
-    place = Institution.objects.select_related("region").get(pk=row.institution_id)
-    release = law_of(place.region.policy_region, clock.local(at).date())
-    ask_for_payment(row, release=release, at=at)
+    _ask_again(row, at=at)
 
 
 @transaction.atomic
@@ -143,6 +151,13 @@ def undo_commission(*, bill: FeeBill, reason: str, by: str, at: dt.datetime) -> 
           payment_no=row.commission_payment_no, reason=reason)  # fmt: skip
     row.commission_paid_on, row.commission_payment_no = None, ""
     row.save(update_fields=["commission_paid_on", "commission_payment_no"])
+    _ask_again(row, at=at)
+
+
+def _ask_again(row: FeeBill, *, at: dt.datetime) -> None:
+    place = Institution.objects.select_related("region").get(pk=row.institution_id)
+    release = law_of(place.region.policy_region, clock.local(at).date())
+    ask_for_payment(row, release=release, at=at)
 
 
 def _another(first: str, by: str, reason: str) -> None:
@@ -174,7 +189,7 @@ def handle_overdue(*, bill: FeeBill, note: str, by: str, at: dt.datetime) -> Non
     """What the telemedicine centre did about an overdue bill; how is not printed. The bill stays owed."""
     today = clock.local(at).date()
     row = FeeBill.objects.select_for_update().get(pk=bill.pk)
-    if row.state != State.CONFIRMED or row.due_on >= today:
+    if not row.owed or row.due_on >= today:
         raise conflict("NOT_OVERDUE", "该账单没有逾期", "it is not overdue", clause="三第1款")
     if not note:
         raise refused("note", "NOTE_MISSING", "请写明处理情况", "say what was done")
@@ -191,9 +206,14 @@ def watch(*, on: dt.date, by: str, at: dt.datetime) -> int:
     for bill in late:
         tasks.open_task(
             subject=f"feebill:{bill.pk}", permission=COLLECT, at=at, status="逾期",
-            title=f"{bill.institution.name}：{bill.year}年度专线与维保费逾期未缴，视情况处理",
+            title=f"{bill.institution.name}：{bill.year}年度专线与维保费{_late(bill)}，视情况处理",
             region_code=bill.region_code, institution_code=bill.institution_code, due=bill.due_on,
             url=reverse("fee-bill", args=[bill.pk]),
         )  # fmt: skip
         number += 1
     return number
+
+
+def _late(bill: FeeBill) -> str:
+    """Who is late with a bill."""
+    return "逾期未缴" if bill.state == State.CONFIRMED else "省卫健委承担部分逾期未付"

@@ -22,7 +22,7 @@ from settlement import consultation, line_fees
 from settlement.models import FeeBill, FeeItem, Leg, MaintenanceContract, NetworkLine, Voucher
 from settlement.vouchers import post_voucher
 
-PAY, COLLECT = "lines.pay", "lines.collect"
+PAY, COLLECT, MAINTAIN = "lines.pay", "lines.collect", "lines.maintain"
 State = FeeBill.State
 Law = Mapping[str, Any]
 
@@ -389,21 +389,28 @@ def confirm_bill(*, bill: FeeBill, by: str, at: dt.datetime) -> FeeBill:
     row.state = State.CONFIRMED if row.amount else State.NOTHING
     row.confirmed_at, row.confirmed_by = at, by
     row.save(update_fields=["state", "confirmed_at", "confirmed_by"])
-    if row.amount:
-        ask_for_payment(row, release=release, at=at)
+    ask_for_payment(row, release=release, at=at)
     noted(row, "feebill.confirm", by=by, at=at, amount=row.amount, commission=row.commission)
     return row
 
 
 def ask_for_payment(row: FeeBill, *, release: Published, at: dt.datetime) -> None:
-    """The institution finds in its inbox what it owes."""
-    clause = release.policy.data["tariffs"]["payment"]["clause"]
-    tasks.open_task(
-        subject=f"feebill:{row.pk}", permission=PAY, at=at, status="待缴", due=row.due_on,
-        title=f"{row.institution.name}：{row.year}年度专线与维保费 {yuan(row.amount)} 元待缴",
-        region_code=row.region_code, institution_code=row.institution_code,
-        url=reverse("fee-bill", args=[row.pk]), clause=f"{release.policy.document} {clause}",
+    """The institution and the commission find in their inboxes what each still owes."""
+    document, rules = release.policy.document, release.policy.data["tariffs"]
+    name = f"{row.institution.name}：{row.year}年度专线与维保费"
+    asked = (
+        (row.state == State.CONFIRMED, PAY, f"{name} {yuan(row.amount)} 元待缴", rules["payment"]),
+        (row.commission_owed, MAINTAIN, f"{name}省卫健委承担 {yuan(row.commission)} 元待支付",
+         rules["late_opening"]),
     )  # fmt: skip
+    for owed, permission, title, rule in asked:
+        if owed:
+            tasks.open_task(
+                subject=f"feebill:{row.pk}", permission=permission, at=at, title=title,
+                status="待缴", due=row.due_on, url=reverse("fee-bill", args=[row.pk]),
+                region_code=row.region_code, institution_code=row.institution_code,
+                clause=f"{document} {rule['clause']}",
+            )  # fmt: skip
 
 
 def effect_of(row: FeeBill, what: str) -> str:

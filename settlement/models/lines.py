@@ -95,8 +95,14 @@ class MaintenanceContract(models.Model):
 
 class FeeBillQuerySet(ScopedQuerySet):
     def overdue(self, *, on):
-        """Confirmed bills with something to pay whose last day has passed: no roll-over (I-JL-6)."""
-        return self.filter(state=FeeBill.State.CONFIRMED, due_on__lt=on)
+        """Bills of which the institution or the commission owes a part whose last day has passed.
+
+        No roll-over (I-JL-6).
+        """
+        owed = Q(state=FeeBill.State.CONFIRMED) | (
+            ~Q(state=FeeBill.State.DRAFT) & Q(commission__gt=0, commission_paid_on=None)
+        )
+        return self.filter(owed, due_on__lt=on)
 
 
 class FeeBill(models.Model):
@@ -176,6 +182,20 @@ class FeeBill(models.Model):
 
     def __str__(self):
         return self.number
+
+    @property
+    def commission_owed(self) -> bool:
+        """Whether the commission has still to pay its part."""
+        return (
+            self.state != self.State.DRAFT
+            and self.commission > 0
+            and self.commission_paid_on is None
+        )
+
+    @property
+    def owed(self) -> bool:
+        """Whether anybody has still to pay."""
+        return self.state == self.State.CONFIRMED or self.commission_owed
 
 
 class FeeItem(models.Model):

@@ -29,8 +29,9 @@ from institutions.refusals import Refusal
 from settlement import consultation_forms as shapes
 from settlement import line_payments as payments
 from settlement import lines as commands
+from settlement.lines import MAINTAIN
 from settlement.models import FeeBill, FeeItem, Voucher
-from settlement.views.lines import CRUMB, MAINTAIN, PAGE, REASONS, tabs
+from settlement.views.lines import CRUMB, PAGE, REASONS, tabs
 
 BILLS = {"label": "年度账单", "url": "/lines/bills/"}
 State = FeeBill.State
@@ -143,10 +144,14 @@ def _row(row: FeeBill) -> Row:
 def _standing(row: FeeBill) -> tuple[str, str]:
     if row.state == State.CONFIRMED and row.due_on < clock.today():
         return "逾期未缴", "bad"
+    if row.commission_owed and row.due_on < clock.today():
+        return "省卫健委逾期未付", "bad"
     if row.open_items:
         return f"{row.open_items} 项待认定", "warn"
     if row.state == State.PAID and row.paid_on and row.paid_on > row.due_on:
         return "已缴清（逾期）", "ok"
+    if row.commission_owed and row.state != State.CONFIRMED:
+        return f"{row.get_state_display()}，省卫健委待付", "warn"
     return row.get_state_display(), TONES[State(row.state)]
 
 
@@ -244,7 +249,7 @@ ACTS: dict[str, Doing] = {
     ),
     "handle": Doing(
         "登记逾期处理", commands.COLLECT, shapes.HandleForm,
-        lambda bill: bill.state == State.CONFIRMED and bill.due_on < clock.today(),
+        lambda bill: bill.owed and bill.due_on < clock.today(),
         payments.handle_overdue, hint="文件只规定由省远程医疗服务中心视情况处理，方式未印。",
     ),
 }  # fmt: skip

@@ -32,7 +32,6 @@ from settlement.models import FeeBill, MaintenanceContract, NetworkLine
 CRUMB = {"label": "专线与维保", "url": "/lines/"}
 PAGE = 20
 YEARS_SHOWN = 5
-MAINTAIN = "lines.maintain"
 PAYERS = {line_fees.INSTITUTION: "机构", line_fees.COMMISSION: "省卫生健康委"}
 REASONS = {
     "NO_TARIFF": "收费标准未列此带宽，待认定", "TARIFF_AMBIGUOUS": "层级与带宽不相符，待认定",
@@ -86,7 +85,7 @@ def lines(request: PortalRequest) -> HttpResponse:
     )
     return render(request, "settlement/lines.html", {
         "breadcrumbs": [{**CRUMB, "url": ""}], "tabs": tabs(request, "lines"), "form": found.form,
-        "may_maintain": request.user.may(MAINTAIN), "stats": _stats(request), **_charts(request),
+        "may_maintain": request.user.may(commands.MAINTAIN), "stats": _stats(request), **_charts(request),
         "table": _table(list(page), total=page.paginator.count, number=page.number),
     })  # fmt: skip
 
@@ -179,7 +178,7 @@ def line(request: PortalRequest, pk: int) -> HttpResponse:
     tariff = line_fees.tariff_of(fact, law)
     return render(request, "settlement/line.html", {
         "line": row, "facts": _facts(row, tariff), "years": _years(fact, law),
-        "stats": _readings(fact, law), "may_maintain": request.user.may(MAINTAIN),
+        "stats": _readings(fact, law), "may_maintain": request.user.may(commands.MAINTAIN),
         "review": REASONS.get(tariff.reason or "", ""),
         "clause": {"document": release.policy.document, "clause": tariff.clause,
                    "text": release.policy.clause_text(tariff.clause)},
@@ -239,7 +238,7 @@ def _years(fact: line_fees.Line, law: Any) -> Table:
     )  # fmt: skip
 
 
-@requires(MAINTAIN)
+@requires(commands.MAINTAIN)
 @require_http_methods(["GET", "POST"])
 def line_new(request: PortalRequest) -> HttpResponse:
     """Register lines of an institution of the own area."""
@@ -258,7 +257,7 @@ def line_new(request: PortalRequest) -> HttpResponse:
     return _form(request, form, "登记专线", "登记", reverse("lines"))
 
 
-@requires(MAINTAIN)
+@requires(commands.MAINTAIN)
 @require_http_methods(["GET", "POST"])
 def line_close(request: PortalRequest, pk: int) -> HttpResponse:
     """The last day of a line."""
@@ -287,7 +286,7 @@ def line_contracts(request: PortalRequest) -> HttpResponse:
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     return render(request, "settlement/line_contracts.html", {
         "breadcrumbs": [CRUMB, {"label": "维保合同", "url": ""}],
-        "tabs": tabs(request, "contracts"), "may_maintain": request.user.may(MAINTAIN),
+        "tabs": tabs(request, "contracts"), "may_maintain": request.user.may(commands.MAINTAIN),
         "table": Table(
             id="contracts", caption="维保合同", actions=False,
             columns=[Column(label="合同编号"), Column(label="医疗机构", wide=True),
@@ -315,7 +314,7 @@ def _paper(request: PortalRequest, row: MaintenanceContract) -> Cell:
     return Cell(text="查看" if url else "已附", url=url)
 
 
-@requires(MAINTAIN)
+@requires(commands.MAINTAIN)
 @require_http_methods(["GET", "POST"])
 def line_contract_new(request: PortalRequest) -> HttpResponse:
     """Register a maintenance contract: base and rate are the parties' agreement."""

@@ -78,7 +78,7 @@ def test_a_bill_from_the_draft_to_the_payment(law):
     assert balances() == {
         Account.LINE_FEE_DUE: 1_550_000, Account.COMMISSION: 150_000, Account.LINE_FEE_PAYEE: -1_700_000,
     }  # fmt: skip
-    task = Task.objects.get(subject=f"feebill:{bill.pk}", state="open")
+    task = Task.objects.get(subject=f"feebill:{bill.pk}", state="open", permission="lines.pay")
     assert (task.permission, task.institution_code, task.due) == ("lines.pay", town.pk, bill.due_on)
     line_payments.pay_bill(bill=bill, amount=1_550_000, paid_on=DAY, payment_no="J1", **SIGNED)
     line_payments.pay_commission(bill=bill, paid_on=DAY, payment_no="J2", **SIGNED)
@@ -175,6 +175,39 @@ def test_a_year_that_the_commission_bears_asks_nothing_of_the_institution(law):
     opened(town, date(2021, 3, 15), "township", bandwidth_mb=4)
     bill = lines.confirm_bill(bill=bill_of(town), **SIGNED)
     assert (bill.state, bill.amount, bill.commission) == ("nothing", 0, 150_000)
+    task = Task.objects.get(state="open")
+    assert (task.permission, task.title, task.due) == (
+        "lines.maintain", "示例卫生院：2021年度专线与维保费省卫健委承担 1500.00 元待支付",
+        date(2021, 12, 31),
+    )  # fmt: skip
+    line_payments.pay_commission(bill=bill, paid_on=DAY, payment_no="J1", **SIGNED)
+    assert not Task.objects.filter(state="open").exists()
+
+
+def test_what_the_commission_owes_is_overdue_by_itself(law):
+    """Neither the institution's payment nor a bill of the commission alone hides its debt."""
+    town, whole = (hospital(name, "township") for name in ("示例卫生院", "示例二院"))
+    for place in (town, whole):
+        opened(place, date(2021, 3, 15), "township", bandwidth_mb=4)
+    opened(town, date(2020, 3, 15), "township", bandwidth_mb=4)
+    lines.make_bills(year=2021, prefix="22", **SIGNED)
+    lines.confirm_all(bills=FeeBill.objects.all(), **SIGNED)
+    bill = FeeBill.objects.get(institution=town)
+    line_payments.pay_bill(bill=bill, amount=150_000, paid_on=DAY, payment_no="J1", **SIGNED)
+    after = date(2022, 1, 1)
+    late = FeeBill.objects.overdue(on=after).order_by("pk")
+    assert [(row.institution, row.state, row.commission) for row in late] == [
+        (town, "paid", 150_000), (whole, "nothing", 150_000),
+    ]  # fmt: skip
+    assert line_payments.watch(on=after, by="system", at=at(after)) == 2
+    task = Task.objects.get(subject=f"feebill:{bill.pk}", permission="lines.collect")
+    assert task.title == "示例卫生院：2021年度专线与维保费省卫健委承担部分逾期未付，视情况处理"
+    line_payments.handle_overdue(bill=bill, note="已函告", by="centre", at=at(after))
+    for row, number in zip(late, ("J2", "J3"), strict=True):
+        line_payments.pay_commission(
+            bill=row, paid_on=after, payment_no=number, by="centre", at=at(after)
+        )
+    assert (list(FeeBill.objects.overdue(on=after)), balances()) == ([], {})
     assert not Task.objects.filter(state="open").exists()
 
 

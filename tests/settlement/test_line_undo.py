@@ -95,6 +95,8 @@ def test_the_commissions_payment_is_undone_and_made_again(owed):
         assert balances()[Account.COMMISSION] == 150_000
     owed.refresh_from_db()
     assert (owed.commission_paid_on, owed.commission_payment_no) == (None, "")
+    task = Task.objects.get(state="open", permission="lines.maintain")
+    assert task.title == "示例卫生院：2021年度专线与维保费省卫健委承担 1500.00 元待支付"
 
 
 def test_a_confirmation_is_undone_the_bill_drawn_anew_and_confirmed_again(town, owed):
