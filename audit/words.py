@@ -83,6 +83,7 @@ ACTS: dict[str, str] = {
     "splitagreement.record": "登记会诊分配协议", "splitagreement.confirm": "确认会诊分配协议",
     "splitagreement.end": "终止会诊分配协议", "participant.accept": "接受会诊邀请",
     "participant.decline": "婉拒会诊邀请", "receipt.issue": "登记受邀方票据",
+    "participant.reduce": "冲减会诊收入",
     "receipt.void": "作废受邀方票据", "consultation.link": "关联结算单据",
     "consultation.request": "申请远程会诊", "consultation.step": "办理会诊步骤",
     "participant.pay": "登记向受邀方付款", "person.entitlement": "查询参保状态",

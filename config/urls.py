@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/v1/", include("settlement.statement_api")),
     path("api/v1/", include("settlement.money_api")),
     path("api/v1/", include("settlement.consultations_api")),
+    path("api/v1/", include("settlement.consultation_money_api")),
     path("api/v1/", include("settlement.persons_api")),
     path("api/v1/", include("supervision.prechecks_api")),
     path("api/v1/", include("supervision.reviews_api")),

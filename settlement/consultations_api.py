@@ -68,12 +68,13 @@ HOSPITAL = record(
     share=MAYBE, agreement=or_null(TEXT), paid_at=or_null(MOMENT), payment_no=TEXT,
     revenue_reduced_at=or_null(MOMENT), returned_at=or_null(MOMENT), receipts=listed(RECEIPT),
 )  # fmt: skip
+LINKS = ("steps", "answer", "payments", "receipts", "reductions", "claim")
 SUMMARY: dict[str, dict] = {
     "id": WHOLE, "number": TEXT, "side": {"enum": ["inviting", "invited"]}, "inviting": TEXT,
     "invited": listed(TEXT), "state": TEXT, "state_label": TEXT, "version": WHOLE,
     "wanted_on": DAY, "session_on": or_null(DAY), "due": or_null(DAY),
     "charge_count": or_null(WHOLE), "amount": MAYBE, "example_parameters": BOOL,
-    "links": record(self=TEXT, steps=TEXT, answer=TEXT, payments=TEXT, receipts=TEXT),
+    "links": record(self=TEXT, **dict.fromkeys(LINKS, TEXT)),
 }  # fmt: skip
 ONE = record(
     **SUMMARY, patient=TEXT, inpatient_no=TEXT, department=TEXT, purpose=TEXT, summary=TEXT,
@@ -140,17 +141,28 @@ class ConsultationsView(InstitutionView):
         command: Callable[[Consultation, dict], object],
     ) -> HttpResponse:  # fmt: skip
         """Check the body, run the command on the case, answer with the case as it is now."""
+
+        def on_case(given: dict) -> dict:
+            command(self.case(number), given)
+            return represent(self.case(number), self.client.institution)
+
+        return self.attempt(request, schema, action, f"consultation:{number}"[:80], on_case)
+
+    def attempt(
+        self, request: Request, schema: dict, action: str, subject: str,
+        command: Callable[[dict], dict], status: int = 200,
+    ) -> HttpResponse:  # fmt: skip
+        """Check the body and run the command; a refusal is an event."""
         self.begin(request)
         try:
             given = checked(read_json(body_of(request)), schema)
             with self.rows():
-                command(self.case(number), given)
-                return json_answer(represent(self.case(number), self.client.institution))
+                return json_answer(command(given), status)
         except (Refusal, Refused) as error:
             with self.rows():
                 commands.refused(
-                    institution=self.institution, action=action,
-                    subject=f"consultation:{number}"[:80], code=error.code, by=self.by, at=self.at,
+                    institution=self.institution, action=action, subject=subject, code=error.code,
+                    by=self.by, at=self.at,
                 )  # fmt: skip
             raise
 
@@ -196,7 +208,9 @@ class Consultations(ConsultationsView):
             raise
         own = Institution.objects.select_related("region").get(pk=self.client.institution)
         invited = [
-            consultations.Invited(_hospital(own, row["hospital"], n), tuple(row["experts"]))
+            consultations.Invited(
+                hospital_of(own, row["hospital"], f"invited/{n}/hospital"), tuple(row["experts"])
+            )
             for n, row in enumerate(given["invited"])
         ]
         case = consultations.request(
@@ -239,14 +253,14 @@ def _wanted(request: Request) -> dict[str, Any]:
     return wanted
 
 
-def _hospital(own: Institution, asked: str, number: int) -> Institution:
+def hospital_of(own: Institution, asked: str, field: str) -> Institution:
     """A hospital of the same pooling region."""
     found = Institution.objects.filter(
         pk=asked, kind=Institution.Kind.MEDICAL, region__policy_region=own.region.policy_region
     ).first()
     if found is None:
-        raise refused(f"invited/{number}/hospital", "HOSPITAL_UNKNOWN",
-                      f"本统筹地区没有医院 {asked}", "no such hospital here")  # fmt: skip
+        raise refused(field, "HOSPITAL_UNKNOWN", f"本统筹地区没有医院 {asked}",
+                      "no such hospital here")  # fmt: skip
     return found
 
 
@@ -401,9 +415,7 @@ def summary(row: Consultation, mine: str) -> dict[str, Any]:
         "version": row.version, "wanted_on": iso(row.wanted_on), "session_on": iso(row.session_on),
         "due": iso(row.due), "charge_count": row.charge_count, "amount": _yuan(row.amount),
         "example_parameters": row.example,
-        "links": {"self": own} | {
-            name: f"{own}/{name}" for name in ("steps", "answer", "payments", "receipts")
-        },
+        "links": {"self": own} | {name: f"{own}/{name}" for name in LINKS},
     }  # fmt: skip
 
 

@@ -114,3 +114,12 @@ def test_a_reversed_claim_gives_way_to_the_one_sent_instead(linking):
     assert linking.link(story, linking.claimed()) == "CLAIM_LINKED"
     story.case.refresh_from_db()
     assert story.case.claim_id == instead["id"]
+
+
+def test_a_claim_is_linked_over_rest(linking):
+    claim, story = linking.claimed(), linking.story()
+    address = f"/api/v1/consultations/{story.case.pk}/claim"
+    unknown = linking.api.post({"claim_no": "X"}, url=address)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "CLAIM_UNKNOWN")
+    linked = linking.api.post({"claim_no": claim["claim_no"]}, url=address)
+    assert (linked.status_code, linked.json()["claim"]) == (200, claim["id"])
