@@ -105,6 +105,6 @@ def test_calls_made_up_from_the_description_never_fail(hospital: Hospital) -> No
         operation = result.ok()
         if OURS.match(operation.path):
             seen[operation.label] = made_up(operation, claim["id"], bearer)
-    assert len(seen) == 53
+    assert len(seen) == 61
     assert 201 in seen["POST /api/v1/claims/{claim_id}/reversal"]
     assert hospital.get(URL).status_code == 200
