@@ -15,7 +15,7 @@ import yaml
 from django.conf import settings
 from django.db import connection, transaction
 
-from audit import bundles, clock, trail, verify
+from audit import bundles, clock, proven, trail, verify
 from audit.models import Archive, Checkpoint, Event, Leaf
 
 FOLDER = "trail-archives"
@@ -51,7 +51,7 @@ def write(*, before: dt.date, by: str, at: dt.datetime) -> Archive:
             checkpoint=top, at=at, by=by,
         )  # fmt: skip
         trail.record(
-            by=by, at=at, action="trail.archive", subject=f"archive:{archive.pk}",
+            by=by, at=at, action=proven.ARCHIVED, subject=f"archive:{archive.pk}",
             detail={"first": first, "last": top.size, "before": before, "name": name,
                     "sm3": digest, "clause": clause},
         )  # fmt: skip

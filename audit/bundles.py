@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
-from django.db.models import Max
 
-from audit import merkle, proofs
-from audit.models import Archive, Checkpoint, Event, Leaf, SealKey
+from audit import merkle, proofs, proven
+from audit.models import Checkpoint, Event, Leaf, SealKey
 from audit.verify import FORMAT
 
 CHUNK = 5_000  #: entries read at once
@@ -52,7 +51,12 @@ def selection(
 
     Without `bodies` the entries are hashes only: the head says that no body may be expected.
     """
-    chosen = sorted(seq for seq in set(seqs) if seq < top.size)
+    wanted = set(seqs)
+    if (
+        bodies and min(wanted, default=top.size) < _archived()
+    ):  # what excuses entries without a body
+        wanted.update(seqs_of(Event.objects.filter(action=proven.ARCHIVED)))
+    chosen = sorted(seq for seq in wanted if seq < top.size)
     head = _head(top, first=0, edge=[], entries=len(chosen), by=by, at=at)
     yield _line(head if bodies else head | {"archived": top.size})
     yield from _tops(top, older)
@@ -84,8 +88,8 @@ def _head(
 
 
 def _archived() -> int:
-    """Below this place bodies may be in an archive; every other entry has its own."""
-    return Archive.objects.aggregate(end=Max("last"))["end"] or 0
+    """Below this place bodies may be in an archive, as sealed events say; other entries have their own."""
+    return max((archive.last for archive in proven.archives()), default=0)
 
 
 def _tops(top: Checkpoint, older: Sequence[int]) -> Iterator[str]:

@@ -13,6 +13,8 @@ from django.db import connection
 from audit import merkle, notes, proofs, sealer, trail
 from audit.models import Archive, Checkpoint, Event, Leaf
 
+ARCHIVED = "trail.archive"  #: the act that records an archive
+
 #: What the columns of an event are called where they do not say what the body says.
 COLUMNS = {
     "actor": "操作人", "action": "动作", "subject": "对象", "outcome": "结果", "region_code": "区域",
@@ -64,13 +66,13 @@ def proofs_of(events: Sequence[Event]) -> dict[uuid.UUID, Proof]:
     newest = trail.checkpoint()
     covered = {key: leaf for key, leaf in leaves.items() if newest and leaf.seq < newest.size}
     ways = _ways([leaf.seq for leaf in covered.values()], newest) if newest and covered else {}
-    archives = _archives(events, leaves)
+    kept = _of_events(events, leaves)
     lost = sealer.passed_over([event.pk for event in events if event.pk not in leaves])
     found = {}
     for event in events:
         leaf = covered.get(event.pk)
         way = ways.get(leaf.seq) if leaf else None
-        archive = archives.get(event.pk)
+        archive = kept.get(event.pk)
         recomputed = trail.leaf_hash(bytes(event.body), event.alg)
         broken = [] if archive or recomputed == bytes(event.leaf) else ["正文与叶哈希不符"]
         if event.pk in lost:
@@ -144,12 +146,30 @@ def _ways(seqs: Sequence[int], top: Checkpoint) -> dict[int, list[bytes]]:
         return found
 
 
-def _archives(
-    events: Sequence[Event], leaves: Mapping[uuid.UUID, Leaf]
+def archives() -> list[Archive]:
+    """The archives that a sealed event records with the same range and SM3: a row alone proves nothing."""
+    rows = {f"archive:{row.pk}": row for row in Archive.objects.all()}
+    told = firsts(Event.objects.filter(action=ARCHIVED, subject__in=rows)) if rows else {}
+    return [row for subject, row in rows.items() if _recorded(row, told.get(subject))]
+
+
+def _recorded(row: Archive, first: First | None) -> bool:
+    if first is None or first.proof.seq is None or not first.proof.holds:
+        return False
+    detail = (trail.said_of(first.event) or {}).get("detail", {})
+    return all(detail.get(name) == getattr(row, name) for name in ("first", "last", "sm3"))
+
+
+def _of_events(
+    events: Iterable[Event], leaves: Mapping[uuid.UUID, Leaf]
 ) -> dict[uuid.UUID, Archive]:
-    """The archives that hold the bodies of events that have none."""
-    empty = {e.pk: leaves[e.pk].seq for e in events if not e.body and e.pk in leaves}
-    kept = list(Archive.objects.all()) if empty else []
+    """The archives that hold the bodies of events that have none. Events that record one keep theirs."""
+    empty = {
+        e.pk: leaves[e.pk].seq
+        for e in events
+        if not e.body and e.action != ARCHIVED and e.pk in leaves
+    }
+    kept = archives() if empty else []
     return {
         key: archive for key, seq in empty.items() for archive in kept
         if archive.first <= seq < archive.last
@@ -215,7 +235,7 @@ def walk() -> Walk:
     while chunk := list(Leaf.objects.filter(seq__gt=after).order_by("seq")[:CHUNK]):
         after = chunk[-1].seq
         events = Event.objects.in_bulk([leaf.event for leaf in chunk])
-        archived = _archives(list(events.values()), {leaf.event: leaf for leaf in chunk})
+        archived = _of_events(events.values(), {leaf.event: leaf for leaf in chunk})
         for leaf in chunk:
             event = events.get(leaf.event)
             wrong = _entry(leaf, event, edge.size, archived=leaf.event in archived)

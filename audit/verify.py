@@ -2,7 +2,8 @@
 
     python verify.py BUNDLE.jsonl [--key KEY.pem] [--older CHECKPOINT.txt ...]
 
---key: the log's public key from elsewhere (else the bundle's own); --older: signed checkpoints kept before.
+--key: the log's public keys from elsewhere, all in one file (else the bundle's own); --older: signed
+checkpoints that were kept before the bundle was made.
 Exit status: 0 everything agrees, 1 broken (the first broken entry is named), 2 not comparable.
 """
 
@@ -10,6 +11,7 @@ import argparse
 import base64
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,8 @@ OK, BROKEN, NOT_COMPARABLE, FORMAT = 0, 1, 2, "trail-bundle/2"
 ENTRY = b'{"seq":%d,"alg":"%b","leaf":"%b"'  # the beginning of an entry's line
 # Behind BODY stand the stored bytes as they are, to the end of the line. Their members are sorted and
 # quotes in texts escaped: the first AT is the time of the act.
-BODY, AT = b',"body":', b',"at":"'
+BODY, AT, ARCHIVE = b',"body":', b',"at":"', b'"action":"trail.archive"'
+PEM = re.compile("-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----")
 
 
 class Verdict(Exception):
@@ -40,18 +43,24 @@ class Note:
         self.size, self.root, self.body = int(size), base64.b64decode(root), f"{body}\n".encode()
         self.key, self.sign = base64.b64decode(signature)[:4].hex(), base64.b64decode(signature)[4:]
 
+    def signed_with(self, pem):
+        """Whether the name and id of the checkpoint are those of this key."""
+        der = base64.b64decode(pem.split("-----")[2])
+        known = hashlib.sha256(self.name.encode() + b"\n\xffsm2-sm3" + der)
+        return known.hexdigest()[:8] == self.key
+
     def check(self, keys):
-        """Raises unless the key of this name and id signed it: SM2 with SM3."""
-        pem = keys.get(self.key, "")
-        der = base64.b64decode("".join(x for x in pem.split("\n") if not x.startswith("-")))
-        known = hashlib.sha256(self.name.encode() + b"\n\xffsm2-sm3" + der).hexdigest()
+        """Raises unless one of the keys signed it: SM2 with SM3."""
+        pem = next(filter(self.signed_with, keys), None)
+        if pem is None:
+            raise Verdict(BROKEN, f"检查点 {self.size} 的公钥 {self.key} 未知 (unknown key)")
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "key").write_text(pem)
             Path(folder, "sign").write_bytes(self.sign)
             words = "openssl dgst -sm3 -sigopt distid:1234567812345678 -verify key -signature sign"
             done = subprocess.run(words.split(), input=self.body, capture_output=True, cwd=folder)
-        if known[:8] != self.key or done.returncode:
-            raise Verdict(BROKEN, f"检查点 {self.size} 的签名无效或公钥未知 (signature)")
+        if done.returncode:
+            raise Verdict(BROKEN, f"检查点 {self.size} 的签名无效 (signature)")
 
 
 class Bundle:
@@ -61,11 +70,12 @@ class Bundle:
         self.head, self.older, self.notes, self.grown = head, older, {}, {}
         if head["bundle"] != FORMAT:
             raise ValueError(f"格式应为 {FORMAT}")
-        self.keys = {key: pem or own for key, own in head["keys"].items()}
+        self.keys = PEM.findall("".join(head["keys"].values()) if pem is None else pem)
         self.alg, self.fresh = head["alg"].encode(), hashlib.new(head["alg"])
         self.edge = list(map(bytes.fromhex, head["frontier"]))
         self.size = self.safe = head["first"]
         self.left, self.bare, self.since, self.late, self.seen = head["entries"], 0, b"", "", None
+        self.archives = []  # (first, last) of the archives that entries of the log record
 
     def hash(self, content):
         found = self.fresh.copy()
@@ -92,21 +102,22 @@ class Bundle:
         leaf = self.hash(b"\0" + body)
         if front == ENTRY % (self.size, self.alg, leaf.hex().encode()):
             self.grow(leaf, body)
-        else:
-            self.parse(json.loads(front.decode() + "}"), leaf, body)
-
-    def parse(self, row, leaf, body):
-        """A checkpoint, a proof of growth; an entry: its leaf, then its proof or its place in a stretch."""
-        self.bare += "leaf" in row and not body
-        if "checkpoint" in row:
-            note = Note(row["checkpoint"])
-            self.notes[note.size] = note
+        elif "leaf" in (row := json.loads(front.decode() + "}")):
+            self.parse(row, leaf, body)
         elif "grown" in row:
             self.grown[row["grown"]] = list(map(bytes.fromhex, row["proof"]))
-        elif leaf.hex() != row["leaf"] and (body or row["seq"] >= self.head["archived"]):
+        else:
+            note = Note(row["checkpoint"])
+            self.notes[note.size] = note
+
+    def parse(self, row, leaf, body):
+        """An entry: its leaf, then its proof or its place in a stretch."""
+        self.bare += not body
+        if leaf.hex() != row["leaf"] and (body or row["seq"] >= self.head["archived"]):
             raise broken(row["seq"], "正文与叶哈希不符")
-        elif "proof" in row:
-            self.seen, self.left, top = row["seq"], self.left - 1, self.notes[self.head["last"]]
+        if "proof" in row:
+            self.count(row["seq"], body)
+            top = self.notes[self.head["last"]]
             leaf, *way = map(bytes.fromhex, [row["leaf"], *row["proof"]])
             if self.climb(self.seen, top.size - 1, leaf, way)[1] != top.root:
                 raise broken(self.seen, "包含证明不成立")
@@ -115,14 +126,20 @@ class Bundle:
         else:
             self.grow(bytes.fromhex(row["leaf"]), body)
 
+    def count(self, seq, body):
+        self.seen, self.left = seq, self.left - 1
+        if ARCHIVE in body and (said := json.loads(body))["action"] == "trail.archive":
+            self.archives.append((said["detail"]["first"], said["detail"]["last"]))
+
     def grow(self, leaf, body):
-        self.seen = at = self.size
+        at = self.size
+        self.count(at, body)
         if not self.late and body and body.partition(AT)[2][:10] < self.since:
             self.late = f"；第 {at} 条的时间早于其前的检查点 (entry {at} is back-dated)"
         while at & 1:
             leaf, at = self.hash(b"\1" + self.edge.pop() + leaf), at >> 1
         self.edge.append(leaf)
-        self.left, self.size = self.left - 1, self.size + 1
+        self.size += 1
         for note in [*self.older, self.notes.get(self.size)]:
             if note and note.size == self.size:
                 self.compare(note)
@@ -145,16 +162,26 @@ class Bundle:
         for note in [top, *self.older]:
             note.check(self.keys)
             parts = self.grown.get(note.size)
-            if note.size > top.size and note.at < top.at:
-                raise broken(top.size, f"日志曾有 {note.size} 条，被截短")
+            if note.size > top.size:
+                raise broken(top.size, f"日志曾有 {note.size} 条，材料被截短，或早于该检查点")
             if parts is not None and not self.begins(note, top, parts):
                 raise broken(0, f"前 {note.size} 条不是检查点 {note.size} 时的日志")
             if note.size == top.size and note.root != top.root:
                 raise broken(0, f"同为 {top.size} 条的两份日志")
             if parts is None and note.size != top.size and not first < note.size <= self.size:
                 raise Verdict(NOT_COMPARABLE, f"没有到检查点 {note.size} 的证明 (not comparable)")
+        if self.bare and (self.bare < self.head["entries"] or self.size > first):
+            self.check_archives()  # not of a selection that shows hashes only
         bare = f"；{self.bare} 条无正文 ({self.bare} without body)" if self.bare else ""
         return f"一致：日志 {top.size} 条，{top.at}，公钥 {top.key} (ok){bare}{self.late}"
+
+    def check_archives(self):
+        """Raises unless entries say of all that the head calls archived that it is."""
+        covered = 0
+        for first, last in sorted(self.archives):
+            covered = last if first <= covered < last else covered
+        if covered < self.head["archived"]:
+            raise broken(covered, f"至 {self.head['archived']} 条，日志中没有正文归档的记录")
 
     def begins(self, old, top, parts):
         """Whether the consistency proof leads from the older checkpoint to the top."""

@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from audit import merkle, proven, reports, trail, verify
+from audit import archives, merkle, proven, reports, trail, verify
 from audit.models import Event, Leaf, Report
 from tests import factories
 from tests.audit.sealing import AT, NANTONG, act, seal, superuser
+from tests.audit.test_archives import emptied
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,27 @@ def test_a_second_event_of_the_making_is_not_believed():
     )
 
 
-def test_a_paper_whose_event_is_archived_is_told_as_not_compared():
+def test_a_paper_whose_event_is_archived_is_told_as_not_compared(settings, tmp_path):
+    settings.TRAIL_ARCHIVE_DIR = str(tmp_path / "archives")
+    act(1)
+    report = kept()
+    seal(5)
+    later = AT + dt.timedelta(days=400)
+    archive = archives.write(before=dt.date(2022, 1, 1), by="admin", at=later)
+    seal(400 * 24 * 60)
+    assert emptied(settings, archive) == 2
+    with superuser() as cursor:
+        cursor.execute("UPDATE audit_report SET sm3 = %s", ["0" * 64])
+    title, text = verdict(report)
+    assert title == "正文已归档，未比对"
+    assert "登记的摘要未与之比对" in text
+    with superuser() as cursor:
+        cursor.execute("UPDATE audit_leaf SET hash = sha256('') WHERE seq = 1")
+    assert verdict(report)[0] == "核验不通过"
+
+
+def test_an_archive_that_no_event_records_hides_nothing():
+    """A superuser empties the event of the making and inserts the row of an archive."""
     act(1)
     report = kept()
     seal(5)
@@ -98,11 +119,7 @@ def test_a_paper_whose_event_is_archived_is_told_as_not_compared():
         )
         cursor.execute("UPDATE audit_report SET sm3 = %s", ["0" * 64])
     title, text = verdict(report)
-    assert title == "正文已归档，未比对"
-    assert "登记的摘要未与之比对" in text
-    with superuser() as cursor:
-        cursor.execute("UPDATE audit_leaf SET hash = sha256('') WHERE seq = 1")
-    assert verdict(report)[0] == "核验不通过"
+    assert (title, "正文与叶哈希不符" in text) == ("核验不通过", True)
 
 
 def test_without_openssl_the_signature_is_told_as_unchecked(monkeypatch):
