@@ -8,6 +8,7 @@ report prints. What draws the pages again from the stored content stands with wh
 import datetime as dt
 import hashlib
 import json
+import os
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,12 @@ from audit.models import Checkpoint, Report, ReportBody
 
 FOLDER = "reports"
 LAYOUT_SHOWN = 16  #: hexadecimal digits of the SM3 of a layout
+#: What draws pages beside our own files.
+DRAWN_WITH = (
+    "Django", "weasyprint", "pydyf", "tinyhtml5", "tinycss2", "cssselect2", "fonttools", "Pyphen",
+    "pillow", "pikepdf", "segno",
+)  # fmt: skip
+FONTS = Path("/usr/share/fonts")
 
 
 class ChangedFileError(ValueError):
@@ -35,11 +42,12 @@ def keep(
     *, key: uuid.UUID, kind: str, title: str, document: bytes, content: Mapping[str, Any],
     parameters: Mapping[str, Any], by: str, at: dt.datetime, template: str, renderer: str,
     checkpoint: Checkpoint | None, number: str = "", region_code: str = "",
-    institution_code: str = "",
+    institution_code: str = "", kept_at: dt.datetime | None = None,
 ) -> Report:  # fmt: skip
     """Keep a finished file with the data behind it; `key` and `checkpoint` are those that it prints.
 
-    `content` is plain JSON without floats. `renderer` names what drew the file (`renderer_of`).
+    `at` is the moment of its figures, `kept_at` that of the event (left out: the same): an event says
+    when it happened. `content` is plain JSON without floats. `renderer` names what drew the file.
     `parameters` are shown to whoever may see the report and hold no plain personal data.
     """
     if at.tzinfo is None:
@@ -48,7 +56,7 @@ def keep(
     report = Report.objects.create(
         id=key, kind=kind, title=title, number=number, template=template, parameters=parameters,
         region_code=region_code, institution_code=institution_code, by=by,
-        at=at.replace(microsecond=0), checkpoint=checkpoint, renderer=renderer,
+        at=at, checkpoint=checkpoint, renderer=renderer,
         sm3=hashlib.new("sm3", document).hexdigest(), size=len(document),
         content_sm3=hashlib.new("sm3", data).hexdigest(),
     )  # fmt: skip
@@ -58,17 +66,30 @@ def keep(
         content=zlib.compress(data, 9), file=name,
     )  # fmt: skip
     path = Path(settings.MEDIA_ROOT, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(document)
-    path.chmod(0o640)
+    _write(path, document)
     trail.record(
-        by=report.by, at=report.at, action="report.make", subject=f"report:{report.pk}",
+        by=report.by, at=kept_at or report.at, action="report.make", subject=f"report:{report.pk}",
         region_code=report.region_code, institution_code=report.institution_code,
         detail={"kind": report.kind, "number": report.number, "sm3": report.sm3,
                 "content_sm3": report.content_sm3, "parameters": report.parameters,
                 "checkpoint": report.checkpoint.size if report.checkpoint else 0},
     )  # fmt: skip
     return report
+
+
+def _write(path: Path, document: bytes) -> None:
+    """The file and its name are on the disk before the row that promises them is committed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.write(document)
+        stream.flush()
+        os.fsync(stream.fileno())
+    path.chmod(0o640)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def content_of(report: Report) -> dict[str, Any]:
@@ -117,9 +138,21 @@ def intact(report: Report) -> bool:
 
 
 def renderer_of(layout: Iterable[Path]) -> str:
-    """What draws pages: engine, version, SM3 of the files of the layout. Another one may draw other bytes."""
+    """What draws pages: the engine, and the SM3 of everything that can change a byte of them: the files
+    of the layout, the versions of what draws with it, the fonts. Another one may draw other bytes.
+    """
     digest = hashlib.new("sm3")
-    for path in sorted(layout):
+    for name in DRAWN_WITH:
+        digest.update(f"{name} {version(name)}\n".encode())
+    for path in sorted(FONTS.rglob("*.[ot]t[cf]")):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    for name, path in sorted((_named(path), path) for path in layout):
         content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+        digest.update(f"{name} {len(content)}\n".encode() + content)
     return f"WeasyPrint {version('weasyprint')} 版式 {digest.hexdigest()[:LAYOUT_SHOWN]}"
+
+
+def _named(path: Path) -> str:
+    """A file by its place in the project, wherever that is installed."""
+    top = settings.BASE_DIR
+    return str(path.relative_to(top) if path.is_relative_to(top) else path.name)

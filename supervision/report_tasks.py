@@ -9,7 +9,7 @@ from supervision.reports import orders
 @shared_task(name=orders.GATHER_TASK, soft_time_limit=600, time_limit=900)
 def gather_report(order_id: int) -> bool:
     """Gather the figures of an order and lay out its front; one that is taken or gone is passed over."""
-    return orders.gather(order_id=order_id, at=clock.now())
+    return orders.gather(order_id=order_id, at=clock.now)
 
 
 @shared_task(name=orders.PART_TASK, soft_time_limit=300, time_limit=360)

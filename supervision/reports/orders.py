@@ -1,19 +1,21 @@
 """Ordering a report: asked for, gathered once inside the reader's scope, printed in parts, kept.
 
 The database is the queue: a task carries an id, a row lock is the lease, what a dead worker left is rung
-for again by the sweep. A cancelled order stops before its next part. The figures are frozen before the
-first page is laid out; every page comes from them.
+for again by the sweep. A cancelled order stops before its next part. The figures are read at one moment,
+which the report names, and frozen before the first page is laid out; every page comes from them.
 """
 
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils.module_loading import import_string
 
@@ -30,6 +32,8 @@ from supervision.reports.book import span_name
 from supervision.reports.kinds import KINDS, Kind
 from supervision.reports.wish import Wish
 
+LOCK = 0x0DE5_0DE5  #: advisory keys of orders that are gathered or joined
+Moment = dt.datetime | Callable[[], dt.datetime]
 GATHER_TASK, PART_TASK = "supervision.gather_report", "supervision.print_part"
 FINISH_TASK = "supervision.finish_report"
 ATTEMPTS = 3
@@ -102,27 +106,74 @@ def changed(what: str) -> Refusal:
     return refused("report", "REPORT_CHANGED", detail, "was changed", status=409)
 
 
-def gather(*, order_id: int, at: dt.datetime) -> bool:
-    """Gather the figures of a waiting order and lay out its front; whether this call did it."""
+@contextmanager
+def _alone(order_id: int) -> Iterator[bool]:
+    """Whether no other process works on the whole of this order; a dead worker's session frees it.
+
+    The order's row stays free meanwhile: whoever cancels does not wait for figures or pages.
+    """
+    key = (LOCK << 32) + order_id
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
+        (mine,) = cursor.fetchone()
+        try:
+            yield mine
+        finally:
+            if mine:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+@contextmanager
+def _snapshot() -> Iterator[None]:
+    """A transaction whose every reading sees one moment (where it is the outermost, as in workers)."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with scoped(EVERYTHING):
+            yield
+
+
+def gather(*, order_id: int, at: Moment) -> bool:
+    """Gather the figures of a waiting order and lay out its front; whether this call did it.
+
+    A clock given as `at` is read once the snapshot of the figures stands: nothing that they saw, the
+    checkpoint included, is later than the moment that the report names.
+    """
+    with _alone(order_id) as mine:
+        return mine and _gather(order_id, at)
+
+
+def _gather(order_id: int, at: Moment) -> bool:
     with scoped(EVERYTHING):
         row = _leased(order_id, State.WAITING)
         if row is None:
             return False
         if row.attempts >= ATTEMPTS:
-            _fail(row, "多次未能生成，请缩小范围后重试", at)
+            _fail(row, "多次未能生成，请缩小范围后重试", _read(at))
             return False
         ReportOrder.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1)
+    fault, document = "", {}
+    try:
+        with _snapshot():
+            document = document_of(row, at)
+    except Refusal as refusal:
+        fault = refusal.detail[0]
+    laid = None if fault else _laid_out(document)
     with scoped(EVERYTHING):
         row = _leased(order_id, State.WAITING)
-        if row is None:
+        if row is None:  # cancelled meanwhile
             return False
-        try:
-            document = document_of(row)
-        except Refusal as refusal:
-            _fail(row, refusal.detail[0], at)
+        if laid is None:
+            _fail(row, fault, _read(at))
             return False
-        _lay_out(row, document)
+        _keep_front(row, document, laid)
     return True
+
+
+def _read(at: Moment) -> dt.datetime:
+    return at() if callable(at) else at
 
 
 def _leased(order_id: int, state: str) -> ReportOrder | None:
@@ -130,23 +181,37 @@ def _leased(order_id: int, state: str) -> ReportOrder | None:
     return rows.filter(pk=order_id, state=state).first()
 
 
-def _lay_out(row: ReportOrder, document: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class _Laid:
+    """The front of a report and how its register is cut."""
+
+    front: bytes
+    pages: int
+    rows: int
+    plan: list[press.Part]
+
+
+def _laid_out(document: dict[str, Any]) -> _Laid:
     book = press.book_of(document)
     front, pages = press.print_front(document, book)
     plan = press.parts_of(book, first_page=pages + 1)
+    return _Laid(front, pages, len(book.register["rows"]) if book.register else 0, plan)
+
+
+def _keep_front(row: ReportOrder, document: dict[str, Any], laid: _Laid) -> None:
     where = {"order": row, "region_code": row.region_code, "institution_code": row.institution_code}
     ReportPart.objects.bulk_create(
         [
-            ReportPart(**where, number=0, first_row=0, rows=0, first_page=1, pages=pages,
-                       content=front, done_at=row.asked_at),
+            ReportPart(**where, number=0, first_row=0, rows=0, first_page=1, pages=laid.pages,
+                       content=laid.front, done_at=dt.datetime.fromisoformat(document["at"])),
             *(ReportPart(**where, number=part.number, first_row=part.first_row, rows=part.rows,
-                         first_page=part.first_page, pages=part.pages) for part in plan),
+                         first_page=part.first_page, pages=part.pages) for part in laid.plan),
         ]
     )  # fmt: skip
     row.document = press.canonical(document)
-    row.rows = len(book.register["rows"]) if book.register else 0
-    row.pages = pages + sum(part.pages for part in plan)
-    row.state, row.parts_total, row.parts_done = State.PRINTING, 1 + len(plan), 1
+    row.rows = laid.rows
+    row.pages = laid.pages + sum(part.pages for part in laid.plan)
+    row.state, row.parts_total, row.parts_done = State.PRINTING, 1 + len(laid.plan), 1
     row.save()
     transaction.on_commit(partial(_ring_for, row.pk))
 
@@ -198,18 +263,30 @@ def _complete(order_id: int) -> bool:
 
 def finish(*, order_id: int, at: dt.datetime) -> bool:
     """Join the parts of an order and keep the report; whether this call did it."""
+    with _alone(order_id) as mine:
+        return mine and _finish(order_id, at)
+
+
+def _finish(order_id: int, at: dt.datetime) -> bool:
     with scoped(EVERYTHING):
-        row = _leased(order_id, State.PRINTING)
+        row = ReportOrder.objects.filter(pk=order_id, state=State.PRINTING).first()
         if row is None or row.document is None or row.parts_done < row.parts_total:
             return False
         front, *parts = row.parts.order_by("number")
         plan = [press.Part(p.number, p.first_row, p.rows, p.first_page, p.pages) for p in parts]
-        printed = press.join(_file(front), front.pages, (_file(part) for part in parts), plan)
         document = json.loads(bytes(row.document))
+        if any(part.content is None for part in (front, *parts)):  # cancelled meanwhile
+            return False
+    printed = press.join(_file(front), front.pages, (_file(part) for part in parts), plan)
+    with scoped(EVERYTHING):
+        row = _leased(order_id, State.PRINTING)
+        if row is None:
+            return False
         sealed = document["seal"]["checkpoint"]
         row.report = reports.keep(
             kind=row.kind, title=row.title, number=row.number, document=printed.content,
-            content=document, parameters=row.parameters, by=row.asked_by, at=row.asked_at,
+            content=document, parameters=row.parameters, by=row.asked_by,
+            at=dt.datetime.fromisoformat(document["at"]), kept_at=at,
             key=uuid.UUID(document["report"]), template=press.FRONT, renderer=press.renderer(),
             checkpoint=Checkpoint.objects.filter(pk=sealed).first() if sealed else None,
             region_code=row.region_code, institution_code=row.institution_code,
@@ -255,10 +332,11 @@ def sweep() -> int:
     return len(waiting) + len(printing)
 
 
-def document_of(row: ReportOrder) -> dict[str, Any]:
+def document_of(row: ReportOrder, at: Moment) -> dict[str, Any]:
     """Everything that the paper will say, as plain JSON, read inside the scope of whoever asked."""
     kind, wish = KINDS[row.kind], Wish.of(row.parameters)
     user = User.objects.select_related("region", "institution").get(username=row.asked_by)
+    moment = clock.local(_read(at))  # after the first reading: the snapshot stands
     with scoped(user.scope_codes()):
         figures = kind.gather(wish, user)
         demo = wish.institutions(user).filter(is_demo=True).exists()
@@ -269,7 +347,8 @@ def document_of(row: ReportOrder) -> dict[str, Any]:
         "format": 1, "report": str(key), "kind": row.kind, "title": row.title, "number": row.number,
         "organ": organ_of(user, place), "scope": scope, "parameters": row.parameters,
         "span": span_name(row.parameters["since"], row.parameters["until"]), "by": row.asked_by,
-        "by_name": str(user), "at": clock.local(row.asked_at).isoformat(timespec="seconds"),
+        "by_name": str(user), "at": moment.isoformat(),
+        "asked_at": clock.local(row.asked_at).isoformat(timespec="seconds"),
         "clause": _clause(kind, wish, place), "examples": _examples(figures), "demo": demo,
         "seal": seal_of(key, _stood(figures)), "figures": figures,
     }  # fmt: skip

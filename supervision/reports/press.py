@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.staticfiles import finders
 
-from audit import charts, clock, pdf, reports
+from audit import clock, pdf, reports
 from supervision.reports.book import ALIGNS, Book, Column, day_name
 from supervision.reports.kinds import KINDS
 
@@ -38,6 +38,10 @@ ONE_FACE = f" html {{ font-family: {FACE} }}" + "".join(
 )
 #: The front of a register: its headings are those of its tables.
 FEW_FACES = f" :root {{ --song: {FACE} }}"
+#: Everything that the modules of a report import, and the templates.
+ROOMS = (
+    "audit", "institutions", "pricing", "agreements", "settlement", "supervision", "templates",
+)  # fmt: skip
 ATTACHED, BUNDLE = "report.json", "bundle.jsonl"
 
 
@@ -67,14 +71,19 @@ def renderer() -> str:
 
 
 def layout() -> list[Path]:
-    """The files that decide how a document looks: templates, style sheets, the modules that lay it out."""
-    top = Path(settings.BASE_DIR, "templates")
+    """The files that can change a byte of a document: all code, templates and texts that are the law or
+    procedures of the rooms that laying out can reach, and the style sheets.
+
+    `lay` prints words of many rooms (names of steps, rules, articles, choices of models): whatever
+    release changed, a report of before it is compared by its data and the SM3 of its file.
+    """
+    top = Path(settings.BASE_DIR)
     sheets = [Path(str(finders.find(name))) for name in STYLES]
-    drawers = [Path(str(module.__file__)) for module in (charts, pdf)]
-    return [
-        *(top / "reports").glob("*.html"), *(top / "components").glob("*.html"), *sheets, *drawers,
-        *Path(__file__).parent.glob("*.py"),
+    reached = [
+        path for room in ROOMS for ending in ("py", "html", "yaml")
+        for path in (top / room).rglob(f"*.{ending}") if "migrations" not in path.parts
     ]  # fmt: skip
+    return [*reached, *sheets]
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -199,10 +208,9 @@ def _front(document: Mapping[str, Any], book: Book, *, sheet: str) -> bytes:
 
 
 def _common(document: Mapping[str, Any]) -> dict[str, Any]:
-    made = clock.local(dt.datetime.fromisoformat(document["at"]))
     return {
         **{key: document[key] for key in ("title", "span", "number", "organ", "scope")},
-        "by": document["by_name"], "on": day_name(f"{made:%Y-%m-%d}"),
+        "by": document["by_name"], "on": day_name(f"{_made(document):%Y-%m-%d}"),
         "examples": document["examples"], "invented": document["demo"],
     }  # fmt: skip
 
@@ -210,7 +218,9 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
 def _checkpoint(document: Mapping[str, Any]) -> dict[str, Any]:
     """The signed checkpoint under which the report was made, as text and picture."""
     seal = document["seal"]
-    lines = [f"制作：{document['by']}　{document['at']}", *seal["lines"]]
+    made = f"{_made(document):%Y-%m-%d %H:%M:%S}"
+    asked = f"　提出 {moment:%Y-%m-%d %H:%M:%S}" if (moment := _asked(document)) else ""
+    lines = [f"制作：{document['by']}{asked}　数据截至 {made}", *seal["lines"]]
     return {"lines": lines, "qr": pdf.qr(seal["qr"]), "note": seal["note"]}
 
 
@@ -223,7 +233,7 @@ def _render(
         template, context, at=at, styles=STYLES, face=face,
         identifier=pdf.identifier_of("report", document["report"], name),
         attachments=enclosed, note=_note(document),
-        watermark=f"{document['by']} {clock.local(at):%Y-%m-%d %H:%M}",
+        watermark=f"{document['by']} {at:%Y-%m-%d %H:%M}",
     )  # fmt: skip
 
 
@@ -234,7 +244,14 @@ def _note(document: Mapping[str, Any]) -> str:
 
 
 def _made(document: Mapping[str, Any]) -> dt.datetime:
-    return dt.datetime.fromisoformat(document["at"])
+    """The moment of the figures, by the clock of the bureau."""
+    return clock.local(dt.datetime.fromisoformat(document["at"]))
+
+
+def _asked(document: Mapping[str, Any]) -> dt.datetime | None:
+    """When somebody asked for it; documents of older releases do not say."""
+    asked = document.get("asked_at")
+    return clock.local(dt.datetime.fromisoformat(asked)) if asked else None
 
 
 def _numbered(before: int, total: int) -> str:

@@ -41,7 +41,7 @@ def test_the_same_report_is_the_same_bytes_and_its_hash_is_an_event(place) -> No
     assert row.number == "温州医保报〔2021〕1号"
     text = text_of(content)
     for word in (row.number, "温州市基金运行分析报告", "（2021年11月）", "编制单位", "目　录",
-                 "表1", "图1", "第 2 页 / 共", row.asked_by, "2021-12-20T10:00:00", "核验地址",
+                 "表1", "图1", "第 2 页 / 共", row.asked_by, "数据截至 2021-12-20 10:00:00", "核验地址",
                  "温医保办〔2021〕6号 十八、二十四"):  # fmt: skip
         assert word in text, word
 
