@@ -9,6 +9,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,8 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CSV = "text/csv; charset=utf-8"
 BOM = "\ufeff"
 MAX_UNPACKED = 512 * 1024 * 1024
+LONGEST_TITLE = 31  #: letters of the title of a sheet
+FORBIDDEN = re.compile(r"[\[\]:*?/\\]")  #: in the title of a sheet, or the name of a file
 LAST_ROW = 20_000  #: to which the words of a column are offered
 EXACT_DIGITS = 15  #: a spreadsheet keeps no more digits of a number
 RISKY = ("=", "+", "-", "@", "\t", "\r")
@@ -165,24 +168,58 @@ def workbook(
     the same bytes.
     """
     sink = io.BytesIO()
-    safe = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
-            "strings_to_numbers": False}  # fmt: skip
-    with xlsxwriter.Workbook(sink, safe) as book:
-        if made_at is not None:
-            book.set_properties({"created": made_at.astimezone(dt.UTC).replace(tzinfo=None)})
-        formats = {
-            bool: book.add_format({"bold": True}),
-            str: book.add_format({"num_format": "@"}),
-            Decimal: book.add_format({"num_format": "#,##0.00"}),
-            Wrong: book.add_format(
-                {"num_format": "@", "font_color": "#9c0006", "bg_color": "#ffc7ce"}
-            ),
-        }
+    with _book(sink, made_at) as (book, formats):
         sheet = _sheet(book, title, head, rows, formats)
         for at, words in (guide.choices if guide else {}).items():
             sheet.data_validation(1, at, LAST_ROW, at, {"validate": "list", "source": list(words)})
         if guide:
             _sheet(book, guide.title, guide.rows[0], guide.rows[1:], formats)
+    return sink.getvalue()
+
+
+def workbook_of(
+    tables: Iterable[tuple[str, Sequence[str], Iterable[Sequence[object]]]],
+    *,
+    made_at: dt.datetime,
+) -> bytes:
+    """A workbook of several sheets (title, head, rows); a title is cut to what a sheet may be called."""
+    sink = io.BytesIO()
+    with _book(sink, made_at) as (book, formats):
+        for title, head, rows in tables:
+            _sheet(book, FORBIDDEN.sub(" ", title)[:LONGEST_TITLE].strip(), head, rows, formats)
+    return sink.getvalue()
+
+
+@contextmanager
+def _book(sink: io.BytesIO, made_at: dt.datetime | None) -> Iterator[tuple[Any, dict]]:
+    safe = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
+            "strings_to_numbers": False}  # fmt: skip
+    with xlsxwriter.Workbook(sink, safe) as book:
+        if made_at is not None:
+            book.set_properties({"created": made_at.astimezone(dt.UTC).replace(tzinfo=None)})
+        yield (
+            book,
+            {
+                bool: book.add_format({"bold": True}),
+                str: book.add_format({"num_format": "@"}),
+                Decimal: book.add_format({"num_format": "#,##0.00"}),
+                Wrong: book.add_format(
+                    {"num_format": "@", "font_color": "#9c0006", "bg_color": "#ffc7ce"}
+                ),
+            },
+        )
+
+
+def archive(files: Mapping[str, Iterable[str]], *, made_at: dt.datetime) -> bytes:
+    """CSV files by their titles, numbered in their order, in one ZIP: the same bytes for the same rows."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as kept:
+        for number, (title, lines) in enumerate(files.items()):
+            name = f"{number:02} {FORBIDDEN.sub(' ', title)}.csv"
+            member = zipfile.ZipInfo(name, made_at.timetuple()[:6])
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with kept.open(member, "w") as stream:
+                stream.writelines(line.encode() for line in lines)
     return sink.getvalue()
 
 

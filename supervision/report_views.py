@@ -1,14 +1,13 @@
 """监督报告: what can be made, what was made; one report with progress, files and its check."""
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -41,7 +40,7 @@ BAR = {
     State.WAITING: "waiting", State.PRINTING: "running", State.DONE: "done", State.FAILED: "failed",
     State.CANCELLED: "paused",
 }  # fmt: skip
-ENDINGS = {"csv": sheets.CSV, "xlsx": sheets.XLSX, "json": "application/json"}
+ENDINGS = {"csv": "application/zip", "xlsx": sheets.XLSX, "json": "application/json"}
 
 
 @requires("reports.view")
@@ -192,7 +191,7 @@ def _proof(row: ReportOrder) -> list[dict[str, Any]]:
 def _files(row: ReportOrder) -> list[dict[str, str]]:
     if row.state != State.DONE:
         return []
-    words = {"xlsx": "Excel", "csv": "CSV", "json": "JSON 数据"}
+    words = {"xlsx": "Excel", "csv": "CSV 压缩包", "json": "JSON 数据"}
     return [
         {"label": label, "url": reverse("report-data", args=[row.pk, ending])}
         for ending, label in words.items()
@@ -228,8 +227,8 @@ def file(request: PortalRequest, pk: int) -> HttpResponse:
 
 @requires("reports.view")
 @require_GET
-def data(request: PortalRequest, pk: int, ending: str) -> HttpResponse | StreamingHttpResponse:
-    """The figures of the same report as XLSX, CSV or JSON."""
+def data(request: PortalRequest, pk: int, ending: str) -> HttpResponse:
+    """All tables of the same report as sheets of a workbook or as CSV files in an archive, or its JSON."""
     row = _finished(request, pk)
     if ending not in ENDINGS:
         raise Http404
@@ -238,23 +237,26 @@ def data(request: PortalRequest, pk: int, ending: str) -> HttpResponse | Streami
     except Refusal as refusal:
         return _changed(request, row, refusal)
     reports.opened(row.report, by=request.user.username, at=clock.now())
-    answer: HttpResponse | StreamingHttpResponse
     if ending == "json":
         answer = HttpResponse(press.canonical(document), content_type=ENDINGS[ending])
     else:
-        head, rows = press.table_of(document)
-        answer = _sheet(ending, row, head, rows)
-    return _as_file(answer, f"{row.number}.{ending}")
+        answer = _tables(ending, row, press.sheets_of(document))
+    return _as_file(answer, f"{row.number}.{'csv.zip' if ending == 'csv' else ending}")
 
 
-def _sheet(
-    ending: str, row: ReportOrder, head: list[str], rows: Iterator[list[str]]
-) -> HttpResponse | StreamingHttpResponse:
+def _tables(ending: str, row: ReportOrder, tables: list[press.Sheet]) -> HttpResponse:
     if ending == "csv":
-        return StreamingHttpResponse(sheets.csv_lines(head, rows), content_type=sheets.CSV)
-    typed = ([sheets.counted(cell) for cell in cells] for cells in rows)
-    content = sheets.workbook("数据", head, typed, made_at=row.asked_at)
-    return HttpResponse(content, content_type=sheets.XLSX)
+        files = {table.title: sheets.csv_lines(table.head, table.rows) for table in tables}
+        content = sheets.archive(files, made_at=clock.local(row.report.at))
+    else:
+        content = sheets.workbook_of(
+            [
+                (table.title, table.head, ([sheets.counted(text) for text in cells] for cells in table.rows))
+                for table in tables
+            ],
+            made_at=row.report.at,
+        )  # fmt: skip
+    return HttpResponse(content, content_type=ENDINGS[ending])
 
 
 @requires("reports.view")

@@ -97,9 +97,14 @@ class Book:
         """Lying bars with long names."""
         self._picture("ranking", charts.ranking(title=title, rows=rows, **more))
 
-    def body(self, template: str, context: Mapping[str, Any]) -> None:
-        """The body of a form of its own."""
-        self._add("body", template=template, context=dict(context))
+    def body(
+        self,
+        template: str,
+        context: Mapping[str, Any],
+        tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = (),
+    ) -> None:
+        """The body of a form of its own; `tables` (caption, heads, rows) say the same to spreadsheets."""
+        self._add("body", template=template, context=dict(context), tables=list(tables))
 
     def list_rows(
         self,

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.contrib.staticfiles import finders
 
 from audit import clock, pdf, reports
-from supervision.reports.book import ALIGNS, Book, Column, day_name
+from supervision.reports.book import ALIGNS, YUAN, Book, Column, day_name
 from supervision.reports.kinds import KINDS
 
 STYLES = ("css/report.css", "css/report_book.css")
@@ -167,26 +167,52 @@ def document_in(content: bytes) -> dict[str, Any]:
     return json.loads(_binding().attached(content, ATTACHED))
 
 
-def table_of(document: Mapping[str, Any]) -> tuple[list[str], Iterator[list[str]]]:
-    """The same data for a spreadsheet: the register, or else every table below its number and name."""
+@dataclass(frozen=True)
+class Sheet:
+    """A table of a report for a spreadsheet: every cell is text as it is printed."""
+
+    name: str  #: 表1, 附表, …
+    caption: str
+    unit: str
+    head: list[str]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def title(self) -> str:
+        """Its name in a workbook or an archive."""
+        return f"{self.name} {self.caption}".strip()
+
+
+def sheets_of(document: Mapping[str, Any]) -> list[Sheet]:
+    """Every table of the report in its order, the register last; the first one lists them."""
     book = book_of(document)
-    if book.register is not None and book.register["rows"]:
-        columns = [column.label for column in book.register["columns"]]
-        return columns, (list(row) for row in book.register["rows"])
-    grids = [block for block in book.blocks if block["type"] == "grid"]
-    width = max((len(grid["heads"]) for grid in grids), default=1)
-    return ["表号", "表名", *([""] * (width - 1))], _grid_rows(grids, width + 1)
+    found = [sheet for chapter, block in _in_chapters(book) for sheet in _sheets_in(block, chapter)]
+    if book.register is not None:
+        register = book.register
+        head = [column.label for column in register["columns"]]
+        found.append(Sheet("附表", register["caption"], register["unit"], head, register["rows"]))
+    listed = [[sheet.name, sheet.caption, sheet.unit, str(len(sheet.rows))] for sheet in found]
+    return [Sheet("目录", "", "", ["表", "名称", "单位", "行数"], listed), *found]
 
 
-def _grid_rows(grids: Iterable[Mapping[str, Any]], width: int) -> Iterator[list[str]]:
-    for grid in grids:
-        for cells in (
-            [grid["no"], f"{grid['caption']}　{grid['unit']}".strip()],
-            ["", *(head["label"] for head in grid["heads"])],
-            *(["", *(cell["text"] for cell in row)] for row in grid["rows"]),
-            *([["", *(cell["text"] for cell in grid["foot"])]] if grid["foot"] else []),
-        ):
-            yield cells + [""] * (width - len(cells))
+def _in_chapters(book: Book) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    chapter = ""
+    for block in book.blocks:
+        chapter = block["text"] if block["type"] == "heading" else chapter
+        yield chapter, block
+
+
+def _sheets_in(block: Mapping[str, Any], chapter: str) -> Iterator[Sheet]:
+    if block["type"] == "grid":
+        head = [head["label"] for head in block["heads"]]
+        rows = [[cell["text"] for cell in row] for row in (*block["rows"], block["foot"]) if row]
+        yield Sheet(block["no"], block["caption"], block["unit"], head, rows)
+    elif block["type"] == "facts":
+        rows = [[row["label"], row["value"]] for row in block["rows"]]
+        yield Sheet(chapter, "", "", ["项目", "内容"], rows)
+    elif block["type"] == "body":
+        for caption, head, rows in block["tables"]:
+            yield Sheet(caption, "", YUAN, list(head), rows)
 
 
 # --- What the templates show ---

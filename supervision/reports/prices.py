@@ -3,6 +3,7 @@
 Only lines of settlements in force count. (通医保发〔2020〕25号 二（一）（二）；温医保办〔2021〕6号 九)
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.db import connection
 from audit.text import yuan
 from institutions.models import InstitutionFacts, Region, User
 from institutions.models.places import area_prefix
-from pricing.releases import current
+from pricing.releases import Published, current
 from supervision.reports.book import Book, Column
 from supervision.reports.money import part
 from supervision.reports.wish import SCHEMES, Wish, named
@@ -33,23 +34,25 @@ WHERE s.version %% 2 = 1 AND s.service_date BETWEEN %(since)s AND %(until)s
     AND (%(scheme)s = '' OR s.scheme = %(scheme)s) AND l.service = ANY(%(services)s)
     AND NOT EXISTS (SELECT 1 FROM settlement_settlement n
         WHERE n.claim_id = s.claim_id AND n.version = s.version + 1)"""
-GROUPS = f"""SELECT s.institution_code, l.item_code, count(*), min(l.unit_price), max(l.unit_price),
-    sum(r.fee)::bigint, sum(r.in_scope)::bigint, sum(r.over_cap)::bigint,
+GROUPS = f"""SELECT s.institution_code, l.item_code, s.service_date, count(*), min(l.unit_price),
+    max(l.unit_price), sum(r.fee)::bigint, sum(r.in_scope)::bigint, sum(r.over_cap)::bigint,
     count(*) FILTER (WHERE r.over_cap > 0), sum(r.overcharge)::bigint,
     count(*) FILTER (WHERE r.overcharge > 0), bool_or(s.example)
-{BASE} GROUP BY 1, 2 ORDER BY 1, 2"""
+{BASE} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 OVER = f"""SELECT s.institution_code, k.claim_no, l.line_no, l.item_code, s.scheme, s.service_date,
     l.unit_price, r.fee, r.overcharge
 {BASE.replace("WHERE", "JOIN settlement_claimkey k ON k.claim_id = s.claim_id WHERE", 1)}
     AND r.overcharge > 0 ORDER BY r.overcharge DESC, s.claim_id, l.line_no"""
 NAMES = (
-    "code", "item", "lines", "least", "most", "fee", "in_scope", "over_cap", "capped", "overcharge",
+    "code", "item", "day", "lines", "least", "most", "fee", "in_scope", "over_cap", "capped", "overcharge",
     "overcharged", "example",
 )  # fmt: skip
+SUMS = ("lines", "fee", "in_scope", "over_cap", "capped", "overcharge", "overcharged")
 
 
 def gather(wish: Wish, user: User) -> dict[str, Any]:
-    """Charged and published prices by institution and item; every line above the published price."""
+    """Charged prices by institution, item and the price published for the day of service; every line
+    above it."""
     given: dict[str, Any] = {
         "since": wish.since, "until": wish.until, "month": wish.since.replace(day=1),
         "prefix": f"{area_prefix(wish.region)}%", "institution": wish.institution,
@@ -57,16 +60,21 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
     }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(GROUPS, given)
-        groups = [dict(zip(NAMES, row, strict=True)) for row in cursor.fetchall()]
+        days = [dict(zip(NAMES, row, strict=True)) for row in cursor.fetchall()]
         cursor.execute(OVER, given)
         over = cursor.fetchall()
     seen = set(wish.institutions(user).values_list("pk", flat=True))
-    groups = [row for row in groups if row["code"] in seen]
-    law = _law(wish)
-    names, facts = named(seen), _facts(seen, wish)
+    names = named(seen)
+    law, facts = _Laws(wish), _facts(seen, wish)
+    groups: dict[tuple, dict[str, Any]] = {}
+    for row in days:
+        if row["code"] in seen:
+            compared = _compared(row, law.on(row["day"]), facts, names)
+            key = (row["code"], row["item"], *compared.values())
+            _add(groups.setdefault(key, dict.fromkeys(SUMS, 0) | compared), row)
     return {
-        "document": law["document"], "example": any(row["example"] for row in groups),
-        "groups": [row | _compared(row, law, facts, names) for row in groups],
+        "document": "、".join(law.documents), "groups": list(groups.values()),
+        "example": any(row["example"] for row in groups.values()),
         "over": [
             [names[code], number, line, item, scheme, f"{day}", price // MICRO, fee, excess]
             for code, number, line, item, scheme, day, price, fee, excess in over if code in seen
@@ -74,12 +82,39 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _law(wish: Wish) -> dict[str, Any]:
-    """The published items on the last day: code or alias → name, prices and caps by class (fen)."""
-    region = Region.objects.get(pk=wish.region)
-    published = current().policy(region.policy_region, wish.until)
-    if published is None:
-        return {"document": "", "items": {}}
+def _add(group: dict[str, Any], day: Mapping[str, Any]) -> None:
+    """The lines of one more day, by the same published price."""
+    for name in SUMS:
+        group[name] += day[name]
+    day_text, least, most = f"{day['day']}", day["least"] // MICRO, day["most"] // MICRO
+    group["code"], group["item"] = day["code"], day["item"]
+    group["least"] = min(group.get("least", least), least)
+    group["most"] = max(group.get("most", most), most)
+    group["days"] = [group.get("days", [day_text])[0], day_text]
+    group["example"] = group.get("example", False) or day["example"]
+
+
+class _Laws:
+    """The published items of each day: code or alias → name, prices and caps by class (fen)."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.region = Region.objects.get(pk=wish.region).policy_region
+        self.read: dict[int, dict[str, Any]] = {}
+        self.documents: list[str] = []
+
+    def on(self, day: dt.date) -> dict[str, Any]:
+        """The law of a day; read once for each text."""
+        published = current().policy(self.region, day)
+        if published is None:
+            return {"items": {}, "caps": {}}
+        if published.id not in self.read:
+            self.read[published.id] = _law(published)
+            if published.policy.document not in self.documents:
+                self.documents.append(published.policy.document)
+        return self.read[published.id]
+
+
+def _law(published: Published) -> dict[str, Any]:
     items: dict[str, dict[str, Any]] = {}
     for item in published.policy.section("items", ()):
         for code in (item["code"], *item.get("aliases", ())):
@@ -88,26 +123,35 @@ def _law(wish: Wish) -> dict[str, Any]:
     for cap in published.policy.section("caps", ()):
         for code in cap.get("items", ()):
             caps[code] = cap["by_class"]
-    return {"document": published.policy.document, "items": items, "caps": caps}
+    return {"items": items, "caps": caps}
 
 
-def _facts(codes: set[str], wish: Wish) -> dict[str, InstitutionFacts]:
-    rows = InstitutionFacts.objects.known().in_force(on=wish.until)
-    return {row.institution_id: row for row in rows.filter(institution__in=codes)}
+def _facts(codes: set[str], wish: Wish) -> dict[str, list[InstitutionFacts]]:
+    """What was true of each institution in the days of the report."""
+    found: dict[str, list[InstitutionFacts]] = {}
+    rows = InstitutionFacts.objects.known().filter(institution__in=codes)
+    for row in rows.filter(valid_from__lte=wish.until).order_by("valid_from"):
+        found.setdefault(row.institution_id, []).append(row)
+    return found
 
 
 def _compared(
-    row: Mapping[str, Any], law: Mapping[str, Any], facts: Mapping[str, InstitutionFacts],
+    row: Mapping[str, Any], law: Mapping[str, Any], facts: Mapping[str, list[InstitutionFacts]],
     names: Mapping[str, str],
 ) -> dict[str, Any]:  # fmt: skip
-    known, item = facts.get(row["code"]), law["items"].get(row["item"], {})
+    """What was published for an item of an institution on a day."""
+    day = row["day"]
+    known = next(
+        (one for one in facts.get(row["code"], ())
+         if one.valid_from <= day and (one.valid_until is None or one.valid_until >= day)), None,
+    )  # fmt: skip
+    item = law["items"].get(row["item"], {})
     price_class = known.price_class if known else ""
     return {
         "name": names[row["code"]], "item_name": item.get("name", ""), "class": price_class,
         "ownership": known.ownership if known else "",
         "price": item.get("prices", {}).get(price_class),
-        "cap": law.get("caps", {}).get(row["item"], {}).get(price_class),
-        "least": row["least"] // MICRO, "most": row["most"] // MICRO,
+        "cap": law["caps"].get(row["item"], {}).get(price_class),
     }  # fmt: skip
 
 
@@ -127,13 +171,15 @@ def lay(figures: Mapping[str, Any], book: Book) -> None:
     book.heading("收费与公布价格对照")
     book.grid(
         "分机构、分项目价格执行情况",
-        ["医疗机构", "类别", "项目", "笔数", "公布价格", "最低", "最高", "结论"],
+        ["医疗机构", "类别", "项目", "服务日期", "笔数", "公布价格", "最低", "最高", "结论"],
         [[row["name"], CLASSES.get(row["class"], "—"), row["item_name"] or row["item"],
-          f"{row['lines']:,}", _price(row["price"]), yuan(row["least"]), yuan(row["most"]),
+          _days(row), f"{row['lines']:,}", _price(row["price"]), yuan(row["least"]), yuan(row["most"]),
           verdict(row)] for row in groups],
-        align="lclrrrrc", unit="金额单位：元",
+        align="lclcrrrrc", unit="金额单位：元",
     )  # fmt: skip
-    book.note("公布价格为报告期末按机构价格类别执行的价格；“—”表示文件没有载明该类别的价格。")
+    book.note(
+        "公布价格为服务当日按机构价格类别执行的价格，期间内有变动的分行列示；“—”表示文件没有载明该类别的价格。"
+    )
     _capped(groups, book)
     book.heading("超公布价格收费")
     amounts = sum(row[8] for row in figures["over"])
@@ -152,6 +198,12 @@ def lay(figures: Mapping[str, Any], book: Book) -> None:
          for place, number, line, item, scheme, day, price, fee, excess in figures["over"]],
         unit="金额单位：元",
     )  # fmt: skip
+
+
+def _days(row: Mapping[str, Any]) -> str:
+    """The first and last day of service at this price; reports of older releases do not say."""
+    first, last = row.get("days", ("", ""))
+    return first if first == last else f"{first} 至 {last}"
 
 
 def _price(fen: int | None) -> str:

@@ -71,9 +71,31 @@ def _lines(row: Statement) -> list[list[Any]]:
         last = (part[-1].claim_id, part[-1].version)
 
 
+def _tables(form: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """The form as tables: what it is about, how the amount came about, what was deducted."""
+    place = form["institution"]
+    about = [
+        ["医疗机构", f"{place['name']}（{place['code']}）"], ["经办机构", form["agency"]],
+        ["状态", form["state"]], *form["facts"], ["应付金额（大写）", form["capitals"]],
+        ["应付金额（小写）", form["payable"]],
+    ]  # fmt: skip
+    steps = [
+        [step["label"], step["amount"], step["note"], " ".join((step["clause"] or {}).values())]
+        for step in form["steps"]
+    ]
+    cut = [
+        [str(row["claim"]), row["reason"], row["note"], row["clause"], row["amount"]]
+        for row in form["deductions"]
+    ]
+    return [
+        ("结算单", ["项目", "内容"], about), ("结算金额", ["项目", "金额", "计算", "依据"], steps),
+        ("审核扣款明细", ["申请编号", "类别", "说明", "依据", "金额"], cut),
+    ]  # fmt: skip
+
+
 def lay(figures: Mapping[str, Any], book: Book) -> None:
     """The form, then its lines."""
-    book.body("reports/statement_body.html", figures["form"])
+    book.body("reports/statement_body.html", figures["form"], _tables(figures["form"]))
     book.list_rows(
         f"结算单 {figures['number']} 明细",
         [Column("单据号", 36, "x"), Column("版本", 12, "c"), Column("参保人", 18), Column("证件号", 34, "x"),

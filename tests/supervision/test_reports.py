@@ -13,12 +13,13 @@ import numpy as np
 import pikepdf
 import pypdfium2
 import pytest
+import python_calamine
 import segno
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from audit import notes, pdf, reports, sealer, sheets
+from audit import notes, pdf, reports, sealer
 from audit.models import Checkpoint, Event
 from institutions.refusals import Refusal
 from supervision.bench import reports as bench
@@ -378,8 +379,9 @@ def test_a_report_is_ordered_watched_and_taken_away_in_the_browser(place, decemb
     file = client.get(reverse("report-file", args=[row.pk]))
     assert file.content == reports.read(row.report)
     assert Event.objects.filter(action="report.read", actor=user.username).exists()
-    sheet = b"".join(client.get(reverse("report-data", args=[row.pk, "csv"])).streaming_content)
-    assert "主要指标" in sheet.decode()
+    archive = client.get(reverse("report-data", args=[row.pk, "csv"])).content
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        assert "主要指标" in files.read("00 目录.csv").decode()
     assert client.get(reverse("report-data", args=[row.pk, "xlsx"])).content[:2] == b"PK"
     assert (
         json.loads(client.get(reverse("report-data", args=[row.pk, "json"])).content)["kind"]
@@ -399,9 +401,9 @@ def test_a_statement_is_named_by_its_number(place, december) -> None:
 
 def test_the_register_is_a_sheet_of_the_same_rows(place) -> None:
     _, content = made("claims", place.user("supervisor"), wish(place))
-    head, rows = press.table_of(press.document_in(content))
-    assert tuple(head) == claims.HEAD
-    assert [line[2] for line in rows] == ["WZ-1", "WZ-2", "WZ-3", "WZ-3", "WZ-4"]
+    sheet = press.sheets_of(press.document_in(content))[-1]
+    assert tuple(sheet.head) == claims.HEAD
+    assert [line[2] for line in sheet.rows] == ["WZ-1", "WZ-2", "WZ-3", "WZ-3", "WZ-4"]
 
 
 def test_the_workbook_holds_amounts_as_numbers_and_persons_masked(place, december) -> None:
@@ -409,7 +411,9 @@ def test_the_workbook_holds_amounts_as_numbers_and_persons_masked(place, decembe
     row, _ = made("claims", user, wish(place))
     client = factories.log_in(Client(), user)
     content = client.get(reverse("report-data", args=[row.pk, "xlsx"])).content
-    (_, head), *lines = sheets.xlsx_rows(content)
+    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+    assert book.sheet_names[:2] == ["目录", "表1 分机构汇总"]
+    (_, head), *lines = enumerate(book.get_sheet_by_name("附表 费用结算明细表").to_python(), 1)
     assert tuple(head) == claims.HEAD
     assert len(lines) == row.rows
     cells = dict(zip(head, lines[3][1], strict=True))
