@@ -119,15 +119,6 @@ def read(report: Report) -> bytes:
     return content
 
 
-def opened(report: Report, *, by: str, at: dt.datetime) -> None:
-    """Record that somebody takes a report away."""
-    trail.record(
-        by=by, at=at, action="report.read", subject=f"report:{report.pk}",
-        region_code=report.region_code, institution_code=report.institution_code,
-        detail={"sm3": report.sm3},
-    )  # fmt: skip
-
-
 def intact(report: Report) -> bool:
     """Whether the stored file is there and is the one that was recorded."""
     try:

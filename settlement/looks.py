@@ -6,6 +6,7 @@ from typing import Any
 
 from audit import trail
 from audit.models import Event
+from institutions.models import User
 from settlement.models import InsuredPerson
 
 
@@ -24,6 +25,14 @@ def looked(
         for digest in hashes
     )  # fmt: skip
     return len(made)
+
+
+def exported(*, user: User, at: dt.datetime, action: str, subject: str, **detail: Any) -> None:
+    """Whoever takes a list away leaves an event with what chose it."""
+    trail.record(
+        by=user.username, at=at, action=action, subject=subject, region_code=user.region_id or "",
+        institution_code=user.institution_id or "", detail=detail,
+    )  # fmt: skip
 
 
 def taken(

@@ -185,13 +185,15 @@ def _number(claims: dict[int, Claim], claim_id: int) -> str:
 @requires("samples.draw")
 @require_http_methods(["GET", "POST"])
 def chain(request: PortalRequest, pk: int, claim_id: int) -> HttpResponse:
-    """A drawn claim from its fee to its proof; the look itself is an event. A POST notes the finding."""
+    """A drawn claim from its fee to its proof; whenever it is shown the look is an event. A POST notes
+    the finding."""
     row = _visible(request, pk)
     drawn = get_object_or_404(row.claims, claim_id=claim_id if claim_id <= BIGGEST_ID else 0)
     claim = get_object_or_404(Claim.objects.visible_to(request.user), pk=drawn.claim_id)
     by, at = request.user.username, clock.now()
     form = JudgeForm(
-        request.POST or None, initial={"verdict": drawn.verdict, "remark": drawn.remark}
+        request.POST if request.method == "POST" else None,
+        initial={"verdict": drawn.verdict, "remark": drawn.remark},
     )
     if request.method == "POST" and form.is_valid():
         try:
@@ -202,13 +204,12 @@ def chain(request: PortalRequest, pk: int, claim_id: int) -> HttpResponse:
             messages.success(request, "核查结论已记录。")
             return redirect("sample", pk=row.pk)
     found = follow.Chain.of(claim, user=request.user)
-    if request.method == "GET":
-        trail.record(
-            by=by, at=at, action="sample.follow", subject=f"claim:{claim.pk}",
-            region_code=claim.region_code, institution_code=claim.institution_code,
-            person_hash=bytes(found.person.id_hash) if found.person else None,
-            detail={"sample": row.number},
-        )  # fmt: skip
+    trail.record(
+        by=by, at=at, action="sample.follow", subject=f"claim:{claim.pk}",
+        region_code=claim.region_code, institution_code=claim.institution_code,
+        person_hash=bytes(found.person.id_hash) if found.person else None,
+        detail={"sample": row.number},
+    )  # fmt: skip
     around = list(row.claims.filter(no__in=(drawn.no - 1, drawn.no + 1)))
     return render(request, "supervision/chain.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "审计台", "url": reverse("audit-desk")},

@@ -12,7 +12,7 @@ import io
 import json
 import operator
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from settlement.models import (
     Leg,
     PaymentOrder,
     Refund,
+    ResettlementItem,
     Settlement,
     Statement,
     Voucher,
@@ -53,10 +54,52 @@ README = """本压缩包由门户导出，可在任何装有 Python 3.11+ 与 op
     python verify.py bundle.jsonl --key 自行保存的公钥.pem
     python verify.py bundle.jsonl --older 自行保存的检查点.txt   （导出时填写了该检查点的条数）
 
-bundle.jsonl  所抽单据的留痕事件、包含证明与签名检查点（RFC 9162，SM3/SM2）
+bundle.jsonl  所抽单据从受理、结算到结算单、拨付清单和凭证的留痕事件，
+              附包含证明与签名检查点（RFC 9162，SM3/SM2）
 sample.json   抽样条件、随机种子、总体摘要与所抽单据
 verify.py     核验程序（只用标准库和 openssl 命令）
 """
+
+
+@dataclass(frozen=True)
+class Payment:
+    """How settled claims were paid: the statements that hold them, lists, refunds, vouchers."""
+
+    statements: list[Statement]
+    orders: list[PaymentOrder]
+    refunds: list[Refund]
+    vouchers: list[Voucher]
+
+    @classmethod
+    def of(cls, versions: Iterable[Settlement], *, user: User) -> "Payment":
+        """Read the way of these settlements, in as many queries as for one."""
+        places = {(row.institution_code, row.period, row.scheme) for row in versions}
+        codes, periods, schemes = ({place[at] for place in places} for at in range(3))
+        rows = Statement.objects.visible_to(user).filter(
+            institution_code__in=codes, period__in=periods, scheme__in=schemes
+        )
+        statements = [
+            row for row in rows.order_by("period", "pk")
+            if (row.institution_code, row.period, row.scheme) in places
+        ]  # fmt: skip
+        paid_for = [row.subject for row in statements]
+        orders = list(
+            PaymentOrder.objects.visible_to(user).filter(subject__in=paid_for)
+            .select_related("list").order_by("pk")
+        )  # fmt: skip
+        vouchers = Voucher.objects.visible_to(user).filter(subject__in=paid_for).order_by("pk")
+        refunds = Refund.objects.visible_to(user).filter(order__in=orders)
+        return cls(statements, orders, list(refunds), list(vouchers))
+
+    @property
+    def subjects(self) -> list[str]:
+        """What the acts of paying stand under."""
+        lists = {row.list.subject: None for row in self.orders}
+        return [
+            *(row.subject for row in self.statements), *lists,
+            *(f"voucher:{row.pk}" for row in self.vouchers),
+            *(f"refund:{row.pk}" for row in self.refunds),
+        ]  # fmt: skip
 
 
 @dataclass
@@ -86,24 +129,13 @@ class Chain:
     def of(cls, claim: Claim, *, user: User) -> "Chain":
         """Read the chain of a claim."""
         versions = list(Settlement.objects.filter(claim_id=claim.pk).order_by("version"))
-        periods = {row.period for row in versions}
-        statements = list(
-            Statement.objects.visible_to(user).filter(
-                institution_code=claim.institution_code, period__in=periods,
-                scheme__in={row.scheme for row in versions},
-            ).order_by("period")
-        )  # fmt: skip
-        paid_for = [row.subject for row in statements]
-        orders = list(
-            PaymentOrder.objects.visible_to(user).filter(subject__in=paid_for)
-            .select_related("list").order_by("pk")
-        )  # fmt: skip
+        paid = Payment.of(versions, user=user)
         own = recheck.subjects_of_claim(claim)
-        subjects = [*own, *paid_for, *{row.list.subject for row in orders},
-                    *([f"batch:{claim.batch_id}"] if claim.batch_id else [])]  # fmt: skip
-        events, looks = cls._events(subjects, user)
+        batch = [f"batch:{claim.batch_id}"] if claim.batch_id else []
+        events, looks = cls._events([*own, *paid.subjects, *batch], user)
         return cls(
-            claim=claim, versions=versions, statements=statements, orders=orders, events=events,
+            claim=claim, versions=versions, statements=paid.statements, orders=paid.orders,
+            refunds=paid.refunds, vouchers=paid.vouchers, events=events,
             institution=Institution.objects.get(pk=claim.institution_code),
             person=InsuredPerson.objects.filter(pk=claim.person_id).first(),
             lines=list(
@@ -111,10 +143,6 @@ class Chain:
             ),
             legs=list(Leg.objects.filter(claim_id=claim.pk).order_by("version", "account")),
             deductions=list(Deduction.objects.visible_to(user).filter(claim_id=claim.pk)),
-            refunds=list(Refund.objects.visible_to(user).filter(order__in=orders)),
-            vouchers=list(
-                Voucher.objects.visible_to(user).filter(subject__in=paid_for).order_by("pk")
-            ),
             proofs=proven.proofs_of(events), looks=looks, checkpoint=trail.checkpoint(),
             acts={row.subject: row.of_subject for row in events},
             digest=cls._digest(claim, versions), later=cls._later(claim, own),
@@ -331,8 +359,11 @@ def facts_of(sample: Sample) -> dict[str, Any]:
 
 
 def events_of(sample: Sample, user: User) -> Any:
-    """The events of a sample and of its claims (those of a batch stand under the batch)."""
+    """The events of a sample, of its claims (those of a batch stand under the batch) and of how these
+    were settled anew, stated, listed, paid, returned and booked."""
     claims = list(sample.claims.values_list("claim_id", flat=True))
+    versions = Settlement.objects.visible_to(user).filter(claim_id__in=claims)
+    anew = ResettlementItem.objects.filter(claim_id__in=claims, posted_version__isnull=False)
     batches = set(
         Claim.objects.visible_to(user).filter(pk__in=claims, batch_id__isnull=False)
         .values_list("batch_id", flat=True)
@@ -341,6 +372,8 @@ def events_of(sample: Sample, user: User) -> Any:
         sample.subject,
         *(f"claim:{pk}" for pk in claims),
         *(f"batch:{pk}" for pk in batches),
+        *(f"resettlement:{pk}" for pk in set(anew.values_list("resettlement_id", flat=True))),
+        *Payment.of(versions, user=user).subjects,
     ]
     chunks = [f"batch:{pk}/" for pk in batches]
     return Event.objects.visible_to(user).filter(

@@ -221,7 +221,7 @@ def file(request: PortalRequest, pk: int) -> HttpResponse:
         content = orders.file_of(row)
     except Refusal as refusal:
         return _changed(request, row, refusal)
-    reports.opened(row.report, by=request.user.username, at=clock.now())
+    orders.opened(row, by=request.user.username, at=clock.now())
     return _as_file(HttpResponse(content, content_type="application/pdf"), f"{row.number}.pdf")
 
 
@@ -236,7 +236,7 @@ def data(request: PortalRequest, pk: int, ending: str) -> HttpResponse:
         document = orders.content_of(row)
     except Refusal as refusal:
         return _changed(request, row, refusal)
-    reports.opened(row.report, by=request.user.username, at=clock.now())
+    orders.opened(row, by=request.user.username, at=clock.now())
     if ending == "json":
         answer = HttpResponse(press.canonical(document), content_type=ENDINGS[ending])
     else:

@@ -10,7 +10,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
-from audit import reports
 from audit.procedure import PROCEDURES, Refused
 from institutions import openapi, shape
 from institutions.refusals import Refusal
@@ -58,7 +57,8 @@ NOTE = shape.text(400)
 SUBMITTING = shape.record("version signed_by", **SIGNED, note=NOTE)
 RECEIVING = shape.record("version signed_by", **SIGNED)
 RETURNING = shape.record("version signed_by note", **SIGNED, note=NOTE)
-KIND = OpenApiParameter("kind", str, description="只列这一种报告", enum=list(KINDS))
+OFFERED = [kind.key for kind in KINDS.values() if kind.to_systems]
+KIND = OpenApiParameter("kind", str, description="只列这一种报告", enum=OFFERED)
 MONTH = OpenApiParameter("month", str, description="只列这一月份（YYYY-MM）")
 
 
@@ -66,8 +66,10 @@ class ReportsView(OfficeView):
     """What the addresses of reports share."""
 
     def finished(self) -> QuerySet[ReportOrder]:
-        """Finished reports of the office's regions."""
-        rows = ReportOrder.objects.visible_to(self.office).filter(state=ReportOrder.State.DONE)
+        """Finished reports of the office's regions, of the kinds that go to systems."""
+        rows = ReportOrder.objects.visible_to(self.office).filter(
+            state=ReportOrder.State.DONE, kind__in=OFFERED
+        )
         return rows.defer("document").select_related("report__checkpoint")
 
     def one(self, number: int) -> Any:
@@ -90,8 +92,8 @@ class Reports(ReportsView):
         self.begin(request)
         refuse_unknown(request, "kind", "after", "limit")
         kind = request.query_params.get("kind")
-        if kind is not None and kind not in KINDS:
-            raise wrong_parameter("kind", f"应为 {'、'.join(KINDS)} 之一", "no such kind")
+        if kind is not None and kind not in OFFERED:
+            raise wrong_parameter("kind", f"应为 {'、'.join(OFFERED)} 之一", "no such kind")
         with self.rows():
             rows = self.finished()
             part, after = newest(request, rows.filter(kind=kind) if kind else rows)
@@ -110,7 +112,7 @@ class ReportFile(ReportsView):
         with self.rows():
             row = self.one(number)
             content = orders.file_of(row)
-            reports.opened(row.report, by=self.by, at=self.at)
+            orders.opened(row, by=self.by, at=self.at)
         return pdf_answer(content, row.number)
 
 
@@ -126,7 +128,7 @@ class ReportData(ReportsView):
         with self.rows():
             row = self.one(number)
             document = orders.content_of(row)
-            reports.opened(row.report, by=self.by, at=self.at)
+            orders.opened(row, by=self.by, at=self.at)
         return json_answer(press.canonical(document))
 
 

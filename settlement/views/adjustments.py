@@ -1,5 +1,6 @@
 """Special adjustments: the report by class, a proposal with its file, one with its decision."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ from institutions.refusals import Refusal
 from settlement import adjustments as commands
 from settlement.correction_forms import AdjustmentForm, AdjustmentsQuery, DecisionForm, ReasonForm
 from settlement.detail import moment
-from settlement.looks import looked
+from settlement.looks import exported, looked
 from settlement.models import Adjustment, InsuredPerson
 from settlement.terms import cite
 
@@ -162,6 +163,8 @@ def export_csv(request: PortalRequest) -> StreamingHttpResponse:
     """The report as CSV; its rows are read here, while the scope of the request holds."""
     rows = list(_lines(_found(_query(request))[:CSV_ROWS], class_names(request)))
     lines = sheets.csv_lines(HEADS, rows)
+    exported(user=request.user, at=clock.now(), action="adjustment.export", subject="adjustment:",
+             query=request.GET.urlencode(), rows=len(rows), format="csv")  # fmt: skip
     return StreamingHttpResponse(
         lines, content_type=sheets.CSV,
         headers={"Content-Disposition": 'attachment; filename="adjustments.csv"'},
@@ -200,6 +203,10 @@ def export_pdf(request: PortalRequest) -> HttpResponse:
         },
         identifier=pdf.identifier_of("adjustments", place, at.isoformat()), at=at,
         watermark=f"{request.user.username} {at:%Y-%m-%d %H:%M}",
+    )  # fmt: skip
+    exported(
+        user=request.user, at=at, action="adjustment.export", subject="adjustment:", format="pdf",
+        query=request.GET.urlencode(), sm3=hashlib.new("sm3", content).hexdigest(),
     )  # fmt: skip
     return HttpResponse(
         content, content_type="application/pdf",

@@ -21,6 +21,7 @@ from institutions.models import Institution
 from institutions.naming import named
 from settlement import consultation_steps as steps
 from settlement import consultations as commands
+from settlement.looks import exported
 from settlement.models import Consultation
 
 CRUMB = {"label": "远程会诊", "url": "/consultations/"}
@@ -100,6 +101,8 @@ def consultations_csv(request: PortalRequest) -> HttpResponse:
     found = _filter(request)
     rows = list(_listed(found.qs if found.form.is_valid() else Consultation.objects.none()))
     lines = [_line(row) for row in rows]
+    exported(user=request.user, at=clock.now(), action="consultation.export", subject="consultation:",
+             query=request.GET.urlencode(), rows=len(rows))  # fmt: skip
     return HttpResponse(
         "".join(sheets.csv_lines(HEADS, lines)), content_type=sheets.CSV,
         headers={"Content-Disposition": 'attachment; filename="consultations.csv"'},

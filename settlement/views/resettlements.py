@@ -26,6 +26,7 @@ from institutions.refusals import Refusal
 from settlement import resettlement, resettlement_lists, words
 from settlement.correction_forms import DecisionForm, ItemsQuery, ResettlementForm
 from settlement.detail import moment
+from settlement.looks import exported
 from settlement.models import Resettlement, ResettlementItem, Settlement
 
 CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "重新结算", "url": "/resettlements/"}]
@@ -279,6 +280,8 @@ def export(request: PortalRequest, pk: int) -> StreamingHttpResponse:
     """Every claim of a list with its differences as CSV."""
     found = _visible(request, pk)
     items = ResettlementItem.objects.filter(resettlement=found).order_by("claim_id")
+    exported(user=request.user, at=clock.now(), action="resettlement.export",
+             subject=resettlement_lists.subject_of(found))  # fmt: skip
     rows = [
         [
             item.claim_no, item.institution_code, item.service_date.isoformat(),

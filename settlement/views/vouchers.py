@@ -22,6 +22,7 @@ from settlement import bank_files, payments
 from settlement.adjustments import classes_of
 from settlement.capitals import capitals
 from settlement.detail import moment
+from settlement.looks import exported
 from settlement.models import Adjustment, Leg, Reimbursement, Statement, Voucher
 from settlement.payment_forms import VoucherFilter
 from settlement.views.payments import CRUMBS, tabs
@@ -247,6 +248,8 @@ def export_csv(request: PortalRequest) -> StreamingHttpResponse:
     sides, matters = _sides(rows), _matters({row.subject for row in rows})
     people = shown_names({name for row in rows for name in (row.posted_by, row.approved_by)})
     lines = [_line(row, sides.get(row.pk, []), matters[row.subject][0], people) for row in rows]
+    exported(user=request.user, at=clock.now(), action="voucher.export", subject="voucher:",
+             query=request.GET.urlencode(), rows=len(rows))  # fmt: skip
     return StreamingHttpResponse(
         sheets.csv_lines(HEAD, lines), content_type=sheets.CSV,
         headers={"Content-Disposition": 'attachment; filename="vouchers.csv"'},

@@ -43,6 +43,13 @@ def about(wish: Wish, user: User) -> Wish:
     )  # fmt: skip
 
 
+def persons(wish: Wish) -> list[int | None]:
+    """The insured person whom a case is about."""
+    return list(
+        SupervisionCase.objects.filter(number=wish.subject).values_list("person_id", flat=True)
+    )
+
+
 def gather(wish: Wish, user: User) -> dict[str, Any]:
     """The case, its people, evidence, papers, measures and steps, as they stand; persons masked."""
     row = find(wish, user)

@@ -1,6 +1,6 @@
 """The kinds of reports: one module each, with what it is asked, `gather` and `lay`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ class Kind:
 
     `gather` reads the figures (integers and texts, plain JSON) inside the reader's scope; `lay` writes
     them into a book and reads nothing else. `permission` is needed beside `reports.make`; `about_one`
-    finds the one thing that a report is about and says its days and place.
+    finds the one thing that a report is about and says its days and place, `persons` whose data it is.
+    A system has scopes, no role: kinds that only some roles may read (`to_systems` false) stay in the portal.
     """
 
     key: str
@@ -43,6 +44,8 @@ class Kind:
     permission: str = "reports.make"
     needs_institution: bool = False
     about_one: Callable[[Wish, User], Wish] | None = None
+    persons: Callable[[Wish], Iterable[int | None]] | None = None
+    to_systems: bool = True
 
 
 _ALL = (
@@ -78,7 +81,7 @@ _ALL = (
     Kind(
         "case", "监管案件卷宗", "一案的线索、调查、证据、告知、决定、执行与文书",
         ("二十七", "二十八", "四（三）"), case.gather, case.lay, ("case",),
-        permission="cases.view", about_one=case.about,
+        permission="cases.view", about_one=case.about, persons=case.persons, to_systems=False,
     ),
     Kind(
         "statement", "机构月结算单", "一张结算单的正式文本及其单据明细",
@@ -93,7 +96,7 @@ _ALL = (
     Kind(
         "trail", "全程留痕摘录", "期间内的事件及其在留痕日志中的位置与包含证明",
         ("二十六", "三（四）"), trail.gather, trail.lay, ("subject", "institution"),
-        permission="trail.view",
+        permission="trail.view", to_systems=False,
     ),
 )  # fmt: skip
 KINDS: dict[str, Kind] = {kind.key: kind for kind in _ALL}

@@ -25,6 +25,7 @@ from audit.models import Checkpoint, Report
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Office, Region, User
 from institutions.refusals import Refusal, refused
+from settlement.looks import taken
 from settlement.terms import cite
 from supervision.models import ReportOrder, ReportPart
 from supervision.reports import press
@@ -89,6 +90,18 @@ def file_of(row: ReportOrder) -> bytes:
 def content_of(row: ReportOrder) -> dict[str, Any]:
     """The data behind a finished report; Refusal (409) where they are not those that were recorded."""
     return _unchanged(reports.content_of, row, "数据")
+
+
+def opened(row: ReportOrder, *, by: str, at: dt.datetime) -> None:
+    """Record that somebody takes a report away; of a file about a person it is about that person."""
+    kind, made = KINDS[row.kind], row.report
+    if made is None:
+        raise LookupError(f"report order {row.pk} is not finished")
+    taken(
+        persons=kind.persons(Wish.of(row.parameters)) if kind.persons else (), by=by, at=at,
+        action="report.read", subject=f"report:{made.pk}", region_code=row.region_code,
+        institution_code=row.institution_code, detail={"sm3": made.sm3},
+    )  # fmt: skip
 
 
 def _unchanged(read: Callable[[Report], Kept], row: ReportOrder, what: str) -> Kept:

@@ -55,8 +55,6 @@ def test_its_digest_is_an_event():
     assert (event.subject, event.actor) == (f"report:{report.pk}", "auditor.one")
     assert (detail["sm3"], detail["content_sm3"], detail["parameters"]) == (
         report.sm3, report.content_sm3, {"month": "2021-11"})  # fmt: skip
-    reports.opened(report, by="auditor.two", at=AT)
-    assert Event.objects.get(action="report.read").actor == "auditor.two"
 
 
 def test_a_changed_file_or_content_is_told():
