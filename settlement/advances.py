@@ -1,6 +1,7 @@
-"""预付款: proposed by one person, paid on the approval of another, set off against later statements.
+"""预付款: proposed by one person, approved by another, paid by the bank, set off against later statements.
 
-The balance is the ledger's: what ADVANCE vouchers paid less what SET_OFF vouchers took back.
+An approved advance is owed like a final statement: a payment list pays it, and its ADVANCE voucher is
+posted when the bank confirms. The balance is the ledger's: what was paid less what came back and was set off.
 """
 
 import datetime as dt
@@ -9,21 +10,22 @@ from collections.abc import Iterable
 from django.db import connection, transaction
 from django.urls import reverse
 
-from audit import clock, tasks, trail
+from audit import tasks, trail
+from institutions import documents
 from institutions.models import Institution
 from institutions.refusals import refused
-from settlement.models import Advance, Leg, Scheme, Voucher
-from settlement.vouchers import post_voucher
-
-Account = Leg.Account
+from settlement.models import Advance, Scheme
 
 
 @transaction.atomic
 def propose(
-    *, institution: Institution, scheme: str, amount: int, reason: str, document: str = "",
-    by: str, at: dt.datetime,
+    *, institution: Institution, scheme: str, amount: int, reason: str, file: tuple[str, bytes],
+    document: str = "", by: str, at: dt.datetime,
 ) -> Advance:  # fmt: skip
-    """Ask for an advance (fen) to an institution in a scheme; finance decides."""
+    """Ask for an advance (fen) to an institution in a scheme with its file; finance decides.
+
+    `document` is the number of the document by which it is asked for, `file` name and content.
+    """
     if scheme not in Scheme.values:
         raise refused("scheme", "SCHEME_UNKNOWN", "没有此险种", "no such scheme")
     if amount <= 0:
@@ -33,10 +35,12 @@ def propose(
     row = Advance.objects.create(
         region_code=institution.region_id, institution_code=institution.pk, scheme=scheme,
         amount=amount, reason=reason.strip()[:200], document=document.strip()[:120],
+        file=documents.store(content=file[1], name=file[0], kind="advance", by=by, at=at,
+                             institution=institution),
         proposed_at=at, proposed_by=by,
     )  # fmt: skip
     tasks.open_task(
-        subject=f"advance:{row.pk}", permission="payments.approve", at=at,
+        subject=row.subject, permission="payments.approve", at=at,
         title=f"{institution.name}{row.get_scheme_display()}预付款待复核",
         region_code=row.region_code, institution_code=row.institution_code,
         url=reverse("advances"), status=row.get_state_display(),
@@ -47,9 +51,9 @@ def propose(
 
 @transaction.atomic
 def decide(*, advance: Advance, agree: bool, decision: str, by: str, at: dt.datetime) -> Advance:
-    """Another person pays the advance (ADVANCE voucher) or refuses it.
+    """Another person approves the advance, which is then owed, or refuses it.
 
-    Refused: 403 the proposer, 409 decided before or payments to the institution are suspended.
+    Refused: 403 the proposer, 409 decided before.
     """
     row = Advance.objects.select_for_update().get(pk=advance.pk)
     if row.proposed_by == by:
@@ -59,19 +63,11 @@ def decide(*, advance: Advance, agree: bool, decision: str, by: str, at: dt.date
         raise refused("state", "ALREADY_DECIDED", "该预付款已办结", "decided before", status=409)
     if not agree and not decision.strip():
         raise refused("decision", "REASON_MISSING", "请填写不予拨付的理由", "a reason is needed")
-    if agree:
-        _not_frozen(row, at)
-        row.voucher_id = post_voucher(
-            kind=Voucher.Kind.ADVANCE, effect=f"advance:{row.pk}", subject=f"advance:{row.pk}",
-            region_code=row.region_code, institution_code=row.institution_code, scheme=row.scheme,
-            legs={Account.ADVANCE: row.amount, Account.BANK: -row.amount}, reason=row.reason,
-            clause=row.document, by=row.proposed_by, approved_by=by, at=at,
-        ).pk  # fmt: skip
-    row.state = Advance.State.PAID if agree else Advance.State.REFUSED
+    row.state = Advance.State.APPROVED if agree else Advance.State.REFUSED
     row.decided_at, row.decided_by, row.decision = at, by, decision.strip()[:200]
     row.save()
-    tasks.close(subject=f"advance:{row.pk}", by=by, at=at)
-    _record(row, "advance.pay" if agree else "advance.refuse", by=by, at=at)
+    tasks.close(subject=row.subject, by=by, at=at)
+    _record(row, "advance.approve" if agree else "advance.refuse", by=by, at=at)
     return row
 
 
@@ -81,24 +77,16 @@ WHERE v.institution_code = ANY(%s) GROUP BY 1, 2 HAVING sum(l.amount) <> 0"""
 
 
 def balances(codes: Iterable[str]) -> dict[tuple[str, str], int]:
-    """(Institution, scheme) → what was advanced and not set off yet (fen)."""
+    """(Institution, scheme) → what was paid in advance and not set off yet (fen)."""
     with connection.cursor() as cursor:
         cursor.execute(BALANCE, [list(codes)])
         return {(code, scheme): amount for code, scheme, amount in cursor.fetchall()}
 
 
-def _not_frozen(row: Advance, at: dt.datetime) -> None:
-    institution = Institution.objects.get(pk=row.institution_code)
-    freeze = institution.freezes.in_force(on=clock.local(at).date()).first()
-    if freeze is not None:
-        raise refused("institution", "PAYMENT_FROZEN", f"该机构暂停拨付：{freeze.reason}",
-                      "payments to the institution are suspended", status=409)  # fmt: skip
-
-
 def _record(row: Advance, action: str, *, by: str, at: dt.datetime) -> None:
     trail.record(
-        by=by, at=at, action=action, subject=f"advance:{row.pk}", region_code=row.region_code,
+        by=by, at=at, action=action, subject=row.subject, region_code=row.region_code,
         institution_code=row.institution_code,
         detail={"scheme": row.scheme, "amount": row.amount, "reason": row.reason,
-                "voucher": row.voucher_id, "decision": row.decision},
+                "document": row.document, "file": row.file_id, "decision": row.decision},
     )  # fmt: skip

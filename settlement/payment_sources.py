@@ -1,4 +1,4 @@
-"""What is to be paid, to whom, and what keeps it back: final statements and approved reimbursements."""
+"""What is to be paid, to whom, what keeps it back: final statements, approved advances, reimbursements."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +12,7 @@ from django.db.models.functions import Cast, Coalesce, Concat
 from institutions.models import BankAccount, Institution, PaymentFreeze, area_prefix
 from settlement import sealed
 from settlement.models import (
+    Advance,
     Payee,
     PaymentOrder,
     Reimbursement,
@@ -22,7 +23,7 @@ from settlement.models import (
 )
 
 Kind = Voucher.Kind
-PAID = (Kind.PAYMENT, Kind.REIMBURSEMENT)
+PAID = (Kind.PAYMENT, Kind.ADVANCE, Kind.REIMBURSEMENT)
 #: what a voucher adds to the paid amount of its subject: payments less returns, reversals the other way
 SIGNED = Case(
     When(kind__in=PAID, reverses__isnull=True, then=F("amount")),
@@ -33,6 +34,8 @@ SIGNED = Case(
     output_field=models.BigIntegerField(),
 )
 FROZEN = "暂停拨付"
+#: source → the column that says what is payable
+COLUMN = {"statement": "payable", "advance": "amount", "reimbursement": "payable"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ class Owed:
 
 
 def paid_of(subject: str) -> int:
-    """Fen paid of a source (`statement:<id>`, `reimbursement:<id>`): payments less bank returns."""
+    """Fen paid of a source (`statement:<id>`, `advance:<id>`, `reimbursement:<id>`), less bank returns."""
     return paid_of_many([subject]).get(subject, 0)
 
 
@@ -85,11 +88,11 @@ def refunded_of(subject: str) -> int:
 
 
 def _unpaid(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
-    """Rows of sources with `due`: their payable less what was paid of it, above zero."""
+    """Rows of sources with `due_fen`: what is payable less what was paid of it, above zero."""
     subject = Concat(Value(f"{kind}:"), Cast(OuterRef("pk"), models.CharField()))
     vouchers = Voucher.objects.filter(subject=subject).order_by().values("subject")
     paid = Subquery(vouchers.annotate(fen=Sum(SIGNED)).values("fen"))
-    return rows.annotate(due_fen=F("payable") - Coalesce(paid, Value(0))).filter(due_fen__gt=0)
+    return rows.annotate(due_fen=F(COLUMN[kind]) - Coalesce(paid, Value(0))).filter(due_fen__gt=0)
 
 
 # --- What is owed ---
@@ -98,41 +101,52 @@ def _unpaid(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
 def owed(*, region_code: str, on: dt.date) -> list[Owed]:
     """Everything that could be put on a list of a region's agency today, with what keeps it back."""
     inside = Q(region_code__within=area_prefix(region_code))
-    statements = _unpaid(Statement.objects.payable().filter(inside), "statement")
-    requests = Reimbursement.objects.filter(inside, state="approved")
+    rows = _sources(inside)
     return [
-        *_of_statements(statements.order_by("period", "institution_code", "scheme"), on),
-        *_of_requests(_unpaid(requests, "reimbursement").select_related("person", "provider")),
+        *_of_institutions(rows["statement"].order_by("period", "institution_code", "scheme"), on),
+        *_of_institutions(rows["advance"].order_by("pk"), on),
+        *_of_requests(rows["reimbursement"]),
     ]
+
+
+def _sources(which: Q) -> dict[str, QuerySet[Any]]:
+    """The rows of each kind of source that still owe something."""
+    requests = Reimbursement.objects.filter(which, state="approved")
+    return {
+        "statement": _unpaid(Statement.objects.payable().filter(which), "statement"),
+        "advance": _unpaid(Advance.objects.filter(which, state="approved"), "advance"),
+        "reimbursement": _unpaid(requests, "reimbursement").select_related("person", "provider"),
+    }
 
 
 def owed_for(
     subjects: Sequence[str], *, region_code: str, on: dt.date, lock: bool = False
 ) -> list[Owed]:
     """What these sources of a region's agency owe today, in their order; unknown ones are left out."""
-    keys: dict[str, list[int]] = {"statement": [], "reimbursement": []}
+    keys: dict[str, list[int]] = {kind: [] for kind in COLUMN}
     for subject in subjects:
         kind, _, key = subject.partition(":")
         if kind in keys and key.isascii() and key.isdigit() and len(key) < 18:
             keys[kind].append(int(key))
     if lock:  # in the order of their ids: two lists never wait for each other
-        for model, kind in ((Statement, "statement"), (Reimbursement, "reimbursement")):
-            rows = model.objects.filter(pk__in=keys[kind]).order_by("pk")
+        models_of = {"statement": Statement, "advance": Advance, "reimbursement": Reimbursement}
+        for kind, model in models_of.items():
+            rows: QuerySet[Any] = model.objects.filter(pk__in=keys[kind]).order_by("pk")
             list(rows.select_for_update(of=("self",)).values_list("pk"))
     inside = Q(region_code__within=area_prefix(region_code))
-    statements = Statement.objects.payable().filter(inside, pk__in=keys["statement"])
-    requests = Reimbursement.objects.filter(inside, pk__in=keys["reimbursement"], state="approved")
+    sources = {kind: found.filter(pk__in=keys[kind]) for kind, found in _sources(inside).items()}
     found = {
         item.subject: item
         for item in (
-            *_of_statements(_unpaid(statements, "statement"), on),
-            *_of_requests(_unpaid(requests, "reimbursement").select_related("person", "provider")),
+            *_of_institutions(sources["statement"], on), *_of_institutions(sources["advance"], on),
+            *_of_requests(sources["reimbursement"]),
         )
-    }
+    }  # fmt: skip
     return [found[subject] for subject in subjects if subject in found]
 
 
-def _of_statements(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
+def _of_institutions(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
+    """What final statements or approved advances owe."""
     found = list(rows)
     codes = {row.institution_code for row in found}
     institutions = Institution.objects.select_related("region").in_bulk(list(codes))
@@ -146,10 +160,15 @@ def _of_statements(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
             (code in frozen, frozen.get(code, "")),
             (code not in accounts, "没有登记结算账户"),
         )
+        scheme = row.get_scheme_display()
+        if isinstance(row, Advance):
+            label, purpose = f"预付款 {scheme}", f"{scheme}预付款 {row.reason}"[:120]
+        else:
+            label = f"{row.period:%Y年%m月} {scheme}"
+            purpose = f"{row.period:%Y年%m月}{scheme}结算 {row.number}"
         yield Owed(
             subject=row.subject, amount=row.due_fen, scheme=row.scheme, payee=Payee.INSTITUTION,
-            label=f"{institutions[code]} {row.period:%Y年%m月} {row.get_scheme_display()}",
-            purpose=f"{row.period:%Y年%m月}{row.get_scheme_display()}结算 {row.number}",
+            label=f"{institutions[code]} {label}", purpose=purpose,
             institution=institutions[code], bank=accounts.get(code, ""), hold=hold,
         )  # fmt: skip
 

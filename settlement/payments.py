@@ -38,7 +38,6 @@ FOLLOWS = {
     Result.SENT: (Result.PAID, Result.RETURNED, Result.REJECTED),
     Result.PAID: (Result.RETURNED,),
 }
-PAYABLE = {"institution": Account.INSTITUTION_PAYABLE, "person": Account.PERSON_PAYABLE}
 
 
 def place(made: PaymentList) -> str:
@@ -47,8 +46,10 @@ def place(made: PaymentList) -> str:
 
 
 def place_of(subject: str) -> str:
-    """The address of a source of money (`statement:<id>`, `reimbursement:<id>`); empty for others."""
+    """The address of a source of money (`statement:<id>`, `advance:<id>` …); empty for others."""
     kind, _, key = subject.partition(":")
+    if kind == "advance":
+        return reverse("advances")
     known = kind in ("statement", "reimbursement") and key.isascii() and key.isdigit()
     return reverse(kind, args=[key]) if known else ""
 
@@ -135,7 +136,7 @@ def _likely_repeat(order: PaymentOrder) -> str:
 
 
 def _move(subject: str, step: str, by: str, at: dt.datetime, note: str = "") -> None:
-    """Take a request along its table with its payment; statements are told nothing, they ask."""
+    """Take a request along its table with its payment; statements and advances are not told, they ask."""
     kind, _, key = subject.partition(":")
     if kind == "reimbursement":
         case = Reimbursement.objects.get(pk=int(key))
@@ -342,10 +343,18 @@ def _apply(order: PaymentOrder, answer: bank_files.Answer, by: str, at: dt.datet
     _tell_failure(order, at)
 
 
+def debited(order: PaymentOrder) -> tuple[Voucher.Kind, Account]:
+    """The kind of voucher that an order posts when it is paid, and the account that it debits."""
+    if order.payee == "person":
+        return Voucher.Kind.REIMBURSEMENT, Account.PERSON_PAYABLE
+    if order.subject.startswith("advance:"):
+        return Voucher.Kind.ADVANCE, Account.ADVANCE
+    return Voucher.Kind.PAYMENT, Account.INSTITUTION_PAYABLE
+
+
 def post_order(order: PaymentOrder, what: str, by: str, at: dt.datetime) -> Voucher:
-    """The voucher of a payment, or of its return; debit the payable, credit the bank, or back."""
-    person = order.payee == "person"
-    kind = Voucher.Kind.REIMBURSEMENT if person else Voucher.Kind.PAYMENT
+    """The voucher of a payment, or of its return; debit what it pays, credit the bank, or back."""
+    kind, account = debited(order)
     source = Account.BANK if order.way == Way.BANK else Account.PERSONAL_ACCOUNT
     sign = 1 if what == "payment" else -1
     if order.way == Way.ACCOUNT:
@@ -355,7 +364,7 @@ def post_order(order: PaymentOrder, what: str, by: str, at: dt.datetime) -> Vouc
     return post_voucher(
         kind=kind if what == "payment" else Voucher.Kind.BANK_RETURN,
         effect=f"order:{order.pk}/{what}", subject=order.subject,
-        legs={PAYABLE[order.payee]: sign * order.amount, source: -sign * order.amount},
+        legs={account: sign * order.amount, source: -sign * order.amount},
         region_code=institution.region_id if institution else order.region_code,
         institution_code=institution.pk if institution else "", scheme=order.scheme,
         reason=(order.reason if what == "return" else order.purpose)[:200], by=by, at=at,

@@ -13,7 +13,7 @@ from django.urls import reverse
 from audit import clock, tasks, trail
 from institutions.refusals import Refusal, refused
 from settlement.models import Leg, PaymentOrder, Refund, Voucher, Way
-from settlement.payments import APPROVE, PAYABLE
+from settlement.payments import APPROVE, debited
 from settlement.periods import posting_month
 from settlement.personal_accounts import credit_account
 from settlement.vouchers import post_voucher
@@ -76,7 +76,7 @@ def _sound(
 
 @transaction.atomic
 def decide(*, refund: Refund, accept: bool, by: str, at: dt.datetime) -> Refund:
-    """A second person posts a refund (debit bank or account, credit the payable) or gives it back."""
+    """A second person posts a refund (debit bank or account, credit what it paid) or gives it back."""
     posting_month(refund.region_code, at)
     rows = Refund.objects.select_for_update(of=("self",))
     row = rows.select_related("order__payee_institution").get(pk=refund.pk)
@@ -102,7 +102,7 @@ def _post(row: Refund, by: str, at: dt.datetime) -> None:
     into = Leg.Account.BANK if bank else Leg.Account.PERSONAL_ACCOUNT
     post_voucher(
         kind=Voucher.Kind.REFUND, effect=f"refund:{row.pk}", subject=order.subject,
-        legs={into: row.amount, PAYABLE[order.payee]: -row.amount},
+        legs={into: row.amount, debited(order)[1]: -row.amount},
         region_code=institution.region_id if institution else row.region_code,
         institution_code=institution.pk if institution else "", scheme=order.scheme,
         reason=row.reason, clause=row.clause, by=row.recorded_by, approved_by=by, at=at,

@@ -139,11 +139,20 @@ class AdvanceForm(AmountForm):
     scheme = forms.ChoiceField(label="险种", choices=Scheme.choices)
     amount = amount_field(label="预付金额（元）", min_value=CENT)
     reason = forms.CharField(label="预付事由", max_length=200)
-    document = forms.CharField(label="依据文件", max_length=120, required=False)
+    document = forms.CharField(label="依据文号", max_length=120, required=False)
+    file = forms.FileField(
+        label="附件", help_text="PDF、JPG、PNG 或 XLSX，至多 8 MB；没有附件不能提交。",
+        error_messages={"required": "请附上依据文件。", "empty": "文件是空的。"},
+    )  # fmt: skip
 
     def __init__(self, *args: Any, user: User, **more: Any):
         super().__init__(*args, **more)
         places(self).queryset = Institution.objects.visible_to(user)
+
+    def clean_file(self) -> tuple[str, bytes]:
+        """Name and content of the file."""
+        found = self.cleaned_data["file"]
+        return found.name, found.read()
 
 
 class BudgetForm(AmountForm):

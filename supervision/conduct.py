@@ -42,7 +42,7 @@ APART: Mapping[str, str] = {
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "adjustment.propose": ("adjustment.posted",),
     "adjustment.ask_reversal": ("adjustment.reverse",),
-    "advance.propose": ("advance.pay",),
+    "advance.propose": ("advance.approve", "advance.pay"),
     "archive.ask": ("archive.lend",),
     "budget.propose": ("budget.approve",),
     "clearing.propose": ("clearing.approve",),

@@ -14,7 +14,7 @@ from config.demo.sending import sender
 from institutions.calendar import add_months
 from institutions.models import Institution, User
 from institutions.tokens import Client
-from settlement import advances, budgets, closing
+from settlement import advances, bank_files, budgets, closing, payments
 from settlement.models import ClaimKey, Settlement, Statement
 from settlement.statement_api import StatementsView
 from settlement.statement_steps import deduct, send_all, take
@@ -29,6 +29,7 @@ CUTS = 5  #: deductions in the month that is not confirmed yet
 UNIT = 100_000  #: fen: indicators are whole thousands of yuan
 DOCUMENT = "示例：2021年度总额预算通知"
 SIGNER = "示例确认人"
+PAPER = b"%PDF-1.4\n% \xe7\xa4\xba\xe4\xbe\x8b\n"
 
 
 def make_statements() -> str:
@@ -113,13 +114,24 @@ def _object(row: Statement, places: dict[str, str], claim: int, day: Day) -> Non
 
 
 def _advance(month: Day) -> None:
-    institution = Institution.objects.get(pk=HOSPITALS[ADVANCED_TO].code)
+    institution = Institution.objects.select_related("region").get(pk=HOSPITALS[ADVANCED_TO].code)
     row = advances.propose(
         institution=institution, scheme="employee", amount=ADVANCED, reason="示例：开通初期周转",
-        document="示例：预付协议", by=CLERK, at=moment(month.replace(day=20)),
+        document="示例：预付协议", file=("预付协议（示例）.pdf", PAPER), by=CLERK,
+        at=moment(month.replace(day=20)),
     )  # fmt: skip
-    advances.decide(advance=row, agree=True, decision="同意", by=FINANCE,
-                    at=moment(month.replace(day=22)))  # fmt: skip
+    day = month.replace(day=22)
+    advances.decide(advance=row, agree=True, decision="同意", by=FINANCE, at=moment(day))
+    made = payments.prepare(subjects=[row.subject], region=institution.region, note="预付款（示例）",
+                            by=CLERK, at=moment(day, 10))  # fmt: skip
+    payments.approve(made=made, by=FINANCE, at=moment(day, 11))
+    payments.export(made=made, form="csv", by=CLERK, at=moment(day, 14))
+    paid = [
+        bank_files.Answer(number=order.number, amount=order.amount, on=day, state="paid", reason="",
+                          serial=f"YF{order.pk:010d}")
+        for order in made.orders.all()
+    ]  # fmt: skip
+    payments.take_results(made=made, answers=paid, by=FINANCE, at=moment(day, 16))
 
 
 def _budgets() -> int:

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from audit.models import Case, ScopedQuerySet
+from institutions.models import Document
 from settlement.models.persons import Scheme
 
 
@@ -246,11 +247,14 @@ class Objection(models.Model):
 
 
 class Advance(models.Model):
-    """预付款 to an institution: proposed by one person, approved by another, paid by its voucher."""
+    """预付款 to an institution: proposed by one person, approved by another, then owed.
+
+    What was paid of it stands in its vouchers (`payment_sources.paid_of`).
+    """
 
     class State(models.TextChoices):
         PROPOSED = "proposed", "待复核"
-        PAID = "paid", "已拨付"
+        APPROVED = "approved", "已同意"
         REFUSED = "refused", "不予拨付"
 
     region_code = models.CharField(max_length=6)
@@ -258,14 +262,16 @@ class Advance(models.Model):
     scheme = models.CharField(max_length=8, choices=Scheme)
     amount = models.BigIntegerField()
     reason = models.CharField("事由", max_length=200)
-    document = models.CharField("依据文件", max_length=120, blank=True)
+    document = models.CharField("依据文号", max_length=120, blank=True)
+    file = models.ForeignKey(
+        Document, models.PROTECT, null=True, blank=True, related_name="+", help_text="附件"
+    )
     state = models.CharField(max_length=8, choices=State, default=State.PROPOSED)
     proposed_at = models.DateTimeField()
     proposed_by = models.CharField("提出人", max_length=150)
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.CharField("复核人", max_length=150, blank=True)
     decision = models.CharField("复核意见", max_length=200, blank=True)
-    voucher_id = models.BigIntegerField(null=True, blank=True, unique=True)
 
     objects = ScopedQuerySet.as_manager()
 
@@ -278,15 +284,19 @@ class Advance(models.Model):
                 name="advance_second_person",
             ),
             models.CheckConstraint(
-                condition=Q(state="proposed", decided_by="", voucher_id__isnull=True)
-                | Q(state="paid", voucher_id__isnull=False) & ~Q(decided_by="")
-                | Q(state="refused", voucher_id__isnull=True) & ~Q(decided_by=""),
-                name="advance_paid_by_voucher",
+                condition=Q(state="proposed", decided_by="")
+                | ~Q(state="proposed") & ~Q(decided_by=""),
+                name="advance_decided_by_a_person",
             ),
         )
 
     def __str__(self):
         return f"{self.institution_code} {self.amount}"
+
+    @property
+    def subject(self) -> str:
+        """What events, tasks and payments call it."""
+        return f"advance:{self.pk}"
 
 
 class Reopening(models.Model):

@@ -29,6 +29,7 @@ from institutions.refusals import Refusal
 from settlement import advances, budgets, clearing, statement_paper
 from settlement.detail import in_order, moment
 from settlement.models import Advance, BudgetEntry, Clearing, Scheme, Voucher
+from settlement.payment_sources import paid_of_many
 from settlement.statement_forms import (
     AdvanceForm,
     BudgetForm,
@@ -43,7 +44,7 @@ PAGE, BIGGEST_ID = 20, 2**63 - 1
 YEARS = range(2015, 2100)
 AGREE = [{"value": "agree", "label": "同意", "tone": "primary"},
          {"value": "refuse", "label": "不同意", "tone": ""}]  # fmt: skip
-ADVANCE_TONES = {"proposed": "wait", "paid": "ok", "refused": "mute"}
+ADVANCE_TONES = {"proposed": "wait", "approved": "ok", "refused": "mute"}
 ENTRY_TONES = {"proposed": "wait", "approved": "ok", "refused": "mute"}
 CLEARING_TONES = {"proposed": "wait", "approved": "ok", "refused": "mute", "reversed": "bad"}
 
@@ -56,7 +57,9 @@ CLEARING_TONES = {"proposed": "wait", "approved": "ok", "refused": "mute", "reve
 def advances_list(request: PortalRequest) -> HttpResponse:
     """Advances with their balance; those who prepare statements propose one here."""
     may = request.user.may("statements.prepare")
-    form = AdvanceForm(request.POST or None, user=request.user) if may else None
+    form = (
+        AdvanceForm(request.POST or None, request.FILES or None, user=request.user) if may else None
+    )
     if request.method == "POST":
         if form is None:
             raise PermissionDenied("statements.prepare")
@@ -66,7 +69,7 @@ def advances_list(request: PortalRequest) -> HttpResponse:
         ):  # fmt: skip
             messages.success(request, "已提出预付款，待财务复核。")
             return redirect("advances")
-    rows = Advance.objects.visible_to(request.user)
+    rows = Advance.objects.visible_to(request.user).select_related("file")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     return render(request, "settlement/advances.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "预付款", "url": ""}], "form": form,
@@ -78,7 +81,7 @@ def advances_list(request: PortalRequest) -> HttpResponse:
 @requires("payments.approve")
 @require_POST
 def advance_decide(request: PortalRequest, pk: int) -> HttpResponse:
-    """Pay or refuse an advance."""
+    """Approve or refuse an advance."""
     row = get_object_or_404(Advance.objects.visible_to(request.user), pk=min(pk, BIGGEST_ID))
     agree = request.POST.get("decision_is") == "agree"
     form = DecisionForm(request.POST)
@@ -87,7 +90,7 @@ def advance_decide(request: PortalRequest, pk: int) -> HttpResponse:
             advance=row, agree=agree, decision=form.cleaned_data["decision"],
             by=request.user.username, at=clock.now())
     ):  # fmt: skip
-        messages.success(request, "已拨付。" if agree else "已退回。")
+        messages.success(request, "已同意，列入应付款项，由拨付清单支付。" if agree else "已退回。")
     return redirect("advances")
 
 
@@ -118,24 +121,27 @@ def _balances(rows: Any) -> list[dict[str, Any]]:
 
 def _advances(rows: list[Advance], *, total: int, number: int) -> Table:
     names = _names([row.institution_code for row in rows])
+    paid = paid_of_many([row.subject for row in rows])
     return Table(
         id="advances", caption="预付款",
         columns=[Column(label="医疗机构", wide=True), Column(label="险种"),
-            Column(label="金额（元）", numeric=True),
-                 Column(label="事由", wide=True), Column(label="提出"), Column(label="复核"),
-                 Column(label="状态")],
+            Column(label="金额（元）", numeric=True), Column(label="银行已付（元）", numeric=True),
+                 Column(label="事由", wide=True), Column(label="附件"), Column(label="提出"),
+                 Column(label="复核"), Column(label="状态")],
         rows=[
             Row(key=str(row.pk), label=str(row.pk), cells=[
                 Cell(text=names.get(row.institution_code, row.institution_code), sub=row.institution_code),
                 Cell(text=row.get_scheme_display()), Cell(text=yuan(row.amount)),
-                Cell(text=row.reason, sub=row.document),
-                Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
+                Cell(text=yuan(paid.get(row.subject, 0))), Cell(text=row.reason, sub=row.document),
+                Cell(text=row.file.name, url=reverse("document", args=[row.file_id])) if row.file
+                else Cell(text="—"), Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
                 Cell(text=moment(row.decided_at)[:16] if row.decided_at else "—", sub=Login(row.decided_by)),
                 Cell(text=row.get_state_display(), tone=ADVANCE_TONES[row.state], sub=row.decision)])
             for row in rows
         ],
         pages=Pages(total=total, size=PAGE, page=number, sizes=(PAGE,)),
-        empty_title="没有预付款", empty_text="经办提出、财务复核后拨付，以后按月在结算单中冲抵。",
+        empty_title="没有预付款",
+        empty_text="经办提出、财务复核后列入拨付清单，银行付款后按月在结算单中冲抵。",
     )  # fmt: skip
 
 

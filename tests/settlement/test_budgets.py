@@ -1,4 +1,4 @@
-"""Advances, the global budget, the yearly clearing with the return of deposits."""
+"""The global budget, the yearly clearing with the return of deposits."""
 
 import datetime as dt
 
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from agreements.models import Assessment
 from audit.models import Task
 from institutions.access import EVERYTHING, scoped, set_scope
-from institutions.models import Institution, PaymentFreeze, Scope
+from institutions.models import Institution, Scope
 from institutions.refusals import Refusal
-from settlement import advances, budgets, clearing, closing, ledger
+from settlement import budgets, clearing, closing, ledger
 from settlement.budgets import Budget
 from settlement.models import BudgetEntry, Clearing, Period, Statement, Voucher
 from tests import factories
@@ -37,51 +37,6 @@ def indicator(place: money.Place, amount: int, year: int = 2021, **more: str) ->
     row = budgets.propose(institution=place.hospital, year=year, amount=amount, by="one",
                           at=at(1, 10), **given)  # fmt: skip
     return budgets.decide(entry=row, agree=True, decision="", by="two", at=at(1, 11))
-
-
-# --- Advances ---
-
-
-def propose(place: money.Place, amount: int = 5000) -> advances.Advance:
-    return advances.propose(institution=place.hospital, scheme="resident", amount=amount,
-                            reason="周转", by="clerk", at=at(11, 1))  # fmt: skip
-
-
-def test_an_advance_needs_two_and_is_set_off_month_by_month(place) -> None:
-    row = propose(place)
-    with pytest.raises(Refusal, match="SAME_PERSON"):
-        advances.decide(advance=row, agree=True, decision="", by="clerk", at=at(11, 2))
-    assert Task.objects.filter(subject=f"advance:{row.pk}", state="open").count() == 1
-    paid = advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
-    voucher = Voucher.objects.get(pk=paid.voucher_id)
-    assert (voucher.kind, voucher.amount, voucher.posted_by, voucher.approved_by) == (
-        "advance", 5000, "clerk", "finance",
-    )  # fmt: skip
-    with pytest.raises(Refusal, match="ALREADY_DECIDED"):
-        advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
-    key = (place.code, "resident")
-    assert advances.balances([place.code]) == {key: 5000}
-    for month, day, left in ((NOVEMBER, (12, 2), 1200), (dt.date(2021, 12, 1), (1, 5, 2022), 0)):
-        place.claim(fund=8000, month=month)  # 95 % of it is payable, half of that is set off
-        place.closed(month, day)
-        assert advances.balances([place.code]).get(key, 0) == left
-    first, second = Statement.objects.order_by("period").values_list("set_off", "payable")
-    assert (first, second) == ((3800, 3800), (1200, 6400))
-    assert ledger.balance().sound
-
-
-def test_nothing_is_advanced_while_payments_are_frozen(place) -> None:
-    row = propose(place)
-    PaymentFreeze.objects.create(institution=place.hospital, valid_from=dt.date(2021, 11, 1),
-                                 reason="变更账户", recorded_at=at(11, 1), recorded_by="x")  # fmt: skip
-    with pytest.raises(Refusal, match="PAYMENT_FROZEN"):
-        advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
-    refused = advances.decide(
-        advance=row, agree=False, decision="冻结中", by="finance", at=at(11, 2)
-    )
-    assert refused.state == "refused"
-    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("UPDATE settlement_advance SET amount = 1")
 
 
 # --- Budgets ---

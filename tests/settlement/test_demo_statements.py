@@ -5,9 +5,11 @@ import datetime as dt
 from config.demo.hospitals import HOSPITALS
 from config.demo.statements import make_statements
 from institutions.access import EVERYTHING, set_scope
+from institutions.commands import set_account
 from institutions.models import Institution, User
 from settlement import ledger
-from settlement.models import BudgetEntry, Deduction, Period, Statement
+from settlement.models import BudgetEntry, Deduction, Period, Statement, Voucher
+from tests.factories import LONG_AGO
 from tests.settlement import money
 from tests.settlement.money import NOVEMBER, at
 
@@ -21,6 +23,9 @@ def test_months_are_closed_and_the_last_one_waits(db) -> None:
             code=HOSPITALS[key].code, name=HOSPITALS[key].name, region=made.hospital.region
         )
         made.code = made.hospital.pk
+        set_account(institution=made.hospital, holder=made.hospital.name, bank="示例银行",
+                    number=f"620000000000{made.hospital.pk[-4:]}", valid_from=LONG_AGO, by="clerk",
+                    at=at(1, 1))  # fmt: skip
         places.append(made)
     for name, role in (("clerk", "settlement_clerk"), ("finance", "finance_officer")):
         User.objects.create(username=f"{name}.wenzhou", role=role, region_id=places[0].region)
@@ -36,4 +41,6 @@ def test_months_are_closed_and_the_last_one_waits(db) -> None:
     assert Statement.objects.get(state="objected").deductions.filter(state="disputed").count() == 1
     assert Deduction.objects.count() == 4
     assert BudgetEntry.objects.filter(state="approved").count() == 2
+    advanced = Voucher.objects.get(kind="advance")
+    assert (advanced.amount, advanced.detail["serial"][:2]) == (200_000, "YF")
     assert ledger.balance().sound

@@ -5,6 +5,7 @@ import hashlib
 import json
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
@@ -170,18 +171,30 @@ def test_others_find_nothing(place) -> None:
     assert stranger.post(step(row, "confirm"), {"signed_name": "x"}).status_code == 404
 
 
-def test_an_advance_is_proposed_and_paid_by_two(place) -> None:
+def test_an_advance_is_proposed_with_its_file_and_decided_by_another(place) -> None:
     clerk, finance = client_of(place, "settlement_clerk"), client_of(place, "finance_officer")
     given = {"institution": place.code, "scheme": "resident", "amount": "1000.50", "reason": "周转"}
-    assert clerk.post(reverse("advances"), given | {"amount": "1.005"}).status_code == 422
-    assert clerk.post(reverse("advances"), given).status_code == 302
+    assert clerk.post(reverse("advances"), given).status_code == 422  # without a file
+
+    def send(**more: str):
+        file = SimpleUploadedFile("预付协议.pdf", b"%PDF-1.4 advance")
+        return clerk.post(reverse("advances"), given | {"file": file} | more)
+
+    assert send(amount="1.005").status_code == 422
+    assert send().status_code == 302
     row = Advance.objects.get()
     assert row.amount == 100_050
-    assert "1,000.50" in text(finance.get(reverse("advances")))
+    page = text(finance.get(reverse("advances")))
+    assert "1,000.50" in page
+    assert "预付协议.pdf" in page
     assert clerk.post(reverse("advance-decide", args=[row.pk])).status_code == 403
     decide = reverse("advance-decide", args=[row.pk])
     finance.post(decide, {"decision_is": "agree"})
-    assert Advance.objects.get().state == "paid"
+    assert Advance.objects.get().state == "approved"
+    due = text(clerk.get(reverse("payments-due")))
+    assert "居民医保预付款 周转" in due
+    assert "没有登记结算账户" in due
+    place.advance(5000)
     assert "未冲抵余额" in text(client_of(place, "hospital").get(reverse("advances")))
     assert client_of(place, "hospital").post(reverse("advances"), given).status_code == 403
 

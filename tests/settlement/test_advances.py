@@ -1,0 +1,194 @@
+"""Advances: decided by two, paid by a list when the bank says so, set off once paid, back when returned."""
+
+import datetime as dt
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from audit.models import Task
+from institutions import documents
+from institutions.access import EVERYTHING, set_scope
+from institutions.commands import set_account
+from institutions.models import PaymentFreeze, Region
+from institutions.refusals import Refusal
+from settlement import advances, bank_files, ledger, payments, refunds
+from settlement.models import Advance, Leg, PaymentList, PaymentOrder, Statement, Voucher
+from settlement.payment_sources import owed
+from tests import factories
+from tests.settlement import money
+from tests.settlement.money import NOVEMBER, at
+
+PAPER = b"%PDF-1.4 advance"
+DECEMBER = dt.date(2021, 12, 1)
+
+
+@pytest.fixture
+def place(db) -> money.Place:
+    set_scope(EVERYTHING)
+    made = money.Place("wenzhou")
+    set_account(
+        institution=made.hospital, holder=made.hospital.name, bank="示例银行",
+        number="3303001234567890", valid_from=factories.LONG_AGO, by="clerk", at=at(1, 5),
+    )  # fmt: skip
+    return made
+
+
+def propose(place: money.Place, amount: int = 5000) -> Advance:
+    return advances.propose(
+        institution=place.hospital, scheme="resident", amount=amount, reason="周转",
+        file=("预付协议.pdf", PAPER), by="clerk", at=at(11, 1),
+    )  # fmt: skip
+
+
+def approved(place: money.Place, amount: int = 5000) -> Advance:
+    return advances.decide(
+        advance=propose(place, amount), agree=True, decision="", by="finance", at=at(11, 2)
+    )
+
+
+def listed(place: money.Place, row: Advance) -> PaymentList:
+    return payments.prepare(
+        subjects=[row.subject], region=Region.objects.get(pk=place.region), by="clerk", at=at(11, 2)
+    )
+
+
+def sent(place: money.Place, row: Advance) -> PaymentList:
+    made = payments.approve(made=listed(place, row), by="finance", at=at(11, 2))
+    payments.export(made=made, form="csv", by="clerk", at=at(11, 2))
+    return made
+
+
+def answered(made: PaymentList, state: str, day: tuple[int, ...] = (11, 3)) -> PaymentOrder:
+    (order,) = made.orders.all()
+    moment = at(*day)
+    answer = bank_files.Answer(
+        number=order.number, state=state, amount=order.amount, on=moment.date(),
+        serial=f"S{order.pk}", reason="" if state == "paid" else "账号有误",
+    )  # fmt: skip
+    payments.take_results(made=made, answers=[answer], by="finance", at=moment)
+    order.refresh_from_db()
+    return order
+
+
+def legs_of(row: Advance) -> list[tuple[str, dict[int, int]]]:
+    return [
+        (voucher.kind, dict(Leg.objects.filter(claim_id=voucher.pk).values_list("account", "amount")))
+        for voucher in Voucher.objects.filter(subject=row.subject).order_by("pk")
+    ]  # fmt: skip
+
+
+def waits(place: money.Place) -> list[tuple[str, int, str]]:
+    return [(item.subject, item.amount, item.hold)
+            for item in owed(region_code=place.region, on=at(11, 2).date())]  # fmt: skip
+
+
+def test_an_advance_is_decided_by_two_and_paid_when_the_bank_says_so(place) -> None:
+    row = propose(place)
+    assert row.file is not None
+    assert documents.content_of(row.file) == PAPER
+    assert waits(place) == []
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        advances.decide(advance=row, agree=True, decision="", by="clerk", at=at(11, 2))
+    assert Task.objects.filter(subject=row.subject, state="open").count() == 1
+    row = advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
+    with pytest.raises(Refusal, match="ALREADY_DECIDED"):
+        advances.decide(advance=row, agree=True, decision="", by="finance", at=at(11, 2))
+    assert waits(place) == [(row.subject, 5000, "")]
+    made = sent(place, row)
+    assert (legs_of(row), advances.balances([place.code])) == ([], {})
+    assert waits(place) == [(row.subject, 5000, f"已在清单 {made.number}")]
+    order = answered(made, "paid")
+    assert (order.number_tail, order.purpose) == ("7890", "居民医保预付款 周转")
+    assert legs_of(row) == [("advance", {9: 5000, 10: -5000})]
+    voucher = Voucher.objects.get(effect=f"order:{order.pk}/payment")
+    assert (voucher.posted_by, voucher.approved_by, voucher.detail["serial"]) == (
+        "finance", "clerk", f"S{order.pk}",
+    )  # fmt: skip
+    assert advances.balances([place.code]) == {(place.code, "resident"): 5000}
+    assert waits(place) == []
+    assert ledger.balance().sound
+
+
+def test_a_paid_advance_is_set_off_month_by_month(place) -> None:
+    answered(sent(place, approved(place)), "paid")
+    key = (place.code, "resident")
+    for month, day, left in ((NOVEMBER, (12, 2), 1200), (DECEMBER, (1, 5, 2022), 0)):
+        place.claim(fund=8000, month=month)  # 95 % of it is payable, half of that is set off
+        place.closed(month, day)
+        assert advances.balances([place.code]).get(key, 0) == left
+    first, second = Statement.objects.order_by("period").values_list("set_off", "payable")
+    assert (first, second) == ((3800, 3800), (1200, 6400))
+    assert ledger.balance().sound
+
+
+@pytest.mark.parametrize(("answer", "posted"), [
+    (None, []),
+    ("rejected", []),
+    ("returned", [("advance", {9: 5000, 10: -5000}), ("bank_return", {9: -5000, 10: 5000})]),
+])  # fmt: skip
+def test_what_the_bank_did_not_pay_is_not_set_off(place, answer, posted) -> None:
+    row = approved(place)
+    made = sent(place, row)
+    if answer:
+        answered(made, answer)
+        assert waits(place) == [(row.subject, 5000, "")]
+        assert Task.objects.filter(subject=f"order:{made.orders.get().pk}", state="open").exists()
+    assert legs_of(row) == posted
+    place.claim(fund=8000)
+    place.closed(NOVEMBER, (12, 2))
+    assert list(Statement.objects.values_list("set_off", "payable")) == [(0, 7600)]
+
+
+def test_money_that_comes_back_after_a_set_off_is_owed_and_paid_again(place) -> None:
+    row = approved(place)
+    made = sent(place, row)
+    answered(made, "paid")
+    place.claim(fund=8000)
+    place.closed(NOVEMBER, (12, 2))
+    key = (place.code, "resident")
+    assert advances.balances([place.code])[key] == 5000 - 3800
+    answered(made, "returned", (12, 3))
+    assert advances.balances([place.code])[key] == -3800
+    assert waits(place) == [(Statement.objects.get().subject, 3800, ""), (row.subject, 5000, "")]
+    answered(sent(place, row), "paid", (12, 5))
+    assert advances.balances([place.code])[key] == 1200
+    assert ledger.balance().sound
+
+
+def test_a_refund_of_an_advance_lowers_its_balance(place) -> None:
+    row = approved(place)
+    order = answered(sent(place, row), "paid")
+    back = refunds.record(order=order, amount=2000, received_on=at(11, 10).date(), reason="多付",
+                          by="clerk", at=at(11, 10), bank_serial="T1")  # fmt: skip
+    refunds.decide(refund=back, accept=True, by="finance", at=at(11, 11))
+    assert legs_of(row)[-1] == ("refund", {9: -2000, 10: 2000})
+    assert advances.balances([place.code]) == {(place.code, "resident"): 3000}
+
+
+def test_an_advance_stands_on_no_list_while_payments_are_frozen(place) -> None:
+    row = approved(place)
+    PaymentFreeze.objects.create(institution=place.hospital, valid_from=dt.date(2021, 11, 1),
+                                 reason="变更账户", recorded_at=at(11, 1), recorded_by="x")  # fmt: skip
+    ((_, _, hold),) = waits(place)
+    assert hold == "暂停拨付：变更账户（自2021-11-01起）"
+    with pytest.raises(Refusal, match="NOT_PAYABLE"):
+        listed(place, row)
+
+
+def test_a_refused_advance_is_owed_to_nobody(place) -> None:
+    row = advances.decide(
+        advance=propose(place), agree=False, decision="无此必要", by="finance", at=at(11, 2)
+    )
+    assert row.state == "refused"
+    assert waits(place) == []
+    with pytest.raises(Refusal, match="NOT_PAYABLE"):
+        listed(place, row)
+    for change in ("amount = 1", "file_id = NULL", "state = 'approved'"):
+        with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"UPDATE settlement_advance SET {change}")
+
+
+def test_an_advance_needs_its_file(place) -> None:
+    with pytest.raises(Refusal, match="FILE_TYPE"):
+        advances.propose(institution=place.hospital, scheme="resident", amount=5000, reason="周转",
+                         file=("a.txt", b"text"), by="clerk", at=at(11, 1))  # fmt: skip
