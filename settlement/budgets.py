@@ -2,7 +2,8 @@
 
 Online volume counts inside the physical institution's budget: an internet hospital registered apart
 (Institution.parent) is added to its parent. Use is what the pooled fund pays by service month, reversals
-taken off. The forecast goes on at the daily pace since the first month with use.
+and what reviews cut taken off; persons whose own region pays (异地) use nothing of it. The forecast goes on
+at the daily pace since the first month with use.
 """
 
 import datetime as dt
@@ -130,12 +131,28 @@ def decide(
 
 # --- Its use ---
 
-#: Services of a year lie in no partition of an earlier month: the date is after the service.
-USE = """SELECT coalesce(i.parent_id, i.code), s.scheme,
-    extract(month FROM s.service_date)::int, sum(s.fund)::bigint
-FROM settlement_settlement s JOIN institutions_institution i ON i.code = s.institution_code
-WHERE s.year = %(year)s AND s.period >= make_date(%(year)s, 1, 1)
-    AND s.institution_code = ANY(%(codes)s)
+#: Services of a year lie in no month before it: the posting is after the service. Deductions of final
+#: statements are taken off in the month of their claim, never more than the fund pays for it now.
+USE = """SELECT coalesce(i.parent_id, i.code), u.scheme, u.month, sum(u.amount)::bigint FROM (
+    SELECT s.institution_code, s.scheme, extract(month FROM s.service_date)::int AS month,
+        sum(s.fund) AS amount
+    FROM settlement_settlement s
+    WHERE s.year = %(year)s AND s.period >= make_date(%(year)s, 1, 1) AND s.insured_pool = ''
+        AND s.institution_code = ANY(%(codes)s)
+    GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT d.institution_code, d.scheme, paid.month, -least(d.taken, paid.fund) FROM (
+        SELECT d.institution_code, d.scheme, d.claim_id, sum(d.amount) AS taken
+        FROM settlement_deduction d JOIN settlement_statement t ON t.id = d.statement_id
+        WHERE d.state <> 'withdrawn' AND t.finalised_at IS NOT NULL
+            AND d.institution_code = ANY(%(codes)s)
+        GROUP BY 1, 2, 3) d
+    CROSS JOIN LATERAL (
+        SELECT extract(month FROM s.service_date)::int AS month, greatest(sum(s.fund), 0) AS fund
+        FROM settlement_settlement s
+        WHERE s.claim_id = d.claim_id AND s.scheme = d.scheme AND s.year = %(year)s
+            AND s.insured_pool = '' GROUP BY 1) paid
+) u JOIN institutions_institution i ON i.code = u.institution_code
 GROUP BY 1, 2, 3"""
 
 

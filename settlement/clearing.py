@@ -132,7 +132,7 @@ def reverse_clearing(*, clearing: Clearing, reason: str, by: str, at: dt.datetim
 COUNT = """SELECT count(*) FROM settlement_settlement s
 JOIN institutions_institution i ON i.code = s.institution_code
 WHERE s.year = %s AND s.scheme = %s AND s.version %% 2 = 1 AND s.period >= make_date(%s, 1, 1)
-    AND coalesce(i.parent_id, i.code) = %s"""
+    AND s.insured_pool = '' AND coalesce(i.parent_id, i.code) = %s"""
 
 
 def _figures(institution: Institution, scheme: str, year: int, terms: Terms) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _figures(institution: Institution, scheme: str, year: int, terms: Terms) -> 
 
 
 def _deposits(institution: Institution, scheme: str, year: int) -> dict[str, int]:
-    """Institution → deposits kept back by its final statements of the year (fen)."""
+    """Institution → deposits kept back by its final statements of the year's months (fen)."""
     group = Institution.objects.filter(parent=institution).values_list("pk", flat=True)
     rows = (
         Statement.objects.final()
@@ -204,7 +204,8 @@ def _unchanged(row: Clearing) -> None:
     terms = terms_of(institution.region.policy_region, dt.date(row.year, 12, 31))
     now = _figures(institution, row.scheme, row.year, terms)
     if any(getattr(row, name) != now[name] for name in ("budget", "used", "deposits", "returned")):
-        raise refused("state", "FIGURES_CHANGED", "清算后数据有变动（补传、冲正或指标调整），请退回重新清算",
+        raise refused("state", "FIGURES_CHANGED",
+                      "清算后数据有变动（补传、冲正、扣款或指标调整），请退回重新清算",
                       "figures have changed since", status=409)  # fmt: skip
 
 

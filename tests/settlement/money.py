@@ -30,10 +30,10 @@ Account = Leg.Account
 
 SETTLEMENT = """INSERT INTO settlement_settlement (claim_id, version, state, period, region_code,
     institution_code, person_id, scheme, year, service_date, fee, in_scope, over_cap, out_of_scope,
-    held, fund, account, cash, hospital, deductible, example, settled_at, settled_by, reason)
+    held, fund, account, cash, hospital, deductible, example, settled_at, settled_by, reason, insured_pool)
 VALUES (%(id)s, %(version)s, %(state)s, %(period)s, %(region)s, %(institution)s, %(person)s,
     %(scheme)s, %(year)s, %(day)s, %(fee)s, %(in_scope)s, 0, 0, %(held)s, %(fund)s, %(account)s,
-    %(cash)s, 0, 0, false, %(at)s, 'test', '')"""
+    %(cash)s, 0, 0, false, %(at)s, 'test', '', %(insured_pool)s)"""
 LEG = """INSERT INTO settlement_leg (claim_id, version, account, amount, period, region_code,
     institution_code) SELECT %s, %s, a, b, %s, %s, %s FROM unnest(%s::smallint[], %s::bigint[]) l (a, b)"""
 
@@ -66,9 +66,12 @@ class Place:
     def claim(
         self, *, fund: int, account: int = 0, cash: int = 0, held: int = 0, number: str = "",
         month: dt.date = NOVEMBER, when: dt.datetime | None = None, day: dt.date | None = None,
-        scheme: str = "",
+        scheme: str = "", insured_pool: str = "",
     ) -> int:  # fmt: skip
-        """Settle a claim of these amounts; its month is that of `when` or the next open one."""
+        """Settle a claim of these amounts; its month is that of `when` or the next open one.
+
+        `insured_pool`: the other region that owes it; no voucher of that region is posted.
+        """
         moment = when or at(month.month, 15, month.year)
         with connection.cursor() as cursor:
             cursor.execute("SELECT nextval('settlement_claim_id_seq')")
@@ -78,7 +81,8 @@ class Place:
         )
         service = day or moment.date()
         self._store(claim_id, 1, moment, service, scheme or self.scheme,
-                    fund=fund, account=account, cash=cash, held=held)  # fmt: skip
+                    fund=fund, account=account, cash=cash, held=held,
+                    insured_pool=insured_pool)  # fmt: skip
         return claim_id
 
     def reverse(self, claim_id: int, when: dt.datetime | None = None) -> None:
@@ -128,7 +132,7 @@ class Place:
 
     def _store(
         self, claim_id: int, version: int, moment: dt.datetime, service: dt.date, scheme: str, *,
-        fund: int, account: int, cash: int, held: int,
+        fund: int, account: int, cash: int, held: int, insured_pool: str = "",
     ) -> None:  # fmt: skip
         period = posting_month(self.region, moment)
         scope = fund + account + cash
@@ -137,9 +141,11 @@ class Place:
             "institution": self.code, "person": self.person.pk, "scheme": scheme,
             "year": service.year, "day": service, "fee": scope + held, "in_scope": scope,
             "held": held, "fund": fund, "account": account, "cash": cash, "at": moment,
+            "insured_pool": insured_pool,
             "state": "reversed" if version % 2 == 0 else "review" if held else "payable",
         }  # fmt: skip
-        sides = {1: fund, 2: account, 3: cash, 6: -fund - account, 7: -cash}
+        paid = {15: fund + account} if insured_pool else {1: fund, 2: account}
+        sides = paid | {3: cash, 6: -fund - account, 7: -cash}
         sides = {key: amount for key, amount in sides.items() if amount}
         with connection.cursor() as cursor:
             cursor.execute(SETTLEMENT, values)

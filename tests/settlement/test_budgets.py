@@ -14,7 +14,16 @@ from institutions.models import Institution, Scope
 from institutions.refusals import Refusal
 from settlement import budgets, clearing, closing, ledger
 from settlement.budgets import Budget
-from settlement.models import BudgetEntry, Clearing, Period, Statement, Voucher
+from settlement.models import (
+    BudgetEntry,
+    Clearing,
+    Deduction,
+    Period,
+    Settlement,
+    Statement,
+    Voucher,
+)
+from settlement.statement_steps import answer_deduction, deduct
 from tests import factories
 from tests.settlement import money
 from tests.settlement.money import NOVEMBER, at
@@ -37,6 +46,11 @@ def indicator(place: money.Place, amount: int, year: int = 2021, **more: str) ->
     row = budgets.propose(institution=place.hospital, year=year, amount=amount, by="one",
                           at=at(1, 10), **given)  # fmt: skip
     return budgets.decide(entry=row, agree=True, decision="", by="two", at=at(1, 11))
+
+
+def cut(claim: int, amount: int, when: dt.datetime) -> Deduction:
+    return deduct(claim_id=claim, amount=amount, reason="duplicate", note="重复收费", by="reviewer",
+                  at=when)  # fmt: skip
 
 
 # --- Budgets ---
@@ -88,6 +102,39 @@ def test_use_counts_the_internet_hospital_with_its_parent_by_service_month(place
         with budgets.group_scope(hospital):
             assert budgets.budgets(2021, [place.hospital])[0].used == 55_000
         assert budgets.budgets(2021, [place.hospital])[0].used == 25_000
+
+
+def test_what_reviews_cut_is_not_used_once_the_statement_is_final(place) -> None:
+    indicator(place, 100_000)
+
+    def used(month: int = 11) -> int:
+        return budgets.budgets(2021, [place.hospital])[0].months[month - 1]
+
+    claim = place.claim(fund=10_000, day=dt.date(2021, 10, 30))
+    cut(claim, 3000, at(11, 20))
+    kept = cut(place.claim(fund=2000), 500, at(11, 20))
+    answer_deduction(deduction=kept, keep=False, answer="属实", by="chief", at=at(11, 21))
+    assert (used(10), used()) == (10_000, 2000)
+    place.closed(NOVEMBER, (12, 2))
+    assert (used(10), used()) == (7000, 2000)
+    place.reverse(claim, at(12, 5))
+    assert (used(10), used()) == (0, 2000)
+    place.closed(dt.date(2021, 12, 1), (1, 5, 2022))  # the cut is given back
+    assert Statement.objects.get(period=dt.date(2021, 12, 1)).deducted == -3000
+    assert (used(10), used()) == (0, 2000)
+
+
+def test_persons_of_another_pool_use_nothing_of_the_local_indicator(place) -> None:
+    indicator(place, 100_000)
+    place.claim(fund=8000)
+    cut(place.claim(fund=5000, account=100, insured_pool="nantong"), 700, at(11, 20))
+    assert budgets.budgets(2021, [place.hospital])[0].used == 8000
+    Deduction.objects.update(statement=Statement.objects.create(
+        institution_code=place.code, region_code=place.region, scheme="resident", pool="wenzhou",
+        period=NOVEMBER, procedure="statement", state="decided", finalised_at=at(12, 2),
+        opened_at=at(12, 1), opened_by="x", entered_on=at(12, 1).date(), deducted=700, payable=-700,
+    ))  # fmt: skip
+    assert budgets.budgets(2021, [place.hospital])[0].used == 8000
 
 
 def test_the_forecast_goes_on_at_the_daily_pace() -> None:
@@ -160,6 +207,39 @@ def test_an_overrun_is_shared_by_tiers_and_deposits_come_back_by_score(place) ->
     closing.begin_closing(pool=place.pool, month=dt.date(2022, 1, 1), by="f", at=at(2, 3, 2022))
     assert Statement.objects.get(period=dt.date(2022, 1, 1)).adjustments == 40
     assert ledger.balance().sound
+
+
+def test_money_already_cut_is_no_part_of_an_overrun(place) -> None:
+    cut(place.claim(fund=1000), 1000, at(11, 20))
+    cleared_year(place, 11_000)
+    place.claim(fund=3000, when=at(1, 4, 2022), day=dt.date(2021, 12, 28), insured_pool="nantong")
+    row = proposed(place)
+    # 130.00 of the region's own were paid for, 10.00 of them cut: overrun 10.00 as without the claim
+    assert (row.used, row.claims, row.difference, row.borne) == (12_000, 3, -1000, 435)
+    assert row.deposit_held == 500  # 5 % of 110.00 less 10.00
+
+
+def test_a_deduction_that_becomes_final_sends_the_clearing_back(place) -> None:
+    cleared_year(place, 11_000)
+    cut(Settlement.objects.get(fund=2000).claim_id, 1500, at(1, 10, 2022))
+    row = proposed(place)
+    assert row.used == 12_000
+    place.closed(dt.date(2022, 1, 1), (2, 3, 2022))
+    with pytest.raises(Refusal, match="FIGURES_CHANGED"):
+        clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(2, 4, 2022))
+    clearing.decide(clearing=row, agree=False, decision="扣款", by="finance", at=at(2, 4, 2022))
+    again = proposed(place)
+    # used 105.00 of 110.00: surplus 5.00 at 60 %
+    assert (again.used, again.retained, again.borne) == (10_500, 300, 0)
+
+
+def test_deposits_are_those_of_the_years_statements_whatever_year_was_served(place) -> None:
+    cleared_year(place, 11_000)  # 20.00 of December stand on January's statement
+    place.closed(dt.date(2022, 1, 1), (2, 3, 2022))
+    assert Statement.objects.get(period=dt.date(2022, 1, 1)).deposit == 100
+    row = proposed(place)
+    assert (row.used, row.deposit_held) == (12_000, 500)
+    assert clearing._deposits(place.hospital, "resident", 2022) == {place.code: 100}
 
 
 def test_a_surplus_is_kept_in_part(place) -> None:
