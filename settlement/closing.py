@@ -189,17 +189,27 @@ def _in_state(period: Period, state: State, code: str) -> None:
                       f"the month is {period.state}", status=409)  # fmt: skip
 
 
-EARLIER = """SELECT min(s.period) FROM settlement_settlement s
-JOIN institutions_region r ON r.code = s.region_code
-WHERE r.policy_region = %(pool)s AND s.period < %(month)s AND NOT EXISTS (
-    SELECT FROM settlement_period p
-    WHERE p.pool = %(pool)s AND p.month = s.period AND p.state = 'closed')"""
+#: What statements are made from by month: settlements, and vouchers on 应付医疗机构 (a deduction waits for
+#: any later month of its claim).
+EARLIER = """SELECT least(
+    (SELECT min(s.period) FROM settlement_settlement s
+    JOIN institutions_region r ON r.code = s.region_code
+    WHERE r.policy_region = %(pool)s AND s.period < %(month)s AND NOT EXISTS (
+        SELECT FROM settlement_period p
+        WHERE p.pool = %(pool)s AND p.month = s.period AND p.state = 'closed')),
+    (SELECT min(v.period) FROM settlement_voucher v
+    JOIN institutions_region r ON r.code = v.region_code
+    JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 6
+    WHERE r.policy_region = %(pool)s AND v.period < %(month)s AND v.kind <> ALL(%(own)s)
+        AND v.institution_code <> '' AND v.scheme <> '' AND NOT EXISTS (SELECT FROM settlement_period p
+            WHERE p.pool = %(pool)s AND p.month = v.period AND p.state = 'closed')))"""
 
 
 def earliest_open(pool: str, *, before: dt.date) -> dt.date | None:
-    """The first month with settlements before `before` that is not closed; None when all are."""
+    """The first month before `before` that makes statements and is not closed; None when all are."""
+    given = {"pool": pool, "month": before, "own": [kind.value for kind in statements.OWN]}
     with connection.cursor() as cursor:
-        cursor.execute(EARLIER, {"pool": pool, "month": before})
+        cursor.execute(EARLIER, given)
         return cursor.fetchone()[0]
 
 

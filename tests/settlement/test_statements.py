@@ -101,6 +101,26 @@ def test_shares_are_rounded_half_up_and_the_rest_is_payable(place) -> None:
     assert (only().deposit, only().payable) == (1, 9)
 
 
+def test_a_month_of_vouchers_alone_is_not_passed_over_and_its_debt_is_carried(place) -> None:
+    post_voucher(
+        kind=Voucher.Kind.ADJUSTMENT, effect="adjustment:x", subject="adjustment:x", by="clerk",
+        approved_by="finance", at=at(10, 20), region_code=place.region,
+        institution_code=place.code, scheme="resident",
+        legs={Account.INSTITUTION_PAYABLE: 700, Account.ADJUSTMENT: -700},
+    )  # fmt: skip
+    place.claim(fund=10_000)
+    october = dt.date(2021, 10, 1)
+    assert closing.earliest_open(place.pool, before=NOVEMBER) == october
+    with pytest.raises(Refusal, match="EARLIER_PERIOD_OPEN"):
+        closing_month(place)
+    place.closed(october, (11, 30))
+    assert only().payable == -700
+    assert closing.earliest_open(place.pool, before=NOVEMBER) is None
+    closing_month(place)
+    row = only(period=NOVEMBER)
+    assert (row.declared, row.deposit, row.carried, row.payable) == (10_000, 500, -700, 8800)
+
+
 def test_final_statements_post_each_step_once(place) -> None:
     claim = place.claim(fund=10_000)
     deduct(
