@@ -80,6 +80,25 @@ class RefundForm(forms.Form):
     reason = text_field("退款事由", 200)
 
 
+class TransferForm(forms.Form):
+    """What was paid to another region for the persons whom it treated."""
+
+    receiver = forms.ChoiceField(label="收款统筹区")
+    amount = Yuan("金额（元）")
+    paid_on = day_field("付款日")
+    bank_serial = text_field("银行流水号", 60)
+
+    def __init__(self, *args: Any, receivers: list[tuple[str, str]], **options: Any):
+        super().__init__(*args, **options)
+        self.fields["receiver"] = forms.ChoiceField(label="收款统筹区", choices=receivers)
+
+
+class ReceiptForm(forms.Form):
+    """Whether the money came in; why not."""
+
+    reason = text_field("退回理由", 200, required=False, help_text="未到账、退回时填写")
+
+
 class VoucherFilter(django_filters.FilterSet):
     """The query bar of vouchers."""
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from settlement.views import payment_orders, payments, reimbursements, slots, vouchers
+from settlement.views import payment_orders, payments, regional, reimbursements, slots, vouchers
 
 urlpatterns = [
     path("reimbursements/", reimbursements.listed, name="reimbursements"),
@@ -33,6 +33,9 @@ urlpatterns = [
     path("payments/orders/<int:pk>/refund/", payment_orders.refund_new, name="refund-new"),
     path("payments/refunds/", payment_orders.refund_list, name="refunds"),
     path("payments/refunds/<int:pk>/", payment_orders.refund_decide, name="refund-decide"),
+    path("payments/regional/", regional.listed, name="regional"),
+    path("payments/regional/export.csv", regional.export_csv, name="regional-csv"),
+    path("payments/regional/<int:pk>/", regional.decide, name="regional-decide"),
     path("vouchers/", vouchers.listed, name="vouchers"),
     path("vouchers/export.csv", vouchers.export_csv, name="vouchers-csv"),
     path("vouchers/<int:pk>/", vouchers.one, name="voucher"),

@@ -63,6 +63,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "qualification.add": ("qualification.check",),
     "qualification.replace": ("qualification.check",),
     "refund.record": ("refund.post",),
+    "regionaltransfer.record": ("regionaltransfer.post",),
     "release.draft": ("release.publish",),
     "repair.propose": ("repair.approve",),
     "resettlement.propose": ("resettlement.approved",),

@@ -158,6 +158,8 @@ MATRIX = {
     "payment-order":           "l yynyynyynnnnnn",
     "refund-new":              "l nnnynnnnnnnnnn",
     "refunds":                 "l yynyynyynnnnnn",
+    "regional":                "l yynyynyynnnnnn",
+    "regional-csv":            "l yynyynyynnnnnn",
     "vouchers":                "l yynyynyynnnnnn",
     "vouchers-csv":            "l yynyynyynnnnnn",
     "voucher":                 "l yynyynyynnnnnn",

@@ -49,6 +49,7 @@ from settlement.models.payments import (
     PaymentList,
     PaymentOrder,
     Refund,
+    RegionalTransfer,
     SealedAccount,
     Way,
 )
@@ -129,6 +130,7 @@ __all__ = (
     "PrescriptionRelease",
     "Receipt",
     "Refund",
+    "RegionalTransfer",
     "RegisterDifference",
     "RegisterSheet",
     "Reimbursement",

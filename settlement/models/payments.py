@@ -252,3 +252,59 @@ class Refund(models.Model):
 
     def __str__(self):
         return self.number
+
+
+class RegionalTransfer(models.Model):
+    """异地清算划款: what an insured region paid a treating one, as a person of the latter confirms.
+
+    Registered by the region that owes (`payer`, `region_code`), seen by both; posted by two vouchers.
+    """
+
+    class State(models.TextChoices):
+        RECORDED = "recorded", "待到账核对"
+        POSTED = "posted", "已入账"
+        REFUSED = "refused", "退回"
+
+    region_code = models.CharField(max_length=6)
+    receiver_code = models.CharField(max_length=6)
+    payer = models.SlugField("付款统筹区", max_length=30)
+    receiver = models.SlugField("收款统筹区", max_length=30)
+    amount = models.BigIntegerField("金额", help_text="fen")
+    paid_on = models.DateField("付款日")
+    bank_serial = models.CharField("银行流水号", max_length=60)
+    state = models.CharField(max_length=8, choices=State, default=State.RECORDED)
+    recorded_at = models.DateTimeField()
+    recorded_by = models.CharField("登记人", max_length=150)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField("核对人", max_length=150, blank=True)
+    reason = models.CharField("退回理由", max_length=200, blank=True)
+
+    class Meta:
+        ordering = ("-pk",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(amount__gt=0) & ~Q(payer=F("receiver")),
+                name="regional_transfer_moves_money",
+            ),
+            models.CheckConstraint(
+                condition=Q(decided_by="") | ~Q(decided_by=F("recorded_by")),
+                name="regional_transfer_second_person",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="recorded", decided_by="")
+                | ~Q(state="recorded") & ~Q(decided_by=""),
+                name="regional_transfer_decided_by_a_person",
+            ),
+            models.UniqueConstraint(
+                fields=["payer", "bank_serial"], condition=~Q(state="refused"),
+                name="regional_transfer_serial_once",
+            ),
+        )  # fmt: skip
+
+    def __str__(self):
+        return f"{self.payer} {self.receiver} {self.amount}"
+
+    @property
+    def subject(self) -> str:
+        """What events, tasks and vouchers call it."""
+        return f"regionaltransfer:{self.pk}"

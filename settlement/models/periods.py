@@ -64,6 +64,7 @@ class Voucher(models.Model):
         CLEARING = "clearing", "年终清算"
         REIMBURSEMENT = "reimbursement", "手工报销支付"
         REGIONAL = "regional", "异地清算"
+        REGIONAL_PAID = "regional_paid", "异地清算划款"
         CONSULTATION = "consultation", "会诊费收取"
         SPLIT = "split", "会诊费分配"
         LINE_FEE = "line_fee", "专线与维保费应缴"

@@ -50,7 +50,7 @@ TONES = {
 def tabs(current: str) -> list[dict[str, Any]]:
     """The pages of payments, beside each other."""
     names = (("payments", "拨付清单"), ("payments-due", "应付款项"), ("refunds", "退款"),
-             ("vouchers", "记账凭证"))  # fmt: skip
+             ("regional", "异地清算"), ("vouchers", "记账凭证"))  # fmt: skip
     return [
         {"label": label, "url": reverse(name), "current": name == current} for name, label in names
     ]

@@ -25,13 +25,14 @@ from settlement.detail import moment
 from settlement.looks import exported
 from settlement.models import Adjustment, Leg, Reimbursement, Statement, Voucher
 from settlement.payment_forms import VoucherFilter
+from settlement.regional_transfers import SIDES
 from settlement.views.payments import CRUMBS, tabs
 
 SIZES = (20, 50, 100)
 MOST_EXPORTED = 50_000
 #: kinds whose paper is a 支付凭证: money leaves or comes back to the bank
 PAID = (Voucher.Kind.PAYMENT, Voucher.Kind.REIMBURSEMENT, Voucher.Kind.BANK_RETURN,
-        Voucher.Kind.REFUND, Voucher.Kind.ADVANCE)  # fmt: skip
+        Voucher.Kind.REFUND, Voucher.Kind.ADVANCE, Voucher.Kind.REGIONAL_PAID)  # fmt: skip
 HEAD = ("凭证号", "会计期间", "类别", "所属事项", "机构编码", "险种", "借方科目", "贷方科目", "金额（元）",
         "大写金额", "摘要", "依据", "制单", "复核", "入账时间", "冲销的凭证")  # fmt: skip
 Sides = dict[int, list[tuple[str, int]]]
@@ -118,6 +119,8 @@ def _told(row: Voucher, key: str, value: Any) -> str:
         return found.name if found else str(value)
     if key == "step":
         return STEPS.get(value, str(value))
+    if key == "side":
+        return SIDES.get(value, str(value))
     if isinstance(value, bool):
         return "是" if value else "否"
     return str(value)
@@ -153,7 +156,8 @@ def _numbers(keys: set[str]) -> list[int]:
 DETAILS = {"order": "支付指令", "list": "拨付清单", "serial": "银行流水号", "account": "收款账户",
            "bank": "开户行", "refund": "退款单", "way": "途径", "claim": "单据编号",
            "version": "结算版本", "claim_no": "单据号", "institution": "就医机构",
-           "treating": "就医地", "of": "调整对象", "class": "事由类别",
+           "treating": "就医地", "side": "往来方向", "other": "对方统筹区",
+           "of": "调整对象", "class": "事由类别",
            "period": "结算期", "step": "结算单项目", "example": "示例参数", "year": "年度"}  # fmt: skip
 #: columns of a statement that a voucher posts
 STEPS = {"deducted": "审核扣款", "deposit": "质量保证金", "set_off": "预付冲抵", "assessment": "考核扣减",

@@ -89,12 +89,14 @@ class Place:
         """Reverse a claim."""
         with connection.cursor() as cursor:
             cursor.execute(
-                """SELECT fund, account, cash, held, service_date, scheme FROM settlement_settlement
+                """SELECT fund, account, cash, held, service_date, scheme, insured_pool
+                FROM settlement_settlement
                 WHERE claim_id = %s AND version = 1""", [claim_id],
             )  # fmt: skip
-            fund, account, cash, held, service, scheme = cursor.fetchone()
+            fund, account, cash, held, service, scheme, pool = cursor.fetchone()
         self._store(claim_id, 2, when or at(11, 20), service, scheme,
-                    fund=-fund, account=-account, cash=-cash, held=-held)  # fmt: skip
+                    fund=-fund, account=-account, cash=-cash, held=-held,
+                    insured_pool=pool)  # fmt: skip
 
     def advance(self, amount: int, when: dt.datetime | None = None) -> Voucher:
         """Money paid in advance."""

@@ -1,0 +1,189 @@
+"""The account between regions (异地清算往来): its balance by pair and month, and the money that clears it.
+
+A book has two sides: the treating region holds a claim on the insured region, which owes it the same.
+Who owes registers what it paid; a person of the region that is paid confirms it, and a voucher is posted
+in both books at once. (docs/decisions/offsite.md)
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+from django.urls import reverse
+
+from audit import clock, tasks, trail
+from institutions.access import EVERYTHING, scoped
+from institutions.models import Region, User
+from institutions.refusals import Refusal, refused
+from settlement.models import Leg, RegionalTransfer, Voucher
+from settlement.periods import posting_month, region_code_of
+from settlement.vouchers import post_voucher
+
+State, Account = RegionalTransfer.State, Leg.Account
+HELD, OWED = "held", "owed"  #: sides of a book: of the treating, of the insured region
+SIDES = {HELD: "应收", OWED: "应付"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A month of one pair in one region's book (fen): what arose, what was cleared, what is left."""
+
+    own: str
+    other: str
+    side: str
+    month: dt.date
+    arisen: int
+    cleared: int
+    balance: int
+
+
+#: The treating region's own versions, the insured region's vouchers of them, and what cleared either.
+BOOK = """SELECT own, other, side, month, sum(arisen)::bigint, sum(cleared)::bigint FROM (
+    SELECT r.policy_region AS own, s.insured_pool AS other, 'held' AS side, s.period AS month,
+        s.fund + s.account + s.major + s.assistance AS arisen, 0 AS cleared
+    FROM settlement_settlement s JOIN institutions_region r ON r.code = s.region_code
+    WHERE s.insured_pool <> '' AND s.region_code = ANY(%(codes)s)
+    UNION ALL
+    SELECT r.policy_region,
+        CASE v.kind WHEN 'regional' THEN v.detail ->> 'treating' ELSE v.detail ->> 'other' END,
+        CASE v.kind WHEN 'regional' THEN 'owed' ELSE v.detail ->> 'side' END, v.period,
+        CASE v.kind WHEN 'regional' THEN -l.amount ELSE 0 END,
+        CASE WHEN v.kind = 'regional' THEN 0 WHEN v.detail ->> 'side' = 'owed' THEN l.amount
+            ELSE -l.amount END
+    FROM settlement_voucher v JOIN institutions_region r ON r.code = v.region_code
+    JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 15
+    WHERE v.kind IN ('regional', 'regional_paid') AND v.region_code = ANY(%(codes)s)
+) b GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
+
+
+def book(codes: Iterable[str]) -> list[Line]:
+    """The books of these areas: every pair and side, month by month with its balance at the end."""
+    with connection.cursor() as cursor:
+        cursor.execute(BOOK, {"codes": list(codes)})
+        rows = cursor.fetchall()
+    found: list[Line] = []
+    left: dict[tuple[str, str, str], int] = {}
+    for own, other, side, month, arisen, cleared in rows:
+        key = (own, other, side)
+        left[key] = left.get(key, 0) + arisen - cleared
+        found.append(Line(own, other, side, month, arisen, cleared, left[key]))
+    return found
+
+
+def balances(lines: Iterable[Line]) -> dict[tuple[str, str, str], int]:
+    """(Own region, other region, side) → what is left at the end of the last month (fen)."""
+    return {(line.own, line.other, line.side): line.balance for line in lines}
+
+
+def pool_of(user: User) -> str:
+    """The pooling region that a person acts for; empty at an institution or above pools."""
+    return user.region.policy_region if user.region is not None else ""
+
+
+@transaction.atomic
+def record(
+    *, payer: str, receiver: str, amount: int, paid_on: dt.date, bank_serial: str, by: str,
+    at: dt.datetime,
+) -> RegionalTransfer:  # fmt: skip
+    """Register what the insured region (`payer`) paid the treating one; a person there confirms it.
+
+    Refused (422): more than is owed and not yet registered, a day to come, no bank serial.
+    """
+    serial = bank_serial.strip()
+    if not serial or paid_on > clock.local(at).date():
+        raise refused("bank_serial", "TRANSFER_INCOMPLETE", "请填写银行流水号，付款日不晚于今天",
+                      "a serial and a day not to come are needed")  # fmt: skip
+    with scoped(EVERYTHING):
+        _lock(payer, receiver)
+        waiting = RegionalTransfer.objects.filter(
+            payer=payer, receiver=receiver, state=State.RECORDED
+        )
+        left = _owed(payer, receiver) - sum(waiting.values_list("amount", flat=True))
+        if not 0 < amount <= left:
+            raise refused("amount", "MORE_THAN_OWED", f"金额应大于0且不超过尚未清算的{left / 100:.2f}元",
+                          "more than is owed")  # fmt: skip
+        if RegionalTransfer.objects.filter(payer=payer, bank_serial=serial).exclude(
+            state=State.REFUSED
+        ).exists():  # fmt: skip
+            raise refused("bank_serial", "SERIAL_USED", "该银行流水号已登记", "the serial was used",
+                          status=409)  # fmt: skip
+        row = RegionalTransfer.objects.create(
+            region_code=region_code_of(payer), receiver_code=region_code_of(receiver), payer=payer,
+            receiver=receiver, amount=amount, paid_on=paid_on, bank_serial=serial[:60],
+            recorded_at=at, recorded_by=by,
+        )  # fmt: skip
+        tasks.open_task(
+            subject=row.subject, permission="payments.approve", at=at,
+            title=f"核对异地清算到账 {amount / 100:.2f} 元", region_code=row.receiver_code,
+            url=reverse("regional"), status=row.get_state_display(),
+        )  # fmt: skip
+        _record(row, "record", by, at)
+    return row
+
+
+@transaction.atomic
+def decide(
+    *, transfer: RegionalTransfer, accept: bool, reason: str, who: User, at: dt.datetime
+) -> RegionalTransfer:
+    """A person of the region that was paid confirms it, and both books are posted; or gives it back.
+
+    Refused: 403 another region's person or the one who registered it, 409 decided before.
+    """
+    with scoped(EVERYTHING):
+        pair = sorted([transfer.payer, transfer.receiver])
+        for pool in pair if accept else ():
+            posting_month(region_code_of(pool), at)
+        row = RegionalTransfer.objects.select_for_update().get(pk=transfer.pk)
+        if pool_of(who) != row.receiver or who.username == row.recorded_by:
+            raise Refusal(
+                403, "RECEIVER_CONFIRMS", ("由收款统筹区的人员核对到账", "the receiver confirms")
+            )
+        if row.state != State.RECORDED:
+            raise Refusal(409, "ALREADY_DECIDED", ("该笔已办结", "it was decided before"))
+        if not accept and not reason.strip():
+            raise refused("reason", "REASON_MISSING", "请填写退回理由", "a reason is needed")
+        row.state = State.POSTED if accept else State.REFUSED
+        row.decided_at, row.decided_by, row.reason = at, who.username, reason.strip()[:200]
+        row.save()
+        if accept:
+            _post(row, who.username, at)
+        tasks.close(subject=row.subject, by=who.username, at=at)
+        _record(row, "post" if accept else "refuse", who.username, at)
+    return row
+
+
+def _post(row: RegionalTransfer, by: str, at: dt.datetime) -> None:
+    """The payer's debt is less by what left its bank, the receiver's claim by what came in."""
+    for side, code, other, sign in (
+        (OWED, row.region_code, row.receiver, 1), (HELD, row.receiver_code, row.payer, -1),
+    ):  # fmt: skip
+        post_voucher(
+            kind=Voucher.Kind.REGIONAL_PAID, effect=f"{row.subject}/{side}", subject=row.subject,
+            legs={Account.REGIONAL_CLEARING: sign * row.amount, Account.BANK: -sign * row.amount},
+            region_code=code, reason=f"异地清算{'付' if side == OWED else '收'}款", at=at,
+            by=row.recorded_by, approved_by=by,
+            detail={"side": side, "other": other, "serial": row.bank_serial},
+        )  # fmt: skip
+
+
+def _owed(payer: str, receiver: str) -> int:
+    codes = Region.objects.filter(policy_region=payer).values_list("code", flat=True)
+    return balances(book(codes)).get((payer, receiver, OWED), 0)
+
+
+def _lock(payer: str, receiver: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('regional transfer'), hashtext(%s))",
+            [f"{payer} {receiver}"],
+        )
+
+
+def _record(row: RegionalTransfer, action: str, by: str, at: dt.datetime) -> None:
+    trail.record(
+        by=by, at=at, action=f"regionaltransfer.{action}", subject=row.subject,
+        region_code=row.region_code,
+        detail={"payer": row.payer, "receiver": row.receiver, "amount": row.amount,
+                "serial": row.bank_serial, "reason": row.reason},
+    )  # fmt: skip
