@@ -57,6 +57,12 @@ JOIN institutions_region r ON r.code = l.region_code
 WHERE r.policy_region = %(pool)s AND l.period = %(month)s AND NOT EXISTS (
     SELECT FROM settlement_voucher v WHERE v.id = l.claim_id)
 GROUP BY 1 ORDER BY 1"""
+#: Legs of claims and vouchers by scheme and account; a voucher that is of no scheme has ''.
+SCHEME_LEGS = """SELECT coalesce(s.scheme, v.scheme, ''), l.account, sum(l.amount)::bigint
+FROM settlement_leg l JOIN institutions_region r ON r.code = l.region_code
+LEFT JOIN settlement_settlement s ON s.claim_id = l.claim_id AND s.version = l.version
+LEFT JOIN settlement_voucher v ON v.id = l.claim_id
+WHERE r.policy_region = %(pool)s AND l.period = %(month)s GROUP BY 1, 2 ORDER BY 1, 2"""
 #: What the statements' vouchers posted on the institutions' account, against their columns.
 VOUCHERS = """SELECT count(*) FROM settlement_statement t LEFT JOIN LATERAL (
     SELECT coalesce(sum(l.amount), 0) AS posted FROM settlement_voucher v
@@ -146,7 +152,8 @@ def differences(period: Period) -> list[str]:
 
 
 def totals_of(period: Period) -> dict[str, Any]:
-    """The canonical totals of a month: claims by account, statements by step, what stays held (fen)."""
+    """The canonical totals of a month (fen): claims by account, claims and vouchers by scheme and account,
+    statements by step, what stays held."""
     rows = Statement.objects.filter(pool=period.pool, period=period.month)
     names = ("claims", "reversals", "held_claims", "fee", "held", "fund", "account", "declared",
              "deducted", "deposit", "set_off", "assessment", "adjustments", "carried", "payable")  # fmt: skip
@@ -154,9 +161,13 @@ def totals_of(period: Period) -> dict[str, Any]:
     with connection.cursor() as cursor:
         cursor.execute(CLAIM_LEGS, {"pool": period.pool, "month": period.month})
         legs = {str(account): amount for account, amount in cursor.fetchall()}
+        cursor.execute(SCHEME_LEGS, {"pool": period.pool, "month": period.month})
+        schemes: dict[str, dict[str, int]] = {}
+        for scheme, account, amount in cursor.fetchall():
+            schemes.setdefault(scheme, {})[str(account)] = amount
     return {
         "pool": period.pool, "month": f"{period.month:%Y-%m}", "statements": rows.count(),
-        "legs": legs, **{name: int(sums[name] or 0) for name in names},
+        "legs": legs, "schemes": schemes, **{name: int(sums[name] or 0) for name in names},
     }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import closing, statement_steps, statements
 from settlement.detail import in_order, moment
-from settlement.models import Claim, Period, Reopening, Statement
+from settlement.models import Claim, Leg, Period, Reopening, Scheme, Statement
 from settlement.periods import held_claims, month_of, subject_of
 from settlement.statement_forms import DecisionForm, ReasonForm
 
@@ -195,7 +195,8 @@ def _page(
         "counts": [{"label": statement_steps.PROCEDURE.states[state].label, "value": count,
                     "url": f"{reverse('statements')}?period={row.month:%Y-%m}&state={state}"}
                    for state, count in states],
-        "totals": _totals(row), "held": _held(held, row) if held else None,
+        "totals": _totals(row), "schemes": _schemes(row) if agency else None,
+        "held": _held(held, row) if held else None,
         "timeline": [
             {"at": moment(event.at), "by": event.actor, "title": act(event.action),
              "tone": "ok" if event.outcome == "ok" else "bad"}
@@ -242,6 +243,36 @@ def _totals(row: Period) -> list[dict[str, str]]:
          "value": f"{row.totals[name]:,}" if name in counts else yuan(row.totals[name])}
         for name, label in names.items() if name in row.totals
     ]  # fmt: skip
+
+
+def _schemes(row: Period) -> Table | None:
+    """What each scheme's accounts moved in a closed month, and in its year's closed months until then."""
+    if "schemes" not in row.totals:
+        return None
+    year: dict[tuple[str, str], int] = {}
+    months = Period.objects.filter(
+        pool=row.pool,
+        state=Period.State.CLOSED,
+        month__range=(row.month.replace(month=1), row.month),
+    )
+    for totals in months.values_list("totals", flat=True):
+        for scheme, legs in totals.get("schemes", {}).items():
+            for account, fen in legs.items():
+                year[scheme, account] = year.get((scheme, account), 0) + fen
+    labels = {"": "不分险种", **dict(Scheme.choices)}
+    return Table(
+        id="schemes", caption="各险种科目发生额（借方为正，贷方为负）",
+        columns=[Column(label="险种"), Column(label="科目", wide=True),
+                 Column(label="本月（元）", numeric=True),
+                 Column(label="本年已关账月份累计（元）", numeric=True)],
+        rows=[
+            Row(key=f"{scheme}-{account}", label=labels[scheme], cells=[
+                Cell(text=labels[scheme]), Cell(text=Leg.Account(int(account)).label),
+                Cell(text=yuan(row.totals["schemes"].get(scheme, {}).get(account, 0))),
+                Cell(text=yuan(fen))])
+            for (scheme, account), fen in sorted(year.items(), key=lambda one: (one[0][0], int(one[0][1])))
+        ],
+    )  # fmt: skip
 
 
 def _held(rows: list[Any], period: Period) -> Table:

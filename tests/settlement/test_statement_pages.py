@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import json
+import re
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -159,6 +160,27 @@ def test_a_month_is_closed_in_the_browser(place) -> None:
     assert policy.post(move(place, "decide"), {"decision_is": "agree"}).status_code == 302
     assert Period.objects.get().state == "open"
     assert "2021-11" in text(clerk.get(reverse("periods")))
+
+
+def test_a_closed_month_shows_the_accounts_of_each_scheme(place) -> None:
+    october = dt.date(2021, 10, 1)
+    place.claim(fund=1000, scheme="lixiu", month=october)
+    place.closed(october, (11, 2))
+    place.claim(fund=5000, account=200)
+    place.claim(fund=3000, cash=40, scheme="lixiu")
+    place.closed(NOVEMBER, (12, 2))
+    month = Period.objects.get(month=NOVEMBER)
+    # the deposit of October's statement, 0.50, is posted in November
+    assert month.totals["schemes"] == {
+        "lixiu": {"1": 3000, "3": 40, "6": -3000 + 50, "7": -40, "8": -50},
+        "resident": {"1": 5000, "2": 200, "6": -5200},
+    }
+    page = text(client_of(place, "finance_officer").get(
+        reverse("period", args=[place.pool, "2021-11"])))  # fmt: skip
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", page, re.S)
+    told = [re.sub(r"<[^>]+>|\s", "", cell) for cell in cells]
+    where = told.index("离休统筹")
+    assert told[where : where + 4] == ["离休统筹", "统筹基金", "30.00", "40.00"]
 
 
 def test_others_find_nothing(place) -> None:
