@@ -18,6 +18,9 @@ REMAINING = {"deductible_remaining": "deductible", "annual_limit_remaining": "an
 
 MODE_OPEN, MODE_FIXED, MODE_RATIO = 0, 1, 2
 
+#: What a benefit that is no fixed amount is made of: each for every class, or `<name>_by_class`.
+VALUES = ("ratio", "tiers", "deductible", "annual_limit")
+
 
 @dataclass(frozen=True)
 class Benefit:
@@ -83,34 +86,44 @@ def benefits_of(policy: Policy, parameters: dict[str, Parameter]) -> dict:
                 )
             continue
         values, example = _benefit_values(entry, parameters)
-        by_class = values.get("ratio_by_class")
         for price_class in range(MAX_CLASS + 1):
-            ratio = values.get("ratio")
-            if isinstance(by_class, dict):
-                ratio = by_class.get(str(price_class))
-            table[scheme, price_class] = _benefit(entry["clause"], values, ratio, example)
+            own = _of_class(values, str(price_class))
+            table[scheme, price_class] = _benefit(entry["clause"], own, example)
     return table
+
+
+def _of_class(values: dict, price_class: str) -> dict:
+    """The values of one class; nothing where a table by class leaves the class out."""
+    found = {}
+    for name in VALUES:
+        table = values.get(f"{name}_by_class")
+        if name in values or table is None:
+            found[name] = values.get(name)
+        elif price_class in table:
+            found[name] = table[price_class]
+        else:
+            return {}
+    return found
 
 
 def _benefit_values(entry: dict, parameters: dict[str, Parameter]) -> tuple[dict, bool]:
     stated = {REMAINING[key]: p.value for key, p in parameters.items() if key in REMAINING}
     if entry.get("refer_to") != "parameters":
         return entry | stated, False
-    names = {
-        "ratio": "fund_ratio", "deductible": "deductible", "annual_limit": "annual_limit",
-        "tiers": "tiers",
-    }  # fmt: skip
+    names = dict(zip(VALUES, ("fund_ratio", *VALUES[1:]), strict=True))
     found = {key: parameters.get(f"{entry['scheme']}_{name}") for key, name in names.items()}
     present = {key: parameter for key, parameter in found.items() if parameter is not None}
-    values = {key: parameter.value for key, parameter in present.items()}
-    ratio = values.get("ratio")
-    if isinstance(ratio, dict):
-        del values["ratio"]
-        values["ratio_by_class"] = {str(k): v for k, v in ratio.items()}
+    values: dict = {}
+    for key, parameter in present.items():
+        if isinstance(parameter.value, dict):
+            values[f"{key}_by_class"] = {str(k): v for k, v in parameter.value.items()}
+        else:
+            values[key] = parameter.value
     return values | stated, any(parameter.example for parameter in present.values())
 
 
-def _benefit(clause: str, values: dict, ratio, example: bool) -> Benefit:
+def _benefit(clause: str, values: dict, example: bool) -> Benefit:
+    ratio = values.get("ratio")
     tiers = tuple((tier["above"], tier["ratio"]) for tier in values.get("tiers") or ())
     if ratio is None and not tiers:
         return Benefit(clause=clause)

@@ -66,7 +66,9 @@ def row_values_in_bounds(policy: Policy) -> Iterator[Fault]:
                 break
 
 
-WAYS = ("per_visit_by_class", "ratio", "ratio_by_class", "tiers", "refer_to")
+WAYS = ("per_visit_by_class", "ratio", "ratio_by_class", "tiers", "tiers_by_class", "refer_to")
+#: What stands beside a ratio or tiers, for every class or by class.
+BESIDE = ("deductible", "annual_limit")
 
 
 @lint("fund_pays")
@@ -77,12 +79,32 @@ def one_way_of_paying(policy: Policy) -> Iterator[Fault]:
         ways = [key for key in WAYS if key in entry]
         if len(ways) != 1:
             yield path, f"应恰有 {'、'.join(WAYS)} 之一"
-        if "per_visit_by_class" in ways and {"deductible", "annual_limit"} & entry.keys():
+        beside = {*BESIDE, *(f"{name}_by_class" for name in BESIDE)}
+        if "per_visit_by_class" in ways and beside & entry.keys():
             yield path, "按次定额不能另有起付线或年度限额"
         if entry["scheme"] in seen:
             yield (*path, "scheme"), f"险种 {entry['scheme']} 重复"
         seen.add(entry["scheme"])
         yield from tiers(entry.get("tiers", []), (*path, "tiers"))
+        for price_class, rows in entry.get("tiers_by_class", {}).items():
+            yield from tiers(rows, (*path, "tiers_by_class", price_class))
+
+
+@lint("fund_pays", "price_classes")
+def classes_have_what_stands_beside(policy: Policy) -> Iterator[Fault]:
+    """A deductible or limit by class names every class that is paid for, and stands alone."""
+    declared = {entry["class"] for entry in policy.section("price_classes", ())}
+    for number, entry in _entries(policy, "fund_pays"):
+        paying = entry.get("ratio_by_class") or entry.get("tiers_by_class") or declared
+        for name in BESIDE:
+            table = entry.get(f"{name}_by_class")
+            if table is None:
+                continue
+            if name in entry:
+                yield ("fund_pays", number, name), f"{name} 与 {name}_by_class 只能有一个"
+            for price_class in sorted(set(paying) - table.keys()):
+                message = f"类别 {price_class} 没有 {name}"
+                yield ("fund_pays", number, f"{name}_by_class"), message
 
 
 @lint("items")
@@ -156,7 +178,8 @@ def caps_are_single(policy: Policy) -> Iterator[Fault]:
 @lint("price_classes", "items", "caps", "fund_pays")
 def classes_are_declared(policy: Policy) -> Iterator[Fault]:
     declared = {entry["class"] for entry in policy.section("price_classes", ())}
-    keys = ("price_by_class", "by_class", "per_visit_by_class", "ratio_by_class")
+    keys = ("price_by_class", "by_class", "per_visit_by_class", "ratio_by_class", "tiers_by_class",
+            *(f"{name}_by_class" for name in BESIDE))  # fmt: skip
     for section in ("items", "caps", "fund_pays"):
         for number, entry in _entries(policy, section):
             for key in keys:

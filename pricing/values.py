@@ -130,6 +130,12 @@ def tiers(rows: object, path: KeyPath) -> Iterator[Fault]:
         before = above
 
 
+def _class_tiers(value: object, path: KeyPath) -> Iterator[Fault]:
+    """Tiers, or {class: tiers}."""
+    for price_class, rows in value.items() if isinstance(value, dict) else [("", value)]:
+        yield from tiers(rows, (*path, str(price_class)) if price_class != "" else path)
+
+
 def _limits(value: object, path: KeyPath) -> Iterator[Fault]:
     """What each level may approve, rising; null is without limit."""
     levels = ("county", "prefecture", "province")
@@ -261,7 +267,7 @@ def _credit(value: object, path: KeyPath) -> Iterator[Fault]:
 
 #: How a parameter's key ends → what its value must be like.
 SHAPES: dict[str, Callable[[Any, KeyPath], Iterator[Fault]]] = {
-    "_tiers": tiers, "_fund_ratio": _ratio, "_deposit_ratio": _ratio, "_set_off_ratio": _ratio,
+    "_tiers": _class_tiers, "_fund_ratio": _ratio, "_deposit_ratio": _ratio, "_set_off_ratio": _ratio,
     "_deductible": _amount, "_annual_limit": _amount, "_price": _amount,
     "_working_days": _durations, "_watch_ratios": _rising, "_by_score": _by_score,
     "budget_sharing": _sharing,

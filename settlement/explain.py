@@ -272,7 +272,10 @@ def benefit_note(line: Line) -> str:
     if benefit.mode == MODE_FIXED:
         return f"每次定额 {yuan(benefit.fixed)} 元，不超过范围内金额"
     if benefit.mode == MODE_RATIO:
-        share = "分段比例" if benefit.tiers else f"{benefit.ratio * 100 / RATIO_ONE:g}%"
+        share = f"{benefit.ratio * 100 / RATIO_ONE:g}%"
+        if benefit.tiers:
+            parts = (f"{yuan(above)} 元以上 {rate(part)}" for above, part in benefit.tiers)
+            share = f"分段比例（{'、'.join(parts)}）"
         mark = "（示例参数）" if benefit.example else ""
         return f"起付线以上按 {share} 支付{mark}"
     return "文件未印支付比例，须由参数给出"
