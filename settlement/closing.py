@@ -8,6 +8,7 @@ and the books equal. Nothing is undone by hand: a reopening reverses the stateme
 import datetime as dt
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -207,7 +208,9 @@ EARLIER = """SELECT least(
 
 def earliest_open(pool: str, *, before: dt.date) -> dt.date | None:
     """The first month before `before` that makes statements and is not closed; None when all are."""
-    given = {"pool": pool, "month": before, "own": [kind.value for kind in statements.OWN]}
+    given: dict[str, Any] = {
+        "pool": pool, "month": before, "own": [kind.value for kind in statements.OWN]
+    }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(EARLIER, given)
         return cursor.fetchone()[0]

@@ -129,9 +129,11 @@ def owed_for(
         if kind in keys and key.isascii() and key.isdigit() and len(key) < 18:
             keys[kind].append(int(key))
     if lock:  # in the order of their ids: two lists never wait for each other
-        models_of = {"statement": Statement, "advance": Advance, "reimbursement": Reimbursement}
-        for kind, model in models_of.items():
-            rows: QuerySet[Any] = model.objects.filter(pk__in=keys[kind]).order_by("pk")
+        tables: dict[str, Any] = {
+            "statement": Statement, "advance": Advance, "reimbursement": Reimbursement
+        }  # fmt: skip
+        for kind, model in tables.items():
+            rows = model.objects.filter(pk__in=keys[kind]).order_by("pk")
             list(rows.select_for_update(of=("self",)).values_list("pk"))
     inside = Q(region_code__within=area_prefix(region_code))
     sources = {kind: found.filter(pk__in=keys[kind]) for kind, found in _sources(inside).items()}
