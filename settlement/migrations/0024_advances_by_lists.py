@@ -28,7 +28,7 @@ END $$;
 class Migration(migrations.Migration):
     dependencies = [
         ("institutions", "0006_department_suspensions"),
-        ("settlement", "0021_leg_months"),
+        ("settlement", "0023_jilin"),
     ]
 
     operations = [

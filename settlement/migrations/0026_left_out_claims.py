@@ -71,7 +71,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("settlement", "0021_leg_months"),)
+    dependencies = (("settlement", "0025_regional_transfers"),)
     operations = (
         migrations.AddField(
             "chunk",
