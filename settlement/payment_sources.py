@@ -12,6 +12,7 @@ from django.db.models.functions import Cast, Coalesce, Concat
 from institutions.models import BankAccount, Institution, PaymentFreeze, area_prefix
 from settlement import sealed
 from settlement.models import (
+    Leg,
     Payee,
     PaymentOrder,
     Reimbursement,
@@ -29,6 +30,13 @@ SIGNED = Case(
     When(kind__in=PAID, then=-F("amount")),
     When(kind=Kind.BANK_RETURN, reverses__isnull=True, then=-F("amount")),
     When(kind=Kind.BANK_RETURN, then=F("amount")),
+    default=Value(0),
+    output_field=models.BigIntegerField(),
+)
+#: what a voucher adds to what came back of its subject by refunds
+BACK = Case(
+    When(kind=Kind.REFUND, reverses__isnull=True, then=F("amount")),
+    When(kind=Kind.REFUND, then=-F("amount")),
     default=Value(0),
     output_field=models.BigIntegerField(),
 )
@@ -80,29 +88,53 @@ def paid_of_many(subjects: Iterable[str]) -> dict[str, int]:
 
 def refunded_of(subject: str) -> int:
     """Fen that came back from the payee of a source by refund vouchers."""
-    rows = Voucher.objects.filter(subject=subject, kind=Kind.REFUND)
-    return sum(-row.amount if row.reverses_id else row.amount for row in rows)
+    return Voucher.objects.filter(subject=subject).aggregate(fen=Sum(BACK, default=0))["fen"]
+
+
+def kept_of(subject: str) -> int:
+    """Fen that a payee was paid of a source and has not given back."""
+    return paid_of(subject) - refunded_of(subject)
 
 
 def _unpaid(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
-    """Rows of sources with `due`: their payable less what was paid of it, above zero."""
+    """Rows of sources with `due_fen`: their payable less what was paid of it, above zero."""
+    return rows.annotate(due_fen=F("payable") - _sum(SIGNED, kind)).filter(due_fen__gt=0)
+
+
+def _requested(rows: QuerySet[Reimbursement]) -> QuerySet[Any]:
+    """Approved requests with `due_fen`: what the ledger owes for their claims now, less what was paid
+    and not given back; above zero."""
+    legs = Leg.objects.filter(claim_id=OuterRef("claim_id"), account=Leg.Account.PERSON_PAYABLE)
+    owes = Subquery(legs.order_by().values("claim_id").annotate(fen=-Sum("amount")).values("fen"))
+    ledger = Coalesce(owes, Value(0))
+    kept = _sum(SIGNED, "reimbursement") - _sum(BACK, "reimbursement")
+    rows = rows.filter(state="approved").select_related("person", "provider")
+    return rows.annotate(ledger_fen=ledger, due_fen=ledger - kept).filter(due_fen__gt=0)
+
+
+def _sum(signed: Case, kind: str) -> Coalesce:
+    """The vouchers of a source, added up with their signs; zero without any."""
     subject = Concat(Value(f"{kind}:"), Cast(OuterRef("pk"), models.CharField()))
     vouchers = Voucher.objects.filter(subject=subject).order_by().values("subject")
-    paid = Subquery(vouchers.annotate(fen=Sum(SIGNED)).values("fen"))
-    return rows.annotate(due_fen=F("payable") - Coalesce(paid, Value(0))).filter(due_fen__gt=0)
+    return Coalesce(Subquery(vouchers.annotate(fen=Sum(signed)).values("fen")), Value(0))
 
 
 # --- What is owed ---
+
+
+def owed_for_claim(claim_id: int | None) -> int:
+    """What the ledger owes a person for a claim (account PERSON_PAYABLE), all versions; fen."""
+    legs = Leg.objects.filter(claim_id=claim_id, account=Leg.Account.PERSON_PAYABLE)
+    return -(legs.aggregate(total=Sum("amount"))["total"] or 0)
 
 
 def owed(*, region_code: str, on: dt.date) -> list[Owed]:
     """Everything that could be put on a list of a region's agency today, with what keeps it back."""
     inside = Q(region_code__within=area_prefix(region_code))
     statements = _unpaid(Statement.objects.payable().filter(inside), "statement")
-    requests = Reimbursement.objects.filter(inside, state="approved")
     return [
         *_of_statements(statements.order_by("period", "institution_code", "scheme"), on),
-        *_of_requests(_unpaid(requests, "reimbursement").select_related("person", "provider")),
+        *_of_requests(_requested(Reimbursement.objects.filter(inside))),
     ]
 
 
@@ -121,15 +153,21 @@ def owed_for(
             list(rows.select_for_update(of=("self",)).values_list("pk"))
     inside = Q(region_code__within=area_prefix(region_code))
     statements = Statement.objects.payable().filter(inside, pk__in=keys["statement"])
-    requests = Reimbursement.objects.filter(inside, pk__in=keys["reimbursement"], state="approved")
+    requests = Reimbursement.objects.filter(inside, pk__in=keys["reimbursement"])
     found = {
         item.subject: item
         for item in (
             *_of_statements(_unpaid(statements, "statement"), on),
-            *_of_requests(_unpaid(requests, "reimbursement").select_related("person", "provider")),
+            *_of_requests(_requested(requests)),
         )
     }
     return [found[subject] for subject in subjects if subject in found]
+
+
+def owing(subject: str) -> int:
+    """Fen that the ledger still owes a person for a request, whatever was approved."""
+    case = Reimbursement.objects.get(pk=int(subject.partition(":")[2]))
+    return owed_for_claim(case.claim_id) - kept_of(subject)
 
 
 def _of_statements(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
@@ -162,7 +200,10 @@ def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
         .order_by("version").values_list("claim_id", "scheme")
     )  # fmt: skip
     for row in found:
-        hold = f"已在清单 {live[row.subject]}" if row.subject in live else ""
+        hold = _first(
+            (row.subject in live, f"已在清单 {live.get(row.subject, '')}"),
+            (row.ledger_fen != row.payable, "结算已变动，须重新复核"),
+        )
         yield Owed(
             subject=row.subject, amount=row.due_fen, scheme=schemes.get(row.claim_id, ""),
             payee=Payee.PERSON, way=row.way, label=f"{row.person.name_masked} {row.number}",

@@ -23,7 +23,7 @@ from institutions import news
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal, refused
 from pricing import releases
-from settlement import bookings, ledger
+from settlement import bookings, ledger, reimbursements
 from settlement.models import Resettlement
 from settlement.models import ResettlementItem as Item
 from settlement.periods import posting_month
@@ -207,6 +207,7 @@ def _write(
     for item in items:
         item.state, item.posted_version = Item.State.POSTED, item.version + 2
     Item.objects.bulk_update(items, ["state", "posted_version"], batch_size=1_000)
+    reimbursements.follow(ids, by=by, at=at)
 
 
 def values_of(found: Replayed, places: Sequence[int], rows: Sequence[tuple]) -> dict[str, Any]:
