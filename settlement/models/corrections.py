@@ -8,6 +8,7 @@ from django.db.models import F, Q
 
 from audit.models import ScopedQuerySet
 from institutions.models import Document
+from settlement.models.claims import OfClaims
 from settlement.models.periods import Voucher
 from settlement.models.persons import Scheme
 
@@ -111,7 +112,7 @@ class ResettlementItem(models.Model):
     reason = models.CharField("未处理原因", max_length=200, blank=True)
     posted_version = models.SmallIntegerField(null=True, blank=True)
 
-    objects = ScopedQuerySet.as_manager()
+    objects = OfClaims.as_manager()
 
     class Meta:
         ordering = ("claim_id",)

@@ -62,13 +62,13 @@ def test_a_claim_that_a_request_took_over_is_not_given_back(committed_db: str) -
     ]
     batch = hospital.upload(bodies).json()["id"]
     _load(batch)
-    Batch.objects.using("settler").filter(pk=batch).update(state=Batch.State.CANCELLED)
     set_scope(EVERYTHING)
     mine, other = Settlement.objects.order_by("claim_id").values_list("claim_id", flat=True)
     case, _, _ = records(hospital.row, at=AT)
     Reimbursement.objects.filter(pk=case.pk).update(claim_id=mine, payable=600, state="calculated")
-    undo.undo(batch_id=batch, reason="文件传错", by="head", at=AT)
-    assert undo.go_on(batch_id=batch, by="clerk", at=AT) == 1
+    found = Batch.objects.using("settler").get(pk=batch)
+    for chunk in Chunk.objects.using("settler").filter(batch=batch):
+        assert undo._reverse(found, chunk, by="clerk", at=AT) == 1
     set_scope(EVERYTHING)
     stands = {claim: max(rows) for claim in (mine, other) for rows in [
         Settlement.objects.filter(claim_id=claim).values_list("version", flat=True)]}  # fmt: skip

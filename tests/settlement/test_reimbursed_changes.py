@@ -6,6 +6,7 @@ from django.db import transaction
 from audit.models import Move, Task
 from audit.procedure import Refused
 from institutions.access import EVERYTHING, set_scope
+from institutions.models import Notification
 from institutions.refusals import Refusal
 from settlement import (
     ledger,
@@ -17,7 +18,14 @@ from settlement import (
     resettlement_lists,
     reviewed,
 )
-from settlement.models import Claim, Leg, PaymentOrder, Reimbursement, Settlement
+from settlement.models import (
+    Claim,
+    Leg,
+    PaymentOrder,
+    Reimbursement,
+    ResettlementItem,
+    Settlement,
+)
 from settlement.payment_sources import kept_of, owed, owed_for_claim
 from settlement.reviewed import Verdict
 from tests import factories
@@ -247,6 +255,19 @@ def test_money_that_comes_back_while_the_difference_waits_is_paid_with_it(
     assert task.title == f"手工报销 {case.number}拨付失败：账号有误，核对账户后重新列入清单"
     agency.step(case, "approve", agency.finance)
     assert dues() == [(840, "")]
+
+
+def test_the_hospital_hears_nothing_of_a_request_that_is_settled_anew(
+    agency: Agency, patient: Hospital
+) -> None:
+    office, other = (factories.user("hospital", row) for row in (agency.hospital, patient.row))
+    agency.approved()
+    resettle(patient, RISES)
+    assert not ResettlementItem.objects.visible_to(office).exists()
+    assert not Notification.objects.filter(user=office).exists()
+    assert not Task.objects.filter(institution_code=agency.hospital.pk).exists()
+    text = Notification.objects.get(user=other).text
+    assert text.endswith("1 张单据，统筹基金增加 0.20 元")
 
 
 # --- Claims that the institution uploaded ---
