@@ -1,4 +1,4 @@
-"""What is to be paid, to whom, and what keeps it back: final statements and approved reimbursements."""
+"""What is to be paid, to whom, and what keeps it back: statements, reimbursements, adjustments."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +12,8 @@ from django.db.models.functions import Cast, Coalesce, Concat
 from institutions.models import BankAccount, Institution, PaymentFreeze, area_prefix
 from settlement import sealed
 from settlement.models import (
+    Adjustment,
+    InsuredPerson,
     Leg,
     Payee,
     PaymentOrder,
@@ -55,20 +57,20 @@ class Owed:
     scheme: str = ""
     way: str = Way.BANK
     institution: Institution | None = None
-    request: Reimbursement | None = None
+    holder: Reimbursement | Adjustment | None = None
     bank: str = ""
     hold: str = ""
 
     @property
     def person_id(self) -> int | None:
         """The insured person who is paid, if it is one."""
-        return self.request.person_id if self.request else None
+        return self.holder.person_id if self.holder else None
 
     def account(self, on: dt.date) -> sealed.Account | None:
         """The payee's account in clear."""
         if self.institution is not None:
             return sealed.of_institution(self.institution, on=on)
-        return sealed.opened(self.request, bound_to=self.request.bound_to) if self.request else None
+        return sealed.opened(self.holder, bound_to=self.holder.bound_to) if self.holder else None
 
 
 # --- What was paid ---
@@ -101,6 +103,13 @@ def _unpaid(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
     return rows.annotate(due_fen=F("payable") - _sum(SIGNED, kind)).filter(due_fen__gt=0)
 
 
+def _adjusted(rows: QuerySet[Adjustment]) -> QuerySet[Any]:
+    """Posted adjustments for persons with `due_fen`: their amount less what was paid of it, above zero."""
+    rows = rows.filter(state=Adjustment.State.POSTED, institution_code="", amount__gt=0)
+    paid = _sum(SIGNED, "adjustment", "number")
+    return rows.annotate(due_fen=F("amount") - paid).filter(due_fen__gt=0).order_by("pk")
+
+
 def _requested(rows: QuerySet[Reimbursement]) -> QuerySet[Any]:
     """Approved requests with `due_fen`: what the ledger owes for their claims now, less what was paid
     and not given back; above zero."""
@@ -112,9 +121,9 @@ def _requested(rows: QuerySet[Reimbursement]) -> QuerySet[Any]:
     return rows.annotate(ledger_fen=ledger, due_fen=ledger - kept).filter(due_fen__gt=0)
 
 
-def _sum(signed: Case, kind: str) -> Coalesce:
+def _sum(signed: Case, kind: str, key: str = "pk") -> Coalesce:
     """The vouchers of a source, added up with their signs; zero without any."""
-    subject = Concat(Value(f"{kind}:"), Cast(OuterRef("pk"), models.CharField()))
+    subject = Concat(Value(f"{kind}:"), Cast(OuterRef(key), models.CharField()))
     vouchers = Voucher.objects.filter(subject=subject).order_by().values("subject")
     return Coalesce(Subquery(vouchers.annotate(fen=Sum(signed)).values("fen")), Value(0))
 
@@ -135,6 +144,7 @@ def owed(*, region_code: str, on: dt.date) -> list[Owed]:
     return [
         *_of_statements(statements.order_by("period", "institution_code", "scheme"), on),
         *_of_requests(_requested(Reimbursement.objects.filter(inside))),
+        *_of_adjustments(_adjusted(Adjustment.objects.filter(inside))),
     ]
 
 
@@ -142,6 +152,7 @@ def owed_for(
     subjects: Sequence[str], *, region_code: str, on: dt.date, lock: bool = False
 ) -> list[Owed]:
     """What these sources of a region's agency owe today, in their order; unknown ones are left out."""
+    numbers = [subject.removeprefix("adjustment:") for subject in subjects]
     keys: dict[str, list[int]] = {"statement": [], "reimbursement": []}
     for subject in subjects:
         kind, _, key = subject.partition(":")
@@ -151,6 +162,8 @@ def owed_for(
         for model, kind in ((Statement, "statement"), (Reimbursement, "reimbursement")):
             rows = model.objects.filter(pk__in=keys[kind]).order_by("pk")
             list(rows.select_for_update(of=("self",)).values_list("pk"))
+        adjustments = Adjustment.objects.filter(number__in=numbers).order_by("pk")
+        list(adjustments.select_for_update(of=("self",)).values_list("pk"))
     inside = Q(region_code__within=area_prefix(region_code))
     statements = Statement.objects.payable().filter(inside, pk__in=keys["statement"])
     requests = Reimbursement.objects.filter(inside, pk__in=keys["reimbursement"])
@@ -159,14 +172,19 @@ def owed_for(
         for item in (
             *_of_statements(_unpaid(statements, "statement"), on),
             *_of_requests(_requested(requests)),
+            *_of_adjustments(_adjusted(Adjustment.objects.filter(inside, number__in=numbers))),
         )
     }
     return [found[subject] for subject in subjects if subject in found]
 
 
 def owing(subject: str) -> int:
-    """Fen that the ledger still owes a person for a request, whatever was approved."""
-    case = Reimbursement.objects.get(pk=int(subject.partition(":")[2]))
+    """Fen that the ledger still owes a person for a request, whatever was approved, or an adjustment."""
+    kind, _, key = subject.partition(":")
+    if kind == "adjustment":
+        found = _adjusted(Adjustment.objects.filter(number=key)).first()
+        return found.due_fen if found else 0
+    case = Reimbursement.objects.get(pk=int(key))
     return owed_for_claim(case.claim_id) - kept_of(subject)
 
 
@@ -207,8 +225,27 @@ def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
         yield Owed(
             subject=row.subject, amount=row.due_fen, scheme=schemes.get(row.claim_id, ""),
             payee=Payee.PERSON, way=row.way, label=f"{row.person.name_masked} {row.number}",
-            purpose=f"手工报销 {row.number}", request=row, hold=hold,
+            purpose=f"手工报销 {row.number}", holder=row, hold=hold,
             bank=f"{row.bank} {row.account_masked}" if row.way == Way.BANK else Way.ACCOUNT.label,
+        )  # fmt: skip
+
+
+def _of_adjustments(rows: Iterable[Any]) -> Iterator[Owed]:
+    found = list(rows)
+    live = _live(row.bound_to for row in found)
+    people = InsuredPerson.objects.in_bulk([row.person_id for row in found])
+    for row in found:
+        bank = row.way == Way.BANK
+        hold = _first(
+            (row.bound_to in live, f"已在清单 {live.get(row.bound_to, '')}"),
+            (bool(row.reversal_asked_by), "已申请冲销"),
+            (bank and not row.bank, "没有收款账户，请冲销后重新提出"),
+        )
+        yield Owed(
+            subject=row.bound_to, amount=row.due_fen, scheme=row.scheme, payee=Payee.PERSON,
+            way=row.way, label=f"{people[row.person_id].name_masked} {row.number}",
+            purpose=f"特殊调整 {row.number}", holder=row, hold=hold,
+            bank=f"{row.bank} {row.account_masked}" if bank else Way.ACCOUNT.label,
         )  # fmt: skip
 
 

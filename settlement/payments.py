@@ -16,8 +16,9 @@ from audit import clock, tasks, trail
 from audit.text import yuan
 from institutions.models import Region
 from institutions.refusals import Fault, Refusal, refused
-from settlement import bank_files, reimbursements, sealed
+from settlement import adjustments, bank_files, reimbursements, sealed
 from settlement.models import (
+    Adjustment,
     Leg,
     PaymentList,
     PaymentOrder,
@@ -54,8 +55,11 @@ def place(made: PaymentList) -> str:
 
 
 def place_of(subject: str) -> str:
-    """The address of a source of money (`statement:<id>`, `reimbursement:<id>`); empty for others."""
+    """The address of a source of money: a statement, a request or an adjustment; empty for others."""
     kind, _, key = subject.partition(":")
+    if kind == "adjustment":
+        found = Adjustment.objects.filter(number=key).values_list("pk", flat=True).first()
+        return reverse(kind, args=[found]) if found else ""
     known = kind in ("statement", "reimbursement") and key.isascii() and key.isdigit()
     return reverse(kind, args=[key]) if known else ""
 
@@ -153,7 +157,9 @@ def _bounce(order: PaymentOrder, by: str, at: dt.datetime) -> None:
 
 
 def _move(subject: str, step: str, by: str, at: dt.datetime, note: str = "") -> None:
-    """Take a request along its table with its payment; statements are told nothing, they ask."""
+    """Take a request along its table with its payment; an adjustment's task follows, statements ask."""
+    if subject.startswith("adjustment:"):
+        adjustments.payment_moved(subject=subject, step=step, by=by, at=at)
     case = reimbursements.of_subject(subject)
     if case is not None:
         reimbursements.take_step(case=case, step=step, who=None, by=by, at=at, note=note)
