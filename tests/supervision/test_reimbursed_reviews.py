@@ -11,8 +11,8 @@ from institutions.access import EVERYTHING, set_scope
 from institutions.models import Notification
 from institutions.refusals import Refusal
 from settlement import closing, ledger, statement_steps
-from settlement.models import Claim, Deduction, Settlement, Statement
-from supervision import review_steps, reviews, sampling
+from settlement.models import Adjustment, Claim, Deduction, Settlement, Statement
+from supervision import cases, review_steps, reviews, sampling
 from supervision.models import Review
 from supervision.review_sources import collect, open_by_hand
 from supervision.reviews import Marking
@@ -20,6 +20,7 @@ from tests import factories
 from tests.factories import line
 from tests.settlement.agency import AT, Agency, calendar
 from tests.settlement.hospital import Hospital
+from tests.supervision.casework import Office
 
 SINCE = dt.date(2020, 1, 1)
 
@@ -121,3 +122,17 @@ def test_a_deduction_of_a_requests_claim_is_on_no_statement_and_unseen(agency: A
     assert (row.statement_id, Statement.objects.count()) == (None, 0)
     assert not Deduction.objects.visible_to(office).exists()
     assert Deduction.objects.visible_to(agency.clerk).count() == 1
+
+
+def test_a_recovery_of_money_paid_to_a_person_is_no_deduction(db, monkeypatch) -> None:
+    office = Office()
+    send = office.house.send
+    monkeypatch.setattr(office.house, "send", lambda: send(channel="manual", e_invoice_no="3206-8"))
+    case = office.inquired()
+    fund = cases.loss_of(case)
+    office.propose(case, "recovery", amount=fund, scheme="resident")
+    office.decided(case, "agreement", loss=f"{fund // 100}.{fund % 100:02d}")
+    (done,) = office.execute(case)
+    made = Adjustment.objects.get()
+    assert done.effects == [{"adjustment": made.number, "amount": fund}]
+    assert (made.amount, made.state, Deduction.objects.count()) == (-fund, "proposed", 0)
