@@ -18,20 +18,26 @@ from audit import clock, tasks, trail
 from institutions import documents
 from institutions.models import Institution, Region, User
 from institutions.refusals import Refusal, refused
-from settlement.models import Adjustment, Claim, InsuredPerson, Leg, Voucher
+from settlement import sealed
+from settlement.models import (
+    Adjustment,
+    Claim,
+    InsuredPerson,
+    Leg,
+    PaymentOrder,
+    Settlement,
+    Voucher,
+    Way,
+)
+from settlement.payment_sources import paid_of
+from settlement.statement_steps import paid_to_person
 from settlement.terms import ADJUSTMENT_CLASSES, ADJUSTMENT_LIMITS, Term, terms_of
 from settlement.vouchers import post_voucher, reverse_voucher
 
 State, Subject, Account = Adjustment.State, Adjustment.Subject, Leg.Account
 LEVELS = ("county", "prefecture", "province")
 LEVEL_WORDS = {"county": "县（市、区）", "prefecture": "设区的市", "province": "省"}
-#: Who is owed what an adjustment pays, or owes what it takes back.
-PAYEE = {
-    Subject.INSTITUTION: Account.INSTITUTION_PAYABLE,
-    Subject.CLAIM: Account.INSTITUTION_PAYABLE,
-    Subject.PERSON: Account.PERSON_PAYABLE,
-}
-APPROVE = "adjustments.approve"
+PROPOSE, APPROVE, PAY = "adjustments.propose", "adjustments.approve", "payments.prepare"
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class Wanted:
     institution_code: str = ""
     person: InsuredPerson | None = None
     claim_no: str = ""
+    way: str = Way.BANK
+    account: sealed.Account | None = None
 
 
 def classes_of(pool: str, day: dt.date) -> dict[str, ReasonClass]:
@@ -107,16 +115,16 @@ def propose(
     name, content = file
     with transaction.atomic():
         _sound(region, wanted, day)
-        subject = _subject_of(region, wanted)
+        place, subject = _subject_of(region, wanted)
         level, limit, term = level_for(region.policy_region, day, wanted.amount, region.level)
         number = _number(region, day)
-        place = Institution.objects.filter(pk=subject["institution_code"]).first()
         made = Adjustment(
             number=number, reason_class=wanted.reason_class, reason=wanted.reason.strip(),
             subject=wanted.subject, scheme=wanted.scheme, amount=wanted.amount, level=level,
             limit=limit, clause=term.clause, example=term.example, proposed_by=by, proposed_at=at,
             region_code=place.region_id if place else region.code, **subject,
         )  # fmt: skip
+        _give_account(made, wanted)
         made.document = documents.store(
             content=content, name=name, kind="adjustment", subject=f"adjustment:{number}",
             region_code=made.region_code, by=by, at=at,
@@ -143,13 +151,32 @@ def _sound(region: Region, wanted: Wanted, day: dt.date) -> None:
         )  # fmt: skip
 
 
-def _subject_of(region: Region, wanted: Wanted) -> dict[str, Any]:
-    """The columns that name the subject; it lies in the region, a claim in its institution."""
+def _give_account(made: Adjustment, wanted: Wanted) -> None:
+    """What a person gets is paid to an account that both persons see before it is posted."""
+    if not made.of_person or made.amount < 0:
+        return
+    made.way = wanted.way
+    if wanted.way == Way.ACCOUNT:
+        return
+    if wanted.account is None:
+        raise refused(
+            "number", "ACCOUNT_MISSING", "补付给参保人须填写收款账户", "an account is needed"
+        )
+    for name, value in sealed.seal(wanted.account, bound_to=made.bound_to).items():
+        setattr(made, name, value)
+
+
+def _subject_of(region: Region, wanted: Wanted) -> tuple[Institution | None, dict[str, Any]]:
+    """The institution, if any, and the columns that name the subject; it lies in the region.
+
+    A claim lies in its institution and scheme; the money of one that was paid to a person (手工报销) is
+    the person's.
+    """
     found: dict[str, Any] = {"institution_code": wanted.institution_code}
     if wanted.subject == Subject.PERSON:
         if wanted.person is None:
             raise refused("person", "PERSON_UNKNOWN", "没有此参保人员", "no such insured person")
-        return {"institution_code": "", "person_id": wanted.person.pk}
+        return None, {"institution_code": "", "person_id": wanted.person.pk}
     place = Institution.objects.filter(
         pk=wanted.institution_code, region__policy_region=region.policy_region
     ).first()
@@ -161,8 +188,20 @@ def _subject_of(region: Region, wanted: Wanted) -> dict[str, Any]:
         ).first()  # fmt: skip
         if claim is None:
             raise refused("claim_no", "CLAIM_UNKNOWN", "该机构没有此单据", "no such claim")
+        _same_scheme(claim, wanted.scheme)
         found |= {"claim_id": claim.pk, "person_id": claim.person_id}
-    return found
+        if paid_to_person(claim.pk):
+            found["institution_code"] = ""
+    return place, found
+
+
+def _same_scheme(claim: Claim, scheme: str) -> None:
+    row = Settlement.objects.filter(claim_id=claim.pk).order_by("-version").first()
+    if row is None:
+        raise refused("claim_no", "NOT_SETTLED", "该单据尚未结算", "the claim waits", status=409)
+    if row.scheme != scheme:
+        words = f"险种与单据不符，该单据为{row.get_scheme_display()}"
+        raise refused("scheme", "SCHEME_DIFFERS", words, f"the claim is of {row.scheme}")
 
 
 def approve(*, adjustment: Adjustment, who: User, note: str = "", at: dt.datetime) -> Adjustment:
@@ -171,7 +210,7 @@ def approve(*, adjustment: Adjustment, who: User, note: str = "", at: dt.datetim
         found = _locked(adjustment, State.PROPOSED)
         _refuse_same(found.proposed_by, who)
         _refuse_level(found, who)
-        payee = PAYEE[Subject(found.subject)]
+        payee = Account.PERSON_PAYABLE if found.of_person else Account.INSTITUTION_PAYABLE
         voucher = post_voucher(
             kind=Voucher.Kind.ADJUSTMENT, effect=f"adjustment:{found.number}",
             subject=f"adjustment:{found.number}",
@@ -182,7 +221,10 @@ def approve(*, adjustment: Adjustment, who: User, note: str = "", at: dt.datetim
             detail={"class": found.reason_class, "of": found.subject, "claim": found.claim_id},
         )  # fmt: skip
         found.voucher = voucher
-        return _decided(found, State.POSTED, note, who.username, at)
+        done = _decided(found, State.POSTED, note, who.username, at)
+        if found.of_person:
+            _ask_for_money(found, at)
+        return done
 
 
 def refuse(*, adjustment: Adjustment, who: User, note: str, at: dt.datetime) -> Adjustment:
@@ -216,6 +258,7 @@ def ask_reversal(*, adjustment: Adjustment, reason: str, by: str, at: dt.datetim
             raise Refusal(
                 409, "REVERSAL_ASKED", ("已申请冲销，等待复核", "its reversal is asked for")
             )
+        _refuse_moved(found)
         found.reversal_asked_by, found.reversal_reason = by, reason.strip()
         found.save()
         _record("adjustment.ask_reversal", found, by=by, at=at, why=found.reversal_reason)
@@ -232,6 +275,7 @@ def reverse(*, adjustment: Adjustment, who: User, at: dt.datetime) -> Adjustment
             raise Refusal(409, "REVERSAL_NOT_ASKED", detail)
         _refuse_same(found.reversal_asked_by, who)
         _refuse_level(found, who)
+        _refuse_moved(found)
         reverse_voucher(
             voucher=found.voucher, reason=found.reversal_reason, by=found.reversal_asked_by,
             approved_by=who.username, at=at,
@@ -241,6 +285,109 @@ def reverse(*, adjustment: Adjustment, who: User, at: dt.datetime) -> Adjustment
         tasks.close(subject=_subject(found), by=who.username, at=at)
         _record("adjustment.reverse", found, by=who.username, at=at)
     return found
+
+
+# --- A person's money ---
+
+
+def payment_moved(*, subject: str, step: str, by: str, at: dt.datetime) -> None:
+    """An adjustment stands on a payment list (`list`), or was taken off it."""
+    number = subject.removeprefix("adjustment:")
+    if step == "list":
+        tasks.close(subject=subject, by=by, at=at, permission=PAY)
+    elif step == "unlist":
+        _ask_for_money(Adjustment.objects.get(number=number), at)
+
+
+def _ask_for_money(found: Adjustment, at: dt.datetime) -> None:
+    """What is paid waits for a list; what is taken back waits for the person's money."""
+    pays = found.amount > 0
+    yuan = _signed(abs(found.amount))[1:]
+    title = (
+        f"列入拨付清单：特殊调整 {found.number}，补付参保人 {yuan} 元"
+        if pays
+        else f"向参保人追回 {yuan} 元（特殊调整 {found.number}），到账后登记"
+    )
+    tasks.open_task(
+        subject=_subject(found), permission=PAY if pays else PROPOSE, at=at, title=title,
+        region_code=found.region_code, clause=found.clause, status="待拨付" if pays else "待追回",
+        url=address("payments-due") if pays else address("adjustment", args=[found.pk]),
+    )  # fmt: skip
+
+
+def record_collection(
+    *, adjustment: Adjustment, received_on: dt.date, bank_serial: str, by: str, at: dt.datetime
+) -> Adjustment:
+    """The person paid back the whole amount by bank; a second person posts it."""
+    with transaction.atomic():
+        found = _locked(adjustment, State.POSTED)
+        if not found.of_person or found.amount > 0:
+            raise Refusal(
+                409, "NOTHING_TO_COLLECT", ("该调整没有向参保人追回的款项", "nothing is owed")
+            )
+        if found.collected_by:
+            raise Refusal(409, "COLLECTION_RECORDED", ("追回款已登记", "it was recorded before"))
+        if found.reversal_asked_by:
+            raise Refusal(
+                409, "REVERSAL_ASKED", ("已申请冲销，不能登记追回", "its reversal is asked for")
+            )
+        if (
+            received_on > clock.local(at).date()
+            or received_on < clock.local(found.decided_at).date()
+        ):
+            raise refused(
+                "received_on", "DAY", "到账日应在入账日之后且不晚于今天", "the day is wrong"
+            )
+        if not bank_serial.strip():
+            raise refused("bank_serial", "REQUIRED", "请填写银行流水号", "the serial is needed")
+        found.collected_on, found.collected_serial = received_on, bank_serial.strip()
+        found.collected_by = by
+        found.save()
+        _record("adjustment.collect", found, by=by, at=at, on=received_on, serial=bank_serial)
+        _ask(found, f"复核追回到账：特殊调整 {found.number}，{_signed(-found.amount)[1:]} 元", at)
+    return found
+
+
+def confirm_collection(
+    *, adjustment: Adjustment, accept: bool, who: User, at: dt.datetime
+) -> Adjustment:
+    """A second person posts what came back (debit bank, credit the person's debt), or it is recorded anew."""
+    with transaction.atomic():
+        found = _locked(adjustment, State.POSTED)
+        if not found.collected_by or collected(found):
+            raise Refusal(409, "NOTHING_RECORDED", ("没有待复核的追回款", "nothing waits"))
+        _refuse_same(found.collected_by, who)
+        told = {"on": str(found.collected_on), "serial": found.collected_serial}
+        tasks.close(subject=_subject(found), by=who.username, at=at, permission=APPROVE)
+        if accept:
+            post_voucher(
+                kind=Voucher.Kind.REFUND, effect=f"{_subject(found)}/collected",
+                subject=_subject(found),
+                legs={Account.BANK: -found.amount, Account.PERSON_PAYABLE: found.amount},
+                region_code=found.region_code, scheme=found.scheme, reason=found.reason,
+                clause=found.clause, by=found.collected_by, approved_by=who.username, at=at,
+                detail={"adjustment": found.number, **told},
+            )  # fmt: skip
+            tasks.close(subject=_subject(found), by=who.username, at=at)
+        else:
+            found.collected_on, found.collected_serial, found.collected_by = None, "", ""
+            found.save()
+        action = "adjustment.collected" if accept else "adjustment.uncollected"
+        _record(action, found, by=who.username, at=at, **told)
+    return found
+
+
+def collected(found: Adjustment) -> bool:
+    """Whether the person's money came back and is posted."""
+    return Voucher.objects.filter(effect=f"{_subject(found)}/collected").exists()
+
+
+def _refuse_moved(found: Adjustment) -> None:
+    """What is on its way to the person, was paid or came back is not undone."""
+    orders = PaymentOrder.objects.filter(subject=_subject(found), state__in=PaymentOrder.LIVE)
+    if orders.exists() or paid_of(_subject(found)) or found.collected_by:
+        detail = ("款项已列入拨付清单、已支付或已登记追回，不能冲销", "its money moved")
+        raise Refusal(409, "MONEY_MOVED", detail)
 
 
 def _decided(found: Adjustment, state: str, note: str, by: str, at: dt.datetime) -> Adjustment:
@@ -298,7 +445,7 @@ def _signed(amount: int) -> str:
 
 
 def _subject(found: Adjustment) -> str:
-    return f"adjustment:{found.number}"
+    return found.bound_to
 
 
 def _record(action: str, found: Adjustment, *, by: str, at: dt.datetime, **detail: object) -> None:

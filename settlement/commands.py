@@ -16,6 +16,7 @@ from django.db import IntegrityError, connection, transaction
 from audit import prepared, trail
 from audit.models import Event
 from institutions import crypto
+from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Fault, Refusal
 from pricing import releases
 from settlement import answer, bookings, contract, facts, invoices, ledger, prescriptions, watching
@@ -23,6 +24,7 @@ from settlement.columns import Columns
 from settlement.facts import Claimant
 from settlement.failpoints import failpoint
 from settlement.kernel import Results, check_lines, settle
+from settlement.models import Reimbursement
 from settlement.periods import month_of, posting_month
 from settlement.posting import RESULT, TOTALS, Posted, post
 from settlement.records import Known
@@ -366,6 +368,8 @@ def reverse(
         if stored is None:
             raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
         _refuse_reversal(stored)
+        if not entered:
+            _refuse_requested(claim_id)
         settled = stored.settled or settled
         ledger.reverse([(claim_id, settled["version"], period)], reason=reason, by=by, at=at)
         trail.record(
@@ -389,6 +393,17 @@ def _refuse_reversal(stored: answer.Stored) -> None:
         raise Refusal(
             409, "NOTHING_POSTED", ("申请没有入账，不能冲正", "nothing was posted for it")
         )
+
+
+def _refuse_requested(claim_id: int) -> None:
+    """What a person's request is paid by stays, whoever uploaded it."""
+    with scoped(EVERYTHING):
+        rows = Reimbursement.objects.filter(claim_id=claim_id)
+        taken = rows.exclude(state__in=Reimbursement.OVER).exists()
+    if taken:
+        detail = ("该单据已由参保人申请手工报销，不能冲正；确需更正的请联系经办机构",
+                  "the claim is being reimbursed to the person")  # fmt: skip
+        raise Refusal(409, "CLAIM_REIMBURSED", detail)
 
 
 EVIDENCE = """WITH put AS (

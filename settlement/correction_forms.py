@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from institutions import crypto
 from institutions.models import Institution, Region, User
 from institutions.money import MoneyError, fen
+from settlement import sealed
 from settlement.adjustments import Wanted
 from settlement.models import (
     Adjustment,
@@ -17,7 +18,9 @@ from settlement.models import (
     InsuredPerson,
     ResettlementItem,
     Scheme,
+    Way,
 )
+from settlement.reimbursement_forms import day_field, text_field
 
 MOMENT = forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
 WHEN = {"required": "请填写时间。", "invalid": "时间不正确。"}
@@ -152,6 +155,12 @@ class AdjustmentForm(forms.Form):
         label="说明", max_length=200, widget=forms.Textarea({"rows": 2}),
         error_messages={"required": "请填写说明。"},
     )  # fmt: skip
+    way = forms.ChoiceField(
+        label="收款方式", choices=Way.choices, required=False, help_text="补付给参保人时填写。"
+    )
+    holder = text_field("户名", 60, required=False)
+    bank = text_field("开户行", 120, required=False)
+    number = text_field("银行账号", 40, required=False, help_text="加密保存，只显示后四位。")
     document = forms.FileField(
         label="附件", help_text="PDF、JPG、PNG 或 XLSX，至多 8 MB；没有附件不能提交。",
         error_messages={"required": "请附上依据文件。", "empty": "文件是空的。"},
@@ -190,17 +199,26 @@ class AdjustmentForm(forms.Form):
         """What `adjustments.propose` is told."""
         data = self.cleaned_data
         place = data["institution"]
+        account = (data["holder"], data["bank"], data["number"])
         return Wanted(
             reason_class=data["reason_class"], reason=data["reason"], subject=data["subject"],
             amount=data["amount"] if data["direction"] == "pay" else -data["amount"],
             scheme=data["scheme"], institution_code=place.code if place else "",
             person=data["credential"], claim_no=data["claim_no"].strip(),
+            way=data["way"] or Way.BANK, account=sealed.Account(*account) if any(account) else None,
         )  # fmt: skip
 
     def file(self) -> tuple[str, bytes]:
         """Name and content of the file."""
         found = self.cleaned_data["document"]
         return found.name, found.read()
+
+
+class CollectionForm(forms.Form):
+    """What a person paid back."""
+
+    received_on = day_field("到账日")
+    bank_serial = text_field("银行流水号", 60)
 
 
 class AdjustmentsQuery(django_filters.FilterSet):

@@ -1,4 +1,4 @@
-"""What is to be paid, to whom, what keeps it back: final statements, approved advances, reimbursements."""
+"""What is to be paid, to whom, what keeps it back: statements, advances, reimbursements, adjustments."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,10 @@ from django.db.models.functions import Cast, Coalesce, Concat
 from institutions.models import BankAccount, Institution, PaymentFreeze, area_prefix
 from settlement import sealed
 from settlement.models import (
+    Adjustment,
     Advance,
+    InsuredPerson,
+    Leg,
     Payee,
     PaymentOrder,
     Reimbursement,
@@ -33,9 +36,16 @@ SIGNED = Case(
     default=Value(0),
     output_field=models.BigIntegerField(),
 )
+#: what a voucher adds to what came back of its subject by refunds
+BACK = Case(
+    When(kind=Kind.REFUND, reverses__isnull=True, then=F("amount")),
+    When(kind=Kind.REFUND, then=-F("amount")),
+    default=Value(0),
+    output_field=models.BigIntegerField(),
+)
 FROZEN = "暂停拨付"
 #: source → the column that says what is payable
-COLUMN = {"statement": "payable", "advance": "amount", "reimbursement": "payable"}
+COLUMN = {"statement": "payable", "advance": "amount"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +60,20 @@ class Owed:
     scheme: str = ""
     way: str = Way.BANK
     institution: Institution | None = None
-    request: Reimbursement | None = None
+    holder: Reimbursement | Adjustment | None = None
     bank: str = ""
     hold: str = ""
 
     @property
     def person_id(self) -> int | None:
         """The insured person who is paid, if it is one."""
-        return self.request.person_id if self.request else None
+        return self.holder.person_id if self.holder else None
 
     def account(self, on: dt.date) -> sealed.Account | None:
         """The payee's account in clear."""
         if self.institution is not None:
             return sealed.of_institution(self.institution, on=on)
-        return sealed.opened(self.request, bound_to=self.request.bound_to) if self.request else None
+        return sealed.opened(self.holder, bound_to=self.holder.bound_to) if self.holder else None
 
 
 # --- What was paid ---
@@ -83,19 +93,51 @@ def paid_of_many(subjects: Iterable[str]) -> dict[str, int]:
 
 def refunded_of(subject: str) -> int:
     """Fen that came back from the payee of a source by refund vouchers."""
-    rows = Voucher.objects.filter(subject=subject, kind=Kind.REFUND)
-    return sum(-row.amount if row.reverses_id else row.amount for row in rows)
+    return Voucher.objects.filter(subject=subject).aggregate(fen=Sum(BACK, default=0))["fen"]
+
+
+def kept_of(subject: str) -> int:
+    """Fen that a payee was paid of a source and has not given back."""
+    return paid_of(subject) - refunded_of(subject)
 
 
 def _unpaid(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
     """Rows of sources with `due_fen`: what is payable less what was paid of it, above zero."""
-    subject = Concat(Value(f"{kind}:"), Cast(OuterRef("pk"), models.CharField()))
+    return rows.annotate(due_fen=F(COLUMN[kind]) - _sum(SIGNED, kind)).filter(due_fen__gt=0)
+
+
+def _adjusted(rows: QuerySet[Adjustment]) -> QuerySet[Any]:
+    """Posted adjustments for persons with `due_fen`: their amount less what was paid of it, above zero."""
+    rows = rows.filter(state=Adjustment.State.POSTED, institution_code="", amount__gt=0)
+    paid = _sum(SIGNED, "adjustment", "number")
+    return rows.annotate(due_fen=F("amount") - paid).filter(due_fen__gt=0).order_by("pk")
+
+
+def _requested(rows: QuerySet[Reimbursement]) -> QuerySet[Any]:
+    """Approved requests with `due_fen`: what the ledger owes for their claims now, less what was paid
+    and not given back; above zero."""
+    legs = Leg.objects.filter(claim_id=OuterRef("claim_id"), account=Leg.Account.PERSON_PAYABLE)
+    owes = Subquery(legs.order_by().values("claim_id").annotate(fen=-Sum("amount")).values("fen"))
+    ledger = Coalesce(owes, Value(0))
+    kept = _sum(SIGNED, "reimbursement") - _sum(BACK, "reimbursement")
+    rows = rows.filter(state="approved").select_related("person", "provider")
+    return rows.annotate(ledger_fen=ledger, due_fen=ledger - kept).filter(due_fen__gt=0)
+
+
+def _sum(signed: Case, kind: str, key: str = "pk") -> Coalesce:
+    """The vouchers of a source, added up with their signs; zero without any."""
+    subject = Concat(Value(f"{kind}:"), Cast(OuterRef(key), models.CharField()))
     vouchers = Voucher.objects.filter(subject=subject).order_by().values("subject")
-    paid = Subquery(vouchers.annotate(fen=Sum(SIGNED)).values("fen"))
-    return rows.annotate(due_fen=F(COLUMN[kind]) - Coalesce(paid, Value(0))).filter(due_fen__gt=0)
+    return Coalesce(Subquery(vouchers.annotate(fen=Sum(signed)).values("fen")), Value(0))
 
 
 # --- What is owed ---
+
+
+def owed_for_claim(claim_id: int | None) -> int:
+    """What the ledger owes a person for a claim (account PERSON_PAYABLE), all versions; fen."""
+    legs = Leg.objects.filter(claim_id=claim_id, account=Leg.Account.PERSON_PAYABLE)
+    return -(legs.aggregate(total=Sum("amount"))["total"] or 0)
 
 
 def owed(*, region_code: str, on: dt.date) -> list[Owed]:
@@ -106,16 +148,17 @@ def owed(*, region_code: str, on: dt.date) -> list[Owed]:
         *_of_institutions(rows["statement"].order_by("period", "institution_code", "scheme"), on),
         *_of_institutions(rows["advance"].order_by("pk"), on),
         *_of_requests(rows["reimbursement"]),
+        *_of_adjustments(rows["adjustment"]),
     ]
 
 
 def _sources(which: Q) -> dict[str, QuerySet[Any]]:
     """The rows of each kind of source that still owe something."""
-    requests = Reimbursement.objects.filter(which, state="approved")
     return {
         "statement": _unpaid(Statement.objects.payable().filter(which), "statement"),
         "advance": _unpaid(Advance.objects.filter(which, state="approved"), "advance"),
-        "reimbursement": _unpaid(requests, "reimbursement").select_related("person", "provider"),
+        "reimbursement": _requested(Reimbursement.objects.filter(which)),
+        "adjustment": _adjusted(Adjustment.objects.filter(which)),
     }
 
 
@@ -123,7 +166,8 @@ def owed_for(
     subjects: Sequence[str], *, region_code: str, on: dt.date, lock: bool = False
 ) -> list[Owed]:
     """What these sources of a region's agency owe today, in their order; unknown ones are left out."""
-    keys: dict[str, list[int]] = {kind: [] for kind in COLUMN}
+    numbers = [subject.removeprefix("adjustment:") for subject in subjects]
+    keys: dict[str, list[int]] = {"statement": [], "advance": [], "reimbursement": []}
     for subject in subjects:
         kind, _, key = subject.partition(":")
         if kind in keys and key.isascii() and key.isdigit() and len(key) < 18:
@@ -135,16 +179,30 @@ def owed_for(
         for kind, model in tables.items():
             rows = model.objects.filter(pk__in=keys[kind]).order_by("pk")
             list(rows.select_for_update(of=("self",)).values_list("pk"))
+        adjustments = Adjustment.objects.filter(number__in=numbers).order_by("pk")
+        list(adjustments.select_for_update(of=("self",)).values_list("pk"))
     inside = Q(region_code__within=area_prefix(region_code))
-    sources = {kind: found.filter(pk__in=keys[kind]) for kind, found in _sources(inside).items()}
+    every = _sources(inside)
+    sources = {kind: every[kind].filter(pk__in=keys[kind]) for kind in keys}
     found = {
         item.subject: item
         for item in (
             *_of_institutions(sources["statement"], on), *_of_institutions(sources["advance"], on),
             *_of_requests(sources["reimbursement"]),
+            *_of_adjustments(every["adjustment"].filter(number__in=numbers)),
         )
     }  # fmt: skip
     return [found[subject] for subject in subjects if subject in found]
+
+
+def owing(subject: str) -> int:
+    """Fen that the ledger still owes a person for a request, whatever was approved, or an adjustment."""
+    kind, _, key = subject.partition(":")
+    if kind == "adjustment":
+        found = _adjusted(Adjustment.objects.filter(number=key)).first()
+        return found.due_fen if found else 0
+    case = Reimbursement.objects.get(pk=int(key))
+    return owed_for_claim(case.claim_id) - kept_of(subject)
 
 
 def _of_institutions(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
@@ -183,12 +241,34 @@ def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
         .order_by("version").values_list("claim_id", "scheme")
     )  # fmt: skip
     for row in found:
-        hold = f"已在清单 {live[row.subject]}" if row.subject in live else ""
+        hold = _first(
+            (row.subject in live, f"已在清单 {live.get(row.subject, '')}"),
+            (row.ledger_fen != row.payable, "结算已变动，须重新复核"),
+        )
         yield Owed(
             subject=row.subject, amount=row.due_fen, scheme=schemes.get(row.claim_id, ""),
             payee=Payee.PERSON, way=row.way, label=f"{row.person.name_masked} {row.number}",
-            purpose=f"手工报销 {row.number}", request=row, hold=hold,
+            purpose=f"手工报销 {row.number}", holder=row, hold=hold,
             bank=f"{row.bank} {row.account_masked}" if row.way == Way.BANK else Way.ACCOUNT.label,
+        )  # fmt: skip
+
+
+def _of_adjustments(rows: Iterable[Any]) -> Iterator[Owed]:
+    found = list(rows)
+    live = _live(row.bound_to for row in found)
+    people = InsuredPerson.objects.in_bulk([row.person_id for row in found])
+    for row in found:
+        bank = row.way == Way.BANK
+        hold = _first(
+            (row.bound_to in live, f"已在清单 {live.get(row.bound_to, '')}"),
+            (bool(row.reversal_asked_by), "已申请冲销"),
+            (bank and not row.bank, "没有收款账户，请冲销后重新提出"),
+        )
+        yield Owed(
+            subject=row.bound_to, amount=row.due_fen, scheme=row.scheme, payee=Payee.PERSON,
+            way=row.way, label=f"{people[row.person_id].name_masked} {row.number}",
+            purpose=f"特殊调整 {row.number}", holder=row, hold=hold,
+            bank=f"{row.bank} {row.account_masked}" if bank else Way.ACCOUNT.label,
         )  # fmt: skip
 
 

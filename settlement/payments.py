@@ -13,18 +13,26 @@ from django.db.models import Count, Sum
 from django.urls import reverse
 
 from audit import clock, tasks, trail
+from audit.text import yuan
 from institutions.models import Region
 from institutions.refusals import Fault, Refusal, refused
-from settlement import bank_files, reimbursements, sealed
+from settlement import adjustments, bank_files, reimbursements, sealed
 from settlement.models import (
+    Adjustment,
     Leg,
     PaymentList,
     PaymentOrder,
-    Reimbursement,
     Voucher,
     Way,
 )
-from settlement.payment_sources import Owed, owed_for, paid_of, paid_of_many, refunded_of
+from settlement.payment_sources import (
+    Owed,
+    owed_for,
+    owing,
+    paid_of,
+    paid_of_many,
+    refunded_of,
+)
 from settlement.periods import posting_month
 from settlement.personal_accounts import credit_account
 from settlement.vouchers import post_voucher
@@ -46,10 +54,13 @@ def place(made: PaymentList) -> str:
 
 
 def place_of(subject: str) -> str:
-    """The address of a source of money (`statement:<id>`, `advance:<id>` …); empty for others."""
+    """The address of a source of money (`statement:<id>`, `adjustment:<number>` …); empty for others."""
     kind, _, key = subject.partition(":")
     if kind == "advance":
         return reverse("advances")
+    if kind == "adjustment":
+        found = Adjustment.objects.filter(number=key).values_list("pk", flat=True).first()
+        return reverse(kind, args=[found]) if found else ""
     known = kind in ("statement", "reimbursement") and key.isascii() and key.isdigit()
     return reverse(kind, args=[key]) if known else ""
 
@@ -135,11 +146,24 @@ def _likely_repeat(order: PaymentOrder) -> str:
     return f"与 {found.number} 收款方、金额相同，请核对是否重复" if found else ""
 
 
+def _bounce(order: PaymentOrder, by: str, at: dt.datetime) -> None:
+    """A request whose money came back needs another account; one that is decided on or paid anew
+    meanwhile waits with a task, as a payment of an institution does."""
+    waiting = PaymentOrder.objects.filter(subject=order.subject, state__in=PaymentOrder.LIVE)
+    case = reimbursements.of_subject(order.subject)
+    if case is None or case.state in ("calculated", "approved") or waiting.exists():
+        _tell_failure(order, at)
+    else:
+        _move(order.subject, "bounce", by, at, note=order.reason)
+
+
 def _move(subject: str, step: str, by: str, at: dt.datetime, note: str = "") -> None:
-    """Take a request along its table with its payment; statements and advances are not told, they ask."""
-    kind, _, key = subject.partition(":")
-    if kind == "reimbursement":
-        case = Reimbursement.objects.get(pk=int(key))
+    """Take a request along its table with its payment; an adjustment's task follows; statements and advances
+    are not told, they ask."""
+    if subject.startswith("adjustment:"):
+        adjustments.payment_moved(subject=subject, step=step, by=by, at=at)
+    case = reimbursements.of_subject(subject)
+    if case is not None:
         reimbursements.take_step(case=case, step=step, who=None, by=by, at=at, note=note)
 
 
@@ -160,7 +184,7 @@ def approve(*, made: PaymentList, by: str, at: dt.datetime) -> PaymentList:
     row = _locked(made, State.PREPARED)
     if by == row.prepared_by:
         raise Refusal(403, "SAME_PERSON", ("制单人不能复核自己的清单", "a second person approves"))
-    _not_frozen(row, clock.local(at).date())
+    _still_owed(row, clock.local(at).date())
     row.state, row.approved_by, row.approved_at = State.APPROVED, by, at
     row.save()
     _record(row, "approve", by, at)
@@ -174,15 +198,17 @@ def approve(*, made: PaymentList, by: str, at: dt.datetime) -> PaymentList:
 
 @transaction.atomic
 def refuse(*, made: PaymentList, reason: str, by: str, at: dt.datetime) -> PaymentList:
-    """A second person gives a list back: all its sources are open again."""
-    row = _locked(made, State.PREPARED)
+    """A second person gives a list back before it goes to the bank: all its sources are open again."""
+    row = _locked(made, State.PREPARED, State.APPROVED)
     if by == row.prepared_by:
         raise Refusal(403, "SAME_PERSON", ("制单人不能复核自己的清单", "a second person decides"))
     if not reason.strip():
         raise refused("reason", "REASON_MISSING", "请填写退回理由", "a reason is needed")
     for order in row.orders.filter(state=Result.LISTED):
         _dropped(order, by, at)
-    row.state, row.approved_by, row.approved_at = State.REFUSED, by, at
+    if row.state == State.PREPARED:
+        row.approved_by, row.approved_at = by, at
+    row.state = State.REFUSED
     row.refusal, row.closed_at = reason.strip(), at
     row.save()
     _record(row, "refuse", by, at, reason=row.refusal)
@@ -221,7 +247,14 @@ def _locked(made: PaymentList, *states: str) -> PaymentList:
     return row
 
 
-def _not_frozen(made: PaymentList, on: dt.date) -> None:
+def _still_owed(made: PaymentList, on: dt.date) -> None:
+    """Nothing leaves that is frozen, or that is no longer what is owed."""
+    for order in made.orders.filter(state=Result.LISTED, payee="person"):
+        due = owing(order.subject)
+        if due != order.amount:
+            words = (f"{order.purpose}结算已变动，现应付 {yuan(due)} 元，与清单金额 {yuan(order.amount)} 元"
+                     "不符，请撤下该笔或退回清单")  # fmt: skip
+            raise Refusal(409, "AMOUNT_CHANGED", (words, "another amount is owed now"))
     for order in made.orders.filter(state=Result.LISTED, payee="institution"):
         institution = order.payee_institution
         freeze = institution.freezes.in_force(on=on).first() if institution else None
@@ -238,7 +271,7 @@ def export(*, made: PaymentList, form: str, by: str, at: dt.datetime) -> bank_fi
     """The bank's file of an approved list: the same bytes every time; a repeated export says so."""
     row = _locked(made, State.APPROVED, State.EXPORTED, State.DONE)
     if row.state == State.APPROVED:
-        _not_frozen(row, clock.local(at).date())
+        _still_owed(row, clock.local(at).date())
     file = bank_files.write(row, form, repeated=row.exports > 0)
     known = row.file_sm3.get(form)
     if known not in (None, file.sm3):
@@ -330,8 +363,7 @@ def _apply(order: PaymentOrder, answer: bank_files.Answer, by: str, at: dt.datet
         order.bank_serial = order.bank_serial or answer.serial
     order.save()
     if answer.state == Result.REJECTED:
-        _move(order.subject, "bounce", by, at, note=answer.reason)
-        _tell_failure(order, at)
+        _bounce(order, by, at)
         return
     if before == Result.SENT:
         post_order(order, "payment", by, at)
@@ -339,8 +371,7 @@ def _apply(order: PaymentOrder, answer: bank_files.Answer, by: str, at: dt.datet
         _move(order.subject, "pay", by, at)
         return
     post_order(order, "return", by, at)
-    _move(order.subject, "bounce", by, at, note=answer.reason)
-    _tell_failure(order, at)
+    _bounce(order, by, at)
 
 
 def debited(order: PaymentOrder) -> tuple[Voucher.Kind, Account]:
@@ -375,13 +406,12 @@ def post_order(order: PaymentOrder, what: str, by: str, at: dt.datetime) -> Vouc
 
 
 def _tell_failure(order: PaymentOrder, at: dt.datetime) -> None:
-    """A payment of an institution that failed waits for whoever prepares payments."""
-    if order.payee == "institution":
-        tasks.open_task(
-            subject=f"order:{order.pk}", permission=PREPARE, at=at, region_code=order.region_code,
-            title=f"{order.payee_institution}拨付失败：{order.reason}，核对账户后重新列入清单",
-            status=order.get_state_display(), url=place(order.list),
-        )  # fmt: skip
+    """A payment that failed and has no procedure of its own waits for whoever prepares payments."""
+    title = f"{order.payee_institution or order.purpose}拨付失败：{order.reason}，核对账户后重新列入清单"
+    tasks.open_task(
+        subject=f"order:{order.pk}", permission=PREPARE, at=at, region_code=order.region_code,
+        title=title[:200], status=order.get_state_display(), url=place(order.list),
+    )  # fmt: skip
 
 
 def _close_failures(subject: str, by: str, at: dt.datetime) -> None:

@@ -12,6 +12,7 @@ from institutions.models import Document, User
 from institutions.naming import Login
 from settlement import reimbursement_papers, reimbursements
 from settlement.models import Claim, PaymentOrder, Reimbursement
+from settlement.payment_sources import kept_of, owed_for_claim
 
 PHASES = ("受理", "审核", "复核", "拨付", "完成")
 
@@ -96,6 +97,9 @@ def money(case: Reimbursement) -> list[dict[str, Any]]:
     if row is None:
         return []
     claim = Claim.objects.filter(pk=case.claim_id or 0).first()
+    kept, due = kept_of(case.subject), owed_for_claim(case.claim_id)
+    paid = {"label": "已付个人", "value": f"{yuan(kept)} 元", "tone": "warn" if kept > due else "",
+            "sub": f"多付 {yuan(kept - due)} 元，待追回" if kept > due else ""}  # fmt: skip
     return [
         {"label": "结算单据", "value": claim.claim_no if claim else "", "code": True,
          "url": reverse("claim", args=[case.claim_id])},
@@ -106,6 +110,7 @@ def money(case: Reimbursement) -> list[dict[str, Any]]:
         {"label": "待审", "value": f"{yuan(row.held)} 元", "tone": "warn" if row.held else ""},
         {"label": "应付个人", "value": f"{yuan(case.payable or 0)} 元",
          "sub": "使用示例参数" if row.example else ""},
+        *([paid] if kept else ()),
         {"label": "计算", "value": Login(case.calculated_by)},
         {"label": "复核", "value": Login(case.approved_by)},
     ]  # fmt: skip

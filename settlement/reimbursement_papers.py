@@ -38,10 +38,10 @@ class Paper:
 def possible(case: Reimbursement) -> list[tuple[str, str]]:
     """(kind, title) of the papers that a request has come to."""
     taken = set(Move.objects.filter(subject=case.subject).values_list("step", flat=True))
-    over = case.state in ("refused", "withdrawn")
+    undecided = case.state in (*Reimbursement.OVER, "calculated") or not case.approved_by
     return [
         (kind, title) for kind, (steps, title) in KINDS.items()
-        if taken & set(steps) and not (kind == "payment" and (over or not case.approved_by))
+        if taken & set(steps) and not (kind == "payment" and undecided)
     ]  # fmt: skip
 
 

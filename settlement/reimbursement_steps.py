@@ -11,12 +11,14 @@ from agreements import deadlines
 from audit import tasks
 from audit.models import Move
 from audit.procedure import PROCEDURES, Due, Handbook, Pauses, Refused, State, Turn, at_level
+from audit.text import yuan
 from institutions import news
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from settlement import appointments, commands, invoices, sealed
 from settlement.facts import Claimant
 from settlement.models import Claim, Reimbursement, Settlement
+from settlement.payment_sources import kept_of, owed_for_claim
 
 TABLE = "reimbursement"
 PHONE = re.compile(r"^\+?\d[\d-]{5,18}\d$")
@@ -70,9 +72,23 @@ def nothing_held(turn: Turn) -> None:
 
 
 def something_payable(turn: Turn) -> None:
-    """Nothing is approved that pays nothing."""
-    if not turn.case.payable or turn.case.payable < 0:
+    """Nothing is approved that pays nothing, or another amount than the ledger owes."""
+    due = owed_for_claim(turn.case.claim_id)
+    if due != turn.case.payable:
+        words = f"结算已变动，账上应付个人 {yuan(due)} 元，请刷新后重新复核"
+        raise _refused(turn, 409, "CLAIM_CHANGED", words)
+    if due <= kept_of(turn.case.subject):
         raise _refused(turn, 409, "NOTHING_PAYABLE", "基金应付金额为零，请办理“复核不予报销”")
+
+
+def nothing_paid(turn: Turn) -> None:
+    """A claim that money was paid for is not taken back: what is too much is recovered."""
+    paid = kept_of(turn.case.subject)
+    if paid:
+        words = (
+            f"该申请已支付 {yuan(paid)} 元，不能退回重算或不予报销；多付的请追回，少付的请复核差额"
+        )
+        raise _refused(turn, 409, "ALREADY_PAID", words)
 
 
 def account_given(turn: Turn) -> None:
@@ -100,6 +116,11 @@ def keep_claim(turn: Turn) -> None:
     case.calculated_by, case.approved_by = turn.by, ""
 
 
+def keep_owed(turn: Turn) -> None:
+    """What the claim's new version owes the person, or what the person keeps of the one before."""
+    turn.case.payable = turn.facts["payable"]
+
+
 def undo_claim(turn: Turn) -> None:
     """Reverse the claim that this request entered; one that the institution uploaded stays."""
     case: Reimbursement = turn.case
@@ -111,7 +132,7 @@ def undo_claim(turn: Turn) -> None:
             reason=f"{turn.step.label}：{turn.note}"[:200], by=turn.by, at=turn.at,
             entered=True,
         )  # fmt: skip
-    case.claim_id, case.payable, case.calculated_by = None, None, ""
+    case.claim_id, case.payable, case.calculated_by, case.approved_by = None, None, "", ""
 
 
 def _posted(row: Settlement) -> bool:
@@ -218,12 +239,12 @@ HANDBOOK = Handbook(
     checks={
         "told_once": told_once, "claim_entered": claim_entered, "another_person": another_person,
         "another_clerk": another_clerk, "nothing_held": nothing_held,
-        "something_payable": something_payable, "account_given": account_given,
+        "something_payable": something_payable, "nothing_paid": nothing_paid, "account_given": account_given,
     },
     effects={
-        "keep_claim": keep_claim, "undo_claim": undo_claim, "keep_approver": keep_approver,
-        "free_invoice": free_invoice, "free_slot": free_slot, "keep_account": keep_account,
-        "use_account": use_account, "drop_account": drop_account,
+        "keep_claim": keep_claim, "keep_owed": keep_owed, "undo_claim": undo_claim,
+        "keep_approver": keep_approver, "free_invoice": free_invoice, "free_slot": free_slot,
+        "keep_account": keep_account, "use_account": use_account, "drop_account": drop_account,
     },
     due=due, describe=describe, place=place, told=told,
 )  # fmt: skip

@@ -6,33 +6,43 @@ Nothing is computed here: `calculate` enters a claim of channel manual through c
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from audit import clock, moves, procedure, tasks, trail
 from audit.models import Move
+from audit.text import yuan
 from institutions import crypto, documents
+from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution, Region, User
 from institutions.refusals import Fault, Refusal, refused
 from institutions.shape import checked, refuse
 from pricing.releases import current
-from settlement import appointments, commands, contract, invoices, sealed
+from settlement import appointments, commands, contract, invoices, ledger, sealed
 from settlement.facts import Claimant
 from settlement.models import (
     Claim,
     ClaimKey,
     EnteredClaim,
     InsuredPerson,
-    Leg,
+    PaymentOrder,
     Reimbursement,
     Settlement,
     Way,
 )
-from settlement.reimbursement_steps import HANDBOOK, PHONE, TABLE, ask_for_year
+from settlement.payment_sources import kept_of, owed_for_claim
+from settlement.reimbursement_steps import (
+    HANDBOOK,
+    PHONE,
+    TABLE,
+    ask_for_year,
+    describe,
+    place,
+)
 
 File = tuple[str, str, bytes]  #: kind of document, name, content
 Kind, Cause = Reimbursement.Kind, Reimbursement.Cause
@@ -229,15 +239,91 @@ def table() -> procedure.Procedure:
     return procedure.PROCEDURES[TABLE]
 
 
+@transaction.atomic
 def take_step(
     *, case: Reimbursement, step: str, who: User | None, by: str, at: dt.datetime, note: str = "",
     facts: Mapping[str, Any] | None = None, version: int | None = None,
 ) -> Move:  # fmt: skip
-    """Move a request; Refused or Refusal when it may not, cannot, or lacks something."""
-    return moves.advance(
-        case=case, procedure=table(), handbook=HANDBOOK, step=step, who=who,
-        level=who.level if who else "", by=by, at=at, note=note, facts=facts, version=version,
-    )  # fmt: skip
+    """Move a request; Refused or Refusal when it may not, cannot, or lacks something.
+
+    Whoever reverses its claim locks the person before the request, as every posting does.
+    """
+    if "undo_claim" in table().step(step).effects:
+        ledger.lock_persons([case.person_id])
+    made = _advance(case, step, who, by, at, note=note, facts=facts, version=version)
+    _go_by_ledger(case, by, at)
+    return made
+
+
+def _advance(
+    case: Reimbursement, step: str, who: User | None, by: str, at: dt.datetime, **more: Any
+) -> Move:
+    level = who.level if who else ""
+    return moves.advance(case=case, procedure=table(), handbook=HANDBOOK, step=step, who=who,
+                         level=level, by=by, at=at, **more)  # fmt: skip
+
+
+# --- A claim that is settled anew ---
+
+
+def follow(claims: Iterable[int], *, by: str, at: dt.datetime) -> None:
+    """Requests whose claims have a new version go by what the ledger owes for it now.
+
+    In the transaction that posts the version; the persons are locked.
+    """
+    with scoped(EVERYTHING):
+        rows = Reimbursement.objects.filter(claim_id__in=list(claims)).exclude(
+            state__in=Reimbursement.OVER
+        )
+        for case in rows.select_for_update(of=("self",)).order_by("pk"):
+            _go_by_ledger(case, by, at)
+
+
+def refunded(*, subject: str, by: str, at: dt.datetime) -> None:
+    """A person gave money back: what was paid too much is settled when all of it came."""
+    case = of_subject(subject)
+    if case is not None and case.state == "paid":
+        _ask_for_difference(case, owed_for_claim(case.claim_id), kept_of(subject), by, at)
+
+
+def _go_by_ledger(case: Reimbursement, by: str, at: dt.datetime) -> None:
+    """Approved anew where more or less is owed than was approved; whoever holds the money is asked
+    where it is on its way, or was paid too much."""
+    row = Reimbursement.objects.get(pk=case.pk)
+    if row.claim_id is None:
+        return
+    due, kept = owed_for_claim(row.claim_id), kept_of(row.subject)
+    before = row.payable or 0
+    step, payable = "", due
+    if row.state in ("calculated", "approved") and due != before:
+        step = "revise"
+        if kept and due <= kept:
+            step, payable = "settled", kept
+    elif row.state == "paid" and due > kept:
+        step = "revise"
+    if step:
+        note = f"结算已变动，应付个人由 {yuan(before)} 元变为 {yuan(due)} 元"
+        _advance(case, step, None, by, at, note=note, facts={"payable": payable, "owed": due})
+        row.state = case.state
+    _ask_for_difference(row, due, kept, by, at)
+
+
+def _ask_for_difference(row: Reimbursement, due: int, kept: int, by: str, at: dt.datetime) -> None:
+    """The task of whoever prepares payments: an order of another amount, or money to get back."""
+    subject, words = f"{row.subject}/difference", ""
+    live = PaymentOrder.objects.filter(subject=row.subject, state__in=PaymentOrder.LIVE).first()
+    if row.state == "paying" and live is not None and live.amount != due - kept:
+        words = (f"结算已变动，现应付 {yuan(due - kept)} 元，清单 {live.number} 为 {yuan(live.amount)} 元，"
+                 "未送银行的请撤下后重新复核")  # fmt: skip
+    elif row.state == "paid" and kept > due:
+        words = f"结算已变动，多付 {yuan(kept - due)} 元，请向参保人追回并登记退款"
+    if words:
+        tasks.open_task(
+            subject=subject, permission="payments.prepare", at=at, region_code=row.region_code,
+            title=f"{describe(row)}：{words}"[:200], status="结算已变动", url=place(row),
+        )  # fmt: skip
+    else:
+        tasks.close(subject=subject, by=by, at=at)
 
 
 # --- Calculating: the same kernel as every claim ---
@@ -258,13 +344,14 @@ def calculate(
         )
     found = uploaded_claim(locked)
     if found is not None:
+        ledger.lock_persons([found.person_id])  # nobody reverses it meanwhile
         claim_id = found.pk
         _same_fee(locked, found.fee)
     elif claim is None:
         raise refused("lines", "CLAIM_MISSING", "请录入费用明细", "the claim is missing")
     else:
         claim_id = _enter(locked, claim, by, at)
-    facts = {"claim": claim_id, "payable": owed(claim_id)}
+    facts = {"claim": claim_id, "payable": owed_for_claim(claim_id)}
     take_step(
         case=case, step="calculate", who=who, by=by, at=at, facts=facts, version=version
     )  # fmt: skip
@@ -302,10 +389,10 @@ def _same_fee(case: Reimbursement, fee: int) -> None:
                       "the lines do not add up to the invoice")  # fmt: skip
 
 
-def owed(claim_id: int) -> int:
-    """What the ledger owes a person for a claim (account PERSON_PAYABLE), all versions; fen."""
-    legs = Leg.objects.filter(claim_id=claim_id, account=Leg.Account.PERSON_PAYABLE)
-    return -(legs.aggregate(total=Sum("amount"))["total"] or 0)
+def of_subject(subject: str) -> Reimbursement | None:
+    """The request that a source of money (`reimbursement:<id>`) is, if it is one."""
+    kind, _, key = subject.partition(":")
+    return Reimbursement.objects.get(pk=int(key)) if kind == "reimbursement" else None
 
 
 def settlement_of(case: Reimbursement) -> Settlement | None:

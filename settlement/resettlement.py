@@ -23,8 +23,8 @@ from institutions import news
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal, refused
 from pricing import releases
-from settlement import bookings, ledger
-from settlement.models import Resettlement
+from settlement import bookings, ledger, reimbursements
+from settlement.models import EnteredClaim, Resettlement
 from settlement.models import ResettlementItem as Item
 from settlement.periods import posting_month
 from settlement.posting import RESULT, STATES, TOTALS
@@ -207,6 +207,7 @@ def _write(
     for item in items:
         item.state, item.posted_version = Item.State.POSTED, item.version + 2
     Item.objects.bulk_update(items, ["state", "posted_version"], batch_size=1_000)
+    reimbursements.follow(ids, by=by, at=at)
 
 
 def values_of(found: Replayed, places: Sequence[int], rows: Sequence[tuple]) -> dict[str, Any]:
@@ -259,7 +260,7 @@ def _finish(pk: int, *, by: str, at: dt.datetime) -> None:
     made.state, made.posted_at = State.POSTED, at
     made.save(update_fields=["state", "posted_at"])
     record("resettlement.post", made, by=by, at=at)
-    for row in sums_by_institution(made, state=Item.State.POSTED):
+    for row in sums_by_institution(made, told=True):
         text = (
             f"重新结算第 {made.pk} 单已入账：{row['claims']} 张单据，统筹基金"
             f"{'增加' if row['fund'] >= 0 else '减少'} {yuan(abs(row['fund']))} 元"
@@ -288,10 +289,11 @@ def take_note(*, resettlement_id: int, institution_code: str, by: str, at: dt.da
             )  # fmt: skip
 
 
-def sums_by_institution(made: Resettlement, *, state: str = "") -> list[dict[str, Any]]:
-    """Claims and differences per institution of a list; of a state only, if given."""
+def sums_by_institution(made: Resettlement, *, told: bool = False) -> list[dict[str, Any]]:
+    """Claims and differences per institution of a list; `told`: what of it was posted and is its own."""
     rows = Item.objects.filter(resettlement=made)
-    rows = rows.filter(state=state) if state else rows
+    if told:
+        rows = rows.filter(state=Item.State.POSTED).exclude(claim_id__in=EnteredClaim.ids())
     sums = (
         rows.values("region_code", "institution_code").annotate(
             refund=Sum("cash", filter=Q(cash__lt=0), default=0),

@@ -15,7 +15,7 @@ from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
 from pricing import releases
 from pricing.rules import DECISIONS, REASONS
-from settlement import bookings, ledger
+from settlement import bookings, ledger, reimbursements
 from settlement.columns import REVIEWS
 from settlement.models import Settlement
 from settlement.periods import posting_month
@@ -100,6 +100,7 @@ def post(
             ledger.reverse([row], reason=reason[:200], by=by, at=at)
             values = values_of(found, [0], [row])
             ledger.settle_again(values | {"reason": reason[:200], "by": by, "at": at})
+            reimbursements.follow([claim_id], by=by, at=at)
         trail.record(
             by=by, at=at, action="claim.reviewed", subject=f"claim:{claim_id}",
             region_code=settled.region_code, institution_code=settled.institution_code,

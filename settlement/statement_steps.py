@@ -26,6 +26,8 @@ from settlement import statements
 from settlement.models import (
     ClaimKey,
     Deduction,
+    EnteredClaim,
+    Leg,
     LineResult,
     Objection,
     Period,
@@ -261,6 +263,10 @@ def deduct(
     if settled.version % 2 == 0:
         raise refused("claim", "CLAIM_REVERSED", "单据已冲正，没有可扣的金额", "the claim is reversed",
                       status=409)  # fmt: skip
+    if paid_to_person(claim_id):
+        raise refused("claim", "PAID_TO_PERSON",
+                      "该单据由基金支付给参保人（手工报销），不能从机构结算单扣款；需收回的请办理特殊调整",
+                      "the fund paid the person, not the institution", status=409)  # fmt: skip
     _known_reason(reason, note)
     clause = clause.strip() or deduction_clause(settled.region_code, settled.service_date)
     if not clause:
@@ -334,9 +340,16 @@ def deduction_clause(region_code: str, day: dt.date) -> str:
     return ""
 
 
+def paid_to_person(claim_id: int) -> bool:
+    """Whether the fund's part of a claim is a person's money (手工报销), not the institution's."""
+    if EnteredClaim.objects.filter(pk=claim_id).exists():
+        return True
+    return Leg.objects.filter(claim_id=claim_id, account=Leg.Account.PERSON_PAYABLE).exists()
+
+
 def deductible(settled: Settlement) -> int:
-    """What the fund paid for a claim and was not cut yet (fen)."""
-    return _left(settled, None)
+    """What the fund paid an institution for a claim and was not cut yet (fen)."""
+    return 0 if paid_to_person(settled.claim_id) else _left(settled, None)
 
 
 def _known_reason(reason: str, note: str) -> None:

@@ -37,7 +37,8 @@ FIGURES = (
     "set_off_ratio", "coefficient",
 )  # fmt: skip
 
-#: Whoever has claims, adjustments, a deduction that waits, or a debt from the month before.
+#: Whoever has claims, adjustments, a deduction that waits, or a debt from the month before. A claim that
+#: the agency entered for a person's request costs the institution nothing; what it was cut is given back.
 KEYS = """WITH area AS (SELECT code FROM institutions_region WHERE policy_region = %(pool)s)
 SELECT institution_code, scheme, max(region_code) FROM (
     SELECT institution_code, scheme, region_code FROM settlement_settlement
@@ -54,6 +55,7 @@ SELECT institution_code, scheme, max(region_code) FROM (
         AND d.region_code IN (SELECT code FROM area)
         AND EXISTS (SELECT FROM settlement_settlement s
             WHERE s.claim_id = d.claim_id AND s.period <= %(month)s)
+        AND (d.amount < 0 OR d.claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim))
     UNION ALL
     SELECT institution_code, scheme, region_code FROM (
         SELECT DISTINCT ON (institution_code, scheme) institution_code, scheme, region_code, payable
@@ -79,7 +81,8 @@ ASSIGN = """UPDATE settlement_deduction d SET statement_id = t.id FROM settlemen
 WHERE d.statement_id IS NULL AND d.state <> 'withdrawn' AND t.id = ANY(%(ids)s)
     AND t.institution_code = d.institution_code AND t.scheme = d.scheme
     AND EXISTS (SELECT FROM settlement_settlement s
-        WHERE s.claim_id = d.claim_id AND s.period <= t.period)"""
+        WHERE s.claim_id = d.claim_id AND s.period <= t.period)
+    AND (d.amount < 0 OR d.claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim))"""
 
 #: Every sum is made before it is joined: one row per statement on each side of every join.
 COMPUTE = """WITH mine AS (

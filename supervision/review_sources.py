@@ -13,9 +13,9 @@ from audit import clock
 from audit.moves import opened
 from institutions.refusals import Refusal, refused
 from pricing.rules import REASONS, VOCABULARY
-from settlement import reviewed
+from settlement import reviewed, statement_steps
 from settlement.kernel import NO_RULE, PAYABLE, REVIEW
-from settlement.models import Claim, ClaimLine, LineResult, Settlement
+from settlement.models import Claim, ClaimLine, EnteredClaim, LineResult, Settlement
 from supervision.models import Finding, Review, ReviewLine, SamplingPlan
 from supervision.review_steps import HANDBOOK, PROCEDURE
 from supervision.reviews import Kind, pool_of
@@ -41,7 +41,9 @@ def open_review(
 ) -> Review:  # fmt: skip
     """Bring a settled claim before a person. `lines`: those in question; none: all.
 
-    Raises Refusal: 409 when it does not count, a review of it is open, or nothing of it was paid or held.
+    A review of a claim that the agency entered for a person's request is no institution's: it hears and
+    sees nothing of it. Raises Refusal: 409 when it does not count, a review of it is open, or nothing of
+    it is held or was paid to the institution.
     """
     now = reviewed.standing(settled.claim_id)
     if now is None or now.version != settled.version:
@@ -51,11 +53,13 @@ def open_review(
     claim = Claim.objects.get(pk=settled.claim_id)
     questioned = _lines_of(settled, set(lines))
     if not questioned:
-        detail = ("该单据没有待审或基金已支付的明细", "nothing of the claim is paid or held")
+        detail = ("该单据没有待审或基金已支付给机构的明细", "nothing of the claim is paid or held")
         raise Refusal(409, "NOTHING_TO_REVIEW", detail)
+    entered = EnteredClaim.objects.filter(pk=claim.pk).exists()
+    code = "" if entered else settled.institution_code
     made = Review(
         procedure="review", state=PROCEDURE.first.key, entered_on=clock.local(at).date(),
-        region_code=settled.region_code, institution_code=settled.institution_code,
+        region_code=settled.region_code, institution_code=code,
         opened_at=at, opened_by=by, claim_id=claim.pk, claim_no=claim.claim_no,
         claim_version=settled.version, person_id=settled.person_id,
         service_date=settled.service_date, scheme=settled.scheme, pool=pool_of(settled.region_code),
@@ -72,7 +76,7 @@ def open_review(
         detail = ("该单据已在审核中", "somebody was faster")
         raise Refusal(409, "REVIEW_OPEN", detail) from error
     for row in questioned:
-        row.review = made
+        row.review, row.institution_code = made, code
     ReviewLine.objects.bulk_create(questioned)
     opened(case=made, procedure=PROCEDURE, handbook=HANDBOOK, by=by, at=at, on=made.entered_on,
            note=made.reason)  # fmt: skip
@@ -80,19 +84,19 @@ def open_review(
 
 
 def _lines_of(settled: Settlement, wanted: set[int]) -> list[ReviewLine]:
-    """The lines in question, unsaved: what is held, and what the fund paid."""
+    """The lines in question, unsaved: what is held, and what the fund paid the institution."""
+    recoverable = not statement_steps.paid_to_person(settled.claim_id)
     charged = {row.line_no: row for row in ClaimLine.objects.filter(claim_id=settled.claim_id)}
     found = []
     for row in LineResult.objects.filter(
         claim_id=settled.claim_id, version=settled.version
     ).order_by("line_no"):
         held = row.decision in (REVIEW, NO_RULE)
-        paid = row.decision == PAYABLE and row.fund > 0
+        paid = recoverable and row.decision == PAYABLE and row.fund > 0
         if not (held or (paid and (not wanted or row.line_no in wanted))):
             continue
         found.append(ReviewLine(
-            region_code=settled.region_code, institution_code=settled.institution_code,
-            line_no=row.line_no, kind=Kind.HELD if held else Kind.PAID,
+            region_code=settled.region_code, line_no=row.line_no, kind=Kind.HELD if held else Kind.PAID,
             item_code=charged[row.line_no].item_code, fee=charged[row.line_no].fee,
             held_for=REASONS[row.reason] if held else "", overcharge=max(row.overcharge, 0),
             fund=0 if held else row.fund,

@@ -123,12 +123,20 @@ def _go_on(case: Review, step: str, at: dt.datetime) -> int:
 
 
 def adverse(case: Review) -> bool:
-    """Something is cut, refused or left to the patient."""
-    return case.lines.filter(verdict__in=ADVERSE).exists()
+    """Something is cut, refused or left to the patient of an institution, which is told first.
+
+    A claim that the agency entered for a person's request concerns none: the request says the result.
+    """
+    return of_institution(case) and case.lines.filter(verdict__in=ADVERSE).exists()
 
 
 def favourable(case: Review) -> bool:
     return not adverse(case)
+
+
+def of_institution(case: Review) -> bool:
+    """Whether an institution can be asked and told."""
+    return bool(case.institution_code)
 
 
 def over_limit(case: Review) -> bool:
@@ -317,7 +325,7 @@ def look(*, case: Review, person_hash: bytes | None, by: str, at: dt.datetime) -
 HANDBOOK = Handbook(
     guards={
         "adverse": adverse, "favourable": favourable, "over_limit": over_limit,
-        "within_limit": within_limit,
+        "within_limit": within_limit, "of_institution": of_institution,
     },
     checks={
         "decided": decided, "second_person": second_person, "third_person": third_person,

@@ -275,7 +275,7 @@ def _recover(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dic
     claims = case.evidence.filter(kind=CaseEvidence.Kind.CLAIM)
     for item in claims if case.subject_kind != "person" else ():
         part = min(item.content.get("loss", item.loss), left)
-        if part and item.claim_id:
+        if part and item.claim_id and not statement_steps.paid_to_person(item.claim_id):
             cut = statement_steps.deduct(
                 claim_id=item.claim_id, amount=part,
                 reason=REASONS.get(case.behaviour, Deduction.Reason.OTHER),

@@ -13,6 +13,7 @@ from institutions.models import Region, User
 from institutions.refusals import Refusal
 from settlement.models import Claim, Settlement
 from settlement.reviewed import standing
+from settlement.statement_steps import paid_to_person
 from supervision import review_steps, reviews, sampling
 from supervision.models import Review, ReviewLine
 from supervision.review_sources import collect, open_by_hand
@@ -54,8 +55,8 @@ def _own_cases() -> Iterator[Review]:
         service_date__range=(dt.date(2021, 12, 6), TODAY),
     ).exclude(service_date__range=(RAISED_FROM, RAISED_UNTIL))  # fmt: skip
     for row in paid.order_by("claim_id")[:6]:
-        if standing(row.claim_id) is None:
-            continue  # reversed since
+        if standing(row.claim_id) is None or paid_to_person(row.claim_id):
+            continue  # reversed since, or not the hospital's money
         yield open_by_hand(
             claim=Claim.objects.get(pk=row.claim_id), reason="患者来电反映收费与服务不符（示例）",
             severity=2, by=FIRST, at=moment(TODAY, 7),

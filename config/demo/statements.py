@@ -15,7 +15,7 @@ from institutions.calendar import add_months
 from institutions.models import Institution, User
 from institutions.tokens import Client
 from settlement import advances, bank_files, budgets, closing, payments
-from settlement.models import ClaimKey, Settlement, Statement
+from settlement.models import ClaimKey, Leg, Settlement, Statement
 from settlement.statement_api import StatementsView
 from settlement.statement_steps import deduct, send_all, take
 from settlement.systems import System
@@ -87,7 +87,9 @@ def _last(month: Day, places: dict[str, str]) -> str:
     )
     again = Settlement.objects.filter(period__gte=month, version=2).values("claim_id")
     reasons = ("duplicate", "records", "not_follow_up", "inflated", "split")
-    cut = list(paid.exclude(claim_id__in=again).order_by("claim_id")[:CUTS])
+    persons = Leg.objects.filter(account=Leg.Account.PERSON_PAYABLE).values("claim_id")
+    mine = paid.exclude(claim_id__in=again).exclude(claim_id__in=persons)
+    cut = list(mine.order_by("claim_id")[:CUTS])
     for paid_claim, reason in zip(cut, reasons, strict=False):
         deduct(
             claim_id=paid_claim.claim_id, amount=paid_claim.fund // 2, reason=reason,

@@ -22,13 +22,16 @@ from settlement.periods import posting_month
 
 State = Batch.State
 CHUNK_REVERSED = "batch.chunk_reversed"
-#: Settled claims of a chunk that nobody reversed and that posted something.
+#: Settled claims of a chunk that nobody reversed and that posted something; those that a person's
+#: request has taken over (手工报销) stay.
 TO_REVERSE = """SELECT s.claim_id, s.version FROM settlement_settlement s
     WHERE s.claim_id BETWEEN %s AND %s AND s.batch_id = %s AND s.version = 1
         AND NOT EXISTS (SELECT FROM settlement_settlement r
             WHERE r.claim_id = s.claim_id AND r.version > 1)
         AND EXISTS (SELECT FROM settlement_leg g
             WHERE g.claim_id = s.claim_id AND g.version = 1 AND g.period = s.period)
+        AND NOT EXISTS (SELECT FROM settlement_reimbursement q
+            WHERE q.claim_id = s.claim_id AND q.state NOT IN ('refused', 'withdrawn'))
     ORDER BY s.claim_id"""
 #: The lock of a person is the account (settlement.ledger.LOCK): taken in the order of batches.
 LOCK_PERSONS = """SELECT person_id FROM settlement_personalaccount

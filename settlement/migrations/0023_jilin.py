@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = (("settlement", "0021_leg_months"),)
+    dependencies = (("settlement", "0022_adjustments_of_persons"),)
     operations = (
         migrations.AddField(
             model_name="participant",

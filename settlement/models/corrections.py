@@ -8,6 +8,8 @@ from django.db.models import F, Q
 
 from audit.models import ScopedQuerySet
 from institutions.models import Document
+from settlement.models.claims import OfClaims
+from settlement.models.payments import SealedAccount, Way
 from settlement.models.periods import Voucher
 from settlement.models.persons import Scheme
 
@@ -111,7 +113,7 @@ class ResettlementItem(models.Model):
     reason = models.CharField("未处理原因", max_length=200, blank=True)
     posted_version = models.SmallIntegerField(null=True, blank=True)
 
-    objects = ScopedQuerySet.as_manager()
+    objects = OfClaims.as_manager()
 
     class Meta:
         ordering = ("claim_id",)
@@ -139,11 +141,12 @@ class ResettlementItem(models.Model):
         return self.claim_no
 
 
-class Adjustment(models.Model):
+class Adjustment(SealedAccount):
     """A special adjustment by hand (特殊调整): why, for whom, how much, with a file, by two persons.
 
     `amount` > 0 is paid in addition, < 0 is taken back. Approved by the level that the limit names;
-    posted as a voucher of its own kind; undone once, by a second pair of persons' acts.
+    posted as a voucher of its own kind; undone once, by a second pair of persons' acts. Without an
+    institution the money is a person's: paid to the account by a list, or collected from the person.
     """
 
     class Subject(models.TextChoices):
@@ -186,6 +189,10 @@ class Adjustment(models.Model):
     )
     reversal_asked_by = models.CharField(max_length=150, blank=True)
     reversal_reason = models.CharField("冲销原因", max_length=200, blank=True)
+    way = models.CharField("收款方式", max_length=8, choices=Way, default=Way.BANK)
+    collected_on = models.DateField("追回到账日", null=True, blank=True)
+    collected_serial = models.CharField("追回银行流水号", max_length=60, blank=True)
+    collected_by = models.CharField("追回登记人", max_length=150, blank=True)
 
     objects = ScopedQuerySet.as_manager()
 
@@ -202,17 +209,35 @@ class Adjustment(models.Model):
                 condition=Q(subject="institution", person_id=None, claim_id=None)
                 & ~Q(institution_code="")
                 | Q(subject="person", person_id__isnull=False, claim_id=None)
-                | Q(subject="claim", claim_id__isnull=False) & ~Q(institution_code=""),
+                | Q(subject="claim", claim_id__isnull=False)
+                & (~Q(institution_code="") | Q(person_id__isnull=False)),
                 name="adjustment_has_its_subject",
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=["posted", "reversed"]) | Q(voucher__isnull=False),
                 name="adjustment_posted_by_voucher",
             ),
+            models.CheckConstraint(
+                condition=Q(collected_on__isnull=True, collected_by="", collected_serial="")
+                | Q(collected_on__isnull=False, institution_code="", amount__lt=0)
+                & ~Q(collected_by="")
+                & ~Q(collected_serial=""),
+                name="adjustment_collected_from_a_person",
+            ),
         )
 
     def __str__(self):
         return self.number
+
+    @property
+    def bound_to(self) -> str:
+        """What its encrypted account is bound to; what vouchers, orders and tasks call it."""
+        return f"adjustment:{self.number}"
+
+    @property
+    def of_person(self) -> bool:
+        """Whether its money is a person's."""
+        return not self.institution_code
 
 
 class Outage(models.Model):

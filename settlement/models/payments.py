@@ -112,8 +112,9 @@ class PaymentList(models.Model):
 class PaymentOrder(SealedAccount):
     """One payment of a list to one payee for one source; a further try is a new order (`attempt`).
 
-    `subject` is the source (`statement:<id>`, `reimbursement:<id>`): one live order each. What money
-    moved stands in vouchers of the effects `order:<id>/payment` and `order:<id>/return`.
+    `subject` is the source (`statement:<id>`, `reimbursement:<id>`, `adjustment:<number>`): one live
+    order each. What money moved stands in vouchers of the effects `order:<id>/payment` and
+    `order:<id>/return`.
     """
 
     class State(models.TextChoices):

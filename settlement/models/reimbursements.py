@@ -72,8 +72,9 @@ class AppointmentSlot(models.Model):
 class Reimbursement(Case, SealedAccount):
     """手工报销: a person asks the agency for the fund's part of an invoice paid in full at an institution.
 
-    `institution_code` stays empty: institutions see nothing of it. `payable` is what the claim's
-    settlement owes the person. (通医保发〔2020〕25号 三（三）第2款; 社会保险经办条例 第二十条)
+    `institution_code` stays empty: institutions see nothing of it. `payable` is what was calculated or
+    approved last; what is paid is asked of the ledger (settlement.payment_sources).
+    (通医保发〔2020〕25号 三（三）第2款; 社会保险经办条例 第二十条)
     """
 
     class Kind(models.TextChoices):
@@ -85,6 +86,8 @@ class Reimbursement(Case, SealedAccount):
         NO_FUNCTION = "no_function", "机构没有联网结算功能"
         OUTAGE = "outage", "就诊当日结算系统故障"
         SUSPENDED = "suspended", "就诊当日本人被暂停联网结算"
+
+    OVER = ("refused", "withdrawn")  #: its claim, if it had one, is its own no more
 
     number = models.CharField("申请号", max_length=40, unique=True)
     kind = models.CharField("报销方式", max_length=11, choices=Kind)

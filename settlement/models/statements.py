@@ -10,6 +10,7 @@ from django.db.models import F, Q
 
 from audit.models import Case, ScopedQuerySet
 from institutions.models import Document
+from settlement.models.claims import OfClaims
 from settlement.models.persons import Scheme
 
 
@@ -183,7 +184,7 @@ class Deduction(models.Model):
     answered_at = models.DateTimeField(null=True, blank=True)
     answered_by = models.CharField("答复人", max_length=150, blank=True)
 
-    objects = ScopedQuerySet.as_manager()
+    objects = OfClaims.as_manager()
 
     class Meta:
         ordering = ("pk",)

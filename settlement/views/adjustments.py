@@ -26,16 +26,24 @@ from institutions.money import yuan as plain_yuan
 from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import adjustments as commands
-from settlement.correction_forms import AdjustmentForm, AdjustmentsQuery, DecisionForm, ReasonForm
+from settlement.correction_forms import (
+    AdjustmentForm,
+    AdjustmentsQuery,
+    CollectionForm,
+    DecisionForm,
+    ReasonForm,
+)
 from settlement.detail import moment
 from settlement.looks import exported, looked
 from settlement.models import Adjustment, InsuredPerson
+from settlement.payment_sources import paid_of
 from settlement.terms import cite
 
 CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "特殊调整", "url": "/adjustments/"}]
 PAGE = 20
 PDF_ROWS, CSV_ROWS = 2_000, 50_000
-PROPOSE, APPROVE = "adjustments.propose", commands.APPROVE
+PROPOSE, APPROVE = commands.PROPOSE, commands.APPROVE
+FORMS = {"ask-reversal": ReasonForm, "collect": CollectionForm}
 READ = "adjustment.read"
 TONES = {
     "proposed": "warn",
@@ -259,17 +267,20 @@ MOVES = {
     "approve": (APPROVE, "已批准并入账。"), "refuse": (APPROVE, "已退回，没有入账。"),
     "withdraw": (PROPOSE, "调整已撤回。"), "ask-reversal": (PROPOSE, "已申请冲销，等待复核。"),
     "reverse": (APPROVE, "已冲销，红字凭证入账。"),
+    "collect": (PROPOSE, "已登记追回到账，等待复核。"),
+    "confirm-collection": (APPROVE, "追回款已入账。"),
+    "decline-collection": (APPROVE, "已退回，请重新登记追回到账。"),
 }  # fmt: skip
 
 
 @requires("adjustments.view")
 @require_POST
 def move(request: PortalRequest, pk: int, action: str) -> HttpResponse:
-    """Approve, refuse, withdraw, ask for the reversal, reverse; the command says who may."""
+    """Decide, withdraw, reverse, or collect what a person owes; the command says who may."""
     found = _visible(request, pk)
     if action not in MOVES or not request.user.may(MOVES[action][0]):
         raise Http404
-    form = ReasonForm(request.POST) if action == "ask-reversal" else DecisionForm(request.POST)
+    form = FORMS.get(action, DecisionForm)(request.POST)
     valid = form.is_valid()
     try:
         if valid:
@@ -292,6 +303,11 @@ def _act(request: PortalRequest, found: Adjustment, action: str, given: dict[str
         commands.withdraw(adjustment=found, who=who, at=at)
     elif action == "reverse":
         commands.reverse(adjustment=found, who=who, at=at)
+    elif action == "collect":
+        commands.record_collection(adjustment=found, by=who.username, at=at, **given)
+    elif action in ("confirm-collection", "decline-collection"):
+        accept = action.startswith("confirm")
+        commands.confirm_collection(adjustment=found, accept=accept, who=who, at=at)
     else:
         commands.ask_reversal(adjustment=found, reason=given["reason"], by=who.username, at=at)
 
@@ -304,6 +320,9 @@ def _page(request: PortalRequest, found: Adjustment, form: Any, *, status: int) 
     level = commands.may_decide(found, user)
     asks = form if isinstance(form, ReasonForm) else ReasonForm()
     decides = form if isinstance(form, DecisionForm) else DecisionForm()
+    collects = form if isinstance(form, CollectionForm) else CollectionForm()
+    owes = posted and found.of_person and found.amount < 0 and not asked
+    waits = owes and bool(found.collected_by) and not commands.collected(found)
     subject = f"adjustment:{found.number}"
     events = Event.objects.visible_to(user).filter(subject=subject).exclude(action=READ)
     looked(
@@ -318,7 +337,9 @@ def _page(request: PortalRequest, found: Adjustment, form: Any, *, status: int) 
         "too_low": proposed and user.may(APPROVE) and not level,
         "level": commands.LEVEL_WORDS[found.level],
         "may_withdraw": proposed and own,
-        "may_ask": posted and not asked and user.may(PROPOSE),
+        "may_ask": posted and not asked and not found.collected_by and user.may(PROPOSE),
+        "collect_form": collects if owes and not found.collected_by and user.may(PROPOSE) else None,
+        "may_confirm": waits and user.may(APPROVE) and found.collected_by != user.username,
         "may_reverse": posted and asked and user.may(APPROVE) and level
         and found.reversal_asked_by != user.username,
         "timeline": [
@@ -355,10 +376,31 @@ def _info(request: PortalRequest, found: Adjustment) -> list[dict[str, Any]]:
     if found.claim_id:
         items.insert(2, {"label": "单据", "value": str(found.claim_id),
                          "url": reverse("claim", args=[found.claim_id])})  # fmt: skip
+    if found.of_person:
+        items.insert(4, _person_money(found))
     for label, value in (("意见", found.note), ("冲销原因", found.reversal_reason)):
         if value:
             items.append({"label": label, "value": value, "wide": True})
     return items
+
+
+def _person_money(found: Adjustment) -> dict[str, Any]:
+    """How a person's money moves: the account it is paid to, or where its collection stands."""
+    if found.amount > 0:
+        paid = paid_of(found.bound_to)
+        account = f"{found.holder_masked} {found.bank} {found.account_masked}".strip()
+        return {"label": "收款方式", "value": found.get_way_display(), "tone": "ok" if paid else "",
+                "sub": f"{account} {f'已付 {yuan(paid)} 元' if paid else '未付'}".strip()}  # fmt: skip
+    if not found.collected_by:
+        return {
+            "label": "追回",
+            "value": "待追回" if found.state == "posted" else "",
+            "tone": "warn",
+        }
+    posted = commands.collected(found)
+    return {"label": "追回", "value": "已追回" if posted else "已登记到账，待复核",
+            "tone": "ok" if posted else "warn",
+            "sub": f"{found.collected_on} 流水号 {found.collected_serial}"}  # fmt: skip
 
 
 def _visible(request: PortalRequest, pk: int) -> Adjustment:

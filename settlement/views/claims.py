@@ -29,6 +29,7 @@ from settlement.claim_forms import PersonForm, ReversalForm
 from settlement.detail import Detail, moment
 from settlement.facts import Claimant
 from settlement.models import Claim, EnteredClaim, InsuredPerson, Settlement
+from settlement.statement_steps import paid_to_person
 
 CRUMBS = [{"label": "工作台", "url": "/"}]
 BIGGEST_ID = 2**63 - 1
@@ -144,7 +145,7 @@ def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
         "may_flow": request.user.may("medicines.view"),
         "reversed": detail.reversed, "may_reverse": own and request.user.may("claims.reverse"),
         "may_deduct": own and bool(detail.last and detail.last.fund > 0)
-        and request.user.may("statements.deduct"),
+        and request.user.may("statements.deduct") and not paid_to_person(claim_id),
         "regional": detail.regional() if request.user.may("payments.view") else [],
         "institution": detail.institution,
         "reversal": detail.last if detail.reversed else None,

@@ -194,6 +194,7 @@ def _can(user: User, made: PaymentList) -> dict[str, bool]:
     either = user.may(payments.PREPARE) or user.may(payments.APPROVE)
     return {
         "approve": made.state == State.PREPARED and second,
+        "refuse": made.state in (State.PREPARED, State.APPROVED) and second,
         "export": made.state in (State.APPROVED, State.EXPORTED, State.DONE) and either,
         "results": made.state in (State.EXPORTED, State.DONE) and either,
     }

@@ -12,13 +12,14 @@ from audit.models import Task
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Region, User
 from institutions.refusals import Refusal
-from settlement import adjustments, ledger
+from settlement import adjustments, ledger, sealed
 from settlement.adjustments import Wanted
 from settlement.models import Adjustment, Leg, Voucher
 from tests import factories
 from tests.settlement.hospital import Hospital
 
 AT = dt.datetime(2021, 12, 20, 2, tzinfo=dt.UTC)
+PERSON = object()  #: stands for somebody who is insured
 FILE = ("依据.pdf", b"%PDF-1.4 basis")
 
 
@@ -105,8 +106,12 @@ def test_a_lower_level_and_the_same_person_do_not_decide(region: Region) -> None
     ({"institution_code": "H0"}, "INSTITUTION_UNKNOWN"),
     ({"subject": "claim", "claim_no": "none"}, "CLAIM_UNKNOWN"),
     ({"reason_class": "appeal", "subject": "person"}, "PERSON_UNKNOWN"),
+    ({"reason_class": "appeal", "subject": "person", "amount": 1, "person": PERSON},
+     "ACCOUNT_MISSING"),
 ])  # fmt: skip
 def test_what_is_not_taken(region: Region, more: dict, code: str) -> None:
+    if "person" in more:
+        more = more | {"person": factories.person()}
     with pytest.raises(Refusal, match=code):
         proposed(region, **more)
 
@@ -126,8 +131,9 @@ def test_money_for_a_person_and_for_a_claim(region: Region, boss: User) -> None:
     claim = hospital.settled()
     set_scope(EVERYTHING)
     person = proposed(
-        region, reason_class="appeal", subject="person", person=hospital.patient, amount=700
-    )
+        region, reason_class="appeal", subject="person", person=hospital.patient, amount=700,
+        account=sealed.Account("测试", "示例银行", "6222021111222233334"),
+    )  # fmt: skip
     of_claim = proposed(region, place=hospital.row, subject="claim", claim_no=claim["claim_no"],
                         reason_class="recovery", amount=-300)  # fmt: skip
     for made in (person, of_claim):

@@ -7,10 +7,11 @@ import pytest
 from institutions.access import EVERYTHING, set_scope
 from institutions.refusals import Refusal
 from settlement import invoices
-from settlement.batch import commands
+from settlement.batch import commands, undo
 from settlement.batch.chunk import settle_chunk
-from settlement.models import Batch, Chunk, EInvoice
+from settlement.models import Batch, Chunk, EInvoice, Reimbursement, Settlement
 from tests import factories
+from tests.settlement.agency import records
 from tests.settlement.test_batch import Hospital
 
 AT = dt.datetime(2021, 12, 20, 2, tzinfo=dt.UTC)
@@ -51,6 +52,27 @@ def test_a_file_uses_its_invoices_when_it_is_loaded(committed_db: str) -> None:
     assert Batch.objects.using("settler").get(pk=second["id"]).state == Batch.State.FAILED
     with pytest.raises(Refusal, match="INVOICE_USED"):
         invoices.use(number="3206-0", holder="reimbursement:9", region_code="320600", at=AT)
+
+
+def test_a_claim_that_a_request_took_over_is_not_given_back(committed_db: str) -> None:
+    hospital = Hospital(2)
+    bodies = [
+        factories.body(patient, hospital.doctor, channel="manual", e_invoice_no=f"3206-{number}")
+        for number, patient in enumerate(hospital.patients)
+    ]
+    batch = hospital.upload(bodies).json()["id"]
+    _load(batch)
+    set_scope(EVERYTHING)
+    mine, other = Settlement.objects.order_by("claim_id").values_list("claim_id", flat=True)
+    case, _, _ = records(hospital.row, at=AT)
+    Reimbursement.objects.filter(pk=case.pk).update(claim_id=mine, payable=600, state="calculated")
+    found = Batch.objects.using("settler").get(pk=batch)
+    for chunk in Chunk.objects.using("settler").filter(batch=batch):
+        assert undo._reverse(found, chunk, by="clerk", at=AT) == 1
+    set_scope(EVERYTHING)
+    stands = {claim: max(rows) for claim in (mine, other) for rows in [
+        Settlement.objects.filter(claim_id=claim).values_list("version", flat=True)]}  # fmt: skip
+    assert stands == {mine: 1, other: 2}
 
 
 def _load(batch_id: int) -> None:

@@ -20,7 +20,7 @@ from settlement.models import (
     Reimbursement,
     Voucher,
 )
-from settlement.payment_sources import owed, refunded_of
+from settlement.payment_sources import owed, owed_for_claim, refunded_of
 from tests import factories
 from tests.settlement.agency import AT, CARD, TODAY, Agency, calendar
 
@@ -228,7 +228,7 @@ def test_paid_posts_the_payment_and_closes_the_list(agency: Agency) -> None:
     case.refresh_from_db()
     assert (made.state, case.state) == ("done", "paid")
     assert payments.paid_of(statement.subject) == 500_000
-    assert reimbursements.owed(case.claim_id) == 600  # the claim's own debt; the voucher pays it
+    assert owed_for_claim(case.claim_id) == 600  # the claim's own debt; the voucher pays it
     assert owed(region_code="320600", on=TODAY) == []
     assert ledger.balance().sound
     assert not Task.objects.filter(subject=made.subject, state="open").exists()
