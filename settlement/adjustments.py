@@ -331,10 +331,8 @@ def record_collection(
             raise Refusal(
                 409, "REVERSAL_ASKED", ("已申请冲销，不能登记追回", "its reversal is asked for")
             )
-        if (
-            received_on > clock.local(at).date()
-            or received_on < clock.local(found.decided_at).date()
-        ):
+        decided_on = clock.local(found.decided_at or at).date()
+        if not decided_on <= received_on <= clock.local(at).date():
             raise refused(
                 "received_on", "DAY", "到账日应在入账日之后且不晚于今天", "the day is wrong"
             )
