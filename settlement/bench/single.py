@@ -19,7 +19,9 @@ from statistics import median
 
 import psycopg2
 from django.conf import settings
+from django.core.management import call_command
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
@@ -32,6 +34,7 @@ from institutions.models import (
     InstitutionFacts,
     Physician,
     PhysicianTitle,
+    User,
 )
 from institutions.tokens import FIND
 from settlement import commands, ledger
@@ -174,15 +177,18 @@ def _rate(act: Callable[[], Callable[[], None]], each: int) -> float:
     return 8 * each / (time.perf_counter() - began)
 
 
-def meanwhile(work: Callable[[], object], one: Callable[[], None]) -> tuple[float, int]:
-    """Median milliseconds of an act, again and again while `work` goes on in another thread; how many."""
+def meanwhile(
+    work: Callable[[], object], acts: Sequence[Callable[[], None]]
+) -> list[tuple[float, int]]:
+    """Median milliseconds of each act, in turns while `work` goes on in another thread; how many."""
     thread = threading.Thread(target=work)
-    times: list[float] = []
+    times: list[list[float]] = [[] for _ in acts]
     thread.start()
     while thread.is_alive():
-        times.append(_seconds(one) * 1000)
+        for one, mine in zip(acts, times, strict=True):
+            mine.append(_seconds(one) * 1000)
     thread.join()
-    return median(times), len(times)
+    return [(median(mine), len(mine)) for mine in times]
 
 
 @contextmanager
@@ -231,6 +237,26 @@ def by_http(port: int, numbers: list[str]) -> Callable[[], Callable[[], None]]:
         return post
 
     return client
+
+
+def a_page(port: int) -> Callable[[], None]:
+    """A reader who opens the list of claims."""
+    reader = Client()
+    call_command("collectstatic", interactive=False, verbosity=0)
+    with scoped(EVERYTHING):
+        user = User.objects.create(username="bench-reader", role="reviewer", region_id=REGION)
+        reader.force_login(user)
+    cookie = f"{settings.SESSION_COOKIE_NAME}={reader.cookies[settings.SESSION_COOKIE_NAME].value}"
+
+    def read() -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as link:
+            link.request("GET", reverse("claims"), headers={"Cookie": cookie})
+            answer = link.getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"the page answers {answer.status}")
+
+    return read
 
 
 def values_of_one(number: str) -> dict:

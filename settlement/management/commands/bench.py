@@ -24,6 +24,7 @@ from settlement.periods import posting_month
 USUAL_N = 100_000
 NAIVE_CLAIMS = 300
 WORKERS = {1: "B", 2: "D", 4: "E"}  #: processes, and the tag of the batch that they settle
+PAGES = 40  #: times that a page is opened beside nothing
 SINGLE_CLAIMS = 400
 #: What a claim is here, and what others measured with the same shape.
 SHAPE = (
@@ -49,6 +50,7 @@ MEANINGS = {
     "single.p99": "the same, the slowest of a hundred; floor: the slowest of a hundred bare ones",
     "single.rps": "claims by HTTP, eight connections; floor: bare statements, eight connections",
     "single.in_batch": "one claim by HTTP while two workers settle a batch of N; floor: while none does",
+    "page.in_batch": "the list of claims opened in turns with those; floor: while no batch is settled",
     "start.again": "second start until a page is served",
     "report.pages_per_second": "pages of a register of 200, laid out by two worker processes and joined",
     "report.rss_mb": "peak resident memory of such a worker; floor: the most it may be",
@@ -178,11 +180,14 @@ class Command(BaseCommand):
             client = single.by_http(port, numbers)
             base, found = single.compared([bare, client], SINGLE_CLAIMS)
             batch = data.loaded_batch(self.n, seed=7, tag="H")
-            busy, posted = single.meanwhile(lambda: batches.rate(batch, 2), client())
+            page = single.a_page(port)
+            (calm,) = single.compared([lambda: page], PAGES)
+            busy = single.meanwhile(lambda: batches.rate(batch, 2), (client(), page))
         self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
         self.figure("single.p99", found.p99_ms, "ms", base.p99_ms, SINGLE_CLAIMS)
         self.figure("single.rps", found.per_second, "claims/s", base.per_second, SINGLE_CLAIMS)
-        self.figure("single.in_batch", busy, "ms", found.p50_ms, posted)
+        self.figure("single.in_batch", busy[0][0], "ms", found.p50_ms, busy[0][1])
+        self.figure("page.in_batch", busy[1][0], "ms", calm.p50_ms, busy[1][1])
 
     def growth(self) -> None:
         sizes = (min(max(self.n // 2, 500), 100_000), self.n)
