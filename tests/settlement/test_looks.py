@@ -89,7 +89,7 @@ def test_looks_on_the_pages_are_found_by_the_person(hospital: Hospital) -> None:
 def test_an_opened_adjustment_of_a_person_leaves_an_event(hospital: Hospital) -> None:
     given = adjustments.Wanted(
         reason_class="appeal", subject="person", person=hospital.patient, amount=700,
-        reason="申诉成立", scheme="resident",
+        reason="申诉成立", scheme="resident", way="account",
     )  # fmt: skip
     region = factories.region("nantong")
     made = adjustments.propose(

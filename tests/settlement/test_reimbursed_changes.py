@@ -2,6 +2,8 @@
 
 import pytest
 from django.db import transaction
+from django.test import Client
+from django.urls import reverse
 
 from audit.models import Move, Task
 from audit.procedure import Refused
@@ -185,6 +187,9 @@ def test_an_approved_list_that_has_not_left_is_given_back(
     resettle(patient, FALLS)
     told = {"made": made, "by": agency.finance.username, "at": AT}
     assert refusal_of(payments.export, form="csv", **told).code == "AMOUNT_CHANGED"
+    boss = factories.log_in(Client(), agency.finance)
+    shown = boss.get(reverse("payment", args=[made.pk])).content.decode()
+    assert ("退回清单" in shown, "复核通过" in shown) == (True, False)
     payments.refuse(reason="结算变动", **told)
     made.refresh_from_db()
     assert (made.state, made.approved_by) == ("refused", agency.finance.username)
@@ -287,7 +292,7 @@ def taken_over(agency: Agency) -> tuple[Hospital, dict, Reimbursement]:
     return hospital, claim, case
 
 
-def reverse(hospital: Hospital, claim: dict) -> tuple[int, str]:
+def ask_reversal(hospital: Hospital, claim: dict) -> tuple[int, str]:
     answer = hospital.reverse(claim)
     set_scope(EVERYTHING)
     return answer.status_code, answer.json().get("code", "")
@@ -298,16 +303,16 @@ def test_a_claim_that_a_request_lives_by_is_not_reversed(agency: Agency) -> None
     for step in ("", "approve"):
         if step:
             agency.step(case, step, agency.finance)
-        assert reverse(hospital, claim) == (409, "CLAIM_REIMBURSED")
+        assert ask_reversal(hospital, claim) == (409, "CLAIM_REIMBURSED")
     assert Settlement.objects.get(claim_id=claim["id"]).version == 1
     paid(agency, case)
     assert (case.state, payments.paid_of(case.subject)) == ("paid", 600)
-    assert reverse(hospital, claim) == (409, "CLAIM_REIMBURSED")
+    assert ask_reversal(hospital, claim) == (409, "CLAIM_REIMBURSED")
 
 
 def test_a_claim_of_a_denied_request_is_the_institutions_again(agency: Agency) -> None:
     hospital, claim, case = taken_over(agency)
     agency.step(case, "deny", agency.finance, note="x", facts={"basis": "三（三）第2款"})
-    assert reverse(hospital, claim)[0] in (200, 201)
+    assert ask_reversal(hospital, claim)[0] in (200, 201)
     assert Settlement.objects.filter(claim_id=claim["id"]).count() == 2
     assert Claim.objects.filter(pk=claim["id"]).exists()
