@@ -25,6 +25,7 @@ from settlement.models import (
     InsuredPerson,
     Leg,
     PaymentOrder,
+    Refund,
     Settlement,
     Voucher,
     Way,
@@ -331,19 +332,29 @@ def record_collection(
             raise Refusal(
                 409, "REVERSAL_ASKED", ("已申请冲销，不能登记追回", "its reversal is asked for")
             )
-        decided_on = clock.local(found.decided_at or at).date()
-        if not decided_on <= received_on <= clock.local(at).date():
+        posted_on = clock.local(found.decided_at or at).date()
+        if not posted_on <= received_on <= clock.local(at).date():
             raise refused(
                 "received_on", "DAY", "到账日应在入账日之后且不晚于今天", "the day is wrong"
             )
-        if not bank_serial.strip():
-            raise refused("bank_serial", "REQUIRED", "请填写银行流水号", "the serial is needed")
+        _unused(found.region_code, bank_serial.strip())
         found.collected_on, found.collected_serial = received_on, bank_serial.strip()
         found.collected_by = by
         found.save()
         _record("adjustment.collect", found, by=by, at=at, on=received_on, serial=bank_serial)
         _ask(found, f"复核追回到账：特殊调整 {found.number}，{_signed(-found.amount)[1:]} 元", at)
     return found
+
+
+def _unused(region_code: str, serial: str) -> None:
+    """A bank's serial names money that came back once."""
+    if not serial:
+        raise refused("bank_serial", "REQUIRED", "请填写银行流水号", "the serial is needed")
+    refunds = Refund.objects.filter(region_code=region_code, bank_serial=serial)
+    others = Adjustment.objects.filter(region_code=region_code, collected_serial=serial)
+    if refunds.exclude(state=Refund.State.REFUSED).exists() or others.exists():
+        raise refused("bank_serial", "SERIAL_USED", "该银行流水号已登记过退款或追回", "the serial was used",
+                      status=409)  # fmt: skip
 
 
 def confirm_collection(

@@ -136,9 +136,7 @@ def _sum(signed: Case, kind: str, key: str = "pk") -> Coalesce:
 
 def owed_for_claim(claim_id: int | None) -> int:
     """What the ledger owes a person for a claim (account PERSON_PAYABLE), all versions; fen."""
-    if claim_id is None:
-        return 0
-    legs = Leg.objects.filter(claim_id=claim_id, account=Leg.Account.PERSON_PAYABLE)
+    legs = Leg.objects.filter(claim_id=claim_id or 0, account=Leg.Account.PERSON_PAYABLE)
     return -(legs.aggregate(total=Sum("amount"))["total"] or 0)
 
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from audit import clock, tasks, trail
 from institutions.refusals import Refusal, refused
 from settlement import reimbursements
-from settlement.models import Leg, PaymentOrder, Refund, Voucher, Way
+from settlement.models import Adjustment, Leg, PaymentOrder, Refund, Voucher, Way
 from settlement.payments import APPROVE, debited
 from settlement.periods import posting_month
 from settlement.personal_accounts import credit_account
@@ -65,7 +65,8 @@ def _sound(
         )
         raise refused("bank_serial", "WAY", words, "it goes back the way it came", clause=CLAUSE)
     same = Refund.objects.filter(region_code=order.region_code, bank_serial=serial)
-    if serial and same.exclude(state=State.REFUSED).exists():
+    others = Adjustment.objects.filter(region_code=order.region_code, collected_serial=serial)
+    if serial and (same.exclude(state=State.REFUSED).exists() or others.exists()):
         raise refused("bank_serial", "SERIAL_USED", "该银行流水号已登记过退款", "the serial was used",
                       status=409)  # fmt: skip
     rows = order.refunds.exclude(state=State.REFUSED).aggregate(fen=Sum("amount"))

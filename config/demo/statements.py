@@ -88,8 +88,8 @@ def _last(month: Day, places: dict[str, str]) -> str:
     again = Settlement.objects.filter(period__gte=month, version=2).values("claim_id")
     reasons = ("duplicate", "records", "not_follow_up", "inflated", "split")
     persons = Leg.objects.filter(account=Leg.Account.PERSON_PAYABLE).values("claim_id")
-    hospitals = paid.exclude(claim_id__in=again).exclude(claim_id__in=persons)
-    cut = list(hospitals.order_by("claim_id")[:CUTS])
+    theirs = paid.exclude(claim_id__in=again).exclude(claim_id__in=persons)
+    cut = list(theirs.order_by("claim_id")[:CUTS])
     for paid_claim, reason in zip(cut, reasons, strict=False):
         deduct(
             claim_id=paid_claim.claim_id, amount=paid_claim.fund // 2, reason=reason,

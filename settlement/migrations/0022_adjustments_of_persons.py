@@ -117,4 +117,12 @@ class Migration(migrations.Migration):
                 name="adjustment_collected_from_a_person",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="adjustment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("collected_serial", ""), _negated=True),
+                fields=("region_code", "collected_serial"),
+                name="adjustment_collected_once",
+            ),
+        ),
     ]

@@ -224,6 +224,11 @@ class Adjustment(SealedAccount):
                 & ~Q(collected_serial=""),
                 name="adjustment_collected_from_a_person",
             ),
+            models.UniqueConstraint(
+                fields=["region_code", "collected_serial"],
+                condition=~Q(collected_serial=""),
+                name="adjustment_collected_once",
+            ),
         )
 
     def __str__(self):

@@ -11,7 +11,7 @@ from django.urls import reverse
 from audit import clock
 from audit.models import Task
 from institutions.refusals import Refusal
-from settlement import adjustments, ledger, payments, sealed
+from settlement import adjustments, ledger, payments, refunds, sealed
 from settlement.adjustments import Wanted
 from settlement.models import Adjustment, Claim, Leg, PaymentOrder, Voucher
 from settlement.payment_sources import owed
@@ -196,11 +196,30 @@ def test_what_a_person_owes_is_asked_for_until_two_persons_posted_it(agency: Age
         agency.clerk.username, agency.finance.username,
     )  # fmt: skip
     assert owing(agency) == 0
+    other = posted(agency, amount=-700, account=None)
+    again = refusal_of(adjustments.record_collection, **(told | {"adjustment": other}))
+    assert again.code == "SERIAL_USED"
+    with pytest.raises(IntegrityError, match="collected_once"), transaction.atomic():
+        Adjustment.objects.filter(pk=other.pk).update(
+            collected_on=TODAY, collected_serial="T1", collected_by="x"
+        )
     assert not Task.objects.filter(subject=made.bound_to, state="open").exists()
     undo = {"adjustment": made, "reason": "x", "by": agency.clerk.username, "at": AT}
     assert refusal_of(adjustments.ask_reversal, **undo).code == "MONEY_MOVED"
     with pytest.raises(IntegrityError, match="collected_from_a_person"), transaction.atomic():
         Adjustment.objects.filter(pk=made.pk).update(collected_by="")
+
+
+def test_a_serial_is_no_refund_after_it_was_a_collection(agency: Agency) -> None:
+    paid, owes = posted(agency), posted(agency, amount=-700, account=None)
+    sent = agency.sent(paid.bound_to)
+    take(agency, sent)
+    told = {"received_on": TODAY, "bank_serial": "T1", "by": agency.clerk.username, "at": AT}
+    adjustments.record_collection(adjustment=owes, **told)
+    refusal = refusal_of(
+        refunds.record, order=sent.orders.get(), amount=700, reason="重复支付", **told
+    )
+    assert refusal.code == "SERIAL_USED"
 
 
 def test_nothing_is_collected_for_what_is_paid_or_an_institutions(agency: Agency) -> None:
