@@ -196,7 +196,8 @@ def _alone(year: int) -> None:
 
 
 def _held(bills: QuerySet[FeeBill]) -> frozenset[Key]:
-    return frozenset(_key(item) for item in FeeItem.objects.filter(bill__in=bills))
+    rows = FeeItem.objects.filter(bill__in=bills)
+    return frozenset(rows.values_list("line_id", "contract_id", "number"))
 
 
 def _key(item: FeeItem) -> Key:

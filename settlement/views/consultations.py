@@ -336,7 +336,8 @@ def _side(
                          "url": reverse("consultation-act", args=[case.pk, row.pk, key])})  # fmt: skip
     answer = Answer(row.answer)
     tone = {Answer.ASKED: "wait", Answer.ACCEPTED: "ok", Answer.DECLINED: "mute"}[answer]
-    return {"name": row.hospital.name, "answer": answer.label, "tone": tone, "acts": acts,
+    text, tone = ("未到会", "mute") if row.attended is False else (answer.label, tone)
+    return {"name": row.hospital.name, "answer": text, "tone": tone, "acts": acts,
             "facts": parts.side_facts(row), "waits": _waits(case, row, own)}  # fmt: skip
 
 

@@ -132,12 +132,13 @@ def _table(request: PortalRequest, rows: list[FeeBill], *, total: int, number: i
 def _row(row: FeeBill) -> Row:
     url = reverse("fee-bill", args=[row.pk])
     text, tone = _standing(row)
+    text, _, owed = text.partition("，")
     return Row(key=str(row.pk), label=row.number, actions=[Action(label="查看", url=url)], cells=[
         Cell(text=row.number, url=url, code=True), Cell(text=row.institution.name),
         Cell(text=str(row.year)), Cell(text=yuan(row.amount)), Cell(text=yuan(row.by_month)),
         Cell(text=yuan(row.commission)),
         Cell(text=str(row.due_on), sub=f"缴费 {row.paid_on}" if row.paid_on else ""),
-        Cell(text=text, tone=tone, sub="已处理" if row.handled_on and tone == "bad" else ""),
+        Cell(text=text, tone=tone, sub="已处理" if row.handled_on and tone == "bad" else owed),
     ])  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from audit.models import Event
 from institutions.models import Institution
-from settlement import consultations, lines
+from settlement import consultations, line_payments, lines
 from settlement.consultations import Invited
 from settlement.models import (
     AccountReport,
@@ -113,6 +113,21 @@ def test_every_invited_hospital_answers_before_the_consultation(here, there):
         case.refresh_from_db()
         states.append(case.state)
     assert states == ["invited", "scheduled"]
+
+
+def test_a_hospital_that_did_not_come_is_shown_as_such(here, there):
+    also = hospital("示例省级第二医院", area="220100")
+    story = Story.begin(here, there, also, day=DAY).to("scheduled", DAY)
+    address = reverse("consultation", args=[story.case.pk])
+    for place in (there, also):
+        assert f'value="{place.pk}"' in body(client_of(here), address)
+    story.to("held", DAY, hold={"attended": [there.pk]})
+    page = body(client_of(here), address)
+    assert "未到会，不计费" in page
+    assert "1 次 × 400.00 元" in page
+    story.to("charged", DAY)
+    data = client_of(here).get(reverse("consultation-list", args=[story.case.pk, "json"])).json()
+    assert [row["name"] for row in data["hospitals"]] == [there.name]
 
 
 def test_the_price_to_explain_stands_where_consent_is_recorded(here, there):
@@ -287,6 +302,24 @@ def test_an_open_item_is_decided_on_the_bill_and_an_overdue_one_is_handled(here,
     bill.refresh_from_db()
     assert (bill.state, bill.amount, bill.handled_note) == ("confirmed", 900_000, "已函告")
     assert post(centre, address, act="nothing").status_code == 404
+
+
+def test_a_commission_that_has_not_paid_is_shown_beside_a_paid_bill(here, settings):
+    town, centre = (
+        hospital("示例卫生院", "township"),
+        client_of(here.region.parent, "telemedicine_centre"),
+    )
+    for number, opened in (("X1", date(2021, 3, 15)), ("X2", date(2020, 3, 15))):
+        lines.open_line(institution=town, number=number, service="single", bandwidth_mb=4, count=1,
+                        tier="township", opened_on=opened, **SIGNED)  # fmt: skip
+    lines.make_bills(year=2021, prefix="22", **SIGNED)
+    bill = lines.confirm_bill(bill=FeeBill.objects.get(), **SIGNED)
+    line_payments.pay_bill(bill=bill, amount=150_000, paid_on=DAY, payment_no="J1", **SIGNED)
+    assert "已缴清，省卫健委待付" in body(centre, reverse("fee-bill", args=[bill.pk]))
+    assert "省卫健委待付" in body(centre, reverse("fee-bills"))
+    settings.DEMO_TODAY = date(2022, 1, 4)
+    centre = client_of(here.region.parent, "telemedicine_centre")
+    assert "省卫健委逾期未付" in body(centre, f"{reverse('fee-bills')}?late=true")
 
 
 def test_lists_are_paged_and_ask_a_bounded_number_of_queries(
