@@ -18,6 +18,7 @@ from settlement.lines import (
     MAINTAIN,
     PAY,
     State,
+    alone,
     ask_for_payment,
     conflict,
     effect_of,
@@ -105,6 +106,7 @@ def _payable(row: FeeBill, paid_on: dt.date, payment_no: str, *, at: dt.datetime
 @transaction.atomic
 def undo_confirmation(*, bill: FeeBill, reason: str, by: str, at: dt.datetime) -> None:
     """A wrongly confirmed bill is a draft again, its posting reversed; what was paid is undone before."""
+    alone(bill.year)
     row = FeeBill.objects.select_for_update().get(pk=bill.pk)
     if row.state not in (State.CONFIRMED, State.NOTHING) or row.commission_paid_on:
         raise conflict(

@@ -160,7 +160,7 @@ def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
     It joins the draft of the institution, or is a bill of its own: that of the year, else one more
     (追加账单). A second run finds nothing, and two runs at once wait for each other.
     """
-    _alone(year)
+    alone(year)
     if year > clock.local(at).year:
         raise refused("year", "YEAR_IN_FUTURE", "不能生成以后年度的账单", "not a future year")
     inside = Q(region_code__within=prefix)
@@ -189,7 +189,7 @@ def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
     )  # fmt: skip
 
 
-def _alone(year: int) -> None:
+def alone(year: int) -> None:
     """Whoever draws bills of a year does so alone until the commit."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"fee bills {year}"])
@@ -315,7 +315,7 @@ def redraw(*, bill: FeeBill, by: str, at: dt.datetime) -> None:
 
     Decisions of persons on it are made again.
     """
-    _alone(bill.year)
+    alone(bill.year)
     row = _draft(bill)
     place = Institution.objects.select_related("region").get(pk=row.institution_id)
     release = law_of(place.region.policy_region, dt.date(row.year, 12, 31))
