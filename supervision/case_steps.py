@@ -234,7 +234,8 @@ def keep_inquiry(turn: Turn) -> None:
     case.facts, case.loss = str(turn.facts["found"])[:4000], _fen(turn)
     case.told_on = turn.on
     held = case.evidence.filter(kind=CaseEvidence.Kind.FINDING)
-    findings.tell_with(held.values_list("reference", flat=True), by=turn.by, at=turn.at)
+    findings.tell_with(held.values_list("reference", flat=True), place=case.institution_code,
+                       by=turn.by, at=turn.at)  # fmt: skip
     case.statement, case.statement_at, case.statement_by = "", None, ""
     if case.article:
         try:

@@ -91,10 +91,15 @@ def tell(*, finding: Finding, by: str, at: dt.datetime) -> Finding:
     return found
 
 
-def tell_with(references: Iterable[str], *, by: str, at: dt.datetime) -> None:
-    """The confirmed findings (`finding:1`) of a notice are told with it, which says more than they."""
+def tell_with(references: Iterable[str], *, place: str, by: str, at: dt.datetime) -> None:
+    """The confirmed findings (`finding:1`) of a notice are told with it, which says more than they.
+
+    A finding of another institution than `place`, in which that has a share, is not told to the other.
+    """
     keys = [int(reference.partition(":")[2]) for reference in references]
     rows = Finding.objects.filter(pk__in=keys, state=State.CONFIRMED, told_at__isnull=True)
+    if place:
+        rows = rows.filter(institution_code=place)
     for row in rows.select_for_update().order_by("pk"):
         _tell(row, by, at)
 

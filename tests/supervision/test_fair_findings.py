@@ -1,10 +1,12 @@
 """A finding is decided by another person, counts once, and against whom it is about, each for its own share."""
 
 import hashlib
+import io
 import json
 from typing import Any
 
 import numpy as np
+import pikepdf
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -23,9 +25,11 @@ from supervision.rules import RULES, Visits
 from supervision.rules.data import Found
 from supervision.suspicions import Cited, Names, Place
 from supervision.told_api import _finding as told
+from supervision.views import case_acts
 from tests import factories
 from tests.settlement.test_pages import AT
 from tests.supervision.casework import ACTED, TODAY, Office
+from tests.supervision.printed import text_of
 from tests.supervision.test_inspections import announced, drawn, drawn_one, seen
 
 pytestmark = pytest.mark.django_db
@@ -156,19 +160,31 @@ def test_each_institution_has_its_own_rows_and_its_own_share(office: Office) -> 
     assert row.share_of("H999") == (0, 0, 0)
 
     case = office.inquired()
+    assert [key for key, _ in case_acts._findings(case)] == [row.pk]
     item = cases.add_finding(case=case, finding=row, by=office.handler.username, at=AT)
     assert item.loss == 900
     assert {claim for claim, _ in item.content["claims_of"]} == {one.pk, two.pk}
     assert "shares" not in item.content["parameters"]
 
     findings.confirm(finding=row, reason="属实", by=office.second.username, at=AT)
+    office.notify(case, "agreement", loss="9.00")
+    row.refresh_from_db()
+    assert row.told_at is None  # the notice went to another institution
     findings.tell(finding=row, by=office.second.username, at=AT)
-    user = factories.user("hospital", other)
-    page = factories.log_in(Client(), user).get(reverse("finding", args=[row.pk])).content.decode()
+    client = factories.log_in(Client(), factories.user("hospital", other))
+    page = client.get(reverse("finding", args=[row.pk])).content.decode()
     assert "0.70 元" in page
     assert "9.70 元" not in page
     assert f"/claims/{one.pk}/" not in page
+    paper = client.get(reverse("finding-paper", args=[row.pk])).content
     set_scope(EVERYTHING)
+    with pikepdf.Pdf.open(io.BytesIO(paper)) as file:
+        held = json.loads(file.attachments["finding.json"].get_file().read_bytes())
+    assert "shares" not in held["parameters"]
+    assert [line[1] for line in held["evidence"]] == ["77"]
+    said = text_of(paper)
+    assert "0.70 元" in said
+    assert "9.70 元" not in said
     row.refresh_from_db()
     answer = told(row, other.pk)
     assert (answer["claims"], answer["fee"], answer["fund"]) == (
