@@ -259,10 +259,14 @@ def _all_names(period: Period, rows: Any) -> Names:
 
 
 def _stored(run: Run, cited: Cited, ones: list[Suspicion], *, at: dt.datetime) -> dict[str, int]:
+    """How many were found, and how many of them this run was the first to find, by whichever worker."""
+    keys = {one.key for one in ones}
     with transaction.atomic(using=SETTLER):
         set_scope(EVERYTHING, using=SETTLER)
-        made = store(ones, cited, moment=MOMENT, at=at, run=run.pk, using=SETTLER)
-    return {"found": len({one.key for one in ones}), "new": len(made)}
+        new = len(store(ones, cited, moment=MOMENT, at=at, run=run.pk, using=SETTLER))
+        if run.attempts > 1:
+            new = Finding.objects.using(SETTLER).filter(run_id=run.pk, key__in=keys).count()
+    return {"found": len(keys), "new": new}
 
 
 def _compared(run: Run, part: Stretch, switch: Switch, ones: list[Suspicion]) -> dict[str, int]:

@@ -104,7 +104,14 @@ def test_a_replay_counts_what_was_true_among_what_it_keeps_and_loses(committed_d
     measure.store(made)
     period = {"pool": POOL, "first": dt.date(2021, 1, 1), "last": dt.date(2021, 11, 30),
               "by": "jiandu", "at": AT, "wake": False}  # fmt: skip
-    audits.execute(run_id=audits.ask(**period).pk, by="w", at=AT)
+    first = audits.ask(**period)
+    audits.execute(run_id=first.pk, by="w", at=AT)
+    set_scope(EVERYTHING)
+    # its worker died before it could say that it was done
+    Run.objects.filter(pk=first.pk).update(state="running", alive_at=AT - 46 * MINUTE)
+    again = audits.execute(run_id=first.pk, by="w", at=AT)
+    assert again is not None
+    assert again.found["split_visits"] == {"found": 3, "new": 3}
     set_scope(EVERYTHING)
     one, two, _ = Finding.objects.filter(rule="split_visits").order_by("pk")
     findings.confirm(finding=one, reason="属实", by="x", at=AT)
