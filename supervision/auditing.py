@@ -13,9 +13,11 @@ scheme chosen, in the order of claim numbers of the portal; its SM3 is kept with
 import datetime as dt
 import hashlib
 import heapq
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 
@@ -28,6 +30,8 @@ from settlement.models import Settlement
 from supervision.models import Sample, SampledClaim
 
 MOST = 1_000  #: claims of one sample
+MOST_IN_FRAME = 3_000_000  #: claims that a page draws from: seconds, 48 MB
+READ = 10_000  #: claims read at once
 Method = Sample.Method
 
 
@@ -44,55 +48,70 @@ class Frame:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One claim of the population or of a sample: `hits` monetary units of it were drawn."""
+    """One claim of a sample: `hits` monetary units of it were drawn."""
 
     claim_id: int
     fee: int
-    institution_code: str
-    region_code: str
     hits: int = 1
+
+
+@dataclass(frozen=True)
+class Population:
+    """The claims that are drawn from, in the order of their ids: two int64 each, however many."""
+
+    ids: np.ndarray
+    fees: np.ndarray  #: fen
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for at in range(0, len(self), READ):
+            yield from zip(
+                self.ids[at : at + READ].tolist(), self.fees[at : at + READ].tolist(), strict=True
+            )
+
+    @property
+    def value(self) -> int:
+        """The whole fee (fen) that monetary units are drawn from."""
+        return int(np.maximum(self.fees, 0).sum())
 
 
 # --- Drawing: pure ---
 
 
-def digest(population: Iterable[Drawn]) -> str:
+def digest(population: Population) -> str:
     """SM3 over `claim:fee` and a line feed for every claim, in order."""
     found = hashlib.new("sm3")
-    for row in population:
-        found.update(f"{row.claim_id}:{row.fee}\n".encode())
+    for claim_id, fee in population:
+        found.update(f"{claim_id}:{fee}\n".encode())
     return found.hexdigest()
 
 
-def simple(population: Sequence[Drawn], *, seed: str, size: int) -> list[Drawn]:
+def simple(population: Population, *, seed: str, size: int) -> list[Drawn]:
     """`size` claims, each as likely as any other; in the order of the population."""
 
-    def rank(row: Drawn) -> bytes:
-        return hashlib.new("sm3", f"{seed}\n{row.claim_id}".encode()).digest()
+    def rank(row: tuple[int, int]) -> bytes:
+        return hashlib.new("sm3", f"{seed}\n{row[0]}".encode()).digest()
 
-    drawn = heapq.nsmallest(size, population, key=rank)
-    return sorted(drawn, key=lambda row: row.claim_id)
+    return [Drawn(*row) for row in sorted(heapq.nsmallest(size, population, key=rank))]
 
 
-def monetary(population: Sequence[Drawn], *, seed: str, size: int) -> list[Drawn]:
+def monetary(population: Population, *, seed: str, size: int) -> list[Drawn]:
     """The claims that hold the drawn units of the whole fee; at most `size`, larger ones likelier."""
-    whole = sum(max(row.fee, 0) for row in population)
+    whole = population.value
     interval = whole // size
     start = (
         int.from_bytes(hashlib.new("sm3", f"{seed}\n{whole}\n{size}".encode()).digest()) % interval
     )
-    found, passed, taken = [], 0, 0
-    for row in population:
-        passed += max(row.fee, 0)
-        hits = 0
-        while taken < size and start + taken * interval < passed:
-            taken, hits = taken + 1, hits + 1
-        if hits:
-            found.append(Drawn(row.claim_id, row.fee, row.institution_code, row.region_code, hits))
-    return found
+    ends = np.cumsum(np.maximum(population.fees, 0))  # a claim holds the units before its end
+    units = start + interval * np.arange(size, dtype=np.int64)
+    places, hits = np.unique(np.searchsorted(ends, units, side="right"), return_counts=True)
+    rows = (population.ids[places], population.fees[places], hits)
+    return [Drawn(*row) for row in zip(*(part.tolist() for part in rows), strict=True)]
 
 
-def select(population: Sequence[Drawn], *, method: str, seed: str, size: int) -> list[Drawn]:
+def select(population: Population, *, method: str, seed: str, size: int) -> list[Drawn]:
     """The sample of a population."""
     draw_by = monetary if method == Method.MONETARY else simple
     return draw_by(population, seed=seed, size=size)
@@ -101,8 +120,18 @@ def select(population: Sequence[Drawn], *, method: str, seed: str, size: int) ->
 # --- The population ---
 
 
-def population(frame: Frame, user: User) -> list[Drawn]:
-    """The claims in force of a frame that `user` may see, in the order of their ids."""
+def population(frame: Frame, user: User) -> Population:
+    """The claims in force of a frame that `user` may see; Refusal when there are more than MOST_IN_FRAME."""
+    rows = _in_force(frame, user).order_by("claim_id").values_list("claim_id", "fee")
+    read = itertools.islice(rows.iterator(chunk_size=READ), MOST_IN_FRAME + 1)
+    found = np.fromiter(read, dtype=[("id", np.int64), ("fee", np.int64)])
+    if len(found) > MOST_IN_FRAME:
+        words = f"总体超过{MOST_IN_FRAME:,}笔，请缩短期间或选择医疗机构"
+        raise refused("last_day", "TOO_MANY", words, "too many claims to draw from")
+    return Population(found["id"], found["fee"])
+
+
+def _in_force(frame: Frame, user: User) -> QuerySet[Settlement]:
     later = Settlement.objects.filter(
         claim_id=OuterRef("claim_id"), version=OuterRef("version") + 1
     )
@@ -117,12 +146,7 @@ def population(frame: Frame, user: User) -> list[Drawn]:
     )  # fmt: skip
     if frame.institutions:
         rows = rows.filter(institution_code__in=frame.institutions)
-    if frame.scheme:
-        rows = rows.filter(scheme=frame.scheme)
-    values = rows.order_by("claim_id").values_list(
-        "claim_id", "fee", "institution_code", "region_code"
-    )
-    return [Drawn(*row) for row in values.iterator(chunk_size=10_000)]
+    return rows.filter(scheme=frame.scheme) if frame.scheme else rows
 
 
 def frame_of(sample: Sample) -> Frame:
@@ -144,7 +168,7 @@ def draw(
     """Draw a sample; the seed, the digest of the population and the claims are in the event."""
     _check(frame, user)
     rows = population(frame, user)
-    whole = sum(max(row.fee, 0) for row in rows)
+    whole = rows.value
     if not 0 < size <= MOST:
         raise refused("size", "SIZE", f"应在1至{MOST:,}之间", "out of range")
     if len(rows) < size:
@@ -164,10 +188,15 @@ def draw(
         last_day=frame.last_day, method=method, seed=seed, size=size, population=len(rows),
         value=whole, population_sm3=digest(rows), drawn_at=at, drawn_by=by, note=note,
     )  # fmt: skip
+    of_drawn = _in_force(frame, user).filter(claim_id__in=[row.claim_id for row in drawn])
+    places = {
+        claim_id: where
+        for claim_id, *where in of_drawn.values_list("claim_id", "region_code", "institution_code")
+    }
     SampledClaim.objects.bulk_create(
         SampledClaim(
             sample=sample, no=no, claim_id=row.claim_id, fee=row.fee, hits=row.hits,
-            region_code=row.region_code, institution_code=row.institution_code,
+            region_code=places[row.claim_id][0], institution_code=places[row.claim_id][1],
         )
         for no, row in enumerate(drawn, 1)
     )  # fmt: skip
@@ -207,7 +236,9 @@ def redraw(*, sample: Sample, user: User, by: str, at: dt.datetime) -> Redrawn:
     """Draw again by the stated seed and compare; recorded, nothing changes."""
     rows = population(frame_of(sample), user)
     same = digest(rows) == sample.population_sm3
-    enough = len(rows) >= sample.size
+    enough = len(rows) >= sample.size and (
+        sample.method != Method.MONETARY or rows.value >= sample.size
+    )
     drawn = select(rows, method=sample.method, seed=sample.seed, size=sample.size) if enough else []
     kept = sample.claims.values_list("claim_id", "hits")
     result = Redrawn(same, [(row.claim_id, row.hits) for row in drawn] == list(kept), len(rows))

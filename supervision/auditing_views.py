@@ -231,7 +231,13 @@ def chain(request: PortalRequest, pk: int, claim_id: int) -> HttpResponse:
 def redraw(request: PortalRequest, pk: int) -> HttpResponse:
     """Draw again by the same seed and say whether the same claims come."""
     row = _visible(request, pk)
-    found = auditing.redraw(sample=row, user=request.user, by=request.user.username, at=clock.now())
+    try:
+        found = auditing.redraw(
+            sample=row, user=request.user, by=request.user.username, at=clock.now()
+        )
+    except Refusal as refusal:
+        messages.error(request, f"{words_of(refusal)}。")
+        return redirect("sample", pk=pk)
     if found.same_population and found.same_claims:
         messages.success(request, "按同一种子重新抽取，总体与样本完全一致。")
     elif found.same_population:

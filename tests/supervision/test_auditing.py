@@ -10,9 +10,11 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ from settlement import bank_files, closing, payments
 from settlement.models import Claim, PaymentOrder, Settlement, Statement
 from settlement.statement_steps import send_all, take
 from supervision import auditing, follow
-from supervision.auditing import Drawn, Frame
+from supervision.auditing import Drawn, Frame, Population
 from supervision.models import Sample, SampledClaim
 from tests import factories
 from tests.audit.sealing import superuser
@@ -36,9 +38,14 @@ from tests.settlement.hospital import Hospital
 from tests.settlement.money import at
 
 NOW = at(12, 20)
-CLAIMS = [
-    Drawn(number, fee, "H1", "330300") for number, fee in enumerate((500, 0, 9_000, 100, 400), 1)
-]
+
+
+def claims(*fees: int) -> Population:
+    """Claims 1, 2, … of these fees."""
+    return Population(np.arange(1, len(fees) + 1), np.array(fees, dtype=np.int64))
+
+
+CLAIMS = claims(500, 0, 9_000, 100, 400)
 
 
 # --- Drawing ---
@@ -71,14 +78,15 @@ def test_monetary_units_are_drawn_at_equal_steps() -> None:
     st.integers(1, 40),
 )
 def test_a_sample_is_a_part_of_its_population_and_the_same_again(fees, seed, size) -> None:
-    rows = [Drawn(number, fee, "H1", "330300") for number, fee in enumerate(fees, 1)]
+    population = claims(*fees)
+    rows = [Drawn(*row) for row in population]
     size = min(size, len(rows))
-    drawn = auditing.simple(rows, seed=seed, size=size)
+    drawn = auditing.simple(population, seed=seed, size=size)
     assert len(drawn) == size
-    assert drawn == auditing.simple(rows[:], seed=seed, size=size)
+    assert drawn == auditing.simple(claims(*fees), seed=seed, size=size)
     assert {row.claim_id for row in drawn} <= {row.claim_id for row in rows}
     if sum(fees) >= size:
-        by_value = auditing.monetary(rows, seed=seed, size=size)
+        by_value = auditing.monetary(population, seed=seed, size=size)
         assert sum(row.hits for row in by_value) == size
         assert all(row.fee for row in by_value)
         step = sum(fees) // size
@@ -129,10 +137,12 @@ def test_a_draw_keeps_seed_digest_and_claims_and_can_be_drawn_again(place) -> No
     )  # fmt: skip
     assert sample.population_sm3 == hashlib.new("sm3", listed.encode()).hexdigest()
     assert auditing.select(
-        auditing.population(frame(place), place.user("auditor")), method="random",
-        seed=sample.seed, size=3,
-    ) == [Drawn(row.claim_id, row.fee, row.institution_code, row.region_code)
-          for row in sample.claims.all()]  # fmt: skip
+        auditing.population(frame(place), place.user("auditor")),
+        method="random",
+        seed=sample.seed,
+        size=3,
+    ) == [Drawn(row.claim_id, row.fee) for row in sample.claims.all()]
+    assert {row.institution_code for row in sample.claims.all()} == {place.code}
     detail = json.loads(bytes(Event.objects.get(action="sample.draw").body))["detail"]
     assert detail["claims"] == list(sample.claims.values_list("claim_id", flat=True))
     assert detail["seed"] == "2021-12-20 双色球 17"
@@ -141,6 +151,26 @@ def test_a_draw_keeps_seed_digest_and_claims_and_can_be_drawn_again(place) -> No
     place.claim(fund=900)
     changed = auditing.redraw(sample=sample, user=place.user("auditor"), by="auditor", at=NOW)
     assert (changed.same_population, changed.population) == (False, 9)
+
+
+def test_a_draw_reads_two_numbers_of_each_claim_and_no_more_than_it_may(place, monkeypatch) -> None:
+    user = place.user("auditor")
+    monkeypatch.setattr(auditing, "READ", 3)
+    with CaptureQueriesContext(connection) as asked:
+        found = auditing.population(frame(place), user)
+    wanted, *_ = (sql["sql"] for sql in asked if "settlement_settlement" in sql["sql"])
+    shown = wanted[wanted.index("SELECT") : wanted.index(" FROM ")]
+    assert shown.count(" AS ") == shown.count('"claim_id"') == 2
+    assert shown.endswith('"claim_id" AS "claim_id", "settlement_settlement"."fee" AS "fee"')
+    assert (len(found), found.value, found.ids.nbytes) == (8, 4_000, 64)
+    assert [fee for _, fee in found] == [100 * (number + 1) + 50 for number in range(8)]
+    sample = drawn(place)
+    monkeypatch.setattr(auditing, "MOST_IN_FRAME", 7)
+    with pytest.raises(Refusal, match="TOO_MANY"):
+        drawn(place)
+    client = factories.log_in(Client(), user)
+    page = client.post(reverse("sample-redraw", args=[sample.pk]), follow=True).content.decode()
+    assert "总体超过7笔，请缩短期间或选择医疗机构" in page
 
 
 def test_a_monetary_sample_counts_hits(place) -> None:
