@@ -65,6 +65,12 @@ class TwoSizes(forms.Form):
         return found
 
 
+class Explained(forms.Form):
+    """What was found out about events that were altered before they were sealed."""
+
+    note = forms.CharField(label="核查结果", max_length=400)
+
+
 @requires("trail.view")
 @require_GET
 def checkpoints(request: HttpRequest) -> HttpResponse:
@@ -80,7 +86,8 @@ def checkpoints(request: HttpRequest) -> HttpResponse:
     newest = trail.checkpoint()
     sealed = proofs.size()
     return render(request, "audit/checkpoints.html", {
-        "form": form, "compared": compared, "table": _table(found, size), "health": health,
+        "form": form, "compared": compared, "altered": watch.altered(),
+        "explain": Explained(auto_id="altered_%s"), "table": _table(found, size), "health": health,
         "keys": [{"key": row, "at": clock.local(row.at)} for row in SealKey.objects.order_by("-at")],
         "sealed": sealed, "newest": newest,
         "facts": _facts(newest, health, sealed),
@@ -156,6 +163,20 @@ def _compared(form: TwoSizes) -> dict[str, Any]:
         text = f"{proven.UNCHECKED}。"
     return {"ok": grown and all(valid), "old": old, "new": new, "text": text,
             "proof": [part.hex() for part in proof]}  # fmt: skip
+
+
+@requires("trail.view")
+@require_POST
+def explain(request: HttpRequest) -> HttpResponseRedirect:
+    """What was found out about altered events: it ends their alarm and is an event."""
+    form = Explained(request.POST)
+    if not form.is_valid():
+        messages.error(request, "请写明核查结果。")
+    elif watch.looked_into(
+        note=form.cleaned_data["note"], by=person_of(request).username, at=clock.now()
+    ):
+        messages.success(request, "核查结果已写入留痕。")
+    return redirect("checkpoints")
 
 
 @requires("trail.view")

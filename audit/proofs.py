@@ -26,13 +26,19 @@ def size() -> int:
     return 0 if last is None else last + 1
 
 
-def nodes(places: Iterable[Place]) -> dict[Place, bytes]:
-    """The kept hashes of complete subtrees; MissingNodeError when one is not there."""
+def kept(places: Iterable[Place]) -> dict[Place, bytes]:
+    """The kept hashes of complete subtrees, without those that are not there."""
     wanted = list(places)
     with connection.cursor() as cursor:
         cursor.execute(NODES, [[p.level for p in wanted], [p.idx for p in wanted]])
         rows = cursor.fetchall()
-    found = {Place(level, idx): bytes(kept) for level, idx, kept in rows if kept is not None}
+    return {Place(level, idx): bytes(digest) for level, idx, digest in rows if digest is not None}
+
+
+def nodes(places: Iterable[Place]) -> dict[Place, bytes]:
+    """The kept hashes of complete subtrees; MissingNodeError when one is not there."""
+    wanted = list(places)
+    found = kept(wanted)
     if missing := next((place for place in wanted if place not in found), None):
         raise MissingNodeError(f"no hash of the subtree {missing.level}/{missing.idx}")
     return found

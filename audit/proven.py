@@ -228,27 +228,44 @@ class Walk:
             yield f"前 {top.size} 条的树根与检查点 {top.size} 不符"
 
 
-def walk() -> Walk:
-    """Recompute every leaf, column and root of the log; the faults in the order of the log."""
+def walk(*, signatures: bool = False) -> Walk:
+    """Recompute every leaf, column, kept subtree and root of the log; the faults in the order of the log.
+
+    Of the signatures only the newest is checked (openssl takes milliseconds for one), or all of them.
+    """
     found, edge, faults, after = Walk(), merkle.Frontier(), [], -1
     tops = {row.size: row for row in Checkpoint.objects.defer("text")}
     while chunk := list(Leaf.objects.filter(seq__gt=after).order_by("seq")[:CHUNK]):
         after = chunk[-1].seq
         events = Event.objects.in_bulk([leaf.event for leaf in chunk])
+        made: list[tuple[merkle.Place, bytes]] = []
         archived = _of_events(events.values(), {leaf.event: leaf for leaf in chunk})
         for leaf in chunk:
             event = events.get(leaf.event)
             wrong = _entry(leaf, event, edge.size, archived=leaf.event in archived)
             faults += [f"第 {leaf.seq} 条（{leaf.event}）：{why}" for why in wrong]
             found.count(event)
-            edge.append(bytes(leaf.hash))
+            made += edge.append(bytes(leaf.hash))
             faults += found.compare(edge, tops.pop(edge.size, None))
+        faults += _subtrees(made)
     faults += [f"检查点 {size} 所称的条数多于日志" for size in sorted(tops)]
-    newest = trail.checkpoint()
-    if newest and not (valid := signed(newest)):
-        faults.append(f"检查点 {newest.size} 的签名{SIGNATURE[valid][0]}")
+    rows = Checkpoint.objects.select_related("key").order_by("-size", "-pk")
+    for top in rows.iterator() if signatures else rows[:1]:
+        if not (valid := signed(top)):
+            faults.append(f"检查点 {top.size} 的签名{SIGNATURE[valid][0]}")
     found.faults = (*faults, *_without_a_place())
     return found
+
+
+def _subtrees(made: Sequence[tuple[merkle.Place, bytes]]) -> Iterator[str]:
+    """The kept hashes that proofs are made of, where they are not what the leaves give."""
+    stored = proofs.kept(place for place, _ in made)
+    wrong = [place for place, computed in made if stored.get(place) != computed]
+    if wrong:
+        first = wrong[0]
+        begin, end = first.idx << first.level, (first.idx + 1) << first.level
+        more = f"，另有 {len(wrong) - 1} 个" if wrong[1:] else ""
+        yield f"第 {begin} 至 {end - 1} 条的节点哈希缺失，或不是由其叶算得的{more}"
 
 
 def _entry(leaf: Leaf, event: Event | None, place: int, *, archived: bool) -> Iterator[str]:

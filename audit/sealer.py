@@ -17,14 +17,20 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.urls import reverse
 
-from audit import merkle, notes, proofs, trail
+from audit import merkle, notes, proofs, tasks, trail
 from audit.models import Checkpoint, SealKey, SealState
 
 log = logging.getLogger(__name__)
 
 ALG = "sm3"  #: of the log's nodes; the leaf of an event names its own
 ROUND = 50_000  #: events of one transaction
+BY = "system"
+#: Of alarms about the log: what they stand under, who acts on them.
+ALTERED, PERMISSION = "trail:altered", "trail.view"
+CLAUSE = "GB/T 22239—2019 安全审计 c"  # 应对审计记录进行保护，避免受到未预期的删除、修改或覆盖
+NAMED = 100  #: altered events that the event of the alarm names
 LOCK = 0x5EA1_106D  #: advisory key: one sealer at a time
 
 SNAPSHOT = """
@@ -90,6 +96,8 @@ def seal(
                 return Run(sealed, proofs.size(), None, tuple(faulty))
             entries, whole = _next(limit, everything=everything)
             _, wrong = _append(entries)
+            if wrong:
+                _tell(wrong, at=at() if callable(at) else at)
             sealed, faulty = sealed + len(entries), [*faulty, *wrong]
     with transaction.atomic():  # of its own: what is sealed stays sealed when it cannot be signed
         _alone(wait=True)
@@ -161,12 +169,24 @@ def _append(entries: Sequence[Entry]) -> tuple[int, list[str]]:
         leaves.write(f"{edge.size}\t{entry.event}\t\\\\x{entry.leaf.hex()}\n")
         for place, made in edge.append(entry.leaf):
             nodes.write(f"{place.level}\t{place.idx}\t\\\\x{made.hex()}\n")
-    if faulty:
-        log.critical("events whose body does not give their leaf: %s", ", ".join(faulty))
     with connection.cursor() as cursor:
         _copy(cursor, "audit_leaf (seq, event, hash)", leaves)
         _copy(cursor, "audit_node (level, idx, hash)", nodes)
     return edge.size, faulty
+
+
+def _tell(wrong: Sequence[str], *, at: dt.datetime) -> None:
+    """An event that was altered before it was sealed is an event and an alarm, with its sealing."""
+    log.critical("events whose body does not give their leaf: %s", ", ".join(wrong))
+    trail.record(
+        by=BY, at=at, action="trail.altered", subject=ALTERED, outcome="failed",
+        detail={"count": len(wrong), "events": list(wrong[:NAMED])},
+    )  # fmt: skip
+    tasks.open_task(
+        subject=ALTERED, permission=PERMISSION, at=at, url=reverse("checkpoints"), clause=CLAUSE,
+        status="记录被改动",
+        title=f"封存时发现 {len(wrong)} 条操作记录的正文被改动，第一条 {wrong[0]}；请保存现场并核查",
+    )  # fmt: skip
 
 
 def _copy(cursor: Any, table: str, rows: StringIO) -> None:

@@ -10,6 +10,7 @@ urlpatterns = [
     path("trail/export.<slug:kind>", views.export, name="trail-export"),
     path("trail/bundle.jsonl", proof_views.bundle, name="trail-bundle"),
     path("trail/checkpoints/", proof_views.checkpoints, name="checkpoints"),
+    path("trail/altered/", proof_views.explain, name="trail-altered"),
     path("trail/checkpoints/<int:size>.txt", proof_views.checkpoint, name="checkpoint"),
     path("trail/<uuid:pk>/", views.event, name="trail-event"),
     path("public/trail/checkpoint.txt", proof_views.newest, name="public-checkpoint"),

@@ -83,6 +83,7 @@ def search(request: HttpRequest) -> HttpResponse:
             "of_person": form.is_valid() and form.cleaned_data["person"],
             "asked": _given(form),
             "alarm": watch.alarm(at=clock.machine()),
+            "altered": watch.altered(),
             "breadcrumbs": [{"label": "监督", "url": ""}, {"label": "全程留痕", "url": ""}],
         },
     )

@@ -10,11 +10,10 @@ from django.conf import settings
 from django.urls import reverse
 
 from audit import clock, sealer, tasks, trail
-from audit.models import SealState
+from audit.models import SealState, Task
 from audit.text import duration
 
 SUBJECT = "trail:seal"
-PERMISSION = "trail.view"
 CLAUSE = "GB/T 22239—2019 安全审计 d"  # 应对审计进程进行保护，防止未经授权的中断
 
 
@@ -58,18 +57,34 @@ def watch(*, by: str, at: dt.datetime, machine: dt.datetime) -> Health:
     """Open the alarm when the sealer stands still, close it when it runs; each change is an event."""
     found = health(at=machine)
     if found.still:
-        if not tasks.is_open(subject=SUBJECT, permission=PERMISSION):
+        if not tasks.is_open(subject=SUBJECT, permission=sealer.PERMISSION):
             trail.record(
                 by=by, at=at, action="trail.still", subject=SUBJECT, outcome="failed",
                 detail={"ran_at": found.ran_at, "seconds": found.seconds},
             )  # fmt: skip
         tasks.open_task(
-            subject=SUBJECT, permission=PERMISSION, at=at, title=found.sentence[:200],
+            subject=SUBJECT, permission=sealer.PERMISSION, at=at, title=found.sentence[:200],
             url=reverse("checkpoints"), clause=CLAUSE, status="封存停止",
         )  # fmt: skip
     elif tasks.close(subject=SUBJECT, by=by, at=at):
         trail.record(by=by, at=at, action="trail.runs", subject=SUBJECT)
     return found
+
+
+def altered() -> str:
+    """What the alarm about altered events says, in Chinese; empty when nobody has to look into any."""
+    rows = Task.objects.filter(subject=sealer.ALTERED, state=Task.State.OPEN)
+    return rows.values_list("title", flat=True).first() or ""
+
+
+def looked_into(*, note: str, by: str, at: dt.datetime) -> bool:
+    """End the alarm about altered events with what was found; whether there was one."""
+    if not tasks.close(subject=sealer.ALTERED, by=by, at=at):
+        return False
+    trail.record(
+        by=by, at=at, action="trail.explained", subject=sealer.ALTERED, detail={"note": note}
+    )
+    return True
 
 
 def hinders_closing(_period: object) -> list[tuple[str, str]]:

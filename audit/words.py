@@ -179,6 +179,7 @@ ACTS: dict[str, str] = {
     "trail.bundle": "导出留痕材料", "trail.person": "按参保人查询留痕",
     "ledger.differs": "账目自查不符", "ledger.agrees": "账目自查恢复相符",
     "trail.still": "留痕封存停止", "trail.runs": "留痕封存恢复", "trail.archive": "归档留痕正文",
+    "trail.altered": "发现记录被改动", "trail.explained": "核查被改动的记录",
     "trail.empty": "移出已归档正文", "reportorder.open": "申请编制报告", "report.make": "制作报告",
     "report.read": "下载报告", "report.check": "重新生成核对报告",
     "monthlyreport.open": "编制监管月报", "monthlyreport.count": "统计监管月报",

@@ -103,6 +103,11 @@ def test_an_event_whose_body_was_changed_before_is_told_and_sealed_as_recorded(d
     assert run.faulty == (str(event.pk),)
     assert bytes(Leaf.objects.get().hash) == event.leaf
     assert str(event.pk) in caplog.text
+    told = Event.objects.get(action="trail.altered")
+    assert (told.outcome, trail.said_of(told)["detail"]) == (
+        "failed", {"count": 1, "events": [str(event.pk)]},
+    )  # fmt: skip
+    assert seal().faulty == ()  # the alarm itself is sealed in its turn
 
 
 # --- late commits, other sealers, sudden ends ---

@@ -12,8 +12,13 @@ class Command(BaseCommand):
 
     help = "逐条重算留痕：叶哈希、树根，以及时间、参保人等检索字段是否与封存的正文一致"
 
-    def handle(self, **options):
-        found = proven.walk()
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--signatures", action="store_true", help="校验每一个检查点的签名，不只最新的一个"
+        )
+
+    def handle(self, *, signatures, **options):
+        found = proven.walk(signatures=signatures)
         for fault in found.faults[:SHOWN]:
             self.stdout.write(fault)
         if found.faults:
