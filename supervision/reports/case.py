@@ -3,18 +3,21 @@
 (医疗保障基金使用监督管理条例 第二十九、三十一条；温医保办〔2021〕6号 二十七、二十八)
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from audit import clock
 from audit.models import Move
 from audit.procedure import PROCEDURES
-from audit.text import mask_name, yuan
+from audit.text import mask_id, mask_name, yuan
 from institutions.models import User
 from institutions.naming import shown_names
 from institutions.refusals import refused
 from settlement.capitals import capitals
+from settlement.models import Claim, InsuredPerson
+from settlement.register.commands import opened
 from supervision import law
 from supervision.hands import person
 from supervision.models import SupervisionCase
@@ -22,6 +25,7 @@ from supervision.reports.book import Book, day_name
 from supervision.reports.wish import Wish, named
 
 MASKED = "*"
+IDENTITY = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
 
 
 def find(wish: Wish, user: User) -> SupervisionCase:
@@ -57,23 +61,24 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
     place = named({row.institution_code}).get(row.institution_code, row.institution_code)
     moves = list(Move.objects.visible_to(user).filter(subject=row.subject))
     people = _people(row, moves)
+    hide = hiding(row)
     return {
-        "example": False, "number": row.number, "title": row.title, "origin": row.get_origin_display(),
+        "example": False, "number": row.number, "title": hide(row.title), "origin": row.get_origin_display(),
         "state": table.states[row.state].label, "place": place, "behaviour": row.behaviour,
         "subject_kind": row.get_subject_kind_display(), "subject": _subject(row),
-        "acted": [f"{row.acted_from}", f"{row.acted_until}"], "summary": row.summary,
-        "facts": row.facts, "loss": row.loss, "route": row.get_route_display(), "article": row.article,
-        "statement": row.statement, "told_on": f"{row.told_on or ''}",
+        "acted": [f"{row.acted_from}", f"{row.acted_until}"], "summary": hide(row.summary),
+        "facts": hide(row.facts), "loss": row.loss, "route": row.get_route_display(), "article": row.article,
+        "statement": hide(row.statement), "told_on": f"{row.told_on or ''}",
         "decided": [people.get(row.decided_by, ""), f"{row.decided_on or ''}"],
         "final_on": f"{row.final_on or ''}", "archive_no": row.archive_no,
         "inspectors": [
             {"name": people[one.username], "role": one.get_role_display(), "certificate": one.certificate,
              "recusal": one.get_recusal_display(), "recused": one.recused,
-             "reason": one.recusal_reason} for one in row.inspectors.all()
+             "reason": hide(one.recusal_reason)} for one in row.inspectors.all()
         ],
         "evidence": [
             {"no": one.no, "kind": one.get_kind_display(), "reference": one.reference,
-             "title": one.title, "loss": one.loss, "digest": one.digest, "by": people[one.taken_by],
+             "title": hide(one.title), "loss": one.loss, "digest": one.digest, "by": people[one.taken_by],
              "at": f"{clock.local(one.taken_at):%Y-%m-%d %H:%M}"} for one in row.evidence.all()
         ],
         "papers": [
@@ -83,7 +88,7 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
         "sanctions": [
             {"kind": law.measures()[one.kind].label, "clause": one.clause, "amount": one.amount,
              "months": one.months, "points": one.points, "state": one.get_state_display(),
-             "record": one.record, "done_on": f"{one.done_on or ''}", "note": one.note}
+             "record": hide(one.record), "done_on": f"{one.done_on or ''}", "note": hide(one.note)}
             for one in row.sanctions.all()
         ],
         "moves": [
@@ -92,6 +97,33 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
             for one in moves
         ],
     }  # fmt: skip
+
+
+def hiding(row: SupervisionCase) -> Callable[[str], str]:
+    """Masks in a free text what is known in the clear of the persons of a case and of its evidence, and
+    every other identity number."""
+    claims = row.evidence.exclude(claim_id=None).values_list("claim_id", flat=True)
+    persons = {
+        row.person_id,
+        *Claim.objects.filter(pk__in=claims).values_list("person_id", flat=True),
+    }
+    known: dict[str, str] = {}
+    for one in InsuredPerson.objects.filter(pk__in=persons - {None}):
+        name = opened(one, "name", one.name_cipher)
+        known |= {name: mask_name(name)}
+        for field, cipher in (("id", one.id_cipher), ("phone", one.phone_cipher)):
+            clear = opened(one, field, cipher) if cipher else ""
+            known |= {clear: mask_id(clear)}
+    if row.subject_kind == SupervisionCase.Subject.PERSON and MASKED not in row.subject_name:
+        known |= {row.subject_name: mask_name(row.subject_name)}
+    longest = sorted((clear for clear in known if clear), key=len, reverse=True)
+
+    def hide(text: str) -> str:
+        for clear in longest:
+            text = text.replace(clear, known[clear])
+        return IDENTITY.sub(lambda found: mask_id(found[0]), text)
+
+    return hide
 
 
 def _people(row: SupervisionCase, moves: list[Move]) -> dict[str, str]:

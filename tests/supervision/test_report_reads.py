@@ -10,13 +10,18 @@ from django.urls import reverse
 
 from audit import sealer
 from audit.models import Event
+from audit.text import mask_id
 from institutions.models import Region
-from supervision.models import ReportOrder
+from settlement.models import InsuredPerson
+from settlement.register.commands import named, reached
+from supervision import cases
+from supervision.models import ReportOrder, SupervisionCase
 from supervision.reports.wish import Wish
 from tests import factories
 from tests.settlement.test_looks import looks
-from tests.supervision.casework import TODAY, Office
-from tests.supervision.printed import made, wish
+from tests.settlement.test_pages import AT
+from tests.supervision.casework import PDF, TODAY, Office
+from tests.supervision.printed import figures_in, made, text_of, wish
 from tests.supervision.test_auditing import NOW, Claim, one_claim, paid, visited
 from tests.supervision.test_told_api import Reader
 
@@ -72,6 +77,43 @@ def test_files_of_cases_and_of_the_trail_are_not_for_systems(office, place) -> N
         for form in ("pdf", "data"):
             assert reader.json(f"reports/{row.pk}/{form}", 404)["code"] == "NOT_FOUND"
     assert wenzhou.get(f"reports/{fund.pk}/pdf").status_code == 200
+
+
+def test_free_texts_of_a_case_hide_the_person_that_it_is_about(office) -> None:
+    """Name, ID number and telephone; every other ID number, too."""
+    person = factories.person("nantong")
+    number, digest = person.credential, person.id_hash
+    InsuredPerson.objects.filter(pk=person.pk).update(
+        **named(digest, "钱大明"), **reached(digest, "13800001111")
+    )
+    said = f"钱大明（{number}，电话13800001111）与32060119900101002X串通"
+    case = office.inquired(
+        subject_kind="person", subject_code=person.subject, person=person, title="钱大明冒名就医",
+        summary=said,
+    )  # fmt: skip
+    cases.add_file(case=case, title="钱大明询问笔录", file=PDF, by=office.handler.username, at=AT)
+    SupervisionCase.objects.filter(pk=case.pk).update(facts=said, statement=said)
+    about = Wish(
+        since=case.acted_from, until=case.acted_until, region="320600", subject=case.number
+    )
+    _, content = made("case", office.handler, about)
+    figures = figures_in(content)
+    hidden = f"钱*明（{mask_id(number)}，电话{mask_id('13800001111')}）与{mask_id('32060119900101002X')}串通"
+    assert [figures[name] for name in ("summary", "facts", "statement")] == [hidden] * 3
+    assert (figures["title"], figures["evidence"][1]["title"]) == ("钱*明冒名就医", "钱*明询问笔录")
+    text = text_of(content)
+    assert not [clear for clear in ("钱大明", number, "13800001111") if clear in text]
+
+
+def test_free_texts_of_a_case_hide_the_patients_of_its_evidence(office) -> None:
+    patient = office.house.patient
+    InsuredPerson.objects.filter(pk=patient.pk).update(**named(patient.id_hash, "孙小红"))
+    case = office.inquired(summary="孙小红同日两次收费")
+    about = Wish(
+        since=case.acted_from, until=case.acted_until, region="320600", subject=case.number
+    )
+    _, content = made("case", office.handler, about)
+    assert figures_in(content)["summary"] == "孙*红同日两次收费"
 
 
 # --- What an auditor looks at and takes along ---
