@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from audit import clock, tasks, trail
 from institutions.refusals import Refusal, refused
-from settlement import reimbursements
+from settlement import advances, reimbursements
 from settlement.models import Adjustment, Leg, PaymentOrder, Refund, Voucher, Way
 from settlement.payments import APPROVE, debited
 from settlement.periods import posting_month
@@ -31,6 +31,7 @@ def record(
     """Record what came back of a paid order, never more than it paid; a second person posts it."""
     paid = PaymentOrder.objects.select_for_update().get(pk=order.pk)
     _sound(paid, amount, received_on, reason, bank_serial.strip(), clock.local(at).date())
+    _not_set_off(paid, amount)
     series = f"TK{paid.region_code}-{clock.local(at):%Y%m}"
     made = Refund.objects.create(
         number=f"{series}-{tasks.next_number(series):04d}", region_code=paid.region_code, order=paid,
@@ -74,6 +75,17 @@ def _sound(
         raise refused(
             "amount", "TOO_MUCH", "退款合计不得超过该指令支付的金额", "more than was paid"
         )
+
+
+def _not_set_off(order: PaymentOrder, amount: int) -> None:
+    """Of an advance comes back what statements have not been set off against."""
+    institution = order.payee_institution
+    if institution is None or debited(order)[1] != Leg.Account.ADVANCE:
+        return
+    left = advances.balances([institution.pk]).get((institution.pk, order.scheme), 0)
+    if amount > left:
+        raise refused("amount", "SET_OFF", f"预付款已冲抵，至多可退未冲抵余额{max(left, 0) / 100:.2f}元",
+                      "statements were set off against the rest", status=409)  # fmt: skip
 
 
 @transaction.atomic

@@ -93,7 +93,8 @@ def clearing_rows(row: Clearing) -> list[dict[str, Any]]:
     over = row.difference < 0
     rows: list[tuple[str, int, str, Any, bool]] = [
         ("年度总额指标", row.budget, "年初下达与年中调整之和", sharing, False),
-        ("统筹基金使用", row.used, f"服务年度{row.year}，{row.claims}笔，含互联网医院", sharing, False),
+        ("统筹基金使用", row.used,
+         f"服务年度{row.year}，{row.claims}笔，含互联网医院，审核扣款已扣除", sharing, False),
         ("超支" if over else "结余", abs(row.difference), "", None, True),
         ("机构分担超支" if over else "结余留用", -row.borne if over else row.retained,
          "按分担档次", sharing, False),

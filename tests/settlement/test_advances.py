@@ -165,6 +165,17 @@ def test_a_refund_of_an_advance_lowers_its_balance(place) -> None:
     assert advances.balances([place.code]) == {(place.code, "resident"): 3000}
 
 
+def test_what_was_set_off_does_not_come_back_as_a_refund(place) -> None:
+    order = answered(sent(place, approved(place)), "paid")
+    place.claim(fund=8000)
+    place.closed(NOVEMBER, (12, 2))  # 38.00 are set off
+    given = {"order": order, "received_on": at(12, 5).date(), "reason": "多付", "by": "clerk",
+             "at": at(12, 5)}  # fmt: skip
+    with pytest.raises(Refusal, match="SET_OFF"):
+        refunds.record(amount=1201, bank_serial="T1", **given)
+    assert refunds.record(amount=1200, bank_serial="T1", **given).amount == 1200
+
+
 def test_an_advance_stands_on_no_list_while_payments_are_frozen(place) -> None:
     row = approved(place)
     PaymentFreeze.objects.create(institution=place.hospital, valid_from=dt.date(2021, 11, 1),
