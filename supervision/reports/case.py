@@ -108,7 +108,7 @@ def hiding(row: SupervisionCase) -> Callable[[str], str]:
         *Claim.objects.filter(pk__in=claims).values_list("person_id", flat=True),
     }
     known: dict[str, str] = {}
-    for one in InsuredPerson.objects.filter(pk__in=persons - {None}):
+    for one in InsuredPerson.objects.filter(pk__in=[key for key in persons if key]):
         name = opened(one, "name", one.name_cipher)
         known |= {name: mask_name(name)}
         for field, cipher in (("id", one.id_cipher), ("phone", one.phone_cipher)):

@@ -15,7 +15,7 @@ from settlement.models import Settlement
 from supervision.models import Finding
 from supervision.reports.book import Book, change, day_name
 from supervision.reports.money import added, each, part, sums, totals
-from supervision.reports.wish import SCHEMES, Wish, named, spans
+from supervision.reports.wish import SCHEMES, Wish, named, rule_name, spans
 
 ROWS = ("fee", "in_scope", "over_cap", "fund", "account", "cash")
 
@@ -58,7 +58,9 @@ def _groups(rows: QuerySet[Settlement]) -> dict[tuple[str, str], dict[str, Any]]
 
 
 def _findings(wish: Wish, user: User) -> list[dict[str, Any]]:
+    """By rule; one that was merged counts with the one it was merged into."""
     rows = wish.within(Finding.objects.visible_to(user)).filter(spans("first_day", wish))
+    rows = rows.exclude(state=Finding.State.MERGED)
     counted = rows.order_by("rule").values("rule").annotate(
         found=Count("pk"), confirmed=Count("pk", filter=Q(state="confirmed")),
         refuted=Count("pk", filter=Q(state="refuted")),
@@ -155,7 +157,7 @@ def _watched(findings: list[Mapping[str, Any]], book: Book) -> None:
     book.heading("监管情况")
     book.grid(
         "智能审核疑点", ["规则", "疑点", "查实", "排除", "待核查"],
-        [[row["rule"], f"{row['found']:,}", f"{row['confirmed']:,}", f"{row['refuted']:,}",
+        [[rule_name(row["rule"]), f"{row['found']:,}", f"{row['confirmed']:,}", f"{row['refuted']:,}",
           f"{row['found'] - row['confirmed'] - row['refuted']:,}"] for row in findings],
         align="xrrrr", unit="单位：条", empty="评估期内没有疑点记录。",
     )  # fmt: skip

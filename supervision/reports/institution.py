@@ -25,8 +25,7 @@ from supervision.models import Finding
 from supervision.reports import agreements
 from supervision.reports.book import Book, day_name, month_labels, month_name
 from supervision.reports.money import each, part, plain, settlements, sums, table, totals
-from supervision.reports.wish import SCHEMES, Wish, spans
-from supervision.rules import RULES
+from supervision.reports.wish import SCHEMES, Wish, rule_name, spans
 
 CLASSES = {"1": "一类", "2": "二类", "3": "三类"}
 STATEMENT = ("declared", "deducted", "deposit", "set_off", "assessment", "payable")
@@ -44,7 +43,7 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
         "applications": filed["applications"], "moves": filed["moves"],
         "totals": totals(rows), "months": plain(sums(rows, "period"), "period"),
         "schemes": sums(rows, "scheme"), "statements": _statements(wish, user),
-        "deductions": _deductions(wish, user), "findings": _findings(wish, user),
+        "deductions": _deductions(wish, user), "findings": _findings(place, wish, user),
         "assessments": _assessments(place, wish), "freezes": _freezes(place, wish),
         "example": rows.filter(example=True).exists(),
     }  # fmt: skip
@@ -113,19 +112,17 @@ def _deductions(wish: Wish, user: User) -> list[dict[str, Any]]:
     ]
 
 
-def _findings(wish: Wish, user: User) -> list[dict[str, Any]]:
+def _findings(place: Institution, wish: Wish, user: User) -> list[dict[str, Any]]:
+    """By rule and state; of a finding over several institutions this one's share."""
     rows = wish.within(Finding.objects.visible_to(user)).filter(spans("first_day", wish))
-    counted = rows.order_by("rule", "state").values("rule", "state").annotate(
-        number=Count("pk"), fund_sum=Sum("fund")
-    )  # fmt: skip
+    found: dict[tuple[str, str], list[int]] = {}
+    for row in rows.order_by("rule", "state"):
+        mine = found.setdefault((row.rule, row.state), [0, 0])
+        mine[0] += 1
+        mine[1] += row.share_of(place.pk)[2]
     return [
-        {
-            "rule": row["rule"],
-            "state": row["state"],
-            "number": row["number"],
-            "fund": row["fund_sum"],
-        }
-        for row in counted
+        {"rule": rule, "state": state, "number": number, "fund": fund}
+        for (rule, state), (number, fund) in found.items()
     ]
 
 
@@ -266,7 +263,7 @@ def _found(rows: list[Mapping[str, Any]], book: Book) -> None:
     book.heading("监管疑点")
     book.grid(
         "智能审核疑点", ["规则", "状态", "条数", "涉及统筹基金"],
-        [[RULES[row["rule"]].message if row["rule"] in RULES else row["rule"], FINDING_STATES[row["state"]],
+        [[rule_name(row["rule"]), FINDING_STATES[row["state"]],
           f"{row['number']:,}", yuan(row["fund"])] for row in rows],
         align="xcrr", unit="金额单位：元", empty="报告期内没有疑点记录。",
     )  # fmt: skip

@@ -26,8 +26,7 @@ from supervision.models import (
 )
 from supervision.monthly_counts import OFFLINE, ONLINE, Sheet, total
 from supervision.reports.book import Book, day_name, month_name
-from supervision.reports.wish import Wish
-from supervision.rules import RULES
+from supervision.reports.wish import Wish, rule_name
 
 CHANNELS = {ONLINE: "线上（“互联网+”）", OFFLINE: "线下"}
 SOURCES = {"case": "监管案件", "review": "费用审核"}
@@ -133,12 +132,6 @@ def _findings(sheet: Sheet, book: Book) -> None:
         align="lrrrrrr", unit="单位：条、元", empty="本月没有疑点。",
         foot=["合计", *(f"{total(rows, name):,}" for name in names), yuan(total(rows, "fund"))],
     )  # fmt: skip
-
-
-def rule_name(code: str) -> str:
-    """A rule in words; one that is no longer known, or made by hand, by its code."""
-    rule = RULES.get(code)
-    return rule.message if rule is not None else {"manual": "人工发现"}.get(code, code)
 
 
 def _counts(row: Mapping[str, int], names: Sequence[str]) -> list[str]:

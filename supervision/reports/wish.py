@@ -11,7 +11,9 @@ from institutions.models import Institution, Region, User
 from institutions.models.places import area_prefix
 from institutions.refusals import refused
 from settlement.models import Scheme
+from supervision.rules import RULES
 
+BY_HAND = {"manual": "人工发现", "inspection": "现场检查发现"}
 SCHEMES = dict(Scheme.choices)
 
 
@@ -103,6 +105,12 @@ def region_of(user: User) -> str:
 def named(codes: set[str]) -> dict[str, str]:
     """Institution code → name."""
     return dict(Institution.objects.filter(pk__in=codes).values_list("pk", "name"))
+
+
+def rule_name(code: str) -> str:
+    """A rule in words, or who found it; one that is no longer known by its code."""
+    rule = RULES.get(code)
+    return rule.message if rule is not None else BY_HAND.get(code, code)
 
 
 def spans(field: str, wish: Wish) -> Q:

@@ -21,6 +21,7 @@ from settlement.columns import day_number
 from supervision import assessing, cases, credit, findings, inspections, sanctions, suspicions
 from supervision.credit import Who
 from supervision.models import Finding, FindingClaim
+from supervision.reports import institution, wish
 from supervision.rules import RULES, Visits
 from supervision.rules.data import Found
 from supervision.suspicions import Cited, Names, Place
@@ -158,6 +159,10 @@ def test_each_institution_has_its_own_rows_and_its_own_share(office: Office) -> 
     assert row.share_of(other.pk) == (1, 200, 70)
     assert row.share_of(office.place.pk) == (2, 1_500, 900)
     assert row.share_of("H999") == (0, 0, 0)
+    asked = wish.Wish(since=ACTED, until=ACTED, region=other.region_id, institution=other.pk)
+    assert institution._findings(other, asked, office.chief) == [
+        {"rule": "sessions_per_hour", "state": "open", "number": 1, "fund": 70}
+    ]
 
     case = office.inquired()
     assert [key for key, _ in case_acts._findings(case)] == [row.pk]
