@@ -71,7 +71,10 @@ SELECT d.region_code, d.institution_code, d.scheme, d.claim_id, paid.fund - d.ta
     '单据已冲正或重新结算，原扣款多扣部分退回', d.clause, 'made', %(at)s, %(by)s, '', '', ''
 FROM (SELECT claim_id, scheme, max(region_code) AS region_code, max(clause) AS clause,
         max(institution_code) AS institution_code, sum(amount) AS taken
-    FROM settlement_deduction WHERE state <> 'withdrawn' GROUP BY claim_id, scheme) d
+    FROM settlement_deduction WHERE state <> 'withdrawn'
+        AND (amount < 0 OR statement_id IS NOT NULL
+            OR claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim))
+    GROUP BY claim_id, scheme) d
 JOIN institutions_region r ON r.code = d.region_code AND r.policy_region = %(pool)s
 CROSS JOIN LATERAL (SELECT greatest(sum(s.fund), 0) AS fund FROM settlement_settlement s
     WHERE s.claim_id = d.claim_id AND s.period <= %(month)s) paid

@@ -107,19 +107,24 @@ def test_what_the_fund_paid_a_person_is_neither_sampled_nor_deducted(agency: Age
     assert statement_steps.deduct(claim_id=own["id"], **told).amount == 100
 
 
-def test_a_deduction_of_a_requests_claim_is_on_no_statement_and_unseen(agency: Agency) -> None:
+@pytest.mark.parametrize("step", ["approve", "deny"])
+def test_a_deduction_of_a_requests_claim_is_on_no_statement_and_unseen(
+    agency: Agency, step: str
+) -> None:
     office = factories.user("hospital", agency.hospital)
-    case = agency.approved()
+    case = agency.calculated()
     month = Settlement.objects.get().period
     row = Deduction.objects.create(
         region_code=agency.hospital.region_id, institution_code=agency.hospital.pk,
         scheme="resident", claim_id=case.claim_id, amount=600, reason="other", note="x",
         clause="四（三）", made_at=AT, made_by="r",
     )  # fmt: skip
+    agency.step(case, step, agency.finance, note="x", facts={"basis": "三（三）第2款"})
     after = dt.datetime(2022, 1, 5, 2, tzinfo=dt.UTC)
     closing.begin_closing(pool="nantong", month=month, by="finance", at=after)
     row.refresh_from_db()
     assert (row.statement_id, Statement.objects.count()) == (None, 0)
+    assert Deduction.objects.get().amount == 600  # nothing was taken, nothing is given back
     assert not Deduction.objects.visible_to(office).exists()
     assert Deduction.objects.visible_to(agency.clerk).count() == 1
 
