@@ -1,5 +1,6 @@
 """监督报告: what can be made, what was made; one report with progress, files and its check."""
 
+import datetime as dt
 import hashlib
 from typing import Any
 from urllib.parse import quote
@@ -240,21 +241,21 @@ def data(request: PortalRequest, pk: int, ending: str) -> HttpResponse:
     if ending == "json":
         answer = HttpResponse(press.canonical(document), content_type=ENDINGS[ending])
     else:
-        answer = _tables(ending, row, press.sheets_of(document))
+        answer = _tables(ending, press.sheets_of(document), row.report.at)
     return _as_file(answer, f"{row.number}.{'csv.zip' if ending == 'csv' else ending}")
 
 
-def _tables(ending: str, row: ReportOrder, tables: list[press.Sheet]) -> HttpResponse:
+def _tables(ending: str, tables: list[press.Sheet], at: dt.datetime) -> HttpResponse:
     if ending == "csv":
         files = {table.title: sheets.csv_lines(table.head, table.rows) for table in tables}
-        content = sheets.archive(files, made_at=clock.local(row.report.at))
+        content = sheets.archive(files, made_at=clock.local(at))
     else:
         content = sheets.workbook_of(
             [
                 (table.title, table.head, ([sheets.counted(text) for text in cells] for cells in table.rows))
                 for table in tables
             ],
-            made_at=row.report.at,
+            made_at=at,
         )  # fmt: skip
     return HttpResponse(content, content_type=ENDINGS[ending])
 

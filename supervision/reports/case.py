@@ -104,11 +104,11 @@ def hiding(row: SupervisionCase) -> Callable[[str], str]:
     every other identity number."""
     claims = row.evidence.exclude(claim_id=None).values_list("claim_id", flat=True)
     persons = {
-        row.person_id,
+        row.person_id or 0,
         *Claim.objects.filter(pk__in=claims).values_list("person_id", flat=True),
     }
     known: dict[str, str] = {}
-    for one in InsuredPerson.objects.filter(pk__in=[key for key in persons if key]):
+    for one in InsuredPerson.objects.filter(pk__in=persons):
         name = opened(one, "name", one.name_cipher)
         known |= {name: mask_name(name)}
         for field, cipher in (("id", one.id_cipher), ("phone", one.phone_cipher)):

@@ -188,8 +188,8 @@ def test_the_number_of_queries_does_not_grow(auditor: Client, django_assert_num_
 
 
 #: session, user, scope and back, the header's place, what waits, saving, two transactions (11); the
-#: events and the sealer's last run (2), what their people, areas and institutions are called (3)
-QUERIES = 16
+#: events, the sealer's last run and an alarm of altered events (3), what their people, areas and institutions are called (3)
+QUERIES = 17
 
 
 def test_people_and_places_are_called_by_name_with_their_codes_below(auditor: Client):
