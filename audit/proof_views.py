@@ -84,14 +84,14 @@ def checkpoints(request: HttpRequest) -> HttpResponse:
     found = cursor.page(rows, cursor=request.GET.get("cursor", ""), size=size)
     health = watch.health(at=clock.machine())
     newest = trail.checkpoint()
-    sealed = proofs.size()
+    sealed, shown = proofs.size(), proven.archives()
     return render(request, "audit/checkpoints.html", {
         "form": form, "compared": compared, "altered": watch.altered(),
         "explain": Explained(auto_id="altered_%s"), "table": _table(found, size), "health": health,
         "keys": [{"key": row, "at": clock.local(row.at)} for row in SealKey.objects.order_by("-at")],
         "sealed": sealed, "newest": newest,
         "facts": _facts(newest, health, sealed),
-        "archives": [_archived(row) for row in Archive.objects.all()],
+        "archives": [_archived(row, shown=row in shown) for row in Archive.objects.all()],
         "breadcrumbs": [{"label": "监督", "url": ""}, TRAIL | {"url": reverse("trail")},
                         {"label": "检查点与公钥", "url": ""}],
     })  # fmt: skip
@@ -116,8 +116,10 @@ def _facts(newest: Checkpoint | None, health: watch.Health, sealed: int) -> list
     ]
 
 
-def _archived(row: Archive) -> dict[str, Any]:
-    return {"span": f"第 {row.first} 至 {row.last - 1} 条", "name": row.name, "sm3": row.sm3,
+def _archived(row: Archive, *, shown: bool) -> dict[str, Any]:
+    """A row of the register of archives; `shown` by a sealed event that says the same."""
+    doubt = "" if shown else "没有与之相符的已封存归档记录"
+    return {"doubt": doubt, "span": f"第 {row.first} 至 {row.last - 1} 条", "name": row.name, "sm3": row.sm3,
             "before": row.before, "by": row.by, "at": clock.local(row.at)}  # fmt: skip
 
 

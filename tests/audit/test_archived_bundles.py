@@ -123,3 +123,13 @@ def test_the_page_of_an_emptied_event_names_no_forged_archive(old):
     client = factories.log_in(Client(), factories.user("auditor", factories.region("nantong")))
     text = client.get(reverse("trail-event", args=[event.pk])).content.decode()
     assert ("old.jsonl" in text, "正文与叶哈希不符" in text) == (False, True)
+    told = "没有与之相符的已封存归档记录"
+    assert told in client.get(reverse("checkpoints")).content.decode()
+
+
+def test_the_register_of_archives_says_nothing_of_one_that_is_recorded(old):
+    written()
+    seal(400 * 24 * 60 + 1)
+    client = factories.log_in(Client(), factories.user("auditor", factories.region("nantong")))
+    page = client.get(reverse("checkpoints")).content.decode()
+    assert ("trail-0-8.jsonl" in page, "没有与之相符" in page) == (True, False)
