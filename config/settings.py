@@ -68,9 +68,11 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(VAR_DIR / "numba"))  # read when nu
 DEBUG = flag("DEBUG", default=False)
 DEFAULT_KEY = "this-key-is-public-and-only-for-development-and-tests-of-the-portal"
 SECRET_KEY = os.environ.get("SECRET_KEY") or DEFAULT_KEY
-# Key of personal fields at rest and of keyed hashes in the trail.
+# Key of personal fields at rest.
 FIELD_KEY = os.environ.get("FIELD_KEY") or DEFAULT_KEY
-FIELD_KEYS_OLD = words("FIELD_KEYS_OLD")  # still readable while fields are encrypted anew
+FIELD_KEYS_OLD = words("FIELD_KEYS_OLD")  # newest first: what they encrypted stays readable
+# Keyed hashes find persons in the register and in sealed events: they keep the first key for ever.
+HASH_KEY = FIELD_KEYS_OLD[-1] if FIELD_KEYS_OLD else FIELD_KEY
 # May a claim be settled by example parameters (示例参数)? Never where real money is paid.
 EXAMPLE_PARAMETERS = flag("EXAMPLE_PARAMETERS", default=not PRODUCTION)
 # Commands that wait for a calendar year: called with year, by, at when one was imported.

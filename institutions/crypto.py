@@ -1,7 +1,8 @@
 """Personal data at rest and in hashes: keyed hashes (HMAC-SM3), fields (SM4-GCM), masks.
 
-Every purpose has its own key derived from `settings.FIELD_KEY`; a ciphertext starts with the id of
-its key, so that older keys (`settings.FIELD_KEYS_OLD`) stay readable while fields are encrypted anew.
+Every purpose has its own key. A ciphertext is made with a key derived from `settings.FIELD_KEY` and
+starts with its id, so that those of older keys (`settings.FIELD_KEYS_OLD`) stay readable; hashes keep the
+first key (`settings.HASH_KEY`), or nobody would be found any more.
 (GB/T 22239 8.1.4.8 数据保密性, 8.1.4.11 个人信息保护)
 """
 
@@ -39,7 +40,7 @@ def _derived(secret: str, purpose: str) -> bytes:
 
 def keyed_hash(purpose: str, text: str) -> bytes:
     """HMAC-SM3 of a text (32 bytes). Hashes of different purposes cannot be compared."""
-    return hmac.new(_derived(settings.FIELD_KEY, f"hash:{purpose}"), text.encode(), "sm3").digest()
+    return hmac.new(_derived(settings.HASH_KEY, f"hash:{purpose}"), text.encode(), "sm3").digest()
 
 
 def person_hash(id_number: str) -> bytes:

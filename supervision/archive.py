@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.db.models import Q, QuerySet
 
 from agreements.clocks import parameter_row
+from audit import clock
 from institutions.calendar import add_years
 from institutions.models import Region, User
 from supervision.models import ArchiveLoan, SupervisionCase
@@ -65,7 +66,7 @@ def overdue(rows: QuerySet[ArchiveLoan], today: dt.date) -> QuerySet[ArchiveLoan
 def standing(row: ArchiveLoan, today: dt.date) -> tuple[str, str]:
     """Where a loan stands, in words and as a tone."""
     if row.returned_at is not None:
-        late = bool(row.approved_by) and row.returned_at.date() > row.until
+        late = bool(row.approved_by) and clock.local(row.returned_at).date() > row.until
         return ("逾期归还" if late else "已归还" if row.approved_by else "未批准"), "mute"
     if not row.approved_by:
         return "待批准", "wait"

@@ -433,3 +433,25 @@ def test_run_names_a_taken_port(tmp_path: Path) -> None:
         refused = run(sys.executable, "-m", "config.run", VAR_DIR=str(tmp_path / "var"), PORT=port)
     assert refused.returncode == 1
     assert f"port {port} is taken" in refused.stderr
+
+
+def test_persons_are_found_and_read_after_the_key_of_fields_was_changed() -> None:
+    script = (
+        "import sys, django; django.setup(); from institutions import crypto\n"
+        "given = [bytes.fromhex(text) for text in sys.argv[1:]]\n"
+        "print(crypto.person_hash('11010519491231002X').hex(), crypto.encrypt('张三', bound_to='x').hex(),"
+        " *(crypto.decrypt(one, bound_to='x') for one in given))"
+    )
+    keys = [letter * 50 for letter in "abc"]
+    settings = "config.settings"
+    first, second, third = (
+        {"DJANGO_SETTINGS_MODULE": settings, "FIELD_KEY": keys[k],
+         "FIELD_KEYS_OLD": ",".join(reversed(keys[:k]))}
+        for k in range(3)
+    )  # fmt: skip
+    before = run(sys.executable, "-c", script, **first).stdout.split()
+    after = run(sys.executable, "-c", script, before[1], **second).stdout.split()
+    last = run(sys.executable, "-c", script, before[1], after[1], **third).stdout.split()
+    assert before[0] == after[0] == last[0]
+    assert (after[2:], last[2:]) == (["张三"], ["张三", "张三"])
+    assert len({before[1][:8], after[1][:8], last[1][:8]}) == 3  # each with its own key
