@@ -40,6 +40,7 @@ APART: Mapping[str, str] = {
 }  # fmt: skip
 #: Two-person acts outside the procedures' tables: act of the first → acts of the second.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "adjustment.collect": ("adjustment.collected", "adjustment.uncollected"),
     "adjustment.propose": ("adjustment.posted",),
     "adjustment.ask_reversal": ("adjustment.reverse",),
     "advance.propose": ("advance.approve", "advance.pay"),

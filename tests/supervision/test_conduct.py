@@ -16,7 +16,7 @@ from institutions.access import EVERYTHING, set_scope
 from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.models import User
 from institutions.refusals import Refusal
-from supervision import conduct
+from supervision import conduct, tasks
 from supervision.models import ConductFlag
 from tests import factories
 from tests.factories import ZONE
@@ -170,6 +170,16 @@ def test_a_second_look_finds_nothing_new(people: tuple[User, User]) -> None:
     act(people[0], "adjustment.propose", hour=23)
     assert len(watch()) == 1
     assert len(watch()) == 1
+
+
+def test_nights_in_which_nothing_ran_are_made_up_for(people: tuple[User, User], settings) -> None:
+    act(people[0], "adjustment.propose", hour=23)
+    act(people[1], "adjustment.posted", hour=23, day=DAY + dt.timedelta(days=1), origin="10.0.0.2")
+    settings.DEMO_TODAY = DAY + dt.timedelta(days=4)
+    assert tasks.watch_conduct() == 2
+    assert tasks.watch_conduct() == 0
+    days = ConductFlag.objects.order_by("day").values_list("day", flat=True)
+    assert list(days) == [DAY, DAY + dt.timedelta(days=1)]
 
 
 def test_staff_of_institutions_are_not_our_own(people: tuple[User, User]) -> None:
