@@ -86,7 +86,7 @@ def prepare() -> list[str]:
         authorization_grant_type="client-credentials",
     )  # fmt: skip
     get_access_token_model().objects.create(
-        application=client, token=TOKEN, scope="claims:read claims:write",
+        application=client, token=TOKEN, scope="claims:read claims:write trial",
         expires=timezone.now() + dt.timedelta(days=1),
     )  # fmt: skip
     bodies = (f"99999919700101{serial:03d}" for serial in range(PERSONS))
@@ -219,19 +219,46 @@ def web(port: int) -> Iterator[None]:
 def by_http(port: int, numbers: list[str]) -> Callable[[], Callable[[], None]]:
     """A client that posts a new claim of a changing patient at each call."""
     patients = itertools.cycle(numbers)
+    return _client(port, "/api/v1/claims", lambda: claim(next(patients)))
 
+
+def reminding(port: int, numbers: list[str]) -> list[Callable[[], Callable[[], None]]]:
+    """Clients that try one consultation by its facts, and that ask for hints on a visit with one."""
+    patients = itertools.cycle(numbers)
+
+    def visit() -> dict:
+        whole = claim(next(patients))
+        line = {k: v for k, v in whole["lines"][0].items() if k != "prescription_no"}
+        return whole | {"lines": [line], "prescriptions": []}
+
+    return [
+        _client(port, "/api/v1/trials?examples=1", lambda: TRIAL),
+        _client(port, "/api/v1/prechecks", visit),
+    ]
+
+
+#: One consultation as a trial asks for it.
+TRIAL = {
+    "region": "wenzhou", "service": "consult", "service_date": "2021-06-15", "fee": "10.00",
+    "price_class": 3, "ownership": "public", "scheme": "resident", "visit_type": "revisit",
+    "business_type": "internet", "insured_area": REGION, "disease_in_list": True,
+    "same_disease": True, "department_in_scope": True, "doctor_independent_months": 60,
+    "last_offline_visit": "2021-05-20",
+}  # fmt: skip
+
+
+def _client(port: int, url: str, made: Callable[[], dict]) -> Callable[[], Callable[[], None]]:
     def client() -> Callable[[], None]:
         def post() -> None:
-            body = json.dumps(claim(next(patients)))
             with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as link:
                 link.request(
-                    "POST", "/api/v1/claims", body,
+                    "POST", url, json.dumps(made()),
                     {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json",
                      "Idempotency-Key": uuid.uuid4().hex},
                 )  # fmt: skip
                 answer = link.getresponse()
                 text = answer.read()
-                if answer.status != 201:
+                if answer.status not in (200, 201):
                     raise RuntimeError(f"{answer.status} {text[:500]!r}")
 
         return post

@@ -49,6 +49,7 @@ MEANINGS = {
     "single.p50": "one claim by HTTP, one connection; floor: bare statements of the same rows",
     "single.p99": "the same, the slowest of a hundred; floor: the slowest of a hundred bare ones",
     "single.rps": "claims by HTTP, eight connections; floor: bare statements, eight connections",
+    "precheck.p50": "hints on a visit of one line by HTTP; floor: a trial of it, at most two of them",
     "single.in_batch": "one claim by HTTP while two workers settle a batch of N; floor: while none does",
     "page.in_batch": "the list of claims opened in turns with those; floor: while no batch is settled",
     "start.again": "second start until a page is served",
@@ -180,12 +181,14 @@ class Command(BaseCommand):
             client = single.by_http(port, numbers)
             base, found = single.compared([bare, client], SINGLE_CLAIMS)
             batch = data.loaded_batch(self.n, seed=7, tag="H")
+            trial, hints = single.compared(single.reminding(port, numbers), SINGLE_CLAIMS)
             page = single.a_page(port)
             (calm,) = single.compared([lambda: page], PAGES)
             busy = single.meanwhile(lambda: batches.rate(batch, 2), (client(), page))
         self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
         self.figure("single.p99", found.p99_ms, "ms", base.p99_ms, SINGLE_CLAIMS)
         self.figure("single.rps", found.per_second, "claims/s", base.per_second, SINGLE_CLAIMS)
+        self.figure("precheck.p50", hints.p50_ms, "ms", trial.p50_ms, SINGLE_CLAIMS)
         self.figure("single.in_batch", busy[0][0], "ms", found.p50_ms, busy[0][1])
         self.figure("page.in_batch", busy[1][0], "ms", calm.p50_ms, busy[1][1])
 
