@@ -177,7 +177,7 @@ class Bundle:
 
     def check_archives(self):
         """Raises unless entries say of all that the head calls archived that it is."""
-        covered = 0
+        covered = self.head["first"]
         for first, last in sorted(self.archives):
             covered = last if first <= covered < last else covered
         if covered < self.head["archived"]:
