@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connections
 
 from audit import sealer, trail
-from audit.models import Event
+from audit.models import Archive, Event
 
 AT = dt.datetime(2021, 12, 1, 9, 30, tzinfo=dt.UTC)
 NANTONG = {"region_code": "320613", "institution_code": "H32061300001"}
@@ -27,6 +27,19 @@ def seal(minutes: int = 0, **more: object) -> sealer.Run:
     """One run of the sealer, `minutes` after AT."""
     at = AT + dt.timedelta(minutes=minutes)
     return sealer.seal(at=at, machine=at, **more)
+
+
+def recorded_archive(at: dt.datetime) -> Archive:
+    """An archive of everything sealed so far, recorded by a sealed event; no file is written."""
+    top = trail.checkpoint()
+    row = Archive.objects.create(
+        first=0, last=top.size, before=at.date(), name="old.jsonl", sm3="0" * 64, size=0, checkpoint=top,
+        at=at, by="admin",
+    )  # fmt: skip
+    trail.record(by="admin", at=at, action="trail.archive", subject=f"archive:{row.pk}",
+                 detail={"first": row.first, "last": row.last, "sm3": row.sm3})  # fmt: skip
+    sealer.seal(at=at, machine=at)
+    return row
 
 
 def superuser_url(name: str) -> str:
