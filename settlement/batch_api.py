@@ -138,10 +138,9 @@ class OneBatch(BatchesView):
 
     @extend_schema(operation_id="batches_read", tags=["batches"], responses=answers(s200=ANSWER))
     def get(self, request: Request, batch_id: int) -> HttpResponse:
-        """Whoever looks rings for a batch in which nothing moves."""
         self.begin(request)
         found = self.batch(batch_id)
-        commands.wake(found, at=self.at)
+        commands.wake(found, at=self.at)  # whoever looks rings for one in which nothing moves
         return json_answer(represent(found, at=self.at))
 
 

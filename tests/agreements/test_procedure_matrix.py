@@ -125,6 +125,8 @@ approve calculated approved finance_officer
 deny calculated refused finance_officer
 refuse submitted,accepted,supplement refused settlement_clerk
 withdraw submitted,accepted,supplement withdrawn settlement_clerk
+revise calculated,approved,paid calculated -
+settled calculated,approved paid -
 list approved paying -
 unlist paying approved -
 pay paying paid -
