@@ -125,16 +125,17 @@ def _advances(rows: list[Advance], *, total: int, number: int) -> Table:
     return Table(
         id="advances", caption="预付款",
         columns=[Column(label="医疗机构", wide=True), Column(label="险种"),
-            Column(label="金额（元）", numeric=True), Column(label="银行已付（元）", numeric=True),
-                 Column(label="事由", wide=True), Column(label="附件"), Column(label="提出"),
-                 Column(label="复核"), Column(label="状态")],
+                 Column(label="金额（元）", numeric=True), Column(label="事由和附件", wide=True),
+                 Column(label="提出"), Column(label="复核"), Column(label="状态")],
         rows=[
             Row(key=str(row.pk), label=str(row.pk), cells=[
                 Cell(text=names.get(row.institution_code, row.institution_code), sub=row.institution_code),
-                Cell(text=row.get_scheme_display()), Cell(text=yuan(row.amount)),
-                Cell(text=yuan(paid.get(row.subject, 0))), Cell(text=row.reason, sub=row.document),
-                Cell(text=row.file.name, url=reverse("document", args=[row.file_id])) if row.file
-                else Cell(text="—"), Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
+                Cell(text=row.get_scheme_display()),
+                Cell(text=yuan(row.amount), sub=f"银行已付 {yuan(paid.get(row.subject, 0))}"),
+                Cell(text=row.reason, sub=row.document,
+                     url=reverse("document", args=[row.file_id]) if row.file_id else "",
+                     title=row.file.name if row.file else ""),
+                Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
                 Cell(text=moment(row.decided_at)[:16] if row.decided_at else "—", sub=Login(row.decided_by)),
                 Cell(text=row.get_state_display(), tone=ADVANCE_TONES[row.state], sub=row.decision)])
             for row in rows

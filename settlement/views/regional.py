@@ -194,7 +194,7 @@ def _sent(rows: list[RegionalTransfer], names: dict[str, str]) -> Table:
                 Cell(text=row.get_state_display(), tone=TONES[row.state], sub=row.reason)])
             for row in rows
         ],
-        empty_title="没有划款",
+        empty_title="没有划款", empty_text="参保地登记划款后在此列出，由就医地核对。",
     )  # fmt: skip
 
 
