@@ -32,10 +32,11 @@ VALID_DAYS = "prescription_valid_days"
 PUT = """INSERT INTO settlement_prescription (region_code, institution_code, number, person_id,
         encounter_id, encounter_key, issued_on, visit, physician_code, signed_by, signed_at, review,
         reviewed_by, reviewed_at, review_reason, source, uploaded_at, uploaded_by, expires_on, state,
-        state_reason, content_sm3)
+        state_reason, content_sm3, first_claim)
     SELECT %(region)s, %(issuer)s, g.number, g.person_id, g.encounter_id, g.encounter_key, g.issued_on,
         g.visit, g.physician_code, g.signed_by, g.signed_at, g.review, g.reviewed_by,
-        g.reviewed_at, '', 'claim', %(at)s, %(by)s, g.expires_on, g.state, '', g.content_sm3
+        g.reviewed_at, '', 'claim', %(at)s, %(by)s, g.expires_on, g.state, '', g.content_sm3,
+        nullif(%(claim_id)s::bigint, 0)
     FROM jsonb_to_recordset(%(prescriptions)s::jsonb) AS g (number text, person_id bigint,
         encounter_id text, encounter_key bigint, issued_on date, visit jsonb, physician_code text,
         signed_by text, signed_at timestamptz, review text, reviewed_by text,
@@ -76,11 +77,15 @@ BY_PERMITTED = "NOT EXISTS (SELECT FROM (ACTS) act WHERE NOT PERMITTED)".replace
     .replace("WHO", "physician_id = act.who")
     .replace("%(day)s", "act.day"),
 ).replace("ACTS", ACTS)
+#: Nobody else knows of a prescription that this very claim brings.
 READ = """SELECT p.number, p.person_id, p.state, p.signed_at IS NOT NULL, p.review = 'passed',
     BY_PERMITTED,
-    (SELECT json_agg(json_build_array(u.drug_code, u.prescribed, u.dispensed_mine,
-            u.dispensed_others, u.charged_mine, u.charged_others))
-        FROM settlement_prescription_used(p.id, %(claimant)s, %(claim_id)s) u)
+    CASE WHEN p.first_claim = %(claim_id)s
+        THEN (SELECT json_agg(json_build_array(l.drug_code, l.quantity, 0, 0, 0, 0))
+            FROM settlement_prescriptionline l WHERE l.prescription_id = p.id)
+        ELSE (SELECT json_agg(json_build_array(u.drug_code, u.prescribed, u.dispensed_mine,
+                u.dispensed_others, u.charged_mine, u.charged_others))
+            FROM settlement_prescription_used(p.id, %(claimant)s, %(claim_id)s) u) END
     FROM unnest(%(numbers)s::text[]) AS g (number) CROSS JOIN LATERAL (FOUND) p"""
 #: One look-up by the unique key for each number: no plan may read all that an institution issued.
 FOUND = """SELECT * FROM settlement_prescription

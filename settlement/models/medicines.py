@@ -98,6 +98,9 @@ class Prescription(models.Model):
     state = models.CharField(max_length=9, choices=State)
     state_reason = models.CharField(max_length=200, blank=True)
     content_sm3 = models.CharField(max_length=64)
+    first_claim = models.BigIntegerField(
+        null=True, help_text="the claim that brought it; empty: uploaded, or in a file"
+    )
 
     objects = PrescriptionQuerySet.as_manager()
 

@@ -164,6 +164,14 @@ def test_a_claim_enters_its_prescription(hospital: Hospital) -> None:
     assert {one.drug_code: one.quantity for one in row.lines.all()} == {DRUG: 20_000, OTHER: 15_000}
     charge = PrescriptionCharge.objects.get()
     assert (charge.prescription, charge.drug_code, charge.quantity) == (row, DRUG, 20_000)
+    assert row.first_claim == charge.claim_id  # nothing else of it is asked
+
+
+def test_a_claim_that_brings_a_prescription_charges_no_more_than_it(hospital: Hospital) -> None:
+    given = prescription(hospital)
+    line = sent(hospital, given, drug_line(quantity="2.5", fee="25.00"))
+    assert (line["decision"], line["reason"]) == ("reject", "PRESCRIPTION_ELSEWHERE")
+    assert Prescription.objects.get().first_claim is not None
 
 
 def test_the_record_wins_over_the_claim(hospital: Hospital) -> None:
