@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from settlement.views import budgets, periods, statement_files, statements
+from settlement.views import advances, budgets, periods, statement_files, statements
 
 urlpatterns = [
     path("periods/", periods.periods, name="periods"),
@@ -15,8 +15,8 @@ urlpatterns = [
     path("statements/<int:pk>/<slug:key>/", statements.step, name="statement-step"),
     path("claims/<int:claim_id>/deduct/", statements.deduct, name="claim-deduct"),
     path("deductions/<int:pk>/", statements.deduction, name="deduction"),
-    path("advances/", budgets.advances_list, name="advances"),
-    path("advances/<int:pk>/", budgets.advance_decide, name="advance-decide"),
+    path("advances/", advances.listed, name="advances"),
+    path("advances/<int:pk>/", advances.decide, name="advance-decide"),
     path("budgets/", budgets.budgets_list, name="budgets"),
     path("budgets/entries/<int:pk>/", budgets.budget_decide, name="budget-decide"),
     path("budgets/<str:code>/<int:year>/", budgets.budget, name="budget"),

@@ -1,4 +1,4 @@
-"""预付款、总额预算、年终清算: lists, one of each, proposals and the decision of a second person."""
+"""总额预算、年终清算: lists, one of each, proposals and the decision of a second person."""
 
 import datetime as dt
 import hashlib
@@ -26,12 +26,10 @@ from institutions.handbook import words_of
 from institutions.models import Institution
 from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
-from settlement import advances, budgets, clearing, statement_paper
+from settlement import budgets, clearing, statement_paper
 from settlement.detail import in_order, moment
-from settlement.models import Advance, BudgetEntry, Clearing, Scheme, Voucher
-from settlement.payment_sources import paid_of_many
+from settlement.models import BudgetEntry, Clearing, Scheme, Voucher
 from settlement.statement_forms import (
-    AdvanceForm,
     BudgetForm,
     ClearingForm,
     DecisionForm,
@@ -44,106 +42,8 @@ PAGE, BIGGEST_ID = 20, 2**63 - 1
 YEARS = range(2015, 2100)
 AGREE = [{"value": "agree", "label": "同意", "tone": "primary"},
          {"value": "refuse", "label": "不同意", "tone": ""}]  # fmt: skip
-ADVANCE_TONES = {"proposed": "wait", "approved": "ok", "refused": "mute"}
 ENTRY_TONES = {"proposed": "wait", "approved": "ok", "refused": "mute"}
 CLEARING_TONES = {"proposed": "wait", "approved": "ok", "refused": "mute", "reversed": "bad"}
-
-
-# --- Advances ---
-
-
-@requires("statements.view")
-@require_http_methods(["GET", "POST"])
-def advances_list(request: PortalRequest) -> HttpResponse:
-    """Advances with their balance; those who prepare statements propose one here."""
-    may = request.user.may("statements.prepare")
-    form = (
-        AdvanceForm(request.POST or None, request.FILES or None, user=request.user) if may else None
-    )
-    if request.method == "POST":
-        if form is None:
-            raise PermissionDenied("statements.prepare")
-        if form.is_valid() and _tried(
-            request, form, lambda: advances.propose(
-                by=request.user.username, at=clock.now(), **form.cleaned_data)
-        ):  # fmt: skip
-            messages.success(request, "已提出预付款，待财务复核。")
-            return redirect("advances")
-    rows = Advance.objects.visible_to(request.user).select_related("file")
-    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/advances.html", named({
-        "breadcrumbs": [*CRUMBS, {"label": "预付款", "url": ""}], "form": form,
-        "waiting": _waiting(request, rows), "balances": _balances(rows),
-        "table": _advances(list(page), total=page.paginator.count, number=page.number),
-    }), status=422 if request.method == "POST" else 200)  # fmt: skip
-
-
-@requires("payments.approve")
-@require_POST
-def advance_decide(request: PortalRequest, pk: int) -> HttpResponse:
-    """Approve or refuse an advance."""
-    row = get_object_or_404(Advance.objects.visible_to(request.user), pk=min(pk, BIGGEST_ID))
-    agree = request.POST.get("decision_is") == "agree"
-    form = DecisionForm(request.POST)
-    if form.is_valid() and _tried(
-        request, None, lambda: advances.decide(
-            advance=row, agree=agree, decision=form.cleaned_data["decision"],
-            by=request.user.username, at=clock.now())
-    ):  # fmt: skip
-        messages.success(request, "已同意，列入应付款项，由拨付清单支付。" if agree else "已退回。")
-    return redirect("advances")
-
-
-def _waiting(request: PortalRequest, rows: Any) -> list[dict[str, Any]]:
-    if not request.user.may("payments.approve"):
-        return []
-    open_ones = list(rows.filter(state=Advance.State.PROPOSED)[:PAGE])
-    names = _names([row.institution_code for row in open_ones])
-    return [
-        {"key": f"advance-{row.pk}", "version": None, "danger": False, "buttons": AGREE,
-         "title": f"{names.get(row.institution_code, row.institution_code)} "
-                  f"{row.get_scheme_display()} {yuan(row.amount)} 元",
-         "hint": Told("；".join(filter(None, (row.reason, row.document, "提出人 "))), Login(row.proposed_by)),
-         "url": reverse("advance-decide", args=[row.pk]), "form": DecisionForm(auto_id=f"id_{row.pk}_%s"),
-         "open": False}
-        for row in open_ones
-    ]  # fmt: skip
-
-
-def _balances(rows: Any) -> list[dict[str, Any]]:
-    codes = list(rows.values_list("institution_code", flat=True).distinct())
-    names = _names(codes)
-    return [
-        {"label": f"{names.get(code, code)} {Scheme(scheme).label}", "value": amount}
-        for (code, scheme), amount in sorted(advances.balances(codes).items())
-    ]
-
-
-def _advances(rows: list[Advance], *, total: int, number: int) -> Table:
-    names = _names([row.institution_code for row in rows])
-    paid = paid_of_many([row.subject for row in rows])
-    return Table(
-        id="advances", caption="预付款",
-        columns=[Column(label="医疗机构", wide=True), Column(label="险种"),
-                 Column(label="金额（元）", numeric=True), Column(label="事由和附件", wide=True),
-                 Column(label="提出"), Column(label="复核"), Column(label="状态")],
-        rows=[
-            Row(key=str(row.pk), label=str(row.pk), cells=[
-                Cell(text=names.get(row.institution_code, row.institution_code), sub=row.institution_code),
-                Cell(text=row.get_scheme_display()),
-                Cell(text=yuan(row.amount), sub=f"银行已付 {yuan(paid.get(row.subject, 0))}"),
-                Cell(text=row.reason, sub=row.document,
-                     url=reverse("document", args=[row.file_id]) if row.file_id else "",
-                     title=row.file.name if row.file else ""),
-                Cell(text=moment(row.proposed_at)[:16], sub=Login(row.proposed_by)),
-                Cell(text=moment(row.decided_at)[:16] if row.decided_at else "—", sub=Login(row.decided_by)),
-                Cell(text=row.get_state_display(), tone=ADVANCE_TONES[row.state], sub=row.decision)])
-            for row in rows
-        ],
-        pages=Pages(total=total, size=PAGE, page=number, sizes=(PAGE,)),
-        empty_title="没有预付款",
-        empty_text="经办提出、财务复核后列入拨付清单，银行付款后按月在结算单中冲抵。",
-    )  # fmt: skip
 
 
 # --- Budgets ---
@@ -224,7 +124,7 @@ def budget(request: PortalRequest, code: str, year: int) -> HttpResponse:
     if request.method == "POST":
         if form is None:
             raise PermissionDenied("budgets.set")
-        if form.is_valid() and _tried(
+        if form.is_valid() and tried(
             request, form, lambda: budgets.propose(
                 institution=place, year=year, by=request.user.username, at=clock.now(),
                 **form.cleaned_data)
@@ -333,7 +233,7 @@ def budget_decide(request: PortalRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(BudgetEntry.objects.visible_to(request.user), pk=min(pk, BIGGEST_ID))
     agree = request.POST.get("decision_is") == "agree"
     form = DecisionForm(request.POST)
-    if form.is_valid() and _tried(
+    if form.is_valid() and tried(
         request, None, lambda: budgets.decide(
             entry=row, agree=agree, decision=form.cleaned_data["decision"],
             by=request.user.username, at=clock.now())
@@ -355,7 +255,7 @@ def clearings(request: PortalRequest) -> HttpResponse:
         if form is None:
             raise PermissionDenied("statements.prepare")
         made: list[Clearing] = []
-        if form.is_valid() and _tried(
+        if form.is_valid() and tried(
             request, form, lambda: made.append(clearing.propose(
                 by=request.user.username, at=clock.now(), **form.cleaned_data))
         ):  # fmt: skip
@@ -370,7 +270,7 @@ def clearings(request: PortalRequest) -> HttpResponse:
 
 
 def _clearings(rows: list[Clearing], *, total: int, number: int) -> Table:
-    names = _names([row.institution_code for row in rows])
+    names = names_of([row.institution_code for row in rows])
     return Table(
         id="clearings", caption="年终清算",
         columns=[Column(label="年度"), Column(label="医疗机构", wide=True), Column(label="险种"),
@@ -422,7 +322,7 @@ def clearing_move(request: PortalRequest, pk: int, key: str) -> HttpResponse:
             clearing=row, reason=form.cleaned_data["reason"], by=by, at=at
         )
 
-    if form.is_valid() and _tried(request, form, run):
+    if form.is_valid() and tried(request, form, run):
         messages.success(request, "已办理。")
         return redirect("clearing", pk=pk)
     return _clearing(request, row, {key: form}, 422)
@@ -485,7 +385,7 @@ def _seen(request: PortalRequest, pk: int) -> Clearing:
     return get_object_or_404(Clearing.objects.visible_to(request.user), pk=min(pk, BIGGEST_ID))
 
 
-def _tried(request: PortalRequest, form: forms.Form | None, run: Callable[[], object]) -> bool:
+def tried(request: PortalRequest, form: forms.Form | None, run: Callable[[], object]) -> bool:
     """Run a command; a refusal stands in the form, or as a message without one."""
     try:
         run()
@@ -498,7 +398,7 @@ def _tried(request: PortalRequest, form: forms.Form | None, run: Callable[[], ob
     return True
 
 
-def _names(codes: list[str]) -> dict[str, str]:
+def names_of(codes: list[str]) -> dict[str, str]:
     return dict(Institution.objects.filter(pk__in=codes).values_list("pk", "name"))
 
 
