@@ -5,8 +5,10 @@ that prints nothing should wait for. (ISO 19005-3)
 """
 
 import base64
+import ctypes
 import datetime as dt
 import functools
+import gc
 import html
 import io
 import logging
@@ -26,6 +28,13 @@ from audit.pdf import Attachment
 VARIANT = "pdf/a-3a"
 COLOURS = "srgb"
 PROGRESS_LOGGER.setLevel(logging.WARNING)  # else seven lines a paper
+#: A face is 20 MB. Without a fixed threshold glibc keeps such blocks for good once they were freed
+#: (mallopt(3), M_MMAP_THRESHOLD, in bytes): 30 MB more in a worker that prints part after part.
+M_MMAP_THRESHOLD, MAPPED_BYTES = -3, 1 << 17
+
+
+if hasattr(libc := ctypes.CDLL(None), "mallopt"):  # not in musl and macOS
+    libc.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 class DataOnly(URLFetcher):
@@ -70,6 +79,7 @@ def count(markup: str, *, styles: Sequence[str]) -> int:
 def _laid(
     markup: str, styles: Sequence[str], more: Sequence[str] = (), **options: Any
 ) -> weasyprint.Document:
+    gc.collect()  # the document before is a ring of boxes and faces (20 MB each) that only this frees
     sheets = [_sheet(name) for name in styles]
     sheets += [weasyprint.CSS(string=text, url_fetcher=DataOnly()) for text in more]
     source = weasyprint.HTML(string=markup, url_fetcher=DataOnly())

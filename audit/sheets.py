@@ -15,7 +15,6 @@ from decimal import Decimal
 from typing import Any
 
 import python_calamine
-import xlsxwriter
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CSV = "text/csv; charset=utf-8"
@@ -192,6 +191,8 @@ def workbook_of(
 
 @contextmanager
 def _book(sink: io.BytesIO, made_at: dt.datetime | None) -> Iterator[tuple[Any, dict]]:
+    import xlsxwriter  # 3 MB and a tenth of a second: only for who writes a workbook
+
     safe = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
             "strings_to_numbers": False}  # fmt: skip
     with xlsxwriter.Workbook(sink, safe) as book:

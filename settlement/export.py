@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO
 
-import xlsxwriter
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -44,6 +43,8 @@ def xlsx_pieces(claims: QuerySet, *, scope: Scope) -> Iterator[bytes]:
 
 def xlsx(claims: QuerySet, *, into: IO[bytes]) -> None:
     """Write a workbook; identifiers are text cells, amounts numbers in yuan."""
+    import xlsxwriter  # only for who writes a workbook (`audit.sheets`)
+
     with tempfile.TemporaryDirectory() as place:
         options = {"constant_memory": True, "tmpdir": place, "strings_to_formulas": False}
         with xlsxwriter.Workbook(into, options) as book:
