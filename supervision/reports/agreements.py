@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from agreements.models import Agreement, AgreementState, Application
-from audit import clock
 from audit.models import Move
 from audit.procedure import PROCEDURES
 from institutions.models import User
@@ -50,20 +49,30 @@ def _agreements(wish: Wish, names: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _applications(wish: Wish, user: User, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Applications that were open on some day of the span."""
+    """Applications that were open on some day of the span, as they stood on its last day."""
     rows = wish.within(Application.objects.visible_to(user)).order_by("pk")
+    taken: dict[str, list[Move]] = {}
+    for move in wish.within(Move.objects.visible_to(user)).filter(
+        subject__startswith="application:"
+    ).order_by("pk"):  # fmt: skip
+        taken.setdefault(move.subject, []).append(move)
     found = []
     for row in rows:
-        opened = clock.local(row.opened_at).date()
-        closed = clock.local(row.closed_at).date() if row.closed_at else None
-        if opened > wish.until or (closed and closed < wish.since):
+        table, moves = PROCEDURES[row.procedure], taken.get(row.subject, [])
+        before = [move for move in moves if move.on <= wish.until]
+        if not before:
             continue
-        table = PROCEDURES[row.procedure]
+        last = before[-1]
+        state = table.states[last.target]
+        if state.final and last.on < wish.since:
+            continue
+        now = len(before) == len(moves)  # nothing was done since: its clock is the present one
+        due = row.due if now else moves[len(before)].due
         found.append({
             "number": row.number, "institution": names.get(row.institution_code, row.institution_code),
-            "procedure": table.title, "state": table.states[row.state].label, "opened": f"{opened}",
-            "closed": f"{closed or ''}", "due": f"{row.due or ''}", "clause": row.due_clause,
-            "late": bool(row.due and not row.closed_at and not row.stopped and row.due < wish.until),
+            "procedure": table.title, "state": state.label, "opened": f"{before[0].on}",
+            "closed": f"{last.on}" if state.final else "", "due": f"{due or ''}",
+            "late": bool(due and not state.final and not state.stops and due < wish.until),
         })  # fmt: skip
     return found
 

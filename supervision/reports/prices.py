@@ -1,4 +1,5 @@
-"""价格执行情况: what institutions charged for an item, beside the published price and the cap.
+"""价格执行情况: what institutions charged for an item, beside the published price and the cap; drugs
+beside their ceilings, and all else that was charged, in `drug_prices`.
 
 Only lines of settlements in force count. (通医保发〔2020〕25号 二（一）（二）；温医保办〔2021〕6号 九)
 """
@@ -13,6 +14,7 @@ from audit.text import yuan
 from institutions.models import InstitutionFacts, Region, User
 from institutions.models.places import area_prefix
 from pricing.releases import Published, current
+from supervision.reports import drug_prices
 from supervision.reports.book import Book, Column
 from supervision.reports.money import part
 from supervision.reports.wish import SCHEMES, Wish, named
@@ -22,7 +24,8 @@ SERVICES = (1, 6)  #: pricing.rules.SERVICES: consultations, remote consultation
 OWNERSHIPS = dict(InstitutionFacts.Ownership.choices)
 CLASSES = {"1": "一类", "2": "二类", "3": "三类"}
 
-#: Lines of settlements that no later version has reversed; row level security bounds both tables.
+#: Lines of settlements that no later version has reversed; row level security bounds both tables. An
+#: amount below 0 is one that a held line has not got.
 BASE = """
 FROM settlement_settlement s
 JOIN settlement_lineresult r ON r.claim_id = s.claim_id AND r.version = s.version
@@ -31,18 +34,20 @@ JOIN settlement_claimline l ON l.claim_id = r.claim_id AND l.line_no = r.line_no
 WHERE s.version %% 2 = 1 AND s.service_date BETWEEN %(since)s AND %(until)s
     AND s.period >= %(month)s AND s.region_code LIKE %(prefix)s
     AND (%(institution)s = '' OR s.institution_code = %(institution)s)
-    AND (%(scheme)s = '' OR s.scheme = %(scheme)s) AND l.service = ANY(%(services)s)
+    AND (%(scheme)s = '' OR s.scheme = %(scheme)s)
     AND NOT EXISTS (SELECT 1 FROM settlement_settlement n
         WHERE n.claim_id = s.claim_id AND n.version = s.version + 1)"""
 GROUPS = f"""SELECT s.institution_code, l.item_code, s.service_date, count(*), min(l.unit_price),
-    max(l.unit_price), sum(r.fee)::bigint, sum(r.in_scope)::bigint, sum(r.over_cap)::bigint,
-    count(*) FILTER (WHERE r.over_cap > 0), sum(r.overcharge)::bigint,
+    max(l.unit_price), sum(r.fee)::bigint, sum(greatest(r.in_scope, 0))::bigint,
+    sum(greatest(r.over_cap, 0))::bigint, count(*) FILTER (WHERE r.over_cap > 0),
+    sum(greatest(r.overcharge, 0))::bigint,
     count(*) FILTER (WHERE r.overcharge > 0), bool_or(s.example)
-{BASE} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+{BASE} AND l.service = ANY(%(services)s) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 OVER = f"""SELECT s.institution_code, k.claim_no, l.line_no, l.item_code, s.scheme, s.service_date,
     l.unit_price, r.fee, r.overcharge
 {BASE.replace("WHERE", "JOIN settlement_claimkey k ON k.claim_id = s.claim_id WHERE", 1)}
-    AND r.overcharge > 0 ORDER BY r.overcharge DESC, s.claim_id, l.line_no"""
+    AND l.service = ANY(%(services)s) AND r.overcharge > 0
+    ORDER BY r.overcharge DESC, s.claim_id, l.line_no"""
 NAMES = (
     "code", "item", "day", "lines", "least", "most", "fee", "in_scope", "over_cap", "capped", "overcharge",
     "overcharged", "example",
@@ -56,13 +61,17 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
     given: dict[str, Any] = {
         "since": wish.since, "until": wish.until, "month": wish.since.replace(day=1),
         "prefix": f"{area_prefix(wish.region)}%", "institution": wish.institution,
-        "scheme": wish.scheme, "services": list(SERVICES),
+        "scheme": wish.scheme, "services": list(SERVICES), "drug": drug_prices.DRUG,
     }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(GROUPS, given)
         days = [dict(zip(NAMES, row, strict=True)) for row in cursor.fetchall()]
         cursor.execute(OVER, given)
         over = cursor.fetchall()
+        cursor.execute(drug_prices.KINDS_OF.replace("{base}", BASE), given)
+        kinds = cursor.fetchall()
+        cursor.execute(drug_prices.DRUGS_OF.replace("{base}", BASE), given)
+        drugs = cursor.fetchall()
     seen = set(wish.institutions(user).values_list("pk", flat=True))
     names = named(seen)
     law, facts = _Laws(wish), _facts(seen, wish)
@@ -74,6 +83,8 @@ def gather(wish: Wish, user: User) -> dict[str, Any]:
             _add(groups.setdefault(key, dict.fromkeys(SUMS, 0) | compared), row)
     return {
         "document": "、".join(law.documents), "groups": list(groups.values()),
+        "kinds": drug_prices.kinds(kinds, names),
+        "drugs": drug_prices.drugs(drugs, law.region, names),
         "example": any(row["example"] for row in groups.values()),
         "over": [
             [names[code], number, line, item, scheme, f"{day}", price // MICRO, fee, excess]
@@ -168,6 +179,8 @@ def lay(figures: Mapping[str, Any], book: Book) -> None:
     """The whole, by institution and item, over-cap, the register of overcharged lines."""
     groups = figures["groups"]
     _overall(figures, book)
+    if "kinds" in figures:  # reports of older releases know consultations alone
+        drug_prices.lay_kinds(figures["kinds"], book)
     book.heading("收费与公布价格对照")
     book.grid(
         "分机构、分项目价格执行情况",
@@ -181,6 +194,8 @@ def lay(figures: Mapping[str, Any], book: Book) -> None:
         "公布价格为服务当日按机构价格类别执行的价格，期间内有变动的分行列示；“—”表示文件没有载明该类别的价格。"
     )
     _capped(groups, book)
+    if "drugs" in figures:
+        drug_prices.lay_drugs(figures["drugs"], book)
     book.heading("超公布价格收费")
     amounts = sum(row[8] for row in figures["over"])
     if figures["over"]:

@@ -14,9 +14,10 @@ from institutions.refusals import Refusal
 from settlement import closing as months
 from settlement.models import Statement
 from settlement.statement_steps import deduct, send_all
-from supervision.reports import binding, orders, press
+from supervision.reports import agreements, binding, orders, press
 from supervision.reports.wish import Wish
 from tests import factories
+from tests.agreements.cast import Cast
 from tests.settlement.hospital import Hospital
 from tests.settlement.money import NOVEMBER, at
 from tests.supervision.casework import Office
@@ -119,6 +120,31 @@ def test_institution_file_and_agreement_report(place) -> None:
     states = {row["kind"]: row["state"] for row in figures["agreements"]}
     assert states == {"main": "active", "supplementary": "suspended"}
     assert "存续协议2份" in text_of(content)
+
+
+def test_applications_stand_as_on_the_last_day_of_the_report(db) -> None:
+    """What was done since does not rewrite an older report, nor does it leave an application out."""
+    cast = Cast(main_until=dt.date(2021, 12, 31))
+    case = cast.apply(dt.date(2021, 3, 8))
+    cast.go(case, "submit", "hospital", dt.date(2021, 3, 8))
+    cast.go(case, "accept", "reviewer", dt.date(2021, 3, 8))
+    cast.judge(case, dt.date(2021, 3, 17))
+    cast.go(case, "pass_review", "reviewer", dt.date(2021, 3, 17))
+    cast.go(case, "deliver_pass", "reviewer", dt.date(2021, 3, 17), facts={"delivery": "direct"})
+    cast.go(case, "withdraw", "hospital", dt.date(2021, 4, 6), note="另行申请")
+
+    def told(until: dt.date, since: dt.date = dt.date(2021, 3, 1)) -> list[tuple]:
+        set_scope(EVERYTHING)
+        about = Wish(since=since, until=until, region="330300")
+        rows = agreements.gather(about, cast.people["supervisor"])["applications"]
+        return [(row["state"], row["due"], row["late"], row["closed"]) for row in rows]
+
+    assert told(dt.date(2021, 3, 7)) == []
+    assert told(dt.date(2021, 3, 15)) == [("材料审核", "2021-03-15", False, "")]
+    assert told(dt.date(2021, 3, 16)) == [("材料审核", "2021-03-15", True, "")]
+    assert told(dt.date(2021, 3, 31)) == [("系统改造", "2021-06-17", False, "")]
+    assert told(dt.date(2021, 4, 30)) == [("已撤回", "", False, "2021-04-06")]
+    assert told(dt.date(2021, 5, 31), since=dt.date(2021, 5, 1)) == []
 
 
 def test_price_compliance_compares_with_the_published_price(db) -> None:

@@ -24,8 +24,10 @@ from supervision.models import ReportOrder
 from supervision.reports import press, prices
 from supervision.reports.wish import Wish
 from tests import factories
+from tests.settlement.benefits import drug_list
 from tests.settlement.hospital import Hospital
 from tests.settlement.money import NOVEMBER, at
+from tests.settlement.test_benefits import drug
 from tests.supervision.printed import made, text_of, wish
 
 
@@ -58,10 +60,10 @@ def town(db) -> Hospital:
     return hospital
 
 
-def asked() -> tuple[ReportOrder, bytes]:
+def asked(region: str = "320600") -> tuple[ReportOrder, bytes]:
     set_scope(EVERYTHING)
-    user = factories.user("supervisor", Region.objects.get(pk="320600"))
-    about = Wish(since=factories.DAY, until=factories.DAY + dt.timedelta(days=5), region="320600")
+    user = factories.user("supervisor", Region.objects.get(pk=region))
+    about = Wish(since=factories.DAY, until=factories.DAY + dt.timedelta(days=5), region=region)
     return made("prices", user, about)
 
 
@@ -71,16 +73,17 @@ def test_an_overcharged_line_does_not_take_the_main_table_away(town) -> None:
     user = factories.user("supervisor", Region.objects.get(pk="320600"))
     found = files_of(factories.log_in(Client(), user), row)
     assert list(found)[1:] == [
-        "表1 分机构、分项目价格执行情况", "表2 超最高支付标准由个人负担的费用（丙2类）", "附表 超公布价格收费明细",
+        "表1 分机构、分类别收费", "表2 分机构、分项目价格执行情况", "表3 超最高支付标准由个人负担的费用（丙2类）",
+        "附表 超公布价格收费明细",
     ]  # fmt: skip
-    head, line = found["表1 分机构、分项目价格执行情况"]
+    head, line = found["表2 分机构、分项目价格执行情况"]
     cells = dict(zip(head, line, strict=True))
     assert (cells["笔数"], cells["公布价格"], cells["最高"], cells["结论"]) == (
         "2", "12.00", "15.00", "超公布价格")  # fmt: skip
     assert found["附表 超公布价格收费明细"][1][-3:] == ["15.00", "15.00", "3.00"]
     assert found["目录"][1:] == [
-        ["表1", "分机构、分项目价格执行情况", "金额单位：元", "1"],
-        ["表2", "超最高支付标准由个人负担的费用（丙2类）", "金额单位：元", "1"], ["附表", "超公布价格收费明细", "金额单位：元", "1"],
+        ["表1", "分机构、分类别收费", "金额单位：元", "1"], ["表2", "分机构、分项目价格执行情况", "金额单位：元", "1"],
+        ["表3", "超最高支付标准由个人负担的费用（丙2类）", "金额单位：元", "1"], ["附表", "超公布价格收费明细", "金额单位：元", "1"],
     ]  # fmt: skip
 
 
@@ -111,7 +114,8 @@ def test_a_report_of_prices_of_before_is_still_read(town) -> None:
     """Documents that were kept before prices were compared by the day say nothing of days."""
     _, content = asked()
     document = json.loads(press.canonical(press.document_in(content)))
-    del document["figures"]["groups"][0]["days"]
+    figures = document["figures"]
+    del figures["groups"][0]["days"], figures["kinds"], figures["drugs"]
     assert [sheet.name for sheet in press.sheets_of(document)] == ["目录", "表1", "附表"]
 
 
@@ -140,3 +144,28 @@ def test_facts_of_an_institution_are_a_table_of_their_chapter(place) -> None:
     found = files_of(factories.log_in(Client(), user), row)
     assert found["一、基本情况"][0] == ["项目", "内容"]
     assert place.code in {line[1] for line in found["一、基本情况"]}
+
+
+def test_drugs_are_compared_with_the_ceilings_of_their_day(db) -> None:
+    """Every kind of charge is counted; what lies above a ceiling is told by institution and drug."""
+    set_scope(EVERYTHING)
+    factories.policies("wenzhou")
+    town = Hospital("wenzhou", "employee")
+    factories.offline_visit(town.patient, town.row)
+    drug_list("wenzhou", {"code": "XIAN", "name": "限价药", "ceiling": 1_250_000}, {"code": "WU"})
+    town.settled(
+        drug(1, "XIAN", "30.00", quantity="10", unit="3"),
+        drug(2, "WU", "8.00"),
+        drug(3, "WAI", "5.00"),
+    )
+    _, content = asked("330300")
+    figures = press.document_in(content)["figures"]
+    place = town.row.name
+    assert figures["kinds"] == [[place, 2, 3, 4_300, 2_050]]
+    assert figures["drugs"]["places"] == [[place, 3, 4_300, 1, 1, 1, 1_750]]
+    (above,) = figures["drugs"]["above"]
+    assert (above["name"], above["ceiling"], above["most"], above["over"]) == (
+        "限价药", 1_250_000, 3_000_000, 1_750)  # fmt: skip
+    text = text_of(content)
+    for word in ("收费构成", "药品支付限价执行情况", "限价药", "1.25", "17.50"):
+        assert word in text, word
