@@ -62,7 +62,8 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 NEAR = frozenset((
     "overlapping_sessions", "sessions_per_hour", "outside_licence", "split_visits", "duplicate_charge",
     "no_consent", "over_price", "rank_mismatch", "drug_not_prescribed", "first_visit_as_revisit",
-    "disease_window", "prescription_unreviewed", "early_refill",
+    "disease_window", "prescription_unreviewed", "early_refill", "missing_trace_codes",
+    "delivery_without_dispensing",
 ))  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from settlement.columns import FACTS, day_number, day_of
 from settlement.copy import ALL_CORES, columns, copy_out
 from settlement.facts import whole_facts
 from settlement.kernel import REJECT
-from supervision import near
+from supervision import goods, near
 from supervision.rules.data import Array, Visits, runs
 from supervision.suspicions import Names, Place
 
@@ -99,6 +99,15 @@ GOODS = """SELECT encounter, bool_or(dispensed), bool_or(delivered) FROM (
 GROUP BY encounter"""
 GOODS_ROW = columns(encounter="int8", dispensed="bool", delivered="bool")
 
+HANDED = _told("""SELECT g.claim_id, NUMBER[h.drug], sum(h.needed)::int4, sum(h.codes)::int4
+FROM (HANDED) h
+JOIN (SELECT DISTINCT prescription_id, claim_id, institution_code FROM settlement_prescriptioncharge
+    WHERE claim_id RUN) g ON g.prescription_id = h.prescription AND g.institution_code = h.place
+GROUP BY g.claim_id, h.drug""").replace(
+    "HANDED", goods.HANDED.replace("WHICH", "p.issued_on BETWEEN %(first)s AND %(last)s")
+)
+HANDED_ROW = columns(id="int8", drug="int8", needed="int4", recorded="int4")
+
 POSTS = _told("""SELECT NUMBER[physician], NUMBER[place], coalesce(since - '1970-01-01'::date, %(ever)s),
     coalesce(until - '1970-01-01'::date, %(never)s) FROM (POSTS) post""").replace(
     "POSTS", near.POSTS
@@ -134,6 +143,10 @@ def load(
     lines["title_min"] = _title_min(cursor, spans, lines["item"], visits["day"][lines["claim"]])
     visits["registered"] = _registered(cursor, visits)
     visits["dispensed"], visits["delivered"] = _goods(cursor, places, visits, first, last)
+    if len(visits["id"]):
+        low, high = int(visits["id"].min()), int(visits["id"].max())
+        given = span | {"pool": pool, "low": low, "high": high}
+        lines |= _handed(cursor, visits["id"][lines["claim"]], lines["item"], given)
     cursor.execute("SELECT set_config('enable_nestloop', 'on', true)")
     focus = visits["day"] >= day_number(first)
     return Period(Visits(visits, lines, focus), places.names(cursor), int(focus.sum()))
@@ -260,13 +273,29 @@ def _ordered(ids: Array, item: Array, rows: Array) -> tuple[Array, Array]:
     _, starts = runs(rows["id"], rows["drug"])
     total = np.add.reduceat(rows["quantity"], starts)
     longest = np.maximum.reduceat(rows["days"], starts)
-    claim, drug = rows["id"][starts], rows["drug"][starts]
-    mixed, wanted = _mix(claim, drug), _mix(ids, item)
-    order = np.argsort(mixed)
-    place = order[_where(mixed[order], wanted)[0]]
-    hit = (claim[place] == ids) & (drug[place] == item)
-    days[hit], amount[hit] = longest[place[hit]], total[place[hit]]
+    place, hit = _drugs(rows[starts], ids, item)
+    days[hit], amount[hit] = longest[place], total[place]
     return days, amount
+
+
+def _drugs(rows: Array, ids: Array, item: Array) -> tuple[Array, Array]:
+    """Lines that have a row of their claim and drug: the places of those rows, and which lines they are."""
+    mixed = _mix(rows["id"], rows["drug"])
+    order = np.argsort(mixed)
+    place = order[_where(mixed[order], _mix(ids, item))[0]]
+    hit = (rows["id"][place] == ids) & (rows["drug"][place] == item)
+    return place[hit], hit
+
+
+def _handed(cursor: Any, ids: Array, item: Array, span: dict[str, Any]) -> dict[str, Array]:
+    """Per line the trace codes that its drug needs at least, as far as it was handed out, and has."""
+    found = {name: np.zeros(len(ids), np.int32) for name in ("needed", "recorded")}
+    rows = copy_out(cursor, HANDED, HANDED_ROW, span)
+    if len(rows):
+        place, hit = _drugs(rows, ids, item)
+        for name, column in found.items():
+            column[hit] = rows[name][place]
+    return found
 
 
 def _mix(one: Array, other: Array) -> Array:

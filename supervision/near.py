@@ -21,6 +21,7 @@ from settlement.contract import fee, local_day, quantity, unit_price
 from settlement.facts import Claimant, Law, encounter_key, main_diagnosis
 from settlement.kernel import REJECT, Results
 from settlement.records import ICD_CATEGORY, Known
+from supervision.goods import Goods, of_visit
 from supervision.rules import RULES, Visits
 from supervision.suspicions import Names, Place
 
@@ -72,14 +73,19 @@ def number_of(text: str) -> int:
 
 def visits_near(asked: Asked, switches: Iterable[Switch]) -> tuple[Visits, Names]:
     """The visit as the last row, judged; its neighbours before it."""
+    switches = tuple(switches)
     day = local_day(asked.claim["encounter"]["started_at"])
+    goods = of_visit(asked.claimant, asked.claim, switches)
     back = max((RULES[s.rule].lookback(s.numbers) for s in switches), default=0)
     physician = asked.claim["physician"]["code"]
     registered, rows, lines = _neighbours(asked, day, back)
     texts = {number_of(physician): physician}
     place = Place(asked.claimant.code, asked.claimant.region_code)
-    lines += _own_lines(asked, len(rows))
-    rows.append(_own(asked, day) | {"registered": int(registered or not physician)})
+    lines += _own_lines(asked, len(rows), goods)
+    rows.append(_own(asked, day) | {
+        "registered": int(registered or not physician), "dispensed": goods.dispensed,
+        "delivered": goods.delivered,
+    })  # fmt: skip
     focus = np.zeros(len(rows), bool)
     focus[-1] = True
     names = Names({number_of(place.code): place}, texts)
@@ -117,6 +123,7 @@ def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[bool, list[Row],
                 "claim": len(rows) - 1, "line_no": line_no, "service": service,
                 "item": number_of(item), "quantity": amount_of, "unit_price": price,
                 "fee": line_fee, "rejected": int(decision == REJECT), "overcharge": 0,
+                "traces": -1, "needed": 0, "recorded": 0,
                 "days": -1 if days is None else days, "ordered": -1, "title_min": 0,
             })  # fmt: skip
     return bool(found[0][0]), rows, lines
@@ -134,7 +141,7 @@ def _met(
 
 
 _FACTS = ("same_disease", "consent", "explained", "prescribed", "reviewed", "registered",
-          "last_offline")  # fmt: skip
+          "last_offline", "dispensed", "delivered")  # fmt: skip
 
 
 def _own(asked: Asked, day: dt.date) -> Row:
@@ -165,13 +172,15 @@ def _own(asked: Asked, day: dt.date) -> Row:
     }  # fmt: skip
 
 
-def _own_lines(asked: Asked, at: int) -> list[Row]:
+def _own_lines(asked: Asked, at: int, goods: Goods) -> list[Row]:
+    """Without trace codes a line is no gap yet: they may follow, unless the goods are handed out."""
     results = asked.checked
     rules, ordered = asked.law.rules, _ordered(asked.claim)
     found = []
     for k, line in enumerate(asked.claim["lines"]):
         row = int(results.row[k])
         days, amount = ordered.get(line["item_code"], (-1, 0))
+        needed, recorded = goods.handed.get(line["item_code"], (0, 0))
         drug = line["kind"] == "drug" and bool(asked.claim.get("prescriptions"))
         found.append({
             "claim": at, "line_no": line["line_no"], "service": int(asked.columns["service"][k]),
@@ -179,7 +188,8 @@ def _own_lines(asked: Asked, at: int) -> list[Row]:
             "unit_price": unit_price(line), "fee": fee(line),
             "rejected": int(asked.decided and results.decision[k] == REJECT),
             "overcharge": max(int(results.overcharge[k]), 0), "days": days,
-            "ordered": amount if drug else -1,
+            "ordered": amount if drug else -1, "traces": len(line.get("trace_codes") or ()) or -1,
+            "needed": needed, "recorded": recorded,
             "title_min": int(rules.title_min[row]),
         })  # fmt: skip
     return found

@@ -107,33 +107,47 @@ class EarlyRefill(Rule):
 
 
 class MissingTraceCodes(Rule):
-    """药品结算明细没有药品追溯码"""
+    """药品结算明细没有药品追溯码，或已调配药品的追溯码少于包装数"""
 
     code = "missing_trace_codes"
     subject = "institution"
-    facts = ("traces",)
+    facts = ("traces", "needed", "recorded")
     figures = {"lines": "药品行数", "missing": "没有追溯码的行数", "share": "缺失比例（万分比）"}
 
     def find(self, visits: Visits, numbers: Numbers) -> Found:
+        """A month of an institution with a great share of bare lines; else each visit known to lack codes.
+
+        A line whose goods are recorded as handed out with too few codes is a gap by itself; a line
+        without codes is one only in the share, because they may be kept elsewhere.
+        """
         lines = np.flatnonzero((visits.line("service") == DRUG) & (visits.line("rejected") == 0))
         if not len(lines):
             return Found.nothing()
-        place = visits.of_line("institution")[lines]
-        month = month_of(visits.of_line("day")[lines])
-        lines = lines[np.lexsort((month, place))]
-        place = visits.of_line("institution")[lines]
-        month = month_of(visits.of_line("day")[lines])
-        group, starts = runs(place, month)
-        bare = visits.line("traces")[lines] == 0
-        total, missing = np.bincount(group), np.bincount(group, weights=bare).astype(np.int64)
-        share = missing * WHOLE // total
+        place, month = visits.of_line("institution")[lines], month_of(visits.of_line("day")[lines])
+        order = np.lexsort((visits.line("claim")[lines], month, place))
+        lines, place, month = lines[order], place[order], month[order]
+        claim = visits.line("claim")[lines]
+        recorded = visits.line("recorded")[lines]
+        bare = (visits.line("traces")[lines] == 0) & (recorded == 0)
+        codes = np.maximum(visits.line("traces")[lines], recorded)
+        by_month, first = runs(place, month)
+        missing = np.bincount(by_month, weights=bare).astype(np.int64)
+        share = missing * WHOLE // np.bincount(by_month)
         odd = (share >= numbers["share"]) & (missing >= numbers["lines"])
-        if not odd.any():
+        short = (codes < visits.line("needed")[lines]) & ~odd[by_month]
+        # one suspicion per odd month and per visit that is short elsewhere, in the order of the lines
+        gap = np.where(odd[by_month], bare, short)
+        group, starts = runs(np.where(odd[by_month], by_month, len(first) + claim))
+        counted = np.bincount(group, weights=gap).astype(np.int64)
+        hit = counted > 0
+        if not hit.any():
             return Found.nothing()
-        keep = bare & odd[group]
+        starts = starts[hit]
+        whole = odd[by_month[starts]]
+        total, missing = np.bincount(group)[hit], counted[hit]
         return Found.groups(
-            visits.line("claim")[lines[keep]], (np.cumsum(odd) - 1)[group[keep]],
-            subject=place[starts[odd]], mark=month[starts[odd]],
-            line_no=visits.line("line_no")[lines[keep]], lines=total[odd], missing=missing[odd],
-            share=share[odd],
+            claim[gap], (np.cumsum(hit) - 1)[group[gap]], subject=place[starts],
+            mark=np.where(whole, month[starts], -visits["id"][claim[starts]]),
+            line_no=visits.line("line_no")[lines[gap]],
+            lines=total, missing=missing, share=missing * WHOLE // total,
         )  # fmt: skip

@@ -25,8 +25,8 @@ VISIT = {
 }  # fmt: skip
 LINE = {
     "claim": 0, "line_no": 0, "service": 0, "item": 0, "quantity": 0, "unit_price": 0, "fee": 0,
-    "rejected": 0, "overcharge": 0, "traces": 0, "days": -1, "ordered": -1, "title_min": 0,
-    "title_max": 99,
+    "rejected": 0, "overcharge": 0, "traces": 0, "needed": 0, "recorded": 0, "days": -1, "ordered": -1,
+    "title_min": 0, "title_max": 99,
 }  # fmt: skip
 
 

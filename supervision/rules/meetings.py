@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from pricing.rules import SERVICES
 from supervision.rules.base import FICTITIOUS, Numbers, Rule
 from supervision.rules.data import Array, Found, Visits, distinct, in_month, runs, same
 
+DELIVERY = SERVICES.index("delivery")
 MINUTE, HOUR = 60, 3_600
 
 
@@ -166,13 +168,15 @@ class SharedAddress(_Shared):
 
 
 class DeliveryWithoutDispensing(Rule):
-    """有配送记录而没有药品调配（购药）记录"""
+    """有配送记录或收取配送费而没有药品调配（购药）记录"""
 
     code = "delivery_without_dispensing"
     behaviour = FICTITIOUS
-    facts = ("delivered", "dispensed")
+    facts = ("delivered", "dispensed", "service")
 
     def find(self, visits: Visits, numbers: Numbers) -> Found:
-        return Found.claims(
-            visits, np.flatnonzero((visits["delivered"] == 1) & (visits["dispensed"] != 1))
-        )
+        delivered = visits["delivered"] == 1
+        charged = (visits.line("service") == DELIVERY) & (visits.line("rejected") == 0)
+        charged &= visits.of_line("pharmacy") == 0  # what a pharmacy claims, it has handed out
+        delivered[visits.line("claim")[charged]] = True
+        return Found.claims(visits, np.flatnonzero(delivered & (visits["dispensed"] != 1)))
