@@ -41,6 +41,7 @@ REGIONS = {
     "nantong": ("320600", "南通市"),
     "wenzhou": ("330300", "温州市"),
     "jilin": ("220000", "吉林省"),
+    "ningxia": ("640100", "银川市"),
 }
 HYPERTENSION = {"code": "I10.x00x002", "name": "高血压", "main": True}
 PASSWORD = "Ceshi-Mima-2021"
