@@ -196,6 +196,10 @@ class FileEvidence(forms.Form):
                  if key in ("document", "record")],
     )  # fmt: skip
     title = forms.CharField(label="名称与证明内容", max_length=300)
+    loss = YuanField(
+        label="证明的损失（元）", required=False,
+        help_text="测算书等证明的、所列单据之外的损失；没有的不填。",
+    )  # fmt: skip
     file = forms.FileField(
         label="文件", widget=forms.ClearableFileInput({"accept": FILE_TYPES}), help_text=FILE_HELP
     )

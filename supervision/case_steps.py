@@ -10,6 +10,7 @@ from audit import clock, tasks
 from audit.models import Move
 from audit.moves import advance, refresh
 from audit.procedure import PROCEDURES, Handbook, Refused, State, Step, Turn
+from audit.text import yuan
 from institutions import news
 from institutions.models import Region, User
 from institutions.money import fen
@@ -106,13 +107,13 @@ def no_recusal_open(turn: Turn) -> None:
 
 
 def evidence_listed(turn: Turn) -> None:
-    """Nobody is accused without evidence, and the loss is what the list adds up to."""
-    rows = list(turn.case.evidence.all())
-    if not rows:
+    """Nobody is accused without evidence, and no loss is told beyond what the list adds up to."""
+    if not turn.case.evidence.exists():
         raise _refused(turn, 409, "NO_EVIDENCE", "证据清单为空，不能告知")
-    listed = sum(row.loss for row in rows)
-    if _fen(turn) > listed > 0:
-        raise _refused(turn, 422, "LOSS_NOT_PROVEN", "损失超过证据清单所列金额合计", "loss")
+    listed = sum(turn.case.evidence.values_list("loss", flat=True))
+    if _fen(turn) > listed:
+        words = f"损失超过证据清单所列金额合计{yuan(listed)}元，其余损失须先将测算书等列入证据清单并写明金额"
+        raise _refused(turn, 422, "LOSS_NOT_PROVEN", words, "loss")
 
 
 def measures_fit(turn: Turn) -> None:

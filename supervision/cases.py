@@ -232,19 +232,25 @@ def add_claim(
 @transaction.atomic
 def add_file(
     *, case: SupervisionCase, title: str, file: tuple[str, bytes], by: str, at: dt.datetime,
-    kind: str = Kind.DOCUMENT,
+    kind: str = Kind.DOCUMENT, loss: int = 0,
 ) -> CaseEvidence:  # fmt: skip
-    """A document or a record of an inspection, kept as a file with its digest."""
+    """A document or a record of an inspection, kept as a file with its digest.
+
+    `loss` is what it proves beside the claims of the list, as a written estimate does.
+    """
     if not title.strip():
         raise refused("title", "REQUIRED", "请写明证明内容", "say what it proves")
+    if loss < 0:
+        raise refused("loss", "LOSS_NEGATIVE", "损失不能为负数", "a loss is not negative")
     name, content = file
     stored = documents.store(
         content=content, name=name, kind="case_evidence", subject=case.subject,
         region_code=case.region_code, by=by, at=at,
     )  # fmt: skip
     told = {"name": stored.name, "size": stored.size, "sm3": stored.digest}
-    return _add(case, kind, f"document:{stored.pk}", title.strip(), told, document=stored, by=by,
-                at=at)  # fmt: skip
+    told |= {"loss": loss} if loss else {}
+    return _add(case, kind, f"document:{stored.pk}", title.strip(), told, document=stored, loss=loss,
+                by=by, at=at)  # fmt: skip
 
 
 def _add(

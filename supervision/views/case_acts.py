@@ -225,7 +225,7 @@ def _file(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
     file = given["file"]
     return cases.add_file(
         case=case, title=given["title"], kind=given["kind"], by=who.username, at=clock.now(),
-        file=(file.name or "", file.read()),
+        file=(file.name or "", file.read()), loss=given["loss"] or 0,
     )  # fmt: skip
 
 

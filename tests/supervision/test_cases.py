@@ -311,6 +311,33 @@ def test_evidence_is_taken_once_with_its_digest_and_stays(office: Office) -> Non
         office.notify(case, "agreement", loss=f"{(row.loss + 1) / 100:.2f}")
 
 
+def test_no_loss_is_told_beyond_the_evidence_and_an_estimate_is_evidence_with_its_amount(
+    office: Office,
+) -> None:
+    """温医保办〔2021〕6号 二十八；国务院令第735号 第三十一条: what is told rests on the list."""
+    case = office.open()
+    office.take(case, "accept", office.chief)
+    by = office.handler.username
+    for person, lead in ((office.handler, True), (office.second, False)):
+        cases.name_inspector(case=case, username=person.username, certificate="苏F-01", lead=lead,
+                             by=by, at=AT)  # fmt: skip
+    cases.add_file(case=case, title="询问笔录", file=PDF, by=by, at=AT)
+    with pytest.raises(Refused, match=r"损失超过证据清单所列金额合计0\.00元.*测算书"):
+        office.notify(case, "agreement", loss="0.01")
+    case.refresh_from_db()
+    assert (case.state, case.loss, case.told_on) == ("investigating", 0, None)
+    estimate = ("测算书.pdf", PDF[1] + b" ")
+    with pytest.raises(Refusal, match="LOSS_NEGATIVE"):
+        cases.add_file(case=case, title="损失测算书", file=estimate, by=by, at=AT, loss=-1)
+    row = cases.add_file(case=case, title="损失测算书", file=estimate, by=by, at=AT, loss=1_250)
+    assert (row.loss, row.content["loss"], cases.loss_of(case)) == (1_250, 1_250, 1_250)
+    with pytest.raises(Refused, match=r"12\.50元"):
+        office.notify(case, "agreement", loss="12.51")
+    office.notify(case, "agreement", loss="12.50")
+    listed = case.papers.get(kind="evidence").content["items"]
+    assert [one["loss"] for one in listed] == [0, 1_250]
+
+
 def test_papers_are_numbered_by_kind_and_year_and_drawn_again_byte_for_byte(office: Office) -> None:
     first, second = office.inquired(), office.inquired()
     office.notify(first, "agreement")
