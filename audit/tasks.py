@@ -1,6 +1,7 @@
 """The inbox: one table of tasks for every procedure. Opened, replaced, assigned and closed here only."""
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 from audit.models import Counter, Task
@@ -36,8 +37,15 @@ def open_task(*, subject: str, permission: str, at: dt.datetime, **fields: Any) 
 
 def is_open(*, subject: str, permission: str) -> bool:
     """Whether such a task waits."""
-    rows = Task.objects.filter(subject=subject, permission=permission, state=Task.State.OPEN)
-    return rows.exists()
+    return bool(open_of([subject], permission=permission))
+
+
+def open_of(subjects: Iterable[str], *, permission: str) -> set[str]:
+    """Of some subjects those for which such a task waits."""
+    rows = Task.objects.filter(
+        subject__in=list(subjects), permission=permission, state=Task.State.OPEN
+    )
+    return set(rows.values_list("subject", flat=True))
 
 
 def close(*, subject: str, by: str, at: dt.datetime, permission: str = "") -> int:

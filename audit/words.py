@@ -46,7 +46,7 @@ ACTS: dict[str, str] = {
     "physician.title": "登记职称", "physician.licence": "执业证书续期",
     "physician.agreement": "登记医师协议", "physician.leave": "登记离职",
     "physician.check": "核验医师登记", "physician.refuse": "医师登记核验未通过",
-    "physician.correct": "更正医师登记", "change.open": "提交变更备案",
+    "physician.compare": "核对医师登记", "physician.correct": "更正医师登记", "change.open": "提交变更备案",
     "change.return": "退回补正变更备案", "change.resubmit": "重新提交变更备案",
     "change.accept": "核对无误并备案", "change.refuse": "不予备案", "change.withdraw": "撤回变更备案",
     "codemapping.open": "提交对码", "codemapping.return": "退回修改对码",

@@ -291,6 +291,11 @@ ACTS: dict[str, Act] = {
         "核验医师登记", shapes.CheckPractitioner, ("registry.check",), "practitioners",
         _check_practitioner, short="核验", model=Physician, initial=_proposed, options=_said,
     ),
+    "practitioner-compare": Act(
+        "核对医师登记", shapes.CompareForm, ("registry.check",), "practitioners",
+        _with(commands.compare_registration, "physician"), short="核对", model=Physician,
+        hint="登记需要改动的，请用“更正”；核验、更正或离职后待办自动办结。",
+    ),
     "practitioner-correct": Act(
         "更正医师登记", shapes.CorrectPractitioner, AGENCY, "practitioners",
         _correct_practitioner, short="更正", model=Physician, initial=_practitioner_seen,

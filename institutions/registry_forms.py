@@ -347,6 +347,14 @@ class CheckPractitioner(forms.Form):
         return {int(pk) for pk in self.cleaned_data["proposals"].split(",") if pk.isdigit()}
 
 
+class CompareForm(forms.Form):
+    """What comparing a registration found, where nothing is to be changed."""
+
+    note = _text(
+        "核对情况", 200, help_text="例如：登记与卫生健康部门注册信息一致，暂停期间不变更。"
+    )
+
+
 class TitleForm(forms.Form):
     title = forms.ChoiceField(label="新职称")
     valid_from = _date("起算日", help_text="原职称止于前一日")

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
 from agreements.clocks import parameter_row
-from audit import clock, tasks, trail
+from audit import clock, trail
 from institutions import commands as registry
 from institutions import news
 from institutions.calendar import add_months
@@ -185,11 +185,9 @@ def _by_points(
         by=entry.entered_by, clause=f"{tariff.clause}（年度累计{total}分）",
         source=f"points:{entry.pk}",
     )  # fmt: skip
-    tasks.open_task(
-        subject=f"restriction:{made.pk}", permission="registry.check", at=at,
-        title=f"{practitioner.name}年度记分{total}分：{made.get_kind_display()}，请核对医师登记",
-        region_code=place.region_id, institution_code=place.pk, clause=tariff.clause,
-        procedure="points", status=made.get_kind_display(),
+    registry.ask_comparison(
+        physician=practitioner, why=f"年度记分{total}分：{made.get_kind_display()}", at=at,
+        procedure="points", clause=tariff.clause, status=made.get_kind_display(),
     )  # fmt: skip
 
 
@@ -275,7 +273,9 @@ def lift(*, restriction: Restriction, on: dt.date, reason: str, who: User, at: d
     row.save()
     registry.end_early(READ[Kind(row.kind)], source=f"restriction:{row.pk}", last=on,
                        by=who.username, at=at)  # fmt: skip
-    tasks.close(subject=f"restriction:{row.pk}", by=who.username, at=at)
+    others = Restriction.objects.in_force(on=on + DAY).filter(subject_code=row.subject_code)
+    if not others.exists():
+        registry.end_comparison(row.subject_code, by=who.username, at=at)
     _event("restriction.lift", f"restriction:{row.pk}", row.region_code, row.institution_code,
            who.username, at, on=on, reason=row.lift_reason)  # fmt: skip
 

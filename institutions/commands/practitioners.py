@@ -18,6 +18,7 @@ from institutions.refusals import Refusal, refused
 CODE = re.compile(r"^[A-Z0-9]{6,20}$")
 AREA = re.compile(r"^\d{6}$")
 CHECK = "practitioner"  #: the tasks of checking what an institution registers
+COMPARE = "registry.check"  #: who compares a registration with the papers
 ELSEWHERE = "该编码已在其他机构登记"  #: all that one hears of what others registered
 CORRECTABLE = ("name", "licence_no", "licence_until", "registered_area", "independent_since")
 Title = PhysicianTitle.Title
@@ -223,6 +224,54 @@ def check_practitioner(
     if found.checked_at is None:
         Physician.objects.filter(pk=found.pk).update(checked_at=at, checked_by=by)
     tasks.close(subject=f"practitioner:{found.code}", by=by, at=at)
+    end_comparison(found.code, by=by, at=at)
+
+
+# --- A registration that is to be compared because of what happened to the practitioner ---
+
+
+def ask_comparison(
+    *, physician: Physician, why: str, at: dt.datetime, procedure: str, **fields: Any
+) -> None:
+    """The agency's task to look into the register.
+
+    It ends when the registration is checked, corrected or ended, or by `compare_registration`.
+    """
+    place = physician.institution
+    tasks.open_task(
+        subject=_comparison(physician.code), permission=COMPARE, at=at, procedure=procedure,
+        title=f"{physician.name}{why}，请核对医师登记"[:200], region_code=place.region_id,
+        institution_code=place.code, **fields,
+        url=f"{reverse('institution', args=[place.code])}?tab=practitioners",
+    )  # fmt: skip
+
+
+def to_compare(codes: Collection[str]) -> set[str]:
+    """Of some practitioners those whose registration waits to be compared."""
+    rows = tasks.open_of(map(_comparison, codes), permission=COMPARE)
+    return {subject.partition(":")[2] for subject in rows}
+
+
+@transaction.atomic
+def compare_registration(*, physician: Physician, note: str, by: str, at: dt.datetime) -> None:
+    """The register was looked into and nothing is to be changed: the task is done."""
+    place = locked(physician.institution)
+    if not to_compare([physician.code]):
+        raise refused("", "NOTHING_TO_COMPARE", "没有待核对的事项", "nothing waits", status=409)
+    if not note.strip():
+        raise refused("note", "NOTE_MISSING", "请填写核对情况", "what was found is needed")
+    noted(place, "physician.compare", by=by, at=at, subject=f"physician:{physician.code}",
+          note=note.strip())  # fmt: skip
+    end_comparison(physician.code, by=by, at=at)
+
+
+def _comparison(code: str) -> str:
+    return f"comparison:{code}"
+
+
+def end_comparison(code: str, *, by: str, at: dt.datetime) -> None:
+    """Nothing is to be compared any more."""
+    tasks.close(subject=_comparison(code), by=by, at=at)
 
 
 def _set_aside(found: Physician, place: Institution, reason: str, by: str, at: dt.datetime) -> None:
@@ -258,6 +307,7 @@ def correct_practitioner(
     if found.checked_at is None:
         found.checked_at, found.checked_by = at, by
     found.save(update_fields=[*after, "checked_at", "checked_by"])
+    end_comparison(found.code, by=by, at=at)
     noted(place, "physician.correct", by=by, at=at, subject=f"physician:{found.code}",
           before={key: _text(before[key]) for key in after},
           after={key: _text(value) for key, value in after.items()}, reason=reason.strip())  # fmt: skip
@@ -323,6 +373,7 @@ def leave(*, physician: Physician, on: dt.date, by: str, at: dt.datetime) -> Non
     physician.left_on = on
     noted(found.institution, "physician.leave", by=by, at=at, subject=f"physician:{found.code}",
           on=on)  # fmt: skip
+    end_comparison(found.code, by=by, at=at)
 
 
 def _present(physician: Physician) -> Physician:

@@ -20,6 +20,7 @@ from audit.access import requires
 from audit.tables import Action, Cell, Column, Row, Table
 from institutions.access import PortalRequest
 from institutions.calendar import whole_months
+from institutions.commands.practitioners import to_compare
 from institutions.commands.records import MLPS
 from institutions.forms import OnDayAsKnown
 from institutions.law import RegistryLaw, law_for
@@ -325,12 +326,13 @@ def practitioners(request: PortalRequest, view: Standpoint) -> dict:
     pages = page_of(request, rows.count())
     names = law_for(view.institution, on=view.on).physician_agreements
     shown = rows[pages.first_row - 1 : pages.first_row - 1 + SIZE]
+    waiting = to_compare([row.code for row in shown])
     table = Table(
         id="physicians", caption="医师与药师", toolbar=view.acts("practitioner"), pages=pages,
         columns=[Column(label="姓名"), Column(label="国家编码"), Column(label="职称"),
                  Column(label="独立临床经验", numeric=True), Column(label="执业证书"),
                  Column(label="类别"), Column(label="医师协议")],
-        rows=[_physician(row, names, view) for row in shown],
+        rows=[_physician(row, names, view, waiting) for row in shown],
         empty_title="没有登记的医师", empty_text="医师登记后，这里显示所选时点的职称与经验。",
     )  # fmt: skip
     former = view.institution.former_posts.select_related("physician").order_by("-valid_until")
@@ -353,13 +355,14 @@ def _former(posts: Iterable[Post]) -> list[Table]:
     return [table] if rows else []
 
 
-def _physician(row, names: tuple[str, ...], view: Standpoint) -> Row:
+def _physician(row, names: tuple[str, ...], view: Standpoint, waiting: set[str]) -> Row:
     on = view.on
     title = row.titles_on[0] if row.titles_on else None
     months = whole_months(row.independent_since, on)
     left = row.left_on is not None and row.left_on < on
     waits = row.checked_at is None or row.proposed
     acts: tuple[str, ...] = ("practitioner-check",) if waits else ()
+    acts += ("practitioner-compare",) if row.code in waiting else ()
     acts += ("practitioner-correct",)
     acts += () if row.left_on else ("title", "licence", "physician-agreement", "leave")
     return Row(

@@ -179,7 +179,7 @@ MAY = {
     "signing_officer": {"freeze", "unfreeze"},
     "hospital": set(ACTS) - {"facts", "correction", "account", "qualification-check",
                              "platform-check", "platform-end", "identity", "freeze", "unfreeze",
-                             "practitioner-check",
+                             "practitioner-check", "practitioner-compare",
                              "practitioner-correct"},
 }  # fmt: skip
 

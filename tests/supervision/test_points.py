@@ -1,6 +1,8 @@
 """Points: their repair by two persons, the queues of practitioners and persons, pharmacists, nurses."""
 
 import datetime as dt
+import json
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from audit.models import Event, Task
+from institutions import commands as registry
 from institutions.models import Physician, User
 from institutions.refusals import Refusal
 from supervision import repairs, subjects
@@ -174,7 +177,85 @@ def test_points_of_pharmacists_and_nurses_suspend_terminate_and_begin_anew(
     assert row.valid_until is None
     assert subjects.total_of(person.pk, TODAY.year) == 12
     assert subjects.total_of(person.pk, TODAY.year + 1) == 0
-    assert "终止" in Task.objects.get(subject=f"restriction:{row.pk}").title
+    assert "终止" in Task.objects.get(subject=f"comparison:{person.pk}").title
+
+
+def waiting(doctor: Physician) -> list[str]:
+    """The open tasks to compare the registration of a practitioner."""
+    rows = Task.objects.filter(subject=f"comparison:{doctor.pk}", state="open")
+    return list(rows.values_list("title", flat=True))
+
+
+@pytest.fixture
+def suspended(office: Office) -> Physician:
+    """A doctor whom nine points suspended, whose registration somebody is to compare."""
+    doctor = office.house.doctor
+    pointed(office, 9)
+    assert waiting(doctor) == [f"{doctor.name}年度记分9分：暂停医保服务资格，请核对医师登记"]
+    return doctor
+
+
+def test_the_task_of_a_suspension_is_done_by_who_compared_the_register(
+    office: Office, suspended: Physician
+) -> None:
+    reviewer = client_of(office.reviewer)
+    tab = f"{reverse('institution', args=[office.place.code])}?tab=practitioners"
+    assert Task.objects.get(subject=f"comparison:{suspended.pk}").url == tab
+    act = reverse(
+        "registry-row-act", args=[office.place.code, "practitioner-compare", suspended.pk]
+    )
+    assert act in text(reviewer.get(tab))
+    assert client_of(office.hospital).post(act, {"note": "x"}).status_code == 403
+    assert reviewer.post(act, {"note": " "}).status_code == 422
+    assert waiting(suspended)
+    assert reviewer.post(act, {"note": "与注册信息一致"}).status_code == 302
+    assert waiting(suspended) == []
+    told = json.loads(bytes(Event.objects.get(action="physician.compare").body))
+    assert told["detail"] == {"note": "与注册信息一致"}
+    assert act not in text(reviewer.get(tab))
+    with pytest.raises(Refusal, match="NOTHING_TO_COMPARE"):
+        registry.compare_registration(physician=suspended, note="x", by="x", at=AT)
+
+
+@pytest.mark.parametrize("change", ["check", "correct", "leave", "lift"])
+def test_the_task_of_a_suspension_ends_when_the_register_changes(
+    office: Office, suspended: Physician, change: str
+) -> None:
+    sign = {"by": office.reviewer.username, "at": AT}
+    if change == "check":
+        registry.record_title(physician=suspended, title="chief", valid_from=TODAY,
+                              by=office.hospital.username, at=AT)  # fmt: skip
+        assert waiting(suspended)  # what the hospital says is not compared yet
+        titles = [row.pk for row in suspended.titles.proposed()]
+        registry.check_practitioner(physician=suspended, titles=titles, agreed=True, **sign)
+    elif change == "correct":
+        registry.correct_practitioner(physician=suspended, reason="核对", **sign,
+                                      changes={"licence_no": "9", "registered_area": "320600"})  # fmt: skip
+    elif change == "leave":
+        registry.leave(physician=suspended, on=TODAY, **sign)
+    else:
+        row = Restriction.objects.get(subject_code=suspended.pk)
+        subjects.lift(restriction=row, on=TODAY, reason="复核", who=office.third, at=AT)
+    assert waiting(suspended) == []
+
+
+def test_a_task_of_before_moves_to_its_practitioner(office: Office, suspended: Physician) -> None:
+    """What suspensions opened under their own number is found by whoever compares the register."""
+    first = Restriction.objects.get(subject_code=suspended.pk)
+    pointed(office, 3, source="b")
+    second = Restriction.objects.get(subject_code=suspended.pk, kind="terminated")
+    task = Task.objects.get(subject=f"comparison:{suspended.pk}")
+    Task.objects.filter(pk=task.pk).update(subject=f"restriction:{second.pk}", url="")
+    old = {"permission": "registry.check", "title": "旧", "created_at": AT,
+           "region_code": office.region.pk, "institution_code": office.place.pk}  # fmt: skip
+    before = Task.objects.create(subject=f"restriction:{first.pk}", **old)
+    Task.objects.filter(pk=task.pk).update(created_at=AT)
+    moved = import_module("supervision.migrations.0022_interviews").TASKS
+    with connection.cursor() as cursor:
+        cursor.execute(moved)
+    left = Task.objects.filter(pk__in=(task.pk, before.pk), state="open").get()
+    assert left.subject == f"comparison:{suspended.pk}"
+    assert left.url == f"{reverse('institution', args=[office.place.pk])}?tab=practitioners"
 
 
 # --- Queues ---
