@@ -142,6 +142,8 @@ ACTS: dict[str, str] = {
     "supervisioncase.recusal": "提出回避", "supervisioncase.recusal_decided": "决定回避",
     "supervisioncase.evidence": "列入证据", "supervisioncase.read": "查阅监管案件",
     "supervisioncase.print": "打印案件文书", "sanction.propose": "拟定处理措施",
+    "interview.notify": "送达约谈通知书", "interview.record": "登记约谈笔录",
+    "interview.confirm": "确认约谈笔录", "interview.return": "退回约谈笔录",
     "sanction.drop": "撤回处理措施", "sanction.execute": "执行处理措施", "sanction.end": "终结执行处理措施",
     "practitioner.points": "医师药师护士记分", "restriction.practitioner": "暂停医保服务资格",
     "restriction.terminated": "终止医保服务资格", "restriction.department": "科室暂停医药服务",

@@ -327,7 +327,7 @@ class ExecuteForm(PickMeasure):
 
     record = forms.CharField(
         label="执行记录", max_length=400, widget=forms.Textarea({"rows": 2}),
-        help_text="约谈记录、缴款凭证号、整改情况等。",
+        help_text="缴款凭证号、整改情况等。",
     )  # fmt: skip
     on = day_field("执行日")
     field_order: tuple[str, ...] = ("sanction", "on", "record")

@@ -263,6 +263,35 @@ def _receipt(content: Mapping[str, Any]) -> Parts:
     )}  # fmt: skip
 
 
+def _talk(content: Mapping[str, Any]) -> Parts:
+    return {
+        "paragraphs": [
+            f"依据{content['clause']}和处理决定{content['decision']}，就{content['title']}一案（{content['case']}）对你单位（你）进行约谈。",
+            f"约谈事由：{content['subject']}",
+            *([f"本通知替代{content['replaces']}。"] if content["replaces"] else []),
+        ],
+        "facts": facts(
+            ("约谈日", content["held_on"]), ("时间与地点", content["place"]),
+            ("被约谈人员", content["persons"]), ("约谈人", "、".join(content["interviewers"])),
+            ("依据", content["clause"]),
+        ),
+    }  # fmt: skip
+
+
+def _minutes(content: Mapping[str, Any]) -> Parts:
+    return {
+        "facts": facts(
+            ("案号", content["case"]), ("案由", content["title"]), ("约谈通知书", content["notice"]),
+            ("依据", content["clause"]), ("约谈日", content["held_on"]),
+            ("时间与地点", content["place"]), ("约谈事由", content["subject"]),
+            ("到场人员", content["present"]), ("陈述", content["statements"]),
+            ("承诺", content["commitments"]), ("记录人", content["recorded_by"]),
+            ("确认人", content["confirmed_by"]),
+        ),
+        "after": ["被约谈人员签名：　　　　　　　　　约谈人签名："],
+    }  # fmt: skip
+
+
 def _inform(content: Mapping[str, Any]) -> Parts:
     return {
         "paragraphs": [
@@ -288,4 +317,5 @@ DRAWN: Mapping[Kind, Callable[[Mapping[str, Any]], Parts]] = {
     Kind.DECISION: _decision, Kind.TRANSFER: _decision, Kind.RECEIPT: _receipt,
     Kind.INFORM: _inform, Kind.CLOSING: _closing, Kind.REQUEST: _request,
     Kind.DISMISSAL: _dismissal, Kind.RECUSAL: _recusal, Kind.NO_HEARING: _no_hearing,
+    Kind.TALK: _talk, Kind.MINUTES: _minutes,
 }  # fmt: skip

@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "druglist.draft": ("druglist.publish",),
     "finding.record": ("finding.confirm", "finding.refute"),
     "inspection.plan": ("inspection.approve",),
+    "interview.record": ("interview.confirm", "interview.return"),
     "outage.report": ("outage.accepted", "outage.refused"),
     "payment.prepare": ("payment.approve",),
     "period.reopening": ("period.reopen", "period.stay_closed"),

@@ -26,12 +26,13 @@ from supervision.hands import hands_of, refuse_recused
 from supervision.models import CaseEvidence, Sanction, SupervisionCase
 
 State = Sanction.State
-HANDLE = "cases.handle"
+HANDLE, CARRY = "cases.handle", "inspections.carry"
 #: who carries out a measure besides the handler of the case
 EXECUTES: Mapping[str, tuple[str, ...]] = {
     "suspend_agreement": ("agreements.decide",),
     "terminate_agreement": ("agreements.decide",),
     "recovery": (HANDLE, "statements.deduct"),
+    "interview": (HANDLE, CARRY),
 }
 MONEY = ("fine", "recovery")
 #: kind of the article's range by which months are checked
@@ -350,6 +351,18 @@ def _points(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict
     return [{"points": entry.pk}]
 
 
+def _interviewed(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
+    """An interview is carried out by its confirmed minutes (supervision.interviews), not by a note."""
+    held = row.interviews.filter(agreed=True).select_related("minutes").first()
+    if held is None or held.minutes is None:
+        raise refused(
+            "sanction", "INTERVIEW_NOT_HELD",
+            "约谈须先送达约谈通知书，并登记经另一名检查人员确认的约谈笔录", "no confirmed minutes",
+            status=409, clause=row.clause,
+        )  # fmt: skip
+    return [{"interview": held.pk, "minutes": held.minutes.number}]
+
+
 ACTS: Mapping[str, Callable[[Sanction, dt.date, User, dt.datetime], list[dict[str, Any]]]] = {
     "recovery": _recover,
     "suspend_agreement": _agreement("suspended"),
@@ -358,6 +371,7 @@ ACTS: Mapping[str, Callable[[Sanction, dt.date, User, dt.datetime], list[dict[st
     "suspend_department": _restrict("department"),
     "suspend_person": _restrict("online"),
     "points": _points,
+    "interview": _interviewed,
 }
 
 

@@ -26,11 +26,18 @@ from supervision import (
     disclosures,
     inspection_papers,
     inspections,
+    interviews,
     repairs,
     sanctions,
     writs,
 )
-from supervision.models import Complaint, InspectionPlan, InspectionTask, SupervisionCase
+from supervision.models import (
+    Complaint,
+    InspectionPlan,
+    InspectionTask,
+    Sanction,
+    SupervisionCase,
+)
 
 HANDLER, CHIEF = "supervisor.nantong", "supervisor2.nantong"
 SECOND, SIGNER, POLICY = "reviewer.nantong", "signer.nantong", "policy.nantong"
@@ -149,9 +156,10 @@ def _archived(region: Region) -> SupervisionCase | None:
     _step(case, "consider", HANDLER, 49, note="示例：部分采纳，已考虑其主动退回。")
     _step(case, "decide_agreement", SIGNER, 45, note="示例：责令退回并约谈。")
     _step(case, "serve", HANDLER, 44, facts={"method": "direct", "receiver": "示例医保办"})
-    for row in case.sanctions.filter(state="ordered"):
+    for row in case.sanctions.filter(state="ordered").exclude(kind=interviews.KIND):
         sanctions.execute(sanction=row, on=_day(40), record="示例：已办理", who=_user(HANDLER),
                           at=moment(_day(40)))  # fmt: skip
+    _interviewed(case.sanctions.get(kind=interviews.KIND))
     if doctor is not None:
         _repaired(doctor)
     _step(case, "close", CHIEF, 35, note="示例：执行完毕，同意结案。")
@@ -163,6 +171,24 @@ def _archived(region: Region) -> SupervisionCase | None:
     disclosures.inform(case=case, organ="health", text="示例：请依法处理。", by=HANDLER,
                        at=moment(_day(31)))  # fmt: skip
     return case
+
+
+def _interviewed(row: Sanction) -> None:
+    """An interview from its notice to the minutes that the second inspector confirms."""
+    handler, day = _user(HANDLER), _day(40)
+    interviews.notify(
+        sanction=row, who=handler, at=moment(_day(43)),
+        wanted=interviews.Appointment(
+            day, "上午9时，示例会议室", "示例医保办负责人", "示例：同日重复收取诊察费"
+        ),
+        service=writs.Service("direct", "示例医保办", _day(43)),
+    )  # fmt: skip
+    made = interviews.record(
+        sanction=row, who=handler, at=moment(day, 16),
+        minutes=interviews.Minutes(day, "示例医保办负责人、示例检查人员", "示例：系接口重复上传。",
+                                   "示例：七日内完成接口整改。"),
+    )  # fmt: skip
+    interviews.confirm(interview=made, agree=True, reason="", who=_user(SECOND), at=moment(day, 17))
 
 
 def _repaired(doctor: Physician) -> None:

@@ -16,6 +16,7 @@ from supervision.models.inspections import (
     InspectionPlan,
     InspectionTask,
 )
+from supervision.models.interviews import Interview
 from supervision.models.monthly import MonthlyReport, MonthlyVersion
 from supervision.models.reports import ReportOrder, ReportPart, Sample, SampledClaim
 from supervision.models.reviews import Review, ReviewLine, ReviewReply, SamplingPlan
@@ -36,6 +37,7 @@ __all__ = (
     "InspectionPaper",
     "InspectionPlan",
     "InspectionTask",
+    "Interview",
     "MonthlyReport",
     "MonthlyVersion",
     "PointEntry",

@@ -306,6 +306,8 @@ class CasePaper(NumberedPaper):
         RECEIPT = "receipt", "送达回证"
         INFORM = "inform", "案件通报函"
         CLOSING = "closing", "结案报告"
+        TALK = "talk", "约谈通知书"
+        MINUTES = "minutes", "约谈笔录"
 
     case = models.ForeignKey(SupervisionCase, models.PROTECT, related_name="papers")
     kind = models.CharField("文书", max_length=8, choices=Kind)

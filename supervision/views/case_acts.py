@@ -30,12 +30,14 @@ from supervision import (
     case_steps,
     cases,
     disclosures,
+    interview_forms,
     law,
     recusals,
     sanctions,
     writs,
 )
 from supervision.hands import active, covers, hands_of
+from supervision.interviews import KIND as INTERVIEW
 from supervision.models import (
     ArchiveLoan,
     CaseInspector,
@@ -45,6 +47,7 @@ from supervision.models import (
     SupervisionCase,
 )
 from supervision.views import cases as pages
+from supervision.views import interviews
 
 INQUIRY, UNDECIDED = cases.INQUIRY, cases.UNDECIDED
 
@@ -79,6 +82,10 @@ def _speaks(user: User, case: SupervisionCase) -> bool:
     """Inspectors declare themselves; the institution concerned asks."""
     mine = bool(user.institution_id) and user.institution_id == case.institution_code
     return (mine and user.may(case_steps.ANSWER)) or user.may(case_steps.HANDLE)
+
+
+def _inspects(user: User, case: SupervisionCase) -> bool:
+    return active(case).filter(username=user.username).exists()
 
 
 def _executes(user: User, case: SupervisionCase) -> bool:
@@ -152,7 +159,8 @@ def _proposed(case: SupervisionCase) -> list[tuple[int, str]]:
 
 def _to_execute(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
     return [
-        _named(row) for row in case.sanctions.filter(state=Sanction.State.ORDERED)
+        _named(row)
+        for row in case.sanctions.filter(state=Sanction.State.ORDERED).exclude(kind=INTERVIEW)
         if any(user.may(name) for name in sanctions.EXECUTES.get(row.kind, (sanctions.HANDLE,)))
     ]  # fmt: skip
 
@@ -338,6 +346,12 @@ ACTS = {
             lambda case, user: {"case": case}, _measure, "measures"),
         Act("drop", "撤回拟定措施", ("investigating",), HANDLES, case_forms.PickMeasure,
             lambda case, user: {"measures": _proposed(case)}, _drop, "measures", danger=True),
+        Act("interview", "送达约谈通知书", ("executing",), HANDLES, interview_forms.NoticeForm,
+            interviews.to_notify, interviews.notify, "measures"),
+        Act("minutes", "登记约谈笔录", ("executing",), _inspects, interview_forms.MinutesForm,
+            interviews.to_record, interviews.record, "measures"),
+        Act("confirm-minutes", "确认约谈笔录", ("executing",), _inspects,
+            interview_forms.ConfirmForm, interviews.to_confirm, interviews.confirm, "measures"),
         Act("execute", "登记执行", ("executing",), _executes, case_forms.ExecuteForm,
             lambda case, user: {"measures": _to_execute(case, user), "today": clock.today()},
             _execute, "measures"),

@@ -36,7 +36,7 @@ from supervision.models import (
     Finding,
     SupervisionCase,
 )
-from supervision.views import case_parts
+from supervision.views import case_parts, interviews
 
 SIZE = 20
 CRUMBS = [{"label": "工作台", "url": "/"}]
@@ -241,6 +241,7 @@ def page(
         "inspectors": case_parts.inspectors(found), "inspector_acts": acts("inspectors"),
         "evidence": case_parts.evidence(found), "evidence_acts": acts("evidence"),
         "measures": case_parts.measures(found), "measure_acts": acts("measures"),
+        "interviews": None if own else interviews.table(found),
         "papers": [case_parts.paper(row) for row in
                    (case_papers.of_party(found.papers.all()) if own else found.papers.all())],
         "after": case_parts.after(found), "after_acts": acts("after"),

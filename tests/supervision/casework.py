@@ -7,7 +7,7 @@ from audit.models import Move
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Institution, Region, User
 from settlement.models import Claim, Settlement
-from supervision import case_steps, cases, sanctions
+from supervision import case_steps, cases, interviews, sanctions
 from supervision.cases import Wanted
 from supervision.models import Sanction, SupervisionCase
 from supervision.writs import Service
@@ -102,8 +102,23 @@ class Office:
 
     def execute(self, case: SupervisionCase, who: User | None = None) -> list[Sanction]:
         return [
+            self.interviewed(row) if row.kind == interviews.KIND else
             sanctions.execute(
                 sanction=row, on=TODAY, record="已办理", who=who or self.handler, at=AT
             )
             for row in case.sanctions.filter(state="ordered")
-        ]
+        ]  # fmt: skip
+
+    def interviewed(self, row: Sanction) -> Sanction:
+        """An interview from its notice to its confirmed minutes."""
+        interviews.notify(
+            sanction=row, wanted=interviews.Appointment(TODAY, "上午9时，302会议室", "院长", "重复收费"),
+            service=Service("direct", "王某", TODAY), who=self.handler, at=AT,
+        )  # fmt: skip
+        made = interviews.record(
+            sanction=row, minutes=interviews.Minutes(TODAY, "院长、承办人", "系重复上传", "七日内整改"),
+            who=self.handler, at=AT,
+        )  # fmt: skip
+        interviews.confirm(interview=made, agree=True, reason="", who=self.second, at=AT)
+        row.refresh_from_db()
+        return row

@@ -79,9 +79,12 @@ def test_a_case_is_opened_and_walked_through_in_the_browser(office: Office) -> N
     assert step(handler, "consider", note="采纳") == 302
     assert step(client_of(office.agency), "decide_agreement", note="同意") == 302
     assert step(handler, "serve", method="direct", receiver="王某", on="2021-06-15") == 302
-    for row in case.sanctions.filter(state="ordered"):
-        given = {"sanction": row.pk, "on": "2021-06-15", "record": "已办理"}
-        assert act(handler, "execute", **given) == 302
+    talk = case.sanctions.get(kind="interview")
+    given = {"sanction": talk.pk, "on": "2021-06-15", "record": "已办理"}
+    assert act(handler, "execute", **given) == 422  # only its minutes carry it out
+    for row in case.sanctions.filter(state="ordered").exclude(pk=talk.pk):
+        assert act(handler, "execute", **given | {"sanction": row.pk}) == 302
+    office.interviewed(talk)
     assert step(chief, "close", note="结案") == 302
     assert step(handler, "archive", note="一册") == 302
     page = text(handler.get(reverse("case", args=[case.pk])))

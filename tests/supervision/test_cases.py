@@ -58,6 +58,9 @@ def test_a_case_on_the_way_of_the_agreement_to_its_archive(office: Office) -> No
     office.take(case, "decide_agreement", office.agency, note="同意")
     office.take(case, "serve", office.handler, facts={"method": "direct", "receiver": "王某"})
     for row in case.sanctions.all():
+        if row.kind == "interview":
+            office.interviewed(row)
+            continue
         who = office.agency if row.kind == "suspend_agreement" else office.handler
         sanctions.execute(sanction=row, on=TODAY, record="已办理", who=who, at=AT)
     office.take(case, "close", office.chief, note="执行完毕")
@@ -77,7 +80,8 @@ def test_a_case_on_the_way_of_the_agreement_to_its_archive(office: Office) -> No
         "state": "archived", "final": TODAY, "archive": "320600-JG-2021-0001",
         "decided": office.agency.username, "cut": (fund, "通医保发〔2020〕25号 四（三）"),
         "agreement": "suspended",
-        "papers": ["filing", "notice", "evidence", "receipt", "decision", "receipt", "closing"],
+        "papers": ["filing", "notice", "evidence", "receipt", "decision", "receipt", "talk",
+                   "receipt", "minutes", "closing"],
         "statement": "系统重复上传，愿意退回", "tasks": 0,
     }  # fmt: skip
 
