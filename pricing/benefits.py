@@ -57,10 +57,11 @@ class OneStop:
     """What pays after the basic fund: major illness by scheme, assistance by category of the person.
 
     Amounts in fen; a ratio or limit of 0 pays nothing. Tiers lie on the year's own part above the
-    deductible and are slices of `above`/`rate`.
+    deductible and are slices of `above`/`rate`. A fund that goes over counts a year over all schemes.
     """
 
     assistance_first: bool
+    goes_over: tuple[str, ...]
     deductible: np.ndarray
     limit: np.ndarray
     tier_start: np.ndarray
@@ -193,9 +194,11 @@ def one_stop_of(parameters: dict[str, Parameter]) -> OneStop:
         for name, part in helping.value.items():
             help_ratio[ASSISTANCE.index(name)] = part["ratio"]
             help_limit[ASSISTANCE.index(name)] = _limit(part)
+    over = parameters.get("conversion_goes_over")
     both = {"major_illness", "assistance"} <= set(funds)
     return OneStop(
         assistance_first=both and funds.index("assistance") < funds.index("major_illness"),
+        goes_over=tuple(over.value) if over is not None and isinstance(over.value, list) else (),
         **table, limit=limit, above=np.array([*above, 0], np.int64),
         rate=np.array([*rate, 0], np.int64), help_ratio=help_ratio, help_limit=help_limit,
         major_clause=clauses, help_clause=helping.clause if helping else "",

@@ -60,6 +60,12 @@ def _order(value: object, path: KeyPath) -> Iterator[Fault]:
         yield path, f"应为列表，以 basic 开头，只含 {'、'.join(FUNDS)}，各至多一次"
 
 
+def _goes_over(value: object, path: KeyPath) -> Iterator[Fault]:
+    """Which funds count a year over every scheme of a person; the basic fund's year is its scheme's."""
+    if not isinstance(value, list) or not _once(value, FUNDS[1:]):
+        yield path, f"应为列表，只含 {'、'.join(FUNDS[1:])}，各至多一次"
+
+
 def _major(value: object, path: KeyPath) -> Iterator[Fault]:
     yield from _fund(value, {"deductible", "tiers"}, path)
     if isinstance(value, dict):
@@ -272,7 +278,8 @@ SHAPES: dict[str, Callable[[Any, KeyPath], Iterator[Fault]]] = {
     "_working_days": _durations, "_watch_ratios": _rising, "_by_score": _by_score,
     "budget_sharing": _sharing,
     "adjustment_limits": _limits, "adjustment_classes": _classes,
-    "_first_self_pay": _ratio, "one_stop_order": _order, "_major_illness": _major,
+    "_first_self_pay": _ratio, "one_stop_order": _order,
+    "conversion_goes_over": _goes_over, "_major_illness": _major,
     "medical_assistance": _assistance, "offsite_settlement": _yes_no,
     "review_second_amount": _amount, "review_wordings": _wordings,
     "_filing_months": _months, "_filing_materials": _materials,

@@ -221,8 +221,9 @@ class _Settling:
         one = np.zeros(1, np.int64)
         which = np.zeros(columns.n, np.int64)
         results = settle(
-            columns, releases, which=which, keys=which, state=year.state(), checked=checked
-        )
+            columns, releases, which=which, keys=which, wholes=which + 1, state=year.state(),
+            checked=checked,
+        )  # fmt: skip
         left = np.array([year.account_left], np.int64)
         posted = post(columns, results, releases, which, 1, one, left)
         values = self._claim_values(columns["service"], period, by, at) | ledger.money(

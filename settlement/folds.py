@@ -12,7 +12,7 @@ from pricing.document import RATIO_ONE
 COLUMN = "int64[::1]"
 TIERED = f"int64(int64, int64, int64, int64, {COLUMN}, {COLUMN})"
 SHARES = f"Tuple(({', '.join([COLUMN] * 4)}))"
-FOLD = f"{SHARES}({', '.join([COLUMN] * 29)})"
+FOLD = f"{SHARES}({', '.join([COLUMN] * 32)})"
 PART = "int64(int64, int64, int64)"
 MAJOR = f"int64({', '.join(['int64'] * 7)}, {COLUMN}, {COLUMN})"
 DRAW = f"{COLUMN}({', '.join([COLUMN] * 3)})"
@@ -48,10 +48,10 @@ def _major(before, own, deductible, limit, used, first, count, above, rate):
 
 @njit(FOLD, cache=True)
 def fold(
-    keys, in_scope, first, mode, fixed, ratio, deductible, limit, tier_start, tier_count,
-    major_at, help_at, above, rate, assistance_first, major_deductible, major_limit, major_start,
-    major_count, major_above, major_rate, help_ratio, help_limit, used_deductible, used_scope,
-    used_fund, used_own, used_major, used_help,
+    keys, wholes, in_scope, first, mode, fixed, ratio, deductible, limit, tier_start, tier_count,
+    major_at, help_at, above, rate, assistance_first, major_goes_over, help_goes_over,
+    major_deductible, major_limit, major_start, major_count, major_above, major_rate, help_ratio,
+    help_limit, used_deductible, used_scope, used_fund, used_own, used_major, used_help,
 ):  # fmt: skip
     """Sequential fold in plain integers: (deductible taken, fund, major, assistance) per line.
 
@@ -59,7 +59,8 @@ def fold(
     that). A ratio applies above the year's deductible; tiers are marginal on the year's amount above
     the deductible; the fund never pays beyond the year's limit. Of what is left to the person, first
     self-pay included, major illness insurance pays by tiers above its own deductible of the year, and
-    assistance a ratio, in the order of the region, each within its limit.
+    assistance a ratio, in the order of the region, each within its limit. Either counts what was
+    used in the line's scheme (`keys`), or in every scheme of the year (`wholes`) where it goes over.
     Lines with in_scope < 0 are passed over; mode 0 leaves the share open (-1).
     """
     n = len(in_scope)
@@ -70,7 +71,7 @@ def fold(
     for i in range(n):
         if in_scope[i] < 0 or mode[i] == 0:
             continue
-        k = keys[i]
+        k, whole = keys[i], wholes[i]
         amount = in_scope[i] - first[i]
         share = max(min(fixed[i], amount, limit[i] - used_fund[k]), 0)
         if mode[i] == 2:
@@ -84,23 +85,28 @@ def fold(
         fund[i] = share
         own = in_scope[i] - share
         m, h = major_at[i], help_at[i]
-        before = used_own[k]
+        at_major = whole if major_goes_over[m] == 1 else k
+        at_help = whole if help_goes_over[m] == 1 else k
+        before = used_own[at_major]
         if assistance_first[m] == 1:
-            before -= used_help[k]
-            helped[i] = _share(own * help_ratio[h], help_limit[h], used_help[k])
+            before -= used_help[at_major]
+            helped[i] = _share(own * help_ratio[h], help_limit[h], used_help[at_help])
         left = own - helped[i]
         major[i] = _major(
-            before, left, major_deductible[m], major_limit[m], used_major[k],
+            before, left, major_deductible[m], major_limit[m], used_major[at_major],
             major_start[m], major_count[m], major_above, major_rate,
         )  # fmt: skip
         if assistance_first[m] == 0:
-            helped[i] = _share((left - major[i]) * help_ratio[h], help_limit[h], used_help[k])
-        used_deductible[k] += taken[i]
-        used_scope[k] += amount
-        used_fund[k] += share
-        used_own[k] += own
-        used_major[k] += major[i]
-        used_help[k] += helped[i]
+            helped[i] = _share((left - major[i]) * help_ratio[h], help_limit[h], used_help[at_help])
+        at = k
+        for _ in range(1 if whole == k else 2):  # the scheme's own year, then the year as a whole
+            used_deductible[at] += taken[i]
+            used_scope[at] += amount
+            used_fund[at] += share
+            used_own[at] += own
+            used_major[at] += major[i]
+            used_help[at] += helped[i]
+            at = whole
     return taken, fund, major, helped
 
 

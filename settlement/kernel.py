@@ -10,7 +10,7 @@ Of 乙类 the person bears a first share; the basic fund, its deductible, tiers 
 Amounts are int64 fen, ratios per ten thousand, one rounding: half up on each share (I-G-1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,7 @@ def settle(
     *,
     which: np.ndarray | None = None,
     keys: np.ndarray | None = None,
+    wholes: np.ndarray | None = None,
     state: "State | None" = None,
     strict: bool = True,
     checked: Results | None = None,
@@ -84,7 +85,8 @@ def settle(
 
     `rules` may be several releases; `which` then gives each line's, and the column `home` may name
     the one whose benefits a person insured elsewhere has. `keys` are the lines' person-years
-    in `state` (default: every line its own, nothing used yet). `strict` is a real claim: what is left
+    in `state` (default: every line its own, nothing used yet), `wholes` where the same years are
+    counted over all schemes (default: there is one scheme). `strict` is a real claim: what is left
     open is not payable. `checked` is what check_lines said before, of lines under one release; it is
     filled. Rows of one person-year come in order of arrival; persons in any order.
     """
@@ -101,7 +103,8 @@ def settle(
         for part, k, at in parts
     ]
     keys = np.arange(facts.n) if keys is None else keys
-    fold_lines(groups, releases, State.blank(facts.n) if state is None else state, keys)
+    places = keys, keys if wholes is None else wholes
+    fold_lines(groups, releases, State.blank(facts.n) if state is None else state, *places)
     if len(groups) == 1:
         return groups[0].results
     return Results.merged(facts.n, [(group.results, group.at) for group in groups])
@@ -255,16 +258,17 @@ class State:
 
 
 def fold_lines(
-    groups: Sequence[Group], releases: Sequence[Rules], state: State, keys: np.ndarray
-) -> None:
-    """Fold the payable lines of all releases, in row order, through the person-years `keys`.
+    groups: Sequence[Group], releases: Sequence[Rules], state: State, keys: np.ndarray,
+    wholes: np.ndarray,
+) -> None:  # fmt: skip
+    """Fold the payable lines of all releases, in row order, through the person-years `keys`/`wholes`.
 
     Results are filled in place: deductible, fund, major, assistance; OPEN where the benefit is open;
     held lines (review, no_rule) keep an open fund.
     """
     from settlement.folds import fold  # compiled: a process that settles nothing never loads it
 
-    given = fold_arguments(groups, releases, keys)
+    given = [keys, wholes, *fold_arguments(groups, releases)]
     paid = fold(*given, *state.columns())
     for group in groups:
         results = group.results
@@ -274,9 +278,7 @@ def fold_lines(
         _mark_one_stop(group, releases)
 
 
-def fold_arguments(
-    groups: Sequence[Group], releases: Sequence[Rules], keys: np.ndarray
-) -> list[np.ndarray]:
+def fold_arguments(groups: Sequence[Group], releases: Sequence[Rules]) -> list[np.ndarray]:
     """What `fold` is called with for these lines, but for the person-years."""
     n = sum(len(group.at) for group in groups)
     columns = {name: np.zeros(n, np.int64) for name in FOLDED}
@@ -300,7 +302,7 @@ def fold_arguments(
         results.flags[live & benefit_of(lines, "example")] |= FLAG["EXAMPLE_PARAMETER"]
     above = np.concatenate([table.above for table in tables])
     rate = np.concatenate([table.rate for table in tables])
-    return [keys, *(columns[name] for name in FOLDED), above, rate, *_one_stop_tables(releases)]
+    return [*(columns[name] for name in FOLDED), above, rate, *_one_stop_tables(releases)]
 
 
 FOLDED = (
@@ -314,9 +316,15 @@ def _one_stop_tables(releases: Sequence[Rules]) -> list[np.ndarray]:
     stops = [rules.one_stop for rules in releases]
     starts = np.cumsum([0, *(len(stop.above) for stop in stops)])
     moved = [stop.tier_start + start for stop, start in zip(stops, starts[:-1], strict=True)]
-    first = [np.full(len(SCHEMES), stop.assistance_first, np.int64) for stop in stops]
+
+    def switch(values: Iterable[bool]) -> list[np.ndarray]:
+        return [np.full(len(SCHEMES), value, np.int64) for value in values]
+
     parts = [
-        first, [s.deductible for s in stops], [s.limit for s in stops], moved,
+        switch(s.assistance_first for s in stops),
+        switch("major_illness" in s.goes_over for s in stops),
+        switch("assistance" in s.goes_over for s in stops),
+        [s.deductible for s in stops], [s.limit for s in stops], moved,
         [s.tier_count for s in stops], [s.above for s in stops], [s.rate for s in stops],
         [s.help_ratio for s in stops], [s.help_limit for s in stops],
     ]  # fmt: skip

@@ -208,11 +208,11 @@ LOCK = """INSERT INTO settlement_personalaccount (person_id, account_left, regio
 INSERT INTO settlement_accumulator (person_id, year, scheme, USED, region_code)
     VALUES (%(person)s, %(year)s, %(scheme)s, ZEROS, %(region)s)
     ON CONFLICT (person_id, year, scheme) DO NOTHING;
-SELECT a.id, a.USED, p.account_left,
+SELECT a.scheme <> %(scheme)s AS other, a.id, a.USED, p.account_left,
     EXISTS (SELECT FROM settlement_claim
         WHERE encounter_key = %(encounter_key)s AND person_id = %(person)s)
 FROM settlement_accumulator a JOIN settlement_personalaccount p USING (person_id)
-WHERE a.person_id = %(person)s AND a.year = %(year)s AND a.scheme = %(scheme)s
+WHERE a.person_id = %(person)s AND a.year = %(year)s ORDER BY other
 FOR NO KEY UPDATE OF a"""
 for _mark, _text in {
     "a.USED": ", ".join(f"a.{name}" for name in COUNTED),
@@ -252,24 +252,29 @@ class Locked:
 
     id: int
     used: tuple[int, ...]  #: in the order of COUNTED, which is that of the kernel's state
+    whole: tuple[int, ...]  #: the same in every scheme of the year
     account_left: int
     prior_items: list[str]
 
     def state(self) -> State:
-        """The person-year as the kernel folds it."""
-        return State(*(np.array([amount], np.int64) for amount in self.used))
+        """The person-year as the kernel folds it: of the scheme, then as a whole."""
+        return State(
+            *(np.array(pair, np.int64) for pair in zip(self.used, self.whole, strict=True))
+        )
 
 
 def lock_year(**given: Any) -> Locked:
     """Lock a person and the person-year; a new account starts with the balance last reported."""
     with connection.cursor() as cursor:
         prepared.execute(cursor, LOCK.split(";\n"), given)
-        key, *used, account, earlier = cursor.fetchone()
+        rows = cursor.fetchall()
+        _, key, *used, account, earlier = rows[0]
         prior: list[str] = []
         if earlier:
             cursor.execute(PRIOR_ITEMS, given)
             prior = cursor.fetchone()[0]
-        return Locked(key, tuple(used), account, prior)
+        whole = tuple(map(sum, zip(*(row[2:-2] for row in rows), strict=True)))
+        return Locked(key, tuple(used), whole, account, prior)
 
 
 def totals_of(posted: Posted, i: int = 0) -> dict[str, int]:

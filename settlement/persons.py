@@ -98,6 +98,9 @@ class Year:
     deductible_used: int
     in_scope_used: int
     fund_used: int
+    major_used: int
+    assistance_used: int
+    goes_over: tuple[str, ...]  #: funds that count a year over all schemes
     deductible: tuple[int, ...]  #: the year's deductible, by price class where they differ
     limit: tuple[int, ...]  #: empty: there is none
     elsewhere: tuple[int, int, int]  #: used outside the reader's scope: deductible, in scope, fund
@@ -173,7 +176,8 @@ def _year(
     mine = [b for (scheme, _), b in (rules.benefits if rules else {}).items()
             if scheme == row.scheme]  # fmt: skip
     return Year(
-        row.year, row.scheme, *used,
+        row.year, row.scheme, *used, row.major_used, row.assistance_used,
+        goes_over=rules.one_stop.goes_over if rules else (),
         deductible=tuple(sorted({b.deductible for b in mine if b.deductible})),
         limit=tuple(sorted({b.limit for b in mine if b.limit < UNLIMITED})),
         elsewhere=(used[0] - seen[0], used[1] - seen[1], used[2] - seen[2]),

@@ -27,7 +27,7 @@ from settlement.kernel import PAYABLE, Results, State, settle
 from settlement.ledger import COUNTED
 from settlement.posting import RESULT, STATES, TOTALS, Posted, post
 
-PersonYear = tuple[int, int, str]  #: person, year, scheme
+PersonYear = tuple[int, int]  #: person, year: over all schemes, as a fund may count it so
 
 CLAIMS = columns(
     id="int8", version="int2", person="int8", year="int2", scheme="int4", day="date",
@@ -49,8 +49,8 @@ READ_CLAIMS = """SELECT s.claim_id, s.version, s.person_id, s.year,
     FROM settlement_claim c
     JOIN LATERAL (SELECT * FROM settlement_settlement
         WHERE claim_id = c.id ORDER BY version DESC LIMIT 1) s ON s.version %% 2 = 1
-    JOIN unnest(%s::bigint[], %s::smallint[], %s::varchar[]) y (person, year, scheme)
-        ON y.person = s.person_id AND y.year = s.year AND y.scheme = s.scheme
+    JOIN unnest(%s::bigint[], %s::smallint[]) y (person, year)
+        ON y.person = s.person_id AND y.year = s.year
     JOIN institutions_region r ON r.code = c.region_code
     JOIN LATERAL (SELECT max(release_id) AS release_id, max(parameters_id) AS parameters_id,
             max(drug_list) AS drug_list FROM settlement_lineresult
@@ -138,8 +138,11 @@ def replay(
     mine = claims["id"] >= first[of_claim] if len(claims) else np.zeros(0, bool)
     if not mine.any():
         return None
-    state = _begin(len(wanted), claims, of_claim, mine)
-    claims, of_claim = claims[mine], of_claim[mine]
+    keys, wholes = of_claim * len(SCHEMES) + claims["scheme"], of_claim + len(wanted) * len(SCHEMES)
+    state = State.blank(len(wanted) * (len(SCHEMES) + 1))
+    for places in (keys, wholes):
+        _use(state, places[~mine], claims[~mine])
+    claims, keys, wholes = claims[mine], keys[mine], wholes[mine]
     of_person, left = _accounts(cursor, claims)
     lines = copy_out(
         cursor, READ_LINES, LINES, [array_text(claims["id"]), array_text(claims["version"])]
@@ -148,7 +151,9 @@ def replay(
     law = _law(cursor, catalogue, claims, pools, direct)
     facts, which = _facts(cursor, law, claims, lines, _reviews(lines))
     at_claim = facts.claim_of_line
-    results = settle(facts, law.rules, which=which, keys=of_claim[at_claim], state=state)
+    results = settle(
+        facts, law.rules, which=which, keys=keys[at_claim], wholes=wholes[at_claim], state=state
+    )
     posted = post(facts, results, law.rules, which, len(claims), of_person, left)
     changed = _changed(claims, lines, at_claim, posted, results)
     return Replayed(claims, lines, direct, changed, posted, results, law.rules, which)
@@ -167,19 +172,22 @@ def review(
     mine = claims["id"] == claim
     if not mine.any():
         return None
-    nobody = np.zeros(len(claims), np.int64)
-    state = _begin(2, claims, nobody, nobody > 0)  # the second takes lines that keep what they have
+    scheme, whole, kept = range(3)  # the last takes lines that keep what they have
+    state = State.blank(3)
+    _use(state, scheme, claims[claims["scheme"] == claims["scheme"][mine]])
+    _use(state, whole, claims)
     claims = claims[mine]
     lines = copy_out(
         cursor, READ_LINES, LINES, [array_text(claims["id"]), array_text(claims["version"])]
     )
     decided = np.isin(lines["line_no"], list(verdicts))
-    _give_back(state, lines[decided & (lines["decision"] == PAYABLE)])
+    for place in (scheme, whole):
+        _use(state, place, lines[decided & (lines["decision"] == PAYABLE)], -1)
     direct = np.zeros(1, bool)
     law = _law(cursor, catalogue, claims, pools, direct)
     facts, which = _facts(cursor, law, claims, lines, _verdicts(lines, verdicts))
-    keys = np.where(decided, 0, 1)
-    results = settle(facts, law.rules, which=which, keys=keys, state=state)
+    keys, wholes = np.where(decided, scheme, kept), np.where(decided, whole, kept)
+    results = settle(facts, law.rules, which=which, keys=keys, wholes=wholes, state=state)
     for name in RESULT:
         stands = getattr(results, name)
         stands[~decided] = lines[name][~decided]
@@ -199,33 +207,24 @@ def _verdicts(lines: np.ndarray, verdicts: Mapping[int, tuple[int, int]]) -> dic
     return columns
 
 
-def _give_back(state: State, lines: np.ndarray) -> None:
-    """Take what paid lines had used out of the first person-year."""
+def _use(state: State, places: np.ndarray | int, rows: np.ndarray, sign: int = 1) -> None:
+    """Count what claims or lines had used of their person-years at `places`, or take it back (-1)."""
     for column, (counted, *less) in zip(state.columns(), COUNTED.values(), strict=True):
-        column[0] -= int(lines[counted].sum()) - sum(int(lines[name].sum()) for name in less)
+        used = rows[counted] - sum(rows[name] for name in less)
+        np.add.at(column, np.broadcast_to(places, len(rows)), sign * used)
 
 
 def _key(row: np.void) -> PersonYear:
-    return int(row["person"]), int(row["year"]), SCHEMES[int(row["scheme"])]
+    return int(row["person"]), int(row["year"])
 
 
 def _read(cursor: Any, wanted: Sequence[PersonYear]) -> tuple[np.ndarray, list[str]]:
     """The current settlements of the person-years, and the pooling regions their `pool` counts."""
     cursor.execute("SELECT DISTINCT policy_region FROM institutions_region ORDER BY 1")
     pools = [row[0] for row in cursor.fetchall()]
-    persons, years, schemes = (list(column) for column in zip(*wanted, strict=True))
-    given = [SCHEMES, pools, list(STATES), persons, years, schemes, sorted(set(persons))]
+    persons, years = (list(column) for column in zip(*wanted, strict=True))
+    given = [SCHEMES, pools, list(STATES), persons, years, sorted(set(persons))]
     return copy_out(cursor, READ_CLAIMS, CLAIMS, given), pools
-
-
-def _begin(n: int, claims: np.ndarray, of_claim: np.ndarray, mine: np.ndarray) -> State:
-    """Where each person-year stands before the replay: the sums of the claims that came earlier."""
-    state = State.blank(n)
-    for column, (counted, *less) in zip(state.columns(), COUNTED.values(), strict=True):
-        np.add.at(column, of_claim[~mine], claims[counted][~mine])
-        for name in less:
-            np.subtract.at(column, of_claim[~mine], claims[name][~mine])
-    return state
 
 
 def _accounts(cursor: Any, claims: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ person-year are left out with the reason. (claim, version) is the effect key: no
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,8 @@ POST_TASK = "settlement.post_resettlement"
 PERSON_YEARS = 500  #: posted at once
 State = Resettlement.State
 LOCK = """SELECT a.id FROM settlement_accumulator a
-    JOIN unnest(%s::bigint[], %s::smallint[], %s::varchar[]) y (person, year, scheme)
-        ON a.person_id = y.person AND a.year = y.year AND a.scheme = y.scheme
+    JOIN unnest(%s::bigint[], %s::smallint[]) y (person, year)
+        ON a.person_id = y.person AND a.year = y.year
     ORDER BY a.id FOR UPDATE OF a"""
 
 
@@ -120,8 +120,8 @@ def post_next(*, resettlement_id: int, by: str, at: dt.datetime) -> int | None:
             return None
         waiting = Item.objects.filter(resettlement=made, state=Item.State.WAITING)
         keys = list(
-            waiting.order_by("person_id", "year", "scheme")
-            .values_list("person_id", "year", "scheme").distinct()[:PERSON_YEARS]
+            waiting.order_by("person_id", "year")
+            .values_list("person_id", "year").distinct()[:PERSON_YEARS]
         )  # fmt: skip
         if not keys:
             _finish(made.pk, by=by, at=at)
@@ -136,27 +136,23 @@ def _post(
     made: Resettlement, keys: Sequence[PersonYear], months: dict[str, dt.date], *, by: str,
     at: dt.datetime,
 ) -> int:  # fmt: skip
-    persons, years, schemes = (list(column) for column in zip(*keys, strict=True))
+    persons, years = (list(column) for column in zip(*keys, strict=True))
     with connection.cursor() as cursor:
         ledger.lock_persons(sorted(set(persons)))
-        cursor.execute(LOCK, [persons, years, schemes])
+        cursor.execute(LOCK, [persons, years])
         waiting = Item.objects.select_for_update().filter(
             resettlement=made, state=Item.State.WAITING, person_id__in=persons
         )
-        listed: dict[PersonYear, list[Item]] = defaultdict(list)
-        for item in waiting.order_by("claim_id"):
-            listed[item.person_id, item.year, item.scheme].append(item)
+        listed = by_year(waiting.order_by("claim_id"))
         listed = {key: listed[key] for key in keys if key in listed}
         law = law_of_days(releases.current(), made.pool, made.first_day, made.last_day)
         asked = affected(made, law, persons)
         asked = {key: found for key, found in asked.items() if key in listed}
         found = replay(cursor, releases.current(), asked)
-    now: dict[PersonYear, list[Item]] = defaultdict(list)
-    for item in items_of(made, found) if found else ():
-        now[item.person_id, item.year, item.scheme].append(item)
+    now = by_year(items_of(made, found) if found else ())
     posted: list[Item] = []
     for key, items in listed.items():
-        if reason := _why_not(items, now[key]):
+        if reason := _why_not(items, now.get(key, ())):
             _leave_out(items, reason)
         else:
             posted += items
@@ -164,6 +160,14 @@ def _post(
         _write(made, found, posted, months, by=by, at=at)
     _record_part(made, posted, listed, by=by, at=at)
     return sum(map(len, listed.values()))
+
+
+def by_year(items: Iterable[Item]) -> dict[PersonYear, list[Item]]:
+    """Items by person-year, in the order given."""
+    found: dict[PersonYear, list[Item]] = defaultdict(list)
+    for item in items:
+        found[item.person_id, item.year].append(item)
+    return found
 
 
 def _why_not(listed: Sequence[Item], now: Sequence[Item]) -> str:

@@ -38,7 +38,7 @@ State = Resettlement.State
 DIFFERING = ("fund", "account", "cash")
 
 #: Claims that count, of days of the span, that other law decides today than the law that decided them.
-AFFECTED = """SELECT c.id, s.person_id, s.year, s.scheme
+AFFECTED = """SELECT c.id, s.person_id, s.year
     FROM settlement_claim c
     JOIN unnest(%(days)s::date[], %(releases)s::integer[], %(parameters)s::integer[])
         law (day, release, parameters) ON law.day = c.service_date
@@ -51,7 +51,7 @@ AFFECTED = """SELECT c.id, s.person_id, s.year, s.scheme
         AND (%(institution)s = '' OR c.institution_code = %(institution)s)
         AND (%(persons)s::bigint[] IS NULL OR c.person_id = ANY (%(persons)s))
         AND (l.release_id, l.parameters_id) IS DISTINCT FROM (law.release, law.parameters)
-    ORDER BY s.person_id, s.year, s.scheme, c.id"""
+    ORDER BY s.person_id, s.year, c.id"""
 
 
 # --- Asking for it ---
@@ -196,8 +196,8 @@ def affected(
             "institution": made.institution_code,
             "persons": None if persons is None else sorted(set(persons)),
         })  # fmt: skip
-        for claim, *key in cursor.fetchall():
-            found[tuple(key)].append(claim)
+        for claim, person, year in cursor.fetchall():
+            found[person, year].append(claim)
     return dict(found)
 
 

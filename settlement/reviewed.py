@@ -115,7 +115,7 @@ def post(
 def _settle(settled: Settlement, verdicts: Mapping[int, Verdict]) -> Replayed:
     """The claim with its verdicts as the kernel has it; the caller sees every region."""
     given = {no: (REVIEWS.index(one.decision), one.cut) for no, one in verdicts.items()}
-    key = (settled.person_id, settled.year, settled.scheme)
+    key = (settled.person_id, settled.year)
     with connection.cursor() as cursor:
         found = review(cursor, releases.current(), key, settled.claim_id, given)
     if found is None:

@@ -88,9 +88,13 @@ class Accounts:
 
 @dataclass
 class PersonYears:
-    """State per (person, year, scheme) in use; `of_claim` is each claim's position in it."""
+    """State per (person, year, scheme) in use; `of_claim` is each claim's position in it.
+
+    Behind them stand the same years over all schemes; `whole_of_claim` is each claim's position there.
+    """
 
     of_claim: np.ndarray
+    whole_of_claim: np.ndarray
     state: State
     accounts: Accounts
     ids: np.ndarray  #: accumulator ids, 0 for one that is new
@@ -106,24 +110,24 @@ class PersonYears:
         scheme = np.ascontiguousarray(claims["facts"]).view(FACTS)["scheme"].astype(np.int64)
         key = _key(claims["person_id"], years(claims["service_date"]), scheme)
         wanted, of_claim = np.unique(key, return_inverse=True)
+        whole_years, whole = np.unique(wanted >> 4, return_inverse=True)
         person, year, kind = wanted >> 16, (wanted >> 4) & 0xFFF, wanted & 0xF
         words = list(CODES["scheme"])
         between = (int(year.min()), int(year.max())) if len(year) else (0, 0)
         given = [words, array_text(accounts.person), *between]
         stored = copy_out(cursor, READ, STORED, given)
         known = _key(stored["person_id"], stored["year"].astype(np.int64), stored["scheme"])
-        at = np.searchsorted(wanted, known)
-        ours = (at < len(wanted)) & (wanted[np.minimum(at, len(wanted) - 1)] == known)
-        at, stored = at[ours], stored[ours]
         n = len(wanted)
-        whole = cls(
-            of_claim, State.blank(n), accounts, np.zeros(n, np.int64), person, year, kind,
-            region_code,
-        )  # fmt: skip
-        whole.ids[at] = stored["id"]
-        for name, column in zip(COUNTED, whole.state.columns(), strict=True):
-            column[at] = stored[name]
-        return whole
+        state, ids = State.blank(n + len(whole_years)), np.zeros(n, np.int64)
+        at, ours = _found(wanted, known)
+        at_whole, years_ours = _found(whole_years, known >> 4)
+        ids[at] = stored["id"][ours]
+        for name, column in zip(COUNTED, state.columns(), strict=True):
+            column[at] = stored[name][ours]
+            np.add.at(column, n + at_whole, stored[name][years_ours])
+        return cls(
+            of_claim, n + whole[of_claim], state, accounts, ids, person, year, kind, region_code
+        )
 
     @property
     def fresh(self) -> np.ndarray:
@@ -146,6 +150,13 @@ class PersonYears:
             values = (self.ids, *used.values())
             cursor.execute(STORE, [array_text(value[old]) for value in values])
         self.accounts.store(cursor, self.region_code)
+
+
+def _found(wanted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of `known` in the sorted `wanted`, and which of `known` are there."""
+    at = np.searchsorted(wanted, known)
+    ours = (at < len(wanted)) & (wanted[np.minimum(at, len(wanted) - 1)] == known)
+    return at[ours], ours
 
 
 def _key(person: np.ndarray, year: np.ndarray, scheme: np.ndarray) -> np.ndarray:

@@ -196,8 +196,9 @@ def _effects(
     facts, which = _facts(cursor, claims, lines, law, years, chunk)
     at_claim = facts.claim_of_line
     results = settle(
-        facts, law.rules, which=which, keys=years.of_claim[at_claim], state=years.state
-    )
+        facts, law.rules, which=which, keys=years.of_claim[at_claim],
+        wholes=years.whole_of_claim[at_claim], state=years.state,
+    )  # fmt: skip
     held = years.accounts
     posted = post(facts, results, law.rules, which, len(claims), held.of_claim, held.left)
     totals = _totals(posted, results.fee, claims, len(lines))

@@ -58,7 +58,7 @@ def arguments(columns: Columns, rules: Rules, keys: np.ndarray) -> list[np.ndarr
     results = kernel.check_lines(columns, rules)
     group = kernel.Group(columns, 0, results, np.arange(columns.n))
     state = kernel.State.blank(int(keys.max()) + 1)
-    return [*kernel.fold_arguments([group], [rules], keys), *state.columns()]
+    return [keys, keys, *kernel.fold_arguments([group], [rules]), *state.columns()]
 
 
 def plain_fold() -> FunctionType:

@@ -355,7 +355,7 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
                                            "region": REGION, "month": month_of(now)})  # fmt: skip
             cursor.execute(PRESCRIBED, own)
             cursor.execute(ledger.LOCK, year | {"person": person})
-            own["accumulator"] = cursor.fetchone()[0]
+            own["accumulator"] = cursor.fetchone()[1]
             cursor.execute(ledger.STORE + ledger.POST, own)
             link.commit()
 

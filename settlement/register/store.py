@@ -16,7 +16,7 @@ from django.urls import reverse
 from audit import clock, tasks, trail
 from audit.models import Event
 from settlement.models import Entitlement, InsuredPerson
-from settlement.register.timeline import Span, changed, put
+from settlement.register.timeline import Span, changed, keeping, put
 
 CHUNK = 2000
 RECHECK = "corrections.propose"  #: who looks at claims settled before a change that reaches back
@@ -50,7 +50,7 @@ def spans_of(rows: Iterable[Entitlement]) -> list[Span]:
     """Stored entitlements as spans."""
     return [
         Span(row.valid_from, row.valid_until, row.scheme, row.standing, row.region_code, row.source,
-             row.pk)
+             row.pk, row.assistance)
         for row in rows
     ]  # fmt: skip
 
@@ -83,7 +83,8 @@ def write(changes: Sequence[Change], *, by: str, at: dt.datetime) -> int:
         now = before[change.person.pk]
         after = now
         for span in change.spans:
-            after = put(after, span)
+            for part in keeping(after, span):
+                after = put(after, part)
         lost, fresh = changed(now, after)
         gone += lost
         rows += (_row(change.person, span, by, at) for span in fresh)
@@ -100,7 +101,8 @@ def write(changes: Sequence[Change], *, by: str, at: dt.datetime) -> int:
 
 def _row(person: InsuredPerson, span: Span, by: str, at: dt.datetime) -> Entitlement:
     return Entitlement(
-        person=person, scheme=span.scheme, standing=span.standing, region_code=span.region,
+        person=person, scheme=span.scheme, standing=span.standing, assistance=span.assistance,
+        region_code=span.region,
         valid_from=span.first, valid_until=span.last, source=span.source, recorded_at=at,
         recorded_by=by,
     )  # fmt: skip

@@ -10,7 +10,10 @@ DECEASED = "deceased"
 
 @dataclass(frozen=True)
 class Span:
-    """[first, last] (None: open), what holds in it, on what evidence; `key` of the stored row, 0: new."""
+    """[first, last] (None: open), what holds in it, on what evidence; `key` of the stored row, 0: new.
+
+    `assistance` is the category of the person (医疗救助对象), which no act of the register changes.
+    """
 
     first: dt.date
     last: dt.date | None
@@ -19,6 +22,7 @@ class Span:
     region: str
     source: str = ""
     key: int = 0
+    assistance: str = ""
 
     def says(self) -> tuple[str, str, str]:
         """What holds: scheme, standing, region."""
@@ -72,6 +76,22 @@ def over(spans: Sequence[Span], new: Span) -> list[Span]:
             return parts
         day = last + DAY
     return [*parts, replace(new, first=day)]
+
+
+def keeping(spans: Sequence[Span], new: Span) -> list[Span]:
+    """`new` in pieces, each with the category of assistance that is recorded of its days."""
+    parts, rest = [], new
+    for span in sorted(spans, key=lambda span: span.first):
+        if not span.meets(rest) or span.assistance == rest.assistance:
+            continue
+        if span.first > rest.first:
+            parts.append(replace(rest, last=span.first - DAY))
+            rest = replace(rest, first=span.first)
+        if span.last is None or (rest.last is not None and span.last >= rest.last):
+            return [*parts, replace(rest, assistance=span.assistance)]
+        parts.append(replace(rest, last=span.last, assistance=span.assistance))
+        rest = replace(rest, first=span.last + DAY)
+    return [*parts, rest]
 
 
 def adds_nothing(spans: Sequence[Span], new: Span) -> bool:

@@ -203,9 +203,18 @@ def _this_year(page: Page) -> list[dict[str, Any]]:
             {"label": "统筹基金已付", "value": f"{yuan(row.fund_used)} 元",
              "sub": bound("封顶线", row.limit)},
             {"label": "政策范围内累计", "value": f"{yuan(row.in_scope_used)} 元"},
+            {"label": "大病保险已付", "value": f"{yuan(row.major_used)} 元",
+             "sub": counted(row, "major_illness")},
+            {"label": "医疗救助已付", "value": f"{yuan(row.assistance_used)} 元",
+             "sub": counted(row, "assistance")},
         ]}
         for row in found
     ]  # fmt: skip
+
+
+def counted(year: persons.Year, fund: str) -> str:
+    """How a fund counts the year of a person who changed scheme."""
+    return "年度内各险种合并累计" if fund in year.goes_over else "按险种分别累计"
 
 
 def bound(name: str, amounts: tuple[int, ...]) -> str:
@@ -278,6 +287,7 @@ def _years_table(page: Page, rows: list[persons.Year], chosen: persons.Year | No
         id="years", caption="年度累计", columns=[
             Column(label="年度"), Column(label="险种"), Column(label="起付线已用（元）", numeric=True),
             Column(label="政策范围内（元）", numeric=True), Column(label="统筹基金（元）", numeric=True),
+            Column(label="大病保险（元）", numeric=True), Column(label="医疗救助（元）", numeric=True),
         ],
         rows=[
             Row(key=f"{row.year}{row.scheme}", label=f"{row.year}", tone="info" if row is chosen else "",
@@ -288,6 +298,8 @@ def _years_table(page: Page, rows: list[persons.Year], chosen: persons.Year | No
                     Cell(text=yuan(row.deductible_used), sub=bound("起付线", row.deductible)),
                     Cell(text=yuan(row.in_scope_used)),
                     Cell(text=yuan(row.fund_used), sub=bound("封顶线", row.limit)),
+                    Cell(text=yuan(row.major_used), sub=counted(row, "major_illness")),
+                    Cell(text=yuan(row.assistance_used), sub=counted(row, "assistance")),
                 ])
             for row in rows
         ],

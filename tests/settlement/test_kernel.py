@@ -27,7 +27,7 @@ EMPLOYEE, RESIDENT, LIXIU = (
 )
 
 # --- the fold --------------------------------------------------------------------------------------
-PERSONS, PLANS, LAWS = 4, 3, 2
+PERSONS, YEARS, PLANS, LAWS = 4, 2, 3, 2  #: YEARS: the schemes in which a person has a year
 money = st.integers(0, 400_000)
 ratios = st.integers(0, 10_000)
 limits = st.one_of(money, st.just(UNLIMITED))
@@ -58,6 +58,8 @@ class Later:
     tiers: list
     ratio: int
     help_limit: int
+    major_over: int  #: counts every scheme of a person
+    help_over: int
 
 
 plans = st.one_of(
@@ -65,12 +67,13 @@ plans = st.one_of(
     st.builds(Plan, st.just(2), st.just(0), ratios, money, limits, st.one_of(st.just([]), tiers)),
 )
 laters = st.builds(
-    Later, st.integers(0, 1), money, limits, st.one_of(st.just([]), tiers), ratios, limits
-)
+    Later, st.integers(0, 1), money, limits, st.one_of(st.just([]), tiers), ratios, limits,
+    st.integers(0, 1), st.integers(0, 1),
+)  # fmt: skip
 lines_of_people = st.lists(
     st.tuples(
         st.integers(0, PERSONS - 1), money, ratios, st.integers(0, PLANS - 1),
-        st.integers(0, LAWS - 1),
+        st.integers(0, LAWS - 1), st.integers(0, YEARS - 1),
     ),
     min_size=1, max_size=25,
 )  # fmt: skip
@@ -99,9 +102,12 @@ def oracle(lines: list, plans: list, laters: list) -> list:
     """The same sums as plain integers: first self-pay, then fund, then what comes after it."""
     used = defaultdict(lambda: [0] * 6)
     answers = []
-    for person, amount, share, plan, law in lines:
+    for person, amount, share, plan, law, scheme in lines:
         p, f = plans[plan], laters[law]
-        own, scope, paid, borne, big, helped = used[person]
+        key, whole = (person, scheme), (person, None)
+        own, scope, paid, *_ = used[key]
+        *_, borne, big, less = used[whole if f.major_over else key]
+        helped = used[whole if f.help_over else key][5]
         first = half_up(amount * share)
         seen = amount - first
         taken = min(seen, max(p.deductible - own, 0)) if p.mode == 2 else 0
@@ -113,12 +119,13 @@ def oracle(lines: list, plans: list, laters: list) -> list:
             if step == "aid":
                 aid = max(min(half_up((rest - major) * f.ratio), f.help_limit - helped), 0)
             else:
-                already = borne - (helped if f.assistance_first else 0) - f.deductible
+                already = borne - (less if f.assistance_first else 0) - f.deductible
                 before, after = max(already, 0), max(already + rest - aid, 0)
                 tiered = area(f.tiers, after) - area(f.tiers, before)
                 major = max(min(half_up(tiered), f.limit - big), 0)
-        used[person] = [own + taken, scope + seen, paid + fund, borne + rest, big + major,
-                        helped + aid]  # fmt: skip
+        more = (taken, seen, fund, rest, major, aid)
+        for place in (key, whole):
+            used[place] = [a + b for a, b in zip(used[place], more, strict=True)]
         answers.append((first, taken, fund, major, aid))
     return answers
 
@@ -137,16 +144,19 @@ def folded(function, lines: list, plans: list, laters: list) -> list:
     starts, counts, above, rate = joined([plan.tiers for plan in plans])
     major_starts, major_counts, major_above, major_rate = joined([f.tiers for f in laters])
     which, law = (column(line[k] for line in lines) for k in (3, 4))
-    first = column(half_up(amount * share) for _, amount, share, _, _ in lines)
+    first = column(half_up(amount * share) for _, amount, share, *_ in lines)
     paid = function(
-        column(line[0] for line in lines), column(line[1] for line in lines), first,
+        column(line[0] * YEARS + line[5] for line in lines),
+        column(PERSONS * YEARS + line[0] for line in lines),
+        column(line[1] for line in lines), first,
         *(column(getattr(plan, name) for plan in plans)[which]
           for name in ("mode", "fixed", "ratio", "deductible", "limit")),
         starts[which], counts[which], law, law, above, rate,
-        column(f.assistance_first for f in laters), column(f.deductible for f in laters),
+        column(f.assistance_first for f in laters), column(f.major_over for f in laters),
+        column(f.help_over for f in laters), column(f.deductible for f in laters),
         column(f.limit for f in laters), major_starts, major_counts, major_above, major_rate,
         column(f.ratio for f in laters), column(f.help_limit for f in laters),
-        *kernel.State.blank(PERSONS).columns(),
+        *kernel.State.blank(PERSONS * (YEARS + 1)).columns(),
     )  # fmt: skip
     return list(zip(first.tolist(), *(part.tolist() for part in paid), strict=True))
 

@@ -114,7 +114,7 @@ def test_a_replay_under_the_same_law_changes_nothing(hospital: Hospital) -> None
     from pricing.releases import current
 
     rows = Settlement.objects.order_by("claim_id")
-    key = (rows[0].person_id, 2021, "employee")
+    key = (rows[0].person_id, 2021)
     for start in (rows[0].claim_id, rows[3].claim_id):
         with connection.cursor() as cursor:
             found = replay(cursor, current(), {key: [start]})
