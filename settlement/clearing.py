@@ -1,8 +1,9 @@
 """年终清算: a service year of a physical institution and scheme against its indicator, and its deposits.
 
 By the year of the service (Settlement.year): a December visit uploaded in January belongs to December's
-year. Surplus and overrun are shared by tiers of the indicator; deposits come back by the year's
-assessment. Two persons; once a year, again only after a reversal. (温医保办〔2021〕6号 十八、二十一)
+year. Surplus and overrun are shared by tiers of the indicator, nothing without one; deposits come back
+by the year's assessment either way. Two persons; once a year, again only after a reversal.
+(温医保办〔2021〕6号 十八、二十一)
 """
 
 import datetime as dt
@@ -18,7 +19,7 @@ from agreements.models import Assessment
 from audit import clock, tasks, trail
 from institutions.models import Institution
 from institutions.refusals import refused
-from settlement.budgets import budgets
+from settlement.budgets import Budget, budgets
 from settlement.models import Clearing, Leg, Period, Scheme, Statement, Voucher
 from settlement.terms import DEPOSIT_RETURN, SHARING, WHOLE, Terms, half_up, terms_of
 from settlement.vouchers import post_voucher, reverse_voucher
@@ -54,8 +55,8 @@ def propose(
 ) -> Clearing:
     """Work out the clearing of a year; another person approves it.
 
-    Refused: 409 before December is closed, without an indicator, without the assessment that the
-    return of deposits needs, or when it was done before; 422 an internet hospital or no terms.
+    Refused: 409 before December is closed, without an indicator and deposits, without the assessment
+    that the return of deposits needs, or when it was done before; 422 an internet hospital or no terms.
     """
     if institution.parent_id is not None:
         raise refused("institution", "BUDGET_OF_PARENT", "互联网医院随实体医疗机构清算",
@@ -136,35 +137,45 @@ WHERE s.year = %s AND s.scheme = %s AND s.version %% 2 = 1 AND s.period >= make_
 
 
 def _figures(institution: Institution, scheme: str, year: int, terms: Terms) -> dict[str, Any]:
-    budget = next((row for row in budgets(year, [institution]) if row.scheme == scheme), None)
-    if budget is None or budget.indicator <= 0:
-        raise refused("budget", "BUDGET_MISSING", f"{year}年{Scheme(scheme).label}没有已生效的总额指标",
-                      "there is no indicator", status=409, clause=CLAUSE)  # fmt: skip
-    if SHARING not in terms:
-        raise refused("terms", "TERMS_MISSING", "本统筹区没有结余留用与超支分担办法", "no terms",
-                      clause=CLAUSE)  # fmt: skip
-    surplus = budget.indicator - budget.used
-    side = "surplus" if surplus >= 0 else "overrun"
-    tiers = shared(abs(surplus), budget.indicator, terms[SHARING].value[side])
-    amount = sum(tier["part"] for tier in tiers)
+    found = (row for row in budgets(year, [institution]) if row.scheme == scheme)
+    budget = next(found, Budget(institution.pk, scheme, year))
     deposits = _deposits(institution, scheme, year)
+    if budget.indicator <= 0 and not deposits:
+        raise refused("budget", "NOTHING_TO_CLEAR",
+                      f"{year}年{Scheme(scheme).label}没有已生效的总额指标，也没有预留保证金，无须清算",
+                      "neither an indicator nor a deposit", status=409, clause=CLAUSE)  # fmt: skip
+    keys = (SHARING, DEPOSIT_RETURN) if budget.indicator > 0 else (DEPOSIT_RETURN,)
+    tiers = _tiers(budget, terms)
+    amount, surplus = sum(tier["part"] for tier in tiers), budget.indicator - budget.used
     result = _result(institution, year)
     back = _return_ratio(result, terms, year) if deposits else 0
     returned = sum(half_up(held, back) for held in deposits.values())
     with connection.cursor() as cursor:
         cursor.execute(COUNT, [year, scheme, year, institution.pk])
         claims = cursor.fetchone()[0]
-    used = [terms[key] for key in (SHARING, DEPOSIT_RETURN) if key in terms]
+    used = {key: terms[key] for key in keys if key in terms}
     return {
         "budget": budget.indicator, "used": budget.used, "claims": claims, "tiers": tiers,
         "retained": amount if surplus >= 0 else 0, "borne": amount if surplus < 0 else 0,
         "deposit_held": sum(deposits.values()), "deposits": deposits, "returned": returned,
         "forfeited": sum(deposits.values()) - returned, "return_ratio": back,
         "score": result.total if result else None, "grade": result.renewal if result else "",
-        "example": any(term.example for term in used),
-        "basis": {key: {"label": terms[key].label, "clause": terms[key].reference}
-                  for key in (SHARING, DEPOSIT_RETURN) if key in terms},
+        "example": any(term.example for term in used.values()),
+        "basis": {key: {"label": term.label, "clause": term.reference}
+                  for key, term in used.items()},
     }  # fmt: skip
+
+
+def _tiers(budget: Budget, terms: Terms) -> list[dict[str, int]]:
+    """How the difference from the indicator is shared; without an indicator nothing is."""
+    if budget.indicator <= 0:
+        return []
+    if SHARING not in terms:
+        raise refused("terms", "TERMS_MISSING", "本统筹区没有结余留用与超支分担办法", "no terms",
+                      clause=CLAUSE)  # fmt: skip
+    surplus = budget.indicator - budget.used
+    side = "surplus" if surplus >= 0 else "overrun"
+    return shared(abs(surplus), budget.indicator, terms[SHARING].value[side])
 
 
 def _deposits(institution: Institution, scheme: str, year: int) -> dict[str, int]:

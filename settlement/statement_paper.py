@@ -91,13 +91,20 @@ def clearing_rows(row: Clearing) -> list[dict[str, Any]]:
     sharing = row.basis.get("budget_sharing", {}).get("clause")
     deposit = row.basis.get("deposit_return_by_score", {}).get("clause")
     over = row.difference < 0
-    rows: list[tuple[str, int, str, Any, bool]] = [
-        ("年度总额指标", row.budget, "年初下达与年中调整之和", sharing, False),
-        ("统筹基金使用", row.used,
-         f"服务年度{row.year}，{row.claims}笔，含互联网医院，审核扣款已扣除", sharing, False),
+    use: tuple[str, int, str, Any, bool] = (
+        "统筹基金使用", row.used,
+        f"服务年度{row.year}，{row.claims}笔，含互联网医院，审核扣款已扣除", sharing, False,
+    )  # fmt: skip
+    against_indicator: list[tuple[str, int, str, Any, bool]] = [
+        ("年度总额指标", row.budget, "年初下达与年中调整之和", sharing, False), use,
         ("超支" if over else "结余", abs(row.difference), "", None, True),
         ("机构分担超支" if over else "结余留用", -row.borne if over else row.retained,
          "按分担档次", sharing, False),
+    ]  # fmt: skip
+    rows: list[tuple[str, int, str, Any, bool]] = [
+        *(against_indicator if row.budget else [
+            ("年度总额指标", 0, "未下达，不计结余留用与超支分担，只返还质量保证金", None, False), use,
+        ]),
         ("质量保证金余额", row.deposit_held, "全年各月预留", deposit, False),
         ("返还质量保证金", row.returned, f"年度考核{(row.score or 0) / 100:g}分，返还{rate(row.return_ratio)}"
          if row.score is not None else "", deposit, False),

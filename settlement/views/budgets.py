@@ -283,8 +283,9 @@ def _clearings(rows: list[Clearing], *, total: int, number: int) -> Table:
                 actions=[Action(label="查看", url=reverse("clearing", args=[row.pk]))], cells=[
                 Cell(text=str(row.year), url=reverse("clearing", args=[row.pk])),
                 Cell(text=names.get(row.institution_code, row.institution_code), sub=row.institution_code),
-                Cell(text=row.get_scheme_display()), Cell(text=yuan(row.budget)), Cell(text=yuan(row.used)),
-                Cell(text=yuan(row.balance, sign=True)), Cell(text=yuan(row.returned)),
+                Cell(text=row.get_scheme_display()), Cell(text=yuan(row.budget) if row.budget else "未下达"),
+                Cell(text=yuan(row.used)), Cell(text=yuan(row.balance, sign=True)),
+                Cell(text=yuan(row.returned)),
                 Cell(text=row.get_state_display(), tone=CLEARING_TONES[row.state])])
             for row in rows
         ],

@@ -4,6 +4,8 @@ import datetime as dt
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -172,7 +174,8 @@ def test_tiers_add_up(amount: int, whole: int) -> None:
 
 def cleared_year(place: money.Place, budget: int) -> None:
     """A year that is closed: 100.00 in November, 20.00 of December uploaded in January."""
-    indicator(place, budget)
+    if budget:
+        indicator(place, budget)
     Assessment.objects.create(
         institution=place.hospital, year=2021, scheme="示例2021", scores={}, total=8000,
         coefficient=9800, renewal="建议续签", example=True, recorded_at=at(1, 5, 2022), recorded_by="x",
@@ -279,7 +282,7 @@ def test_a_year_without_its_parts_is_not_cleared(place) -> None:
     with pytest.raises(Refusal, match="YEAR_OPEN"):
         proposed(place)
     Period.objects.create(pool=place.pool, month=dt.date(2021, 12, 1), state="closed")
-    with pytest.raises(Refusal, match="BUDGET_MISSING"):
+    with pytest.raises(Refusal, match="NOTHING_TO_CLEAR"):
         proposed(place)
     cleared = money.Place("wenzhou")
     Period.objects.all().delete()
@@ -287,6 +290,39 @@ def test_a_year_without_its_parts_is_not_cleared(place) -> None:
     Assessment.objects.all().delete()
     with pytest.raises(Refusal, match="NOT_ASSESSED"):
         proposed(cleared)
+
+
+def test_without_an_indicator_nothing_is_shared_and_deposits_come_back(place) -> None:
+    cleared_year(place, 0)
+    row = proposed(place)
+    assert (row.budget, row.used, row.claims) == (0, 12_000, 2)
+    assert (row.retained, row.borne, row.tiers) == (0, 0, [])
+    assert (row.deposit_held, row.return_ratio, row.returned, row.forfeited) == (500, 9500, 475, 25)
+    assert list(row.basis) == ["deposit_return_by_score"]
+    client = Client()
+    client.force_login(factories.user("finance_officer", place.hospital.region))
+    page = client.get(reverse("clearing", args=[row.pk])).content.decode()
+    for text in ("没有下达总额指标", "只返还质量保证金", "4.75"):
+        assert text in page
+    for text in ("结余留用</th>", "机构分担超支", "分担档次</h2>"):
+        assert text not in page
+    assert "未下达" in client.get(reverse("clearings")).content.decode()
+    assert client.get(reverse("clearing-paper", args=[row.pk])).content.startswith(b"%PDF")
+    owed = place.owed()
+    clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+    assert place.owed() == owed + 475
+    assert [v.kind for v in Voucher.objects.filter(subject=f"clearing:{row.pk}")] == [
+        "deposit_return"
+    ]
+    assert ledger.balance().sound
+
+
+def test_an_indicator_that_comes_meanwhile_sends_the_clearing_back(place) -> None:
+    cleared_year(place, 0)
+    row = proposed(place)
+    indicator(place, 11_000)
+    with pytest.raises(Refusal, match="FIGURES_CHANGED"):
+        clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
 
 
 @pytest.mark.parametrize("change", ["used = used + 1", "returned = 0, forfeited = deposit_held"])
