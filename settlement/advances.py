@@ -1,7 +1,8 @@
 """预付款: proposed by one person, approved by another, paid by the bank, set off against later statements.
 
 An approved advance is owed like a final statement: a payment list pays it, and its ADVANCE voucher is
-posted when the bank confirms. The balance is the ledger's: what was paid less what came back and was set off.
+posted when the bank confirms. Until it stands on a list, two persons may withdraw it. The balance is the
+ledger's: what was paid less what came back and was set off.
 """
 
 import datetime as dt
@@ -15,6 +16,9 @@ from institutions import documents
 from institutions.models import Institution
 from institutions.refusals import refused
 from settlement.models import Advance, Scheme
+from settlement.payment_sources import list_of, paid_of
+
+State = Advance.State
 
 
 @transaction.atomic
@@ -59,15 +63,69 @@ def decide(*, advance: Advance, agree: bool, decision: str, by: str, at: dt.date
     if row.proposed_by == by:
         raise refused("by", "SAME_PERSON", "提出人不能复核自己的预付款", "another person decides",
                       status=403)  # fmt: skip
-    if row.state != Advance.State.PROPOSED:
+    if row.state != State.PROPOSED:
         raise refused("state", "ALREADY_DECIDED", "该预付款已办结", "decided before", status=409)
     if not agree and not decision.strip():
         raise refused("decision", "REASON_MISSING", "请填写不予拨付的理由", "a reason is needed")
-    row.state = Advance.State.APPROVED if agree else Advance.State.REFUSED
+    row.state = State.APPROVED if agree else State.REFUSED
     row.decided_at, row.decided_by, row.decision = at, by, decision.strip()[:200]
     row.save()
     tasks.close(subject=row.subject, by=by, at=at)
     _record(row, "advance.approve" if agree else "advance.refuse", by=by, at=at)
+    return row
+
+
+@transaction.atomic
+def ask_withdrawal(*, advance: Advance, reason: str, by: str, at: dt.datetime) -> Advance:
+    """Ask that an approved advance be withdrawn; it is owed no more until another person decides.
+
+    Refused (409): not approved, on a payment list, paid.
+    """
+    row = _approved(advance, State.APPROVED)
+    if not reason.strip():
+        raise refused("reason", "REASON_MISSING", "请填写撤回理由", "a reason is needed")
+    row.state, row.undo_reason = State.WITHDRAWING, reason.strip()[:200]
+    row.undo_asked_at, row.undo_asked_by = at, by
+    row.save()
+    tasks.open_task(
+        subject=row.subject, permission="payments.approve", at=at,
+        title=f"{row.get_scheme_display()}预付款 {row.amount / 100:.2f} 元待撤回复核",
+        region_code=row.region_code, institution_code=row.institution_code,
+        url=reverse("advances"), status=row.get_state_display(),
+    )  # fmt: skip
+    _record(row, "advance.ask_withdrawal", by=by, at=at)
+    return row
+
+
+@transaction.atomic
+def decide_withdrawal(*, advance: Advance, agree: bool, by: str, at: dt.datetime) -> Advance:
+    """Another person withdraws the advance for good, or it is owed again."""
+    row = _approved(advance, State.WITHDRAWING)
+    if row.undo_asked_by == by:
+        raise refused("by", "SAME_PERSON", "申请人不能复核自己的撤回", "another person decides",
+                      status=403)  # fmt: skip
+    if agree:
+        row.state, row.undone_at, row.undone_by = State.WITHDRAWN, at, by
+    _record(row, "advance.withdraw" if agree else "advance.keep", by=by, at=at)
+    if not agree:
+        row.state, row.undo_reason = State.APPROVED, ""
+        row.undo_asked_at, row.undo_asked_by = None, ""
+    row.save()
+    tasks.close(subject=row.subject, by=by, at=at)
+    return row
+
+
+def _approved(advance: Advance, state: State) -> Advance:
+    """The advance, locked as payment lists lock it; of which nothing is paid or under way."""
+    row = Advance.objects.select_for_update(of=("self",)).get(pk=advance.pk)
+    if row.state != state:
+        text = f"预付款{row.get_state_display()}，不能办理撤回"
+        raise refused("state", "NOT_WITHDRAWN", text, f"it is {row.state}", status=409)
+    if number := list_of(row.subject):
+        raise refused("state", "ON_A_LIST", f"已在清单 {number}，先从清单撤下", "it is on a list",
+                      status=409)  # fmt: skip
+    if paid_of(row.subject):
+        raise refused("state", "ADVANCE_PAID", "银行已付款，应办理退款", "it was paid", status=409)
     return row
 
 
@@ -88,5 +146,6 @@ def _record(row: Advance, action: str, *, by: str, at: dt.datetime) -> None:
         by=by, at=at, action=action, subject=row.subject, region_code=row.region_code,
         institution_code=row.institution_code,
         detail={"scheme": row.scheme, "amount": row.amount, "reason": row.reason,
-                "document": row.document, "file": row.file_id, "decision": row.decision},
+                "document": row.document, "file": row.file_id, "decision": row.decision,
+                "withdrawal": row.undo_reason},
     )  # fmt: skip

@@ -51,6 +51,7 @@ urlpatterns = [
     path("lines/new/", lines.line_new, name="line-new"),
     path("lines/<int:pk>/", lines.line, name="line"),
     path("lines/<int:pk>/close/", lines.line_close, name="line-close"),
+    path("lines/<int:pk>/void/", lines.line_void, name="line-void"),
     path("lines/contracts/", lines.line_contracts, name="line-contracts"),
     path("lines/contracts/new/", lines.line_contract_new, name="line-contract-new"),
     path("lines/bills/", fee_bills.fee_bills, name="fee-bills"),

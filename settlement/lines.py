@@ -91,7 +91,7 @@ def open_line(
     law_of(institution.region.policy_region, opened_on)
     if opened_on > clock.local(at).date():
         raise refused("opened_on", "DAY_IN_FUTURE", "开通日不能晚于今天", "not in the future")
-    if NetworkLine.objects.filter(number=number).exists():
+    if NetworkLine.objects.standing().filter(number=number).exists():
         raise refused("number", "LINE_KNOWN", "该线路编号已登记", "known already", status=409)
     row = NetworkLine.objects.create(
         institution=institution, number=number, service=service, bandwidth_mb=bandwidth_mb,
@@ -108,6 +108,8 @@ def open_line(
 def close_line(*, line: NetworkLine, closed_on: dt.date, by: str, at: dt.datetime) -> None:
     """The last day of a line; service years that have begun stay owed whole."""
     row = NetworkLine.objects.select_for_update().get(pk=line.pk)
+    if row.voided_at:
+        raise conflict("LINE_VOIDED", "该线路已作废", "voided before")
     if row.closed_on:
         raise conflict("LINE_CLOSED", "该线路已停用", "closed already")
     if not row.opened_on <= closed_on <= clock.local(at).date():
@@ -116,6 +118,33 @@ def close_line(*, line: NetworkLine, closed_on: dt.date, by: str, at: dt.datetim
     row.closed_on = closed_on
     row.save(update_fields=["closed_on"])
     noted(row, "networkline.close", by=by, at=at, closed_on=closed_on)
+
+
+@transaction.atomic
+def void_line(*, line: NetworkLine, reason: str, by: str, at: dt.datetime) -> None:
+    """Put away what was registered by mistake: another person, with a reason; drafts are drawn anew.
+
+    Refused: 403 who registered it; 409 voided before, or on a bill that was confirmed.
+    """
+    for year in range(line.opened_on.year, clock.local(at).year + 1):
+        alone(year)  # nobody draws a bill of it meanwhile
+    row = NetworkLine.objects.select_for_update().get(pk=line.pk)
+    if row.voided_at:
+        raise conflict("LINE_VOIDED", "该线路已作废", "voided before")
+    if row.recorded_by == by:
+        raise refused("", "SAME_PERSON", "作废须由登记人以外的人办理", "another person voids it",
+                      status=403)  # fmt: skip
+    if not reason.strip():
+        raise refused("reason", "REASON_MISSING", "请填写作废理由", "a reason is needed")
+    bills = FeeBill.objects.filter(items__line=row).order_by("pk").distinct()
+    if billed := bills.exclude(state=State.DRAFT).first():
+        text = f"该线路已计入账单 {billed.number}（{billed.get_state_display()}），先冲销缴费、撤销确认"
+        raise conflict("LINE_BILLED", text, "it is on a confirmed bill")
+    row.voided_at, row.voided_by, row.void_reason = at, by, reason.strip()[:200]
+    row.save(update_fields=["voided_at", "voided_by", "void_reason"])
+    for bill in list(bills):
+        redraw(bill=bill, by=by, at=at)
+    noted(row, "networkline.void", by=by, at=at, number=row.number, reason=row.void_reason)
 
 
 @transaction.atomic
@@ -164,7 +193,7 @@ def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
     if year > clock.local(at).year:
         raise refused("year", "YEAR_IN_FUTURE", "不能生成以后年度的账单", "not a future year")
     inside = Q(region_code__within=prefix)
-    rows = NetworkLine.objects.filter(inside).select_related("institution__region")
+    rows = NetworkLine.objects.standing().filter(inside).select_related("institution__region")
     contracts = MaintenanceContract.objects.filter(inside).select_related("institution__region")
     places = {row.institution_id: row.institution for row in rows}
     places |= {row.institution_id: row.institution for row in contracts}
@@ -322,7 +351,7 @@ def redraw(*, bill: FeeBill, by: str, at: dt.datetime) -> None:
     others = FeeBill.objects.filter(year=row.year, institution=place).exclude(pk=row.pk)
     draft = Draft(_held(others), first=row.part == 1)
     row.items.all().delete()
-    for line in NetworkLine.objects.filter(institution=place):
+    for line in NetworkLine.objects.standing().filter(institution=place):
         _draw_line(draft, line, row.year, release.policy.data)
     for contract in MaintenanceContract.objects.filter(institution=place):
         _draw_contract(draft, contract, row.year, release.policy.data)

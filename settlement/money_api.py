@@ -181,7 +181,7 @@ class Lines(LinesView):
     def get(self, request: Request) -> HttpResponse:
         self.begin(request)
         refuse_unknown(request, "after", "limit")
-        return self.page(request, NetworkLine.objects.all, line)
+        return self.page(request, NetworkLine.objects.standing, line)
 
 
 class Bills(LinesView):

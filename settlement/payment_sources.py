@@ -282,6 +282,11 @@ def _live(subjects: Iterable[str]) -> dict[str, str]:
     return dict(rows.values_list("subject", "list__number"))
 
 
+def list_of(subject: str) -> str:
+    """The number of the payment list that a source stands on; empty where it stands on none."""
+    return _live([subject]).get(subject, "")
+
+
 def _freezes(codes: Iterable[str], on: dt.date) -> dict[str, str]:
     """Institution → why nothing is paid to it today."""
     rows = PaymentFreeze.objects.in_force(on=on).filter(institution__in=list(codes))

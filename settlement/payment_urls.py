@@ -36,6 +36,12 @@ urlpatterns = [
     path("payments/regional/", regional.listed, name="regional"),
     path("payments/regional/export.csv", regional.export_csv, name="regional-csv"),
     path("payments/regional/<int:pk>/", regional.decide, name="regional-decide"),
+    path("payments/regional/<int:pk>/reversal/", regional.ask_reversal, name="regional-reversal"),
+    path(
+        "payments/regional/<int:pk>/reversal/decide/",
+        regional.decide_reversal,
+        name="regional-reversal-decide",
+    ),
     path("vouchers/", vouchers.listed, name="vouchers"),
     path("vouchers/export.csv", vouchers.export_csv, name="vouchers-csv"),
     path("vouchers/<int:pk>/", vouchers.one, name="voucher"),

@@ -2,7 +2,8 @@
 
 A book has two sides: the treating region holds a claim on the insured region, which owes it the same.
 Who owes registers what it paid; a person of the region that is paid confirms it, and a voucher is posted
-in both books at once. (docs/decisions/offsite.md)
+in both books at once. What was wrongly posted is reversed whole: a person of either region asks for it,
+one of the other does it. (docs/decisions/offsite.md)
 """
 
 import datetime as dt
@@ -18,7 +19,7 @@ from institutions.models import Region, User
 from institutions.refusals import Refusal, refused
 from settlement.models import Leg, RegionalTransfer, Voucher
 from settlement.periods import posting_month, region_code_of
-from settlement.vouchers import post_voucher
+from settlement.vouchers import post_voucher, reverse_voucher
 
 State, Account = RegionalTransfer.State, Leg.Account
 HELD, OWED = "held", "owed"  #: sides of a book: of the treating, of the insured region
@@ -46,12 +47,13 @@ BOOK = """SELECT own, other, side, month, sum(arisen)::bigint, sum(cleared)::big
     WHERE s.insured_pool <> '' AND s.region_code = ANY(%(codes)s)
     UNION ALL
     SELECT r.policy_region,
-        CASE v.kind WHEN 'regional' THEN v.detail ->> 'treating' ELSE v.detail ->> 'other' END,
-        CASE v.kind WHEN 'regional' THEN 'owed' ELSE v.detail ->> 'side' END, v.period,
+        CASE v.kind WHEN 'regional' THEN d.detail ->> 'treating' ELSE d.detail ->> 'other' END,
+        CASE v.kind WHEN 'regional' THEN 'owed' ELSE d.detail ->> 'side' END, v.period,
         CASE v.kind WHEN 'regional' THEN -l.amount ELSE 0 END,
-        CASE WHEN v.kind = 'regional' THEN 0 WHEN v.detail ->> 'side' = 'owed' THEN l.amount
+        CASE WHEN v.kind = 'regional' THEN 0 WHEN d.detail ->> 'side' = 'owed' THEN l.amount
             ELSE -l.amount END
     FROM settlement_voucher v JOIN institutions_region r ON r.code = v.region_code
+    JOIN settlement_voucher d ON d.id = coalesce(v.reverses_id, v.id)
     JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 15
     WHERE v.kind IN ('regional', 'regional_paid') AND v.region_code = ANY(%(codes)s)
 ) b GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
@@ -103,9 +105,11 @@ def record(
         if not 0 < amount <= left:
             raise refused("amount", "MORE_THAN_OWED", f"金额应大于0且不超过尚未清算的{left / 100:.2f}元",
                           "more than is owed")  # fmt: skip
-        if RegionalTransfer.objects.filter(payer=payer, bank_serial=serial).exclude(
-            state=State.REFUSED
-        ).exists():  # fmt: skip
+        if (
+            RegionalTransfer.objects.filter(payer=payer, bank_serial=serial)
+            .exclude(state__in=(State.REFUSED, State.REVERSED))
+            .exists()
+        ):
             raise refused("bank_serial", "SERIAL_USED", "该银行流水号已登记", "the serial was used",
                           status=409)  # fmt: skip
         row = RegionalTransfer.objects.create(
@@ -153,6 +157,72 @@ def decide(
     return row
 
 
+@transaction.atomic
+def ask_reversal(
+    *, transfer: RegionalTransfer, reason: str, who: User, at: dt.datetime
+) -> RegionalTransfer:
+    """A person of either region asks that a posted transfer be reversed; the other region decides.
+
+    Refused: 403 a third region's person, 409 not posted or asked for before.
+    """
+    with scoped(EVERYTHING):
+        row = RegionalTransfer.objects.select_for_update().get(pk=transfer.pk)
+        pool = pool_of(who)
+        if pool not in (row.payer, row.receiver):
+            raise Refusal(403, "PARTY_ASKS", ("由付款或收款统筹区的人员申请", "a party asks"))
+        if row.state != State.POSTED:
+            raise Refusal(409, "NOT_POSTED", ("该笔未入账，或已申请冲销", "it does not stand"))
+        if not reason.strip():
+            raise refused("reason", "REASON_MISSING", "请填写冲销理由", "a reason is needed")
+        row.state, row.undo_pool, row.undo_reason = State.REVERSING, pool, reason.strip()[:200]
+        row.undo_asked_at, row.undo_asked_by = at, who.username
+        row.save()
+        other = row.receiver_code if pool == row.payer else row.region_code
+        tasks.open_task(
+            subject=row.subject, permission="payments.approve", at=at, region_code=other,
+            title=f"复核冲销异地清算划款 {row.amount / 100:.2f} 元", url=reverse("regional"),
+            status=row.get_state_display(),
+        )  # fmt: skip
+        _record(row, "ask_reversal", who.username, at)
+    return row
+
+
+@transaction.atomic
+def decide_reversal(
+    *, transfer: RegionalTransfer, accept: bool, who: User, at: dt.datetime
+) -> RegionalTransfer:
+    """A person of the region that did not ask reverses both vouchers, or lets the transfer stand.
+
+    Refused: 403 another region's person or the one who asked, 409 nothing is asked for.
+    """
+    with scoped(EVERYTHING):
+        pair = sorted([transfer.payer, transfer.receiver])
+        for pool in pair if accept else ():
+            posting_month(region_code_of(pool), at)
+        row = RegionalTransfer.objects.select_for_update().get(pk=transfer.pk)
+        if row.state != State.REVERSING:
+            raise Refusal(409, "REVERSAL_NOT_ASKED", ("没有待复核的冲销", "nothing is asked for"))
+        other = {row.payer, row.receiver} - {row.undo_pool}
+        if pool_of(who) not in other or who.username == row.undo_asked_by:
+            raise Refusal(
+                403, "OTHER_SIDE_DECIDES", ("由对方统筹区的人员复核冲销", "the other side decides")
+            )
+        if accept:
+            for voucher in Voucher.objects.filter(subject=row.subject).order_by("pk"):
+                reverse_voucher(
+                    voucher=voucher, reason=row.undo_reason, by=row.undo_asked_by,
+                    approved_by=who.username, at=at,
+                )  # fmt: skip
+            row.state, row.undone_at, row.undone_by = State.REVERSED, at, who.username
+        _record(row, "reverse" if accept else "keep", who.username, at)
+        if not accept:
+            row.state, row.undo_pool, row.undo_reason = State.POSTED, "", ""
+            row.undo_asked_at, row.undo_asked_by = None, ""
+        row.save()
+        tasks.close(subject=row.subject, by=who.username, at=at)
+    return row
+
+
 def _post(row: RegionalTransfer, by: str, at: dt.datetime) -> None:
     """The payer's debt is less by what left its bank, the receiver's claim by what came in."""
     for side, code, other, sign in (
@@ -185,5 +255,5 @@ def _record(row: RegionalTransfer, action: str, by: str, at: dt.datetime) -> Non
         by=by, at=at, action=f"regionaltransfer.{action}", subject=row.subject,
         region_code=row.region_code,
         detail={"payer": row.payer, "receiver": row.receiver, "amount": row.amount,
-                "serial": row.bank_serial, "reason": row.reason},
+                "serial": row.bank_serial, "reason": row.undo_reason or row.reason},
     )  # fmt: skip

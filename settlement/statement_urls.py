@@ -17,6 +17,12 @@ urlpatterns = [
     path("deductions/<int:pk>/", statements.deduction, name="deduction"),
     path("advances/", advances.listed, name="advances"),
     path("advances/<int:pk>/", advances.decide, name="advance-decide"),
+    path("advances/<int:pk>/withdrawal/", advances.ask_withdrawal, name="advance-withdrawal"),
+    path(
+        "advances/<int:pk>/withdrawal/decide/",
+        advances.decide_withdrawal,
+        name="advance-withdrawal-decide",
+    ),
     path("budgets/", budgets.budgets_list, name="budgets"),
     path("budgets/entries/<int:pk>/", budgets.budget_decide, name="budget-decide"),
     path("budgets/<str:code>/<int:year>/", budgets.budget, name="budget"),

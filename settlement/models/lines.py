@@ -7,8 +7,17 @@ from audit.models import ScopedQuerySet
 from institutions.models import Document, Institution
 
 
+class NetworkLineQuerySet(ScopedQuerySet):
+    def standing(self):
+        """Lines that were not registered by mistake."""
+        return self.filter(voided_at=None)
+
+
 class NetworkLine(models.Model):
-    """Lines of one kind that an institution opened on one day; closed, never deleted."""
+    """Lines of one kind that an institution opened on one day; closed, never deleted.
+
+    What was registered by mistake is voided by a second person; its number is free again.
+    """
 
     class Service(models.TextChoices):
         SINGLE = "single", "单业务"
@@ -22,7 +31,7 @@ class NetworkLine(models.Model):
         COMMUNITY = "community", "社区"
 
     institution = models.ForeignKey(Institution, models.PROTECT, related_name="+")
-    number = models.CharField("线路编号", max_length=40, unique=True)
+    number = models.CharField("线路编号", max_length=40)
     service = models.CharField("业务", max_length=6, choices=Service)
     bandwidth_mb = models.PositiveIntegerField("带宽（兆）")
     count = models.PositiveSmallIntegerField("条数", default=1)
@@ -36,12 +45,26 @@ class NetworkLine(models.Model):
     institution_code = models.CharField(max_length=12)
     recorded_at = models.DateTimeField()
     recorded_by = models.CharField(max_length=150)
+    voided_at = models.DateTimeField(null=True, blank=True)
+    voided_by = models.CharField(max_length=150, blank=True, default="")
+    void_reason = models.CharField("作废理由", max_length=200, blank=True, default="")
 
-    objects = ScopedQuerySet.as_manager()
+    objects = NetworkLineQuerySet.as_manager()
 
     class Meta:
         ordering = ("institution_id", "opened_on", "id")
         constraints = (
+            models.UniqueConstraint(
+                fields=["number"], condition=Q(voided_at=None), name="line_number_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(voided_at=None, voided_by="", void_reason="")
+                | Q(voided_at__isnull=False)
+                & ~Q(voided_by="")
+                & ~Q(void_reason="")
+                & ~Q(voided_by=F("recorded_by")),
+                name="line_voided_by_another",
+            ),
             models.CheckConstraint(
                 condition=Q(bandwidth_mb__gt=0, count__gt=0), name="line_has_width"
             ),

@@ -6,6 +6,7 @@ from django.db.models import F, Q
 from audit.models import ScopedQuerySet
 from institutions.models import Institution
 from settlement.models.persons import InsuredPerson
+from settlement.models.undoing import Undoable, by_two
 
 
 class SealedAccount(models.Model):
@@ -255,16 +256,19 @@ class Refund(models.Model):
         return self.number
 
 
-class RegionalTransfer(models.Model):
+class RegionalTransfer(Undoable):
     """异地清算划款: what an insured region paid a treating one, as a person of the latter confirms.
 
     Registered by the region that owes (`payer`, `region_code`), seen by both; posted by two vouchers.
+    A person of either region (`undo_pool`) asks for its reversal, one of the other reverses both.
     """
 
     class State(models.TextChoices):
         RECORDED = "recorded", "待到账核对"
         POSTED = "posted", "已入账"
         REFUSED = "refused", "退回"
+        REVERSING = "reversing", "待冲销复核"
+        REVERSED = "reversed", "已冲销"
 
     region_code = models.CharField(max_length=6)
     receiver_code = models.CharField(max_length=6)
@@ -273,12 +277,13 @@ class RegionalTransfer(models.Model):
     amount = models.BigIntegerField("金额", help_text="fen")
     paid_on = models.DateField("付款日")
     bank_serial = models.CharField("银行流水号", max_length=60)
-    state = models.CharField(max_length=8, choices=State, default=State.RECORDED)
+    state = models.CharField(max_length=9, choices=State, default=State.RECORDED)
     recorded_at = models.DateTimeField()
     recorded_by = models.CharField("登记人", max_length=150)
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.CharField("核对人", max_length=150, blank=True)
     reason = models.CharField("退回理由", max_length=200, blank=True)
+    undo_pool = models.SlugField("申请冲销的统筹区", max_length=30, blank=True, default="")
 
     class Meta:
         ordering = ("-pk",)
@@ -297,9 +302,10 @@ class RegionalTransfer(models.Model):
                 name="regional_transfer_decided_by_a_person",
             ),
             models.UniqueConstraint(
-                fields=["payer", "bank_serial"], condition=~Q(state="refused"),
+                fields=["payer", "bank_serial"], condition=~Q(state__in=("refused", "reversed")),
                 name="regional_transfer_serial_once",
             ),
+            by_two("regional_transfer_reversed_by_two", asked="reversing", undone="reversed"),
         )  # fmt: skip
 
     def __str__(self):

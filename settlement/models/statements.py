@@ -12,6 +12,7 @@ from audit.models import Case, ScopedQuerySet
 from institutions.models import Document
 from settlement.models.claims import OfClaims
 from settlement.models.persons import Scheme
+from settlement.models.undoing import Undoable, by_two
 
 
 class StatementQuerySet(ScopedQuerySet):
@@ -247,9 +248,10 @@ class Objection(models.Model):
         return f"{self.statement_id} {self.round}"
 
 
-class Advance(models.Model):
+class Advance(Undoable):
     """预付款 to an institution: proposed by one person, approved by another, then owed.
 
+    While it stands on no payment list and nothing of it was paid, two persons may withdraw it.
     What was paid of it stands in its vouchers (`payment_sources.paid_of`).
     """
 
@@ -257,6 +259,8 @@ class Advance(models.Model):
         PROPOSED = "proposed", "待复核"
         APPROVED = "approved", "已同意"
         REFUSED = "refused", "不予拨付"
+        WITHDRAWING = "withdrawing", "待撤回复核"
+        WITHDRAWN = "withdrawn", "已撤回"
 
     region_code = models.CharField(max_length=6)
     institution_code = models.CharField(max_length=12)
@@ -267,7 +271,7 @@ class Advance(models.Model):
     file = models.ForeignKey(
         Document, models.PROTECT, null=True, blank=True, related_name="+", help_text="附件"
     )
-    state = models.CharField(max_length=8, choices=State, default=State.PROPOSED)
+    state = models.CharField(max_length=11, choices=State, default=State.PROPOSED)
     proposed_at = models.DateTimeField()
     proposed_by = models.CharField("提出人", max_length=150)
     decided_at = models.DateTimeField(null=True, blank=True)
@@ -289,6 +293,7 @@ class Advance(models.Model):
                 | ~Q(state="proposed") & ~Q(decided_by=""),
                 name="advance_decided_by_a_person",
             ),
+            by_two("advance_withdrawn_by_two", asked="withdrawing", undone="withdrawn"),
         )
 
     def __str__(self):

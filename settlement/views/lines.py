@@ -27,6 +27,7 @@ from pricing.releases import current
 from settlement import consultation_forms as shapes
 from settlement import line_fees
 from settlement import lines as commands
+from settlement.correction_forms import ReasonForm
 from settlement.models import FeeBill, MaintenanceContract, NetworkLine
 
 CRUMB = {"label": "专线与维保", "url": "/lines/"}
@@ -91,7 +92,7 @@ def lines(request: PortalRequest) -> HttpResponse:
 
 
 def _stats(request: PortalRequest) -> list[dict[str, Any]]:
-    rows = NetworkLine.objects.visible_to(request.user).filter(closed_on=None)
+    rows = NetworkLine.objects.visible_to(request.user).standing().filter(closed_on=None)
     bills = FeeBill.objects.visible_to(request.user)
     total = bills.exclude(state=FeeBill.State.DRAFT).aggregate(
         owed=Sum("amount"), commission=Sum("commission")
@@ -124,7 +125,7 @@ def _charts(request: PortalRequest) -> dict[str, Any]:
         sums[3] += bill.commission
     years = sorted(by_year)[-YEARS_SHOWN:]
     words = (("已缴", "a"), ("待缴", "b"), ("逾期", "d"), ("省卫健委承担", "c"))
-    counted = NetworkLine.objects.visible_to(request.user).filter(closed_on=None)
+    counted = NetworkLine.objects.visible_to(request.user).standing().filter(closed_on=None)
     tiers = dict(counted.order_by().values_list("tier").annotate(n=Sum("count")))
     return {
         "by_year": charts.bars(
@@ -164,7 +165,8 @@ def _row(row: NetworkLine) -> Row:
         Cell(text=row.get_tier_display()), Cell(text=row.get_service_display()),
         Cell(text=f"{row.bandwidth_mb} 兆"), Cell(text=str(row.count)),
         Cell(text=str(row.opened_on), sub=f"停用 {row.closed_on}" if row.closed_on else ""),
-        fee, Cell(text=PAYERS.get(payer or "", "—")),
+        *([Cell(text="—"), Cell(text="已作废", tone="bad", sub=row.void_reason)] if row.voided_at
+          else [fee, Cell(text=PAYERS.get(payer or "", "—"))]),
     ])  # fmt: skip
 
 
@@ -177,9 +179,11 @@ def line(request: PortalRequest, pk: int) -> HttpResponse:
     law, fact = release.policy.data, commands.fact_of(row)
     tariff = line_fees.tariff_of(fact, law)
     return render(request, "settlement/line.html", {
-        "line": row, "facts": _facts(row, tariff), "years": _years(fact, law),
-        "stats": _readings(fact, law), "may_maintain": request.user.may(commands.MAINTAIN),
-        "review": REASONS.get(tariff.reason or "", ""),
+        "line": row, "facts": _facts(row, tariff),
+        "years": None if row.voided_at else _years(fact, law),
+        "stats": [] if row.voided_at else _readings(fact, law),
+        "may_maintain": request.user.may(commands.MAINTAIN) and not row.voided_at,
+        "review": "" if row.voided_at else REASONS.get(tariff.reason or "", ""),
         "clause": {"document": release.policy.document, "clause": tariff.clause,
                    "text": release.policy.clause_text(tariff.clause)},
         "breadcrumbs": [CRUMB, {"label": row.number, "url": ""}],
@@ -276,6 +280,29 @@ def line_close(request: PortalRequest, pk: int) -> HttpResponse:
             messages.success(request, f"专线 {row.number} 已停用。")
             return redirect("line", pk=row.pk)
     return _form(request, form, f"停用专线 {row.number}", "停用", reverse("line", args=[pk]))
+
+
+@requires(commands.MAINTAIN)
+@require_http_methods(["GET", "POST"])
+def line_void(request: PortalRequest, pk: int) -> HttpResponse:
+    """Put away a line that was registered by mistake."""
+    row = _visible(request, pk)
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            commands.void_line(
+                line=row, reason=form.cleaned_data["reason"], by=request.user.username,
+                at=clock.now(),
+            )  # fmt: skip
+        except (Refusal, Refused) as error:
+            refuse(form, error)
+        else:
+            messages.success(request, f"专线 {row.number} 已作废，待确认账单已重新生成。")
+            return redirect("line", pk=row.pk)
+    return _form(
+        request, form, f"作废专线 {row.number}", "作废", reverse("line", args=[pk]),
+        hint="登记有误的线路由登记人以外的人作废；已计入已确认账单的不能作废，线路编号可以重新登记。",
+    )  # fmt: skip
 
 
 @requires("lines.view")

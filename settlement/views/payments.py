@@ -43,7 +43,7 @@ State, Result = PaymentList.State, PaymentOrder.State
 TONES = {
     "prepared": "warn", "approved": "info", "exported": "wait", "done": "ok", "refused": "bad",
     "listed": "info", "sent": "wait", "paid": "ok", "returned": "bad", "rejected": "bad",
-    "dropped": "mute", "recorded": "warn", "posted": "ok",
+    "dropped": "mute", "recorded": "warn", "posted": "ok", "reversing": "warn", "reversed": "mute",
 }  # fmt: skip
 
 

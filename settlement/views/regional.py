@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.forms import Form
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -24,12 +25,14 @@ from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from settlement import payments, regional_transfers
 from settlement.models import RegionalTransfer
-from settlement.payment_forms import ReceiptForm, TransferForm
+from settlement.payment_forms import ReasonForm, ReceiptForm, TransferForm
 from settlement.regional_transfers import HELD, OWED, SIDES, Line
 from settlement.views.payments import CRUMBS, TONES, tabs
 
 PAGE = 50
 HEAD = ("统筹区", "对方统筹区", "方向", "月份", "发生额（元）", "已清算（元）", "期末余额（元）")
+AGREE = [{"value": "agree", "label": "同意冲销", "tone": "danger"},
+         {"value": "refuse", "label": "不同意", "tone": ""}]  # fmt: skip
 DECIDE = [{"value": "post", "label": "已到账，入账", "tone": "primary"},
           {"value": "refuse", "label": "退回", "tone": ""}]  # fmt: skip
 
@@ -51,8 +54,10 @@ def listed(request: PortalRequest) -> HttpResponse:
     transfers = list(_transfers(request.user)[:PAGE])
     return render(request, "settlement/regional.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "异地清算", "url": ""}], "tabs": tabs("regional"),
-        "form": form, "stats": _stats(lines), "acts": _acts(request.user, transfers, names),
-        "table": _table(lines, names), "transfers": _sent(transfers, names),
+        "form": form, "stats": _stats(lines), "table": _table(lines, names),
+        "acts": [*_acts(request.user, transfers, names),
+                 *_undoing(request.user, transfers, names, request.GET.get("undo", ""))],
+        "transfers": _sent(request.user, transfers, names),
     }), status=422 if request.method == "POST" else 200)  # fmt: skip
 
 
@@ -66,6 +71,31 @@ def decide(request: PortalRequest, pk: int) -> HttpResponse:
         transfer=row, accept=accept, reason=request.POST.get("reason", ""), who=request.user,
         at=clock.now())):  # fmt: skip
         messages.success(request, "已入账，两地往来同时清减。" if accept else "已退回。")
+    return redirect("regional")
+
+
+@requires(payments.PREPARE)
+@require_POST
+def ask_reversal(request: PortalRequest, pk: int) -> HttpResponse:
+    """A person of either region asks that a posted transfer be reversed."""
+    row = get_object_or_404(_transfers(request.user), pk=pk if pk < 2**63 else 0)
+    if _tried(request, lambda: regional_transfers.ask_reversal(
+        transfer=row, reason=request.POST.get("reason", ""), who=request.user, at=clock.now())):  # fmt: skip
+        messages.success(request, "已申请冲销，待对方统筹区复核。")
+    return redirect("regional")
+
+
+@requires("payments.approve")
+@require_POST
+def decide_reversal(request: PortalRequest, pk: int) -> HttpResponse:
+    """A person of the other region reverses a transfer, or lets it stand."""
+    row = get_object_or_404(_transfers(request.user), pk=pk if pk < 2**63 else 0)
+    accept = request.POST.get("decision_is") == "agree"
+    if _tried(request, lambda: regional_transfers.decide_reversal(
+        transfer=row, accept=accept, who=request.user, at=clock.now())):  # fmt: skip
+        messages.success(
+            request, "已冲销，两地往来同时恢复。" if accept else "未冲销，划款维持入账。"
+        )
     return redirect("regional")
 
 
@@ -158,6 +188,36 @@ def _acts(user: User, rows: list[RegionalTransfer], names: dict[str, str]) -> li
     ]  # fmt: skip
 
 
+def _undoing(
+    user: User, rows: list[RegionalTransfer], names: dict[str, str], chosen: str
+) -> list[dict[str, Any]]:
+    """The reversal that the reader chose to ask for, and those that wait for the reader's region."""
+    own, found = regional_transfers.pool_of(user), []
+    for row in rows:
+        title = (f"{names.get(row.payer, row.payer)}付{names.get(row.receiver, row.receiver)} "
+                 f"{yuan(row.amount)} 元")  # fmt: skip
+        about = {"key": f"undo-{row.pk}", "version": None, "danger": True}
+        waits = row.state == "reversing" and own in (row.payer, row.receiver)
+        if str(row.pk) == chosen and _may_ask(user, row):
+            found.append(about | {
+                "title": f"申请冲销异地清算划款：{title}", "buttons": [], "open": True,
+                "url": reverse("regional-reversal", args=[row.pk]), "form": ReasonForm(),
+                "hint": "两地凭证全部红冲，由对方统筹区复核后生效。",
+            })  # fmt: skip
+        elif waits and user.may(payments.APPROVE) and own != row.undo_pool:
+            found.append(about | {
+                "title": f"复核冲销异地清算划款：{title}", "buttons": AGREE, "open": False,
+                "url": reverse("regional-reversal-decide", args=[row.pk]), "form": Form(),
+                "hint": Told(f"{row.undo_reason}；申请人 ", Login(row.undo_asked_by)),
+            })  # fmt: skip
+    return found
+
+
+def _may_ask(user: User, row: RegionalTransfer) -> bool:
+    mine = regional_transfers.pool_of(user) in (row.payer, row.receiver)
+    return mine and row.state == "posted" and user.may(payments.PREPARE)
+
+
 def _table(lines: list[Line], names: dict[str, str]) -> Table:
     return Table(
         id="regional", caption="异地清算往来",
@@ -178,7 +238,11 @@ def _table(lines: list[Line], names: dict[str, str]) -> Table:
     )  # fmt: skip
 
 
-def _sent(rows: list[RegionalTransfer], names: dict[str, str]) -> Table:
+def _sent(user: User, rows: list[RegionalTransfer], names: dict[str, str]) -> Table:
+    def undo(row: RegionalTransfer) -> list[Action]:
+        url = f"{reverse('regional')}?undo={row.pk}#act-undo-{row.pk}"
+        return [Action(label="申请冲销", url=url)] if _may_ask(user, row) else []
+
     return Table(
         id="transfers", caption="异地清算划款",
         columns=[Column(label="付款统筹区"), Column(label="收款统筹区"),
@@ -186,12 +250,12 @@ def _sent(rows: list[RegionalTransfer], names: dict[str, str]) -> Table:
                  Column(label="银行流水号"), Column(label="登记"), Column(label="核对"),
                  Column(label="状态")],
         rows=[
-            Row(key=str(row.pk), label=row.bank_serial, cells=[
+            Row(key=str(row.pk), label=row.bank_serial, actions=undo(row), cells=[
                 Cell(text=names.get(row.payer, row.payer)),
                 Cell(text=names.get(row.receiver, row.receiver)), Cell(text=yuan(row.amount)),
                 Cell(text=row.paid_on.isoformat()), Cell(text=row.bank_serial, code=True),
                 Cell(text=Login(row.recorded_by)), Cell(text=Login(row.decided_by) or "—"),
-                Cell(text=row.get_state_display(), tone=TONES[row.state], sub=row.reason)])
+                Cell(text=row.get_state_display(), tone=TONES[row.state], sub=row.undo_reason or row.reason)])
             for row in rows
         ],
         empty_title="没有划款", empty_text="参保地登记划款后在此列出，由就医地核对。",

@@ -4,8 +4,10 @@ import datetime as dt
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
 
-from audit.models import Task
+from audit.models import Event, Task
 from institutions import documents
 from institutions.access import EVERYTHING, set_scope
 from institutions.commands import set_account
@@ -203,3 +205,122 @@ def test_an_advance_needs_its_file(place) -> None:
     with pytest.raises(Refusal, match="FILE_TYPE"):
         advances.propose(institution=place.hospital, scheme="resident", amount=5000, reason="周转",
                          file=("a.txt", b"text"), by="clerk", at=at(11, 1))  # fmt: skip
+
+
+# --- Withdrawal ---
+
+
+def ask(row: Advance, by: str = "clerk", reason: str = "无须预付") -> Advance:
+    return advances.ask_withdrawal(advance=row, reason=reason, by=by, at=at(11, 3))
+
+
+def withdraw(row: Advance, by: str = "finance", *, agree: bool = True) -> Advance:
+    return advances.decide_withdrawal(advance=row, agree=agree, by=by, at=at(11, 4))
+
+
+def test_an_advance_on_no_list_is_withdrawn_by_two(place) -> None:
+    row = approved(place)
+    with pytest.raises(Refusal, match="REASON_MISSING"):
+        ask(row, reason=" ")
+    assert ask(row).state == "withdrawing"
+    assert waits(place) == []  # owed to nobody while it is decided
+    with pytest.raises(Refusal, match="NOT_PAYABLE"):
+        listed(place, row)
+    with pytest.raises(Refusal, match="SAME_PERSON"):
+        withdraw(row, "clerk")
+    kept = withdraw(row, agree=False)
+    assert (kept.state, kept.undo_asked_by, waits(place)) == (
+        "approved", "", [(row.subject, 5000, "")],
+    )  # fmt: skip
+    ask(row)
+    done = withdraw(row)
+    assert (done.state, done.undo_asked_by, done.undone_by) == ("withdrawn", "clerk", "finance")
+    assert waits(place) == []
+    assert not Task.objects.filter(subject=row.subject, state="open").exists()
+    actions = Event.objects.filter(subject=row.subject).values_list("action", flat=True)
+    assert sorted(actions)[1:] == [
+        "advance.ask_withdrawal", "advance.ask_withdrawal", "advance.keep", "advance.propose",
+        "advance.withdraw",
+    ]  # fmt: skip
+    assert legs_of(row) == []
+
+
+def test_what_stands_on_a_list_or_was_paid_is_not_withdrawn(place) -> None:
+    row = approved(place)
+    made = sent(place, row)
+    with pytest.raises(Refusal, match="ON_A_LIST") as error:
+        ask(row)
+    assert made.number in str(error.value.detail)
+    answered(made, "rejected")
+    ask(row)  # the bank paid nothing: it is on no list any more
+    withdraw(row, agree=False)
+    answered(sent(place, row), "paid", (11, 5))
+    with pytest.raises(Refusal, match=r"ON_A_LIST|ADVANCE_PAID"):
+        ask(row)
+
+
+#: state → acts that it allows; every other act is refused and changes nothing
+ALLOWED = {
+    "proposed": {"approve", "refuse"}, "approved": {"ask"}, "refused": set(),
+    "withdrawing": {"withdraw", "keep"}, "withdrawn": set(),
+}  # fmt: skip
+ACTS = {
+    "approve": lambda row: advances.decide(
+        advance=row, agree=True, decision="", by="finance", at=at(11, 4)),
+    "refuse": lambda row: advances.decide(
+        advance=row, agree=False, decision="不同意", by="finance", at=at(11, 4)),
+    "ask": ask, "withdraw": withdraw, "keep": lambda row: withdraw(row, agree=False),
+}  # fmt: skip
+WAYS = {
+    "proposed": (), "approved": ("approve",), "refused": ("refuse",),
+    "withdrawing": ("approve", "ask"), "withdrawn": ("approve", "ask", "withdraw"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ALLOWED)
+@pytest.mark.parametrize("act", ACTS)
+def test_every_state_allows_its_acts_and_no_other(place, state: str, act: str) -> None:
+    assert set(ALLOWED) == set(Advance.State.values)
+    row = propose(place)
+    for step in WAYS[state]:
+        ACTS[step](row)
+    if act in ALLOWED[state]:
+        ACTS[act](row)
+        return
+    with pytest.raises(Refusal):
+        ACTS[act](row)
+    row.refresh_from_db()
+    assert row.state == state
+
+
+def test_the_database_keeps_a_withdrawal(place) -> None:
+    row = approved(place)
+    for change in (
+        "state = 'withdrawn'", "state = 'withdrawing'", "undo_asked_by = 'x'", "decided_by = 'x'",
+        "state = 'withdrawing', undo_asked_by = 'x', undone_by = 'x'",
+    ):  # fmt: skip
+        with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"UPDATE settlement_advance SET {change}")
+    ask(row)
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE settlement_advance SET state = 'withdrawn', undone_by = 'clerk'")
+
+
+def test_the_page_takes_a_withdrawal(place) -> None:
+    row, region = approved(place), Region.objects.get(pk=place.region)
+    clerk, officer = Client(), Client()
+    clerk.force_login(factories.user("settlement_clerk", region))
+    officer.force_login(factories.user("finance_officer", region))
+    address, decide_at = (
+        reverse(f"advance-withdrawal{name}", args=[row.pk]) for name in ("", "-decide")
+    )
+    assert f"?undo={row.pk}" in clerk.get(reverse("advances")).content.decode()
+    assert address in clerk.get(reverse("advances"), {"undo": row.pk}).content.decode()
+    assert officer.post(address, {"reason": "无须预付"}).status_code == 403
+    clerk.post(address, {"reason": "无须预付"})
+    assert clerk.post(decide_at, {"decision_is": "agree"}).status_code == 403
+    assert "复核撤回预付款" in officer.get(reverse("advances")).content.decode()
+    officer.post(decide_at, {"decision_is": "agree"})
+    row.refresh_from_db()
+    assert row.state == "withdrawn"
+    assert "已撤回" in clerk.get(reverse("advances")).content.decode()

@@ -30,10 +30,8 @@ def opened(
     place: Institution, day: date = date(2018, 6, 1), tier: str = "county", **more: object
 ) -> NetworkLine:
     number = f"X{NetworkLine.objects.count() + 1:04d}"
-    given = {"service": "single", "bandwidth_mb": 20, "count": 1} | more
-    return lines.open_line(
-        institution=place, number=number, tier=tier, opened_on=day, **given, **SIGNED
-    )
+    given = {"service": "single", "bandwidth_mb": 20, "count": 1, "number": number} | more
+    return lines.open_line(institution=place, tier=tier, opened_on=day, **given, **SIGNED)
 
 
 def bill_of(place: Institution, year: int = 2021) -> FeeBill:

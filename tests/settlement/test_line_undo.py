@@ -3,6 +3,7 @@
 from datetime import date
 
 import pytest
+from django.db import DatabaseError, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -10,7 +11,7 @@ from audit.models import Event, Task
 from institutions.models import Institution, User
 from institutions.refusals import Refusal
 from settlement import ledger, line_payments, lines
-from settlement.models import FeeBill, Leg, Voucher
+from settlement.models import FeeBill, FeeItem, Leg, NetworkLine, Voucher
 from tests import factories
 from tests.settlement.jilin import at, hospital, person
 from tests.settlement.test_line_bills import DAY, SIGNED, balances, bill_of, code_of, opened
@@ -155,3 +156,75 @@ def test_undoing_is_offered_on_the_page_of_the_bill(owed):
     )
     owed.refresh_from_db()
     assert (owed.state, balances()) == ("draft", {})
+
+
+# --- A line registered by mistake ---
+
+
+def void(line: NetworkLine, **more: object) -> None:
+    lines.void_line(
+        **({"line": line, "at": at(DAY, 16), "by": "second", "reason": "误登记"} | more)
+    )
+
+
+def test_a_wrong_line_is_voided_by_another_and_its_draft_drawn_anew(town) -> None:
+    bill = bill_of(town)
+    wrong = NetworkLine.objects.get(bandwidth_mb=10)
+    assert (bill.amount, bill.items.count()) == (750_000, 2)
+    for given, code in (
+        ({"by": wrong.recorded_by}, "SAME_PERSON"),
+        ({"reason": " "}, "REASON_MISSING"),
+    ):
+        with pytest.raises(Refusal) as stopped:
+            void(wrong, **given)
+        assert code_of(stopped) == code
+    void(wrong)
+    bill.refresh_from_db()
+    assert (bill.amount, bill.items.count()) == (
+        0,
+        1,
+    )  # the first year of the other is the commission's
+    wrong.refresh_from_db()
+    assert (wrong.voided_by, wrong.void_reason) == ("second", "误登记")
+    assert Event.objects.get(action="networkline.void").actor == "second"
+    for year in (2020, 2021):
+        lines.make_bills(year=year, prefix="22", **SIGNED)
+    assert not FeeItem.objects.filter(line=wrong).exists()
+    with pytest.raises(Refusal) as stopped:
+        void(wrong)
+    assert code_of(stopped) == "LINE_VOIDED"
+    with pytest.raises(Refusal) as stopped:
+        lines.close_line(line=wrong, closed_on=DAY, **SIGNED)
+    assert code_of(stopped) == "LINE_VOIDED"
+    again = opened(town, date(2020, 3, 15), "township", bandwidth_mb=4, number=wrong.number)
+    assert again.number == wrong.number
+
+
+def test_a_line_on_a_confirmed_bill_is_not_voided(town, owed) -> None:
+    line = NetworkLine.objects.get(bandwidth_mb=10)
+    with pytest.raises(Refusal) as stopped:
+        void(line)
+    assert code_of(stopped) == "LINE_BILLED"
+    assert owed.number in str(stopped.value.detail)
+    with pytest.raises(DatabaseError), transaction.atomic():
+        NetworkLine.objects.filter(pk=line.pk).update(
+            voided_at=at(DAY, 16), voided_by="second", void_reason="误登记"
+        )
+    line_payments.undo_confirmation(bill=owed, **WHY, **OTHER)
+    void(line)
+    owed.refresh_from_db()
+    assert (owed.state, owed.items.count()) == ("draft", 1)
+
+
+def test_the_page_voids_a_line(town) -> None:
+    bill_of(town)
+    line = NetworkLine.objects.get(bandwidth_mb=10)
+    client = Client()
+    client.force_login(person(town.region, "health_commission"))
+    address = reverse("line-void", args=[line.pk])
+    assert address in client.get(reverse("line", args=[line.pk])).content.decode()
+    assert client.post(address, {"reason": ""}).status_code == 422
+    assert client.post(address, {"reason": "误登记"}).status_code == 302
+    for page in (reverse("line", args=[line.pk]), reverse("lines")):
+        assert "已作废" in client.get(page).content.decode()
+    assert address not in client.get(reverse("line", args=[line.pk])).content.decode()

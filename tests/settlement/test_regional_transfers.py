@@ -178,3 +178,92 @@ def test_the_page_shows_the_book_and_takes_the_transfer(pair: Pair) -> None:
     assert rows[0] == ["应收", "2021-11", "50.00", "0.00", "50.00"]
     assert rows[1] == ["应收", "2021-12", "25.00", "0.00", "75.00"]
     assert rows[2][2:] == ["0.00", "60.00", "15.00"]
+
+
+# --- Reversal ---
+
+
+def posted(pair: Pair, amount: int = 6000) -> RegionalTransfer:
+    return decide(record(amount), pair.person("finance_officer", "wenzhou"))
+
+
+def ask(row: RegionalTransfer, who: User, reason: str = "金额有误") -> RegionalTransfer:
+    return regional_transfers.ask_reversal(
+        transfer=row, reason=reason, who=who, at=at(12, 20)
+    )  # fmt: skip
+
+
+def undo(row: RegionalTransfer, who: User, *, accept: bool = True) -> RegionalTransfer:
+    return regional_transfers.decide_reversal(
+        transfer=row, accept=accept, who=who, at=at(12, 21)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("asking", ["nantong", "wenzhou"])
+def test_a_posted_transfer_is_reversed_by_both_regions_once(pair: Pair, asking: str) -> None:
+    deciding = {"nantong": "wenzhou", "wenzhou": "nantong"}[asking]
+    row, before = posted(pair), (book("nantong"), book("wenzhou"))
+    clerk, officer = (
+        pair.person("settlement_clerk", asking),
+        pair.person("finance_officer", deciding),
+    )
+    assert ask(row, clerk).state == "reversing"
+    assert (book("nantong"), book("wenzhou")) == before
+    areas = {"nantong": "320600", "wenzhou": "330300"}
+    assert Task.objects.get(subject=row.subject, state="open").region_code == areas[deciding]
+    for wrong in (clerk, pair.person("finance_officer", asking)):
+        with pytest.raises(Refusal, match="OTHER_SIDE_DECIDES"):
+            undo(row, wrong)
+    assert undo(row, officer).state == "reversed"
+    assert book("nantong")[-1] == Line("nantong", "wenzhou", OWED, DECEMBER, 2500, 0, 7500)
+    assert book("wenzhou")[-1] == Line("wenzhou", "nantong", HELD, DECEMBER, 2500, 0, 7500)
+    red = Voucher.objects.filter(subject=row.subject, reverses__isnull=False)
+    assert {(v.region_code, v.amount, v.reason, v.posted_by, v.approved_by) for v in red} == {
+        (area, 6000, "金额有误", clerk.username, officer.username) for area in areas.values()
+    }  # fmt: skip
+    assert ledger.balance().accounts[Account.REGIONAL_CLEARING] == 0
+    for again in (lambda: ask(row, clerk), lambda: undo(row, officer)):
+        with pytest.raises(Refusal, match=r"NOT_POSTED|REVERSAL_NOT_ASKED"):
+            again()
+    assert posted(pair, 7500).bank_serial == "QS1"  # registered rightly, under the same serial
+    assert book("wenzhou")[-1].balance == 0
+
+
+def test_who_may_ask_and_what_is_kept(pair: Pair) -> None:
+    waiting = record(1000)
+    clerk = pair.person("settlement_clerk", "nantong")
+    with pytest.raises(Refusal, match="NOT_POSTED"):
+        ask(waiting, clerk)
+    row = posted_row = decide(waiting, pair.person("finance_officer", "wenzhou"))
+    stranger = factories.user("settlement_clerk", factories.region("jilin"))
+    with pytest.raises(Refusal, match="PARTY_ASKS"):
+        ask(row, stranger)
+    with pytest.raises(Refusal, match="REASON_MISSING"):
+        ask(row, clerk, " ")
+    kept = undo(ask(row, clerk), pair.person("finance_officer", "wenzhou"), accept=False)
+    assert (kept.state, kept.undo_asked_by, kept.undo_reason) == ("posted", "", "")
+    assert Event.objects.filter(subject=row.subject, action="regionaltransfer.keep").exists()
+    assert book("nantong")[-1].cleared == posted_row.amount
+    for change in ("state = 'reversed'", "state = 'reversing'", "decided_by = 'x'"):
+        with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"UPDATE settlement_regionaltransfer SET {change}")
+
+
+def test_the_page_takes_a_reversal(pair: Pair) -> None:
+    row = posted(pair)
+    clerk, officer = Client(), Client()
+    clerk.force_login(pair.person("settlement_clerk", "wenzhou"))
+    officer.force_login(pair.person("finance_officer", "nantong"))
+    assert f"?undo={row.pk}" in clerk.get(reverse("regional")).content.decode()
+    page = clerk.get(reverse("regional"), {"undo": row.pk}).content.decode()
+    ask_at = reverse("regional-reversal", args=[row.pk])
+    decide_at = reverse("regional-reversal-decide", args=[row.pk])
+    assert ask_at in page
+    assert officer.post(ask_at, {"reason": "重复登记"}).status_code == 403
+    assert clerk.post(ask_at, {"reason": "重复登记"}).status_code == 302
+    assert clerk.post(decide_at, {"decision_is": "agree"}).status_code == 403
+    assert "复核冲销异地清算划款" in officer.get(reverse("regional")).content.decode()
+    assert officer.post(decide_at, {"decision_is": "agree"}).status_code == 302
+    row.refresh_from_db()
+    assert (row.state, row.undo_reason) == ("reversed", "重复登记")
+    assert "已冲销" in officer.get(reverse("regional")).content.decode()
