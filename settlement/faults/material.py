@@ -1,7 +1,8 @@
 """What is settled under faults: a file of claims through the real check, and its batch confirmed.
 
 A few hundred patients with several claims each: payable, from the account, refused, charged twice in
-one encounter. The same in every run of a template.
+one encounter. Every third is insured in another region, whose catalogue is loaded too: what it owes is
+posted in its own books. The same in every run of a template.
 """
 
 import datetime as dt
@@ -13,13 +14,29 @@ from pathlib import Path
 from django.test import Client
 from django.utils import timezone
 
+from institutions import crypto
 from institutions.access import EVERYTHING, scoped
-from institutions.models import Institution
+from institutions.models import Institution, Region
+from pricing import commands as law
+from pricing.models import Release
 from settlement.batch import commands
 from settlement.bench import data, single
+from settlement.models import ChronicDisease, InsuredPerson, OfflineVisit
 
-BY = "faults"
+BY, PUBLISHER = "faults", "faults-2"
 CLAIMS_EACH = 6
+BALANCE = 5_000  #: fen on each patient's account
+VISITED = (
+    3,
+    5,
+    7,
+    9,
+)  #: months of 2021 with an offline visit, before the sessions of `single.claim`
+ELSEWHERE = ("320600", "nantong", "南通市")  #: where every third patient is insured
+SINCE = "effective: {from: 2021-03-08"  #: of the parameters of the treating region
+SWITCH = """  - {key: offsite_settlement, value: true, from: 2021-03-08, until: null, source_kind: example,
+     source_ref: 示例（自拟，非官方）, label: 示例：异地就医直接结算, clause: 十二第1款}
+"""
 
 
 @dataclass(frozen=True)
@@ -33,11 +50,13 @@ class Material:
 def prepared(*, patients: int, posts: int = 12) -> Material:
     """Registers hospital and patients, checks a file of claims and confirms it; nobody rings.
 
-    The region and its policies are there already. The batch began long ago: the first sweep rings.
+    The policies of both regions are there already. The batch began long ago: the first sweep rings.
     """
     data.region()
     with scoped(EVERYTHING):
         numbers = single.prepare()[:patients]
+        _make_payable()
+        _insure_elsewhere(numbers[1::3])
     claims = [claim for number in numbers for claim in _claims(number)]
     now = timezone.now()
     batch = commands.check(
@@ -49,6 +68,42 @@ def prepared(*, patients: int, posts: int = 12) -> Material:
     commands.confirm(batch_id=batch.pk, by=BY, at=now - dt.timedelta(hours=1))
     single_ones = [single.claim(numbers[k % len(numbers)]) for k in range(posts)]
     return Material(batch.pk, [(f"fault-{k}", claim) for k, claim in enumerate(single_ones)])
+
+
+def _make_payable() -> None:
+    """Every patient has a listed disease, seen at the hospital every second month, and an account."""
+    persons = InsuredPerson.objects.all()
+    persons.update(account_balance=BALANCE)
+    began = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
+    ChronicDisease.objects.bulk_create(
+        ChronicDisease(
+            person=person, code="M03900", name="高血压病", valid_from=began.date(), recorded_at=began
+        )
+        for person in persons
+    )  # fmt: skip
+    OfflineVisit.objects.bulk_create(
+        OfflineVisit(
+            person=person, institution_code=data.INSTITUTION, day=dt.date(2021, month, 15),
+            diagnosis_code="I10.x00x002", reported_at=began,
+        )
+        for person in persons for month in VISITED
+    )  # fmt: skip
+
+
+def _insure_elsewhere(numbers: list[str]) -> None:
+    """These patients belong to another region, and the treating one settles for it."""
+    code, policy_region, name = ELSEWHERE
+    Region.objects.get_or_create(
+        code=code, defaults={"name": name, "level": "prefecture", "policy_region": policy_region}
+    )
+    hashes = [crypto.person_hash(number) for number in numbers]
+    InsuredPerson.objects.filter(id_hash__in=hashes).update(region_code=code, scheme="employee")
+    shipped = Release.objects.get(kind="parameters", region="wenzhou")
+    text = shipped.text.replace(SINCE, SINCE.replace("-08", "-09")) + SWITCH
+    at = timezone.now()
+    made = law.draft(text=text, by=BY, at=at)
+    evidence = {"sm3": made.sm3, "cases": {"passed": 1, "failed": 0}}
+    law.publish(release=made, evidence=evidence, by=PUBLISHER, at=at)
 
 
 def _claims(number: str) -> list[dict]:

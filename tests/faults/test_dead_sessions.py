@@ -18,7 +18,7 @@ from settlement import failpoints, tasks
 from settlement.batch import commands
 from settlement.batch.chunk import settle_chunk
 from settlement.faults import material
-from settlement.models import Batch, Chunk
+from settlement.models import Batch, Chunk, Voucher
 from tests import factories
 
 BY = "worker"
@@ -83,7 +83,7 @@ def struck_everywhere(work: Callable[[], object]) -> int:
 def batch(committed_db: str, broker: str) -> Iterator[int]:
     """A confirmed batch of a few claims."""
     catalogue_at.cache_clear()
-    factories.policies("wenzhou")
+    factories.policies("wenzhou", "nantong")
     yield material.prepared(patients=2, posts=0).batch
     catalogue_at.cache_clear()
 
@@ -101,6 +101,7 @@ def test_a_session_that_ends_at_any_statement_leaves_a_worker_that_works(batch: 
     assert struck_everywhere(load) >= 15
     assert struck_everywhere(settle) >= 15
     assert BATCHES.get().state == Batch.State.CLOSED
+    assert Voucher.objects.using("settler").filter(kind="regional").exists()
 
 
 def test_a_transaction_that_was_left_open_does_not_outlive_its_task(batch: int) -> None:

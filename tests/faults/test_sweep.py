@@ -28,7 +28,7 @@ Field = tuple[Place, runs.Outside, runs.Calm]
 def field(committed_db: str, broker: str, tmp_path: Path) -> Iterator[Field]:
     """A confirmed batch that nobody has loaded yet, and the same loaded, as templates of many runs."""
     catalogue_at.cache_clear()
-    factories.policies("wenzhou")
+    factories.policies("wenzhou", "nantong")
     made = material.prepared(patients=PATIENTS, posts=6)
     (tmp_path / "posts.json").write_text(json.dumps(made.posts))
     connections.close_all()
@@ -44,6 +44,10 @@ def field(committed_db: str, broker: str, tmp_path: Path) -> Iterator[Field]:
 
 def test_whatever_dies_where_the_ledger_is_the_same(field: Field) -> None:
     place, outside, calm = field
+    for kind in ("batch", "posts"):  # what is compared holds the account between regions
+        lines = (place.folder / f"calm-{kind}.dump").read_text().splitlines()
+        postings = [row.split("\t") for row in lines if row.startswith("posting\t")]
+        assert any(row[3:6] == ["regional", "320600", "15"] for row in postings)
     outcomes = [
         runs.outcome_of(place, fault, outside, seed=1, calm=calm)
         for fault in (
