@@ -228,3 +228,6 @@ def test_the_page_voids_a_line(town) -> None:
     for page in (reverse("line", args=[line.pk]), reverse("lines")):
         assert "已作废" in client.get(page).content.decode()
     assert address not in client.get(reverse("line", args=[line.pk])).content.decode()
+    token = factories.token(town, "lines:read")
+    listed = Client().get("/api/v1/lines", headers={"Authorization": f"Bearer {token}"}).json()
+    assert [row["bandwidth_mb"] for row in listed["results"]] == [4]
