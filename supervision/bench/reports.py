@@ -6,13 +6,14 @@ behind counts. Figures: report.pages_per_second, report.rss_mb (goal: 300).
 
 import datetime as dt
 import functools
+import itertools
 import json
 import multiprocessing
 import os
-import resource
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import django
@@ -51,14 +52,16 @@ class Measured:
 def measure(*, pages: int = PAGES, workers: int = 2) -> Measured:
     """Lay out a register of so many pages in new processes and join it."""
     document = invented(pages * press.ROWS_A_PAGE)
-    text = press.canonical(document)
     context = multiprocessing.get_context("spawn")
     book = press.book_of(document)
     plan = press.parts_of(book, first_page=2)
+    total = press.pages_of(1, plan)
+    slices = [press.canonical(press.slice_of(document, book, part)) for part in plan]
     began = time.perf_counter()
     with context.Pool(workers, initializer=django.setup) as pool:
-        cover = pool.apply_async(_front, (text,))
-        done = pool.starmap(_part, [(text, number) for number in range(len(plan))], chunksize=1)
+        cover = pool.apply_async(_front, (press.canonical(document),))
+        given = zip(slices, plan, itertools.repeat(total))
+        done = pool.starmap(_part, given, chunksize=1)
         front, front_pages, most = cover.get()
     whole = press.join(front, front_pages, (content for content, _ in done), plan)
     seconds = time.perf_counter() - began
@@ -72,14 +75,10 @@ def _begin() -> None:
     current_app.loader.import_default_modules()
 
 
-def _part(text: bytes, number: int) -> tuple[bytes, float]:
+def _part(piece: bytes, part: press.Part, total: int) -> tuple[bytes, float]:
     """Lay out one part; its bytes and what this process has needed at most (MB)."""
     _begin()
-    document = json.loads(text)
-    book = press.book_of(document)
-    part = press.parts_of(book, first_page=2)[number]
-    content = press.print_part(document, part, book)
-    return content, _peak()
+    return press.print_part(json.loads(piece), part, total), _peak()
 
 
 def _front(text: bytes) -> tuple[bytes, int, float]:
@@ -89,7 +88,10 @@ def _front(text: bytes) -> tuple[bytes, int, float]:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """What this process has needed at most (MB); `ru_maxrss` would be that of its parent, if greater."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(kilobytes) / 1024
 
 
 def signed() -> Checkpoint:

@@ -86,7 +86,10 @@ class ReportOrder(models.Model):
 
 
 class ReportPart(models.Model):
-    """A run of a register's rows that one worker lays out; part 0 is cover and text."""
+    """A run of a register's rows that one worker lays out; part 0 is cover and text.
+
+    `slice` is all that its pages say, as JSON: whoever lays it out reads nothing else of the report.
+    """
 
     order = models.ForeignKey(ReportOrder, models.PROTECT, related_name="parts")
     number = models.IntegerField()
@@ -96,6 +99,7 @@ class ReportPart(models.Model):
     rows = models.IntegerField()
     first_page = models.IntegerField()
     pages = models.IntegerField()
+    slice = models.BinaryField(null=True, help_text="until it is laid out")
     content = models.BinaryField(null=True)
     leased_at = models.DateTimeField(null=True)
     done_at = models.DateTimeField(null=True)
@@ -109,6 +113,10 @@ class ReportPart(models.Model):
             models.CheckConstraint(
                 condition=Q(number=0) | Q(rows__gt=0, first_row__gte=0, pages__gt=0),
                 name="report_part_has_rows",
+            ),
+            models.CheckConstraint(
+                condition=Q(done_at__isnull=False) | Q(slice__isnull=False),
+                name="report_part_waits_with_its_slice",
             ),
         )
 

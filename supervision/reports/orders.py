@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -196,34 +196,33 @@ def _leased(order_id: int, state: str) -> ReportOrder | None:
 
 @dataclass(frozen=True)
 class _Laid:
-    """The front of a report and how its register is cut."""
+    """The front of a report and how its register is cut: each part with its slice."""
 
     front: bytes
     pages: int
-    rows: int
     plan: list[press.Part]
+    slices: Iterator[bytes]
 
 
 def _laid_out(document: dict[str, Any]) -> _Laid:
     book = press.book_of(document)
     front, pages = press.print_front(document, book)
     plan = press.parts_of(book, first_page=pages + 1)
-    return _Laid(front, pages, len(book.register["rows"]) if book.register else 0, plan)
+    slices = (press.canonical(press.slice_of(document, book, part)) for part in plan)
+    return _Laid(front, pages, plan, slices)
 
 
 def _keep_front(row: ReportOrder, document: dict[str, Any], laid: _Laid) -> None:
     where = {"order": row, "region_code": row.region_code, "institution_code": row.institution_code}
-    ReportPart.objects.bulk_create(
-        [
-            ReportPart(**where, number=0, first_row=0, rows=0, first_page=1, pages=laid.pages,
-                       content=laid.front, done_at=dt.datetime.fromisoformat(document["at"])),
-            *(ReportPart(**where, number=part.number, first_row=part.first_row, rows=part.rows,
-                         first_page=part.first_page, pages=part.pages) for part in laid.plan),
-        ]
+    ReportPart.objects.create(
+        **where, number=0, first_row=0, rows=0, first_page=1, pages=laid.pages, content=laid.front,
+        done_at=dt.datetime.fromisoformat(document["at"]),
     )  # fmt: skip
+    for part, piece in zip(laid.plan, laid.slices, strict=True):
+        ReportPart.objects.create(**where, **asdict(part), slice=piece)
     row.document = press.canonical(document)
-    row.rows = laid.rows
-    row.pages = laid.pages + sum(part.pages for part in laid.plan)
+    row.rows = sum(part.rows for part in laid.plan)
+    row.pages = press.pages_of(laid.pages, laid.plan)
     row.state, row.parts_total, row.parts_done = State.PRINTING, 1 + len(laid.plan), 1
     row.save()
     transaction.on_commit(partial(_ring_for, row.pk))
@@ -241,31 +240,36 @@ def _ring_for(order_id: int) -> None:
 
 
 def print_part(*, part_id: int, at: dt.datetime) -> bool:
-    """Lay out one part; a part that is done, taken, cancelled or unknown is passed over."""
+    """Lay out one part from its slice; one that is done, taken, cancelled or unknown is passed over."""
     with scoped(EVERYTHING):
         part = (
             ReportPart.objects.select_for_update(skip_locked=True, of=("self",))
             .filter(pk=part_id, done_at__isnull=True, order__state=State.PRINTING)
-            .select_related("order").first()
+            .select_related("order").defer("order__document").first()
         )  # fmt: skip
-        if part is None or part.order.document is None:
+        if part is None or part.slice is None:
             return False
-        document = json.loads(bytes(part.order.document))
         piece = press.Part(part.number, part.first_row, part.rows, part.first_page, part.pages)
         try:
-            part.content, part.done_at = press.print_part(document, piece), at
+            content = press.print_part(json.loads(bytes(part.slice)), piece, part.order.pages)
         except ValueError:  # would fail for ever: the same rows give the same pages
-            _fail(part.order, f"第{part.number}片排版后的页数不符，请联系系统管理员", at)
+            _misfit(part, at)
             return False
-        part.save(update_fields=["content", "done_at"])
-        order_id = part.order_id
-        going = ReportOrder.objects.filter(pk=order_id, state=State.PRINTING)
-        if not going.update(parts_done=F("parts_done") + 1):
-            ReportPart.objects.filter(pk=part_id).update(content=None)  # cancelled meanwhile
+        going = ReportOrder.objects.filter(pk=part.order_id, state=State.PRINTING)
+        if not going.update(parts_done=F("parts_done") + 1):  # cancelled meanwhile
             return False
-    if _complete(order_id):
-        ring(FINISH_TASK, [order_id])
+        part.content, part.done_at, part.slice = content, at, None
+        part.save(update_fields=["content", "done_at", "slice"])
+    if _complete(part.order_id):
+        ring(FINISH_TASK, [part.order_id])
     return True
+
+
+def _misfit(part: ReportPart, at: dt.datetime) -> None:
+    """End the order of a part that cannot be laid out; one that was cancelled meanwhile stays cancelled."""
+    rows = ReportOrder.objects.select_for_update().filter(state=State.PRINTING)
+    if row := rows.filter(pk=part.order_id).first():
+        _fail(row, f"第{part.number}片排版后的页数不符，请联系系统管理员", at)
 
 
 def _complete(order_id: int) -> bool:

@@ -2,15 +2,16 @@
 
 A document is plain JSON. Cover and text are one part; the rows of a register follow in parts of at most
 `PART_ROWS` rows, each laid out by itself (a table of fixed height per page, so that every part knows its
-page numbers beforehand) and joined at the end. A joined file is PDF/A-3b: a structure tree does not
-survive joining (ISO 19005-3 6.8.3.3 asks for one at level a only).
+page numbers beforehand) and joined at the end. A part is laid out from its slice alone, its rows and what
+every page says of the report: its work does not grow with the register. A joined file is PDF/A-3b: a
+structure tree does not survive joining (ISO 19005-3 6.8.3.3 asks for one at level a only).
 """
 
 import datetime as dt
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +44,11 @@ ROOMS = (
     "audit", "institutions", "pricing", "agreements", "settlement", "supervision", "templates",
 )  # fmt: skip
 ATTACHED, BUNDLE = "report.json", "bundle.jsonl"
+#: What the pages of a register say of the document: it goes with every slice.
+FRAME = (
+    "report", "title", "span", "number", "organ", "scope", "by", "by_name", "at", "examples", "demo",
+    "seal",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ def print_whole(document: Mapping[str, Any]) -> Printed:
     book = book_of(document)
     front, pages = print_front(document, book)
     parts = parts_of(book, first_page=pages + 1)
-    return join(front, pages, (print_part(document, part, book) for part in parts), parts)
+    total = pages_of(pages, parts)
+    drawn = (print_part(slice_of(document, book, part), part, total) for part in parts)
+    return join(front, pages, drawn, parts)
 
 
 def print_front(document: Mapping[str, Any], book: Book | None = None) -> tuple[bytes, int]:
@@ -115,7 +123,7 @@ def print_front(document: Mapping[str, Any], book: Book | None = None) -> tuple[
         return content, _binding().pages_in(content)
     context = _front_context(document, book, sheet=FEW_FACES)
     pages = pdf.pages(FRONT, context, at=_made(document), styles=STYLES)
-    total = pages + sum(part.pages for part in parts_of(book, first_page=1))
+    total = pages_of(pages, parts_of(book, first_page=1))
     return _front(document, book, sheet=FEW_FACES + _numbered(0, total)), pages
 
 
@@ -131,23 +139,33 @@ def parts_of(book: Book, *, first_page: int) -> list[Part]:
     return parts
 
 
-def print_part(document: Mapping[str, Any], part: Part, book: Book | None = None) -> bytes:
-    """The pages of one part of the register."""
-    book = book or book_of(document)
-    register = book.register
-    if register is None:
+def pages_of(front: int, parts: Iterable[Part]) -> int:
+    """The pages of the whole file."""
+    return front + sum(part.pages for part in parts)
+
+
+def slice_of(document: Mapping[str, Any], book: Book, part: Part) -> dict[str, Any]:
+    """All that the pages of one part say, as plain JSON: its rows and the frame of the document."""
+    if book.register is None:
         raise ValueError("this report has no register")
-    columns: list[Column] = list(register["columns"])
-    rows = register["rows"][part.first_row : part.first_row + part.rows]
-    cells = [_roster_row(row, columns) for row in rows]
-    last = parts_of(book, first_page=part.first_page - _pages_before(book, part))[-1]
-    total = last.first_page + last.pages - 1
-    context = _common(document) | {
-        "caption": register["caption"], "unit": register["unit"], "columns": columns,
+    register = book.register
+    return {key: document[key] for key in FRAME} | {
+        "caption": register["caption"], "unit": register["unit"],
+        "columns": [asdict(column) for column in register["columns"]],
+        "rows": register["rows"][part.first_row : part.first_row + part.rows],
+    }  # fmt: skip
+
+
+def print_part(piece: Mapping[str, Any], part: Part, total: int) -> bytes:
+    """The pages of one part from its slice; `total` is that of the whole file."""
+    columns = [Column(**column) for column in piece["columns"]]
+    cells = [_roster_row(row, columns) for row in piece["rows"]]
+    context = _common(piece) | {
+        "caption": piece["caption"], "unit": piece["unit"], "columns": columns,
         "pages": [cells[i : i + ROWS_A_PAGE] for i in range(0, len(cells), ROWS_A_PAGE)],
         "sheet": _numbered(part.first_page - 1, total) + ONE_FACE + _widths(columns),
     }  # fmt: skip
-    content = _render(document, ROSTER, context, name=f"part-{part.number}", face=FACE)
+    content = _render(piece, ROSTER, context, name=f"part-{part.number}", face=FACE)
     if _binding().pages_in(content) != part.pages:
         raise ValueError(f"part {part.number} does not fit its {part.pages} pages")
     return content
@@ -159,7 +177,7 @@ def join(front: bytes, pages: int, parts: Iterable[bytes], plan: Iterable[Part])
     if not plan:
         return Printed(front, pages)
     content = _binding().bind(front, parts)
-    return Printed(content, pages + sum(part.pages for part in plan))
+    return Printed(content, pages_of(pages, plan))
 
 
 def document_in(content: bytes) -> dict[str, Any]:
@@ -315,10 +333,6 @@ def clip(text: str, width: float) -> str:
         if used > room:
             return f"{text[: max(at - 1, 0)]}…"
     return text
-
-
-def _pages_before(book: Book, part: Part) -> int:
-    return sum(found.pages for found in parts_of(book, first_page=1) if found.number < part.number)
 
 
 def _binding() -> ModuleType:

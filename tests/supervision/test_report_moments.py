@@ -132,6 +132,30 @@ def test_a_report_is_cancelled_while_its_parts_are_joined(town, monkeypatch) -> 
         assert not Event.objects.filter(action="report.make").exists()
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_report_is_cancelled_while_a_part_is_laid_out(town, monkeypatch, fits: bool) -> None:
+    """The part ends quietly and leaves nothing, whether its pages fit or not."""
+    row, draw = asked(town, "claims"), press.print_part
+
+    def slow(*given: Any) -> bytes:
+        told = elsewhere(lambda: orders.cancel(order_id=row.pk, by="s", at=MADE))
+        assert told.state == "cancelled"
+        if not fits:
+            raise ValueError("does not fit")
+        return draw(*given)
+
+    assert orders.gather(order_id=row.pk, at=MADE)
+    monkeypatch.setattr(press, "print_part", slow)
+    with scoped(EVERYTHING):
+        part = ReportPart.objects.get(order=row.pk, done_at=None)
+    assert not orders.print_part(part_id=part.pk, at=MADE)
+    with scoped(EVERYTHING):
+        part.refresh_from_db()
+        assert not Event.objects.filter(action="reportorder.fail").exists()
+    assert (part.content, part.done_at) == (None, None)
+    assert (now(row).state, now(row).fault, now(row).parts_done) == ("cancelled", "", 1)
+
+
 def test_a_kept_file_is_on_the_disk_before_its_row_is_committed(town, monkeypatch) -> None:
     synced: list[str] = []
 

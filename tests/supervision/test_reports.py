@@ -202,6 +202,35 @@ def test_a_register_is_cut_into_parts_that_join_to_the_same_bytes(place, monkeyp
         )
 
 
+def test_a_part_is_laid_out_from_its_slice_alone(place, monkeypatch) -> None:
+    """No part reads the document: a register of twice the length costs each of them no more."""
+    monkeypatch.setattr(press, "ROWS_A_PAGE", 2)
+    monkeypatch.setattr(press, "PART_ROWS", 4)
+    for number in range(6):
+        place.claim(fund=100, number=f"N{number}")
+    user = place.user("supervisor")
+    row = orders.order(kind="claims", wish=wish(place), user=user, by=user.username, at=MADE)
+    assert orders.gather(order_id=row.pk, at=MADE)
+    row.refresh_from_db()
+    document = json.loads(bytes(row.document))
+    waiting = list(row.parts.filter(done_at=None))
+    slices = [json.loads(bytes(part.slice)) for part in waiting]
+    assert [len(piece["rows"]) for piece in slices] == [4, 4, 3]
+    assert not any("figures" in piece for piece in slices)
+    ReportOrder.objects.filter(pk=row.pk).update(document=b"")
+    assert all(orders.print_part(part_id=part.pk, at=MADE) for part in waiting)
+    assert not row.parts.exclude(slice=None).exists()
+    ReportOrder.objects.filter(pk=row.pk).update(document=press.canonical(document))
+    assert orders.finish(order_id=row.pk, at=MADE)
+    row.refresh_from_db()
+    assert reports.read(row.report) == press.print_whole(document).content
+    with (
+        pytest.raises(IntegrityError, match="report_part_waits_with_its_slice"),
+        transaction.atomic(),
+    ):
+        row.parts.update(done_at=None)
+
+
 def test_a_cancelled_report_stops_and_keeps_nothing(place, monkeypatch) -> None:
     monkeypatch.setattr(press, "ROWS_A_PAGE", 1)
     monkeypatch.setattr(press, "PART_ROWS", 1)
