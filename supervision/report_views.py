@@ -299,11 +299,7 @@ def check(request: PortalRequest, pk: int) -> HttpResponse:
 
 def _changed(request: PortalRequest, row: ReportOrder, refusal: Refusal) -> HttpResponse:
     """What is kept is not what was recorded: told, and recorded."""
-    trail.record(
-        by=request.user.username, at=clock.now(), action="report.check",
-        subject=f"report:{row.report_id}", outcome="refused", region_code=row.region_code,
-        institution_code=row.institution_code, detail={"code": refusal.code},
-    )  # fmt: skip
+    orders.found_changed(row, refusal, by=request.user.username, at=clock.now())
     messages.error(request, f"{words_of(refusal)}。")
     return redirect("report", pk=row.pk)
 

@@ -1,7 +1,8 @@
 """REST for the systems of bureaus and auditors: reports as PDF and JSON, monthly reports read and moved."""
 
 import datetime as dt
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -31,6 +32,7 @@ from supervision.reports import orders, press
 from supervision.reports.kinds import KINDS
 from supervision.told_api import pdf_answer
 
+Kept = TypeVar("Kept")
 TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
 TEXT_OR_NONE = openapi.or_null(TEXT)
 REPORT = openapi.record(
@@ -79,6 +81,20 @@ class ReportsView(OfficeView):
             raise Refusal(404, "NOT_FOUND", ("没有此报告", "no such report"))
         return found
 
+    def taken(self, number: int, read: Callable[[ReportOrder], Kept]) -> tuple[ReportOrder, Kept]:
+        """A finished report and what `read` gives of it; either that or its refusal (409) is an event."""
+        with self.rows():
+            row = self.one(number)
+            try:
+                content = read(row)
+            except Refusal as refusal:
+                changed = refusal
+                orders.found_changed(row, refusal, by=self.by, at=self.at)
+            else:
+                orders.opened(row, by=self.by, at=self.at)
+                return row, content
+        raise changed  # after the event is kept
+
 
 class Reports(ReportsView):
     """本区域已完成的监督报告。"""
@@ -109,10 +125,7 @@ class ReportFile(ReportsView):
     )  # fmt: skip
     def get(self, request: Request, number: int) -> HttpResponse:
         self.begin(request)
-        with self.rows():
-            row = self.one(number)
-            content = orders.file_of(row)
-            orders.opened(row, by=self.by, at=self.at)
+        row, content = self.taken(number, orders.file_of)
         return pdf_answer(content, row.number)
 
 
@@ -125,10 +138,7 @@ class ReportData(ReportsView):
     )  # fmt: skip
     def get(self, request: Request, number: int) -> HttpResponse:
         self.begin(request)
-        with self.rows():
-            row = self.one(number)
-            document = orders.content_of(row)
-            orders.opened(row, by=self.by, at=self.at)
+        _, document = self.taken(number, orders.content_of)
         return json_answer(press.canonical(document))
 
 

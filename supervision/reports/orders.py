@@ -104,6 +104,15 @@ def opened(row: ReportOrder, *, by: str, at: dt.datetime) -> None:
     )  # fmt: skip
 
 
+def found_changed(row: ReportOrder, refusal: Refusal, *, by: str, at: dt.datetime) -> None:
+    """Record that what is kept of a report is not what was recorded, wherever somebody came upon it."""
+    trail.record(
+        by=by, at=at, action="report.check", subject=f"report:{row.report_id}", outcome="refused",
+        region_code=row.region_code, institution_code=row.institution_code,
+        detail={"code": refusal.code},
+    )  # fmt: skip
+
+
 def _unchanged(read: Callable[[Report], Kept], row: ReportOrder, what: str) -> Kept:
     if row.report is None:
         raise LookupError(f"report order {row.pk} is not finished")

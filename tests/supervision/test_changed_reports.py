@@ -1,5 +1,6 @@
 """A kept report that was changed, damaged or taken away is told, not handed out; a log without a hash, too."""
 
+import json
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,17 @@ def told(place, row: ReportOrder, act: str, *ending: str) -> str:
     return answer.content.decode()
 
 
+def alarms(row: ReportOrder) -> list[Event]:
+    """The events that tell that a report was changed, whoever came upon it."""
+    rows = Event.objects.filter(subject=f"report:{row.report_id}", outcome="refused")
+    return list(rows.order_by("at"))
+
+
+def told_in(event: Event) -> tuple[str, str, dict]:
+    """(region, institution, detail) of an event."""
+    return event.region_code, event.institution_code, json.loads(bytes(event.body))["detail"]
+
+
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_file_that_is_not_the_recorded_one_is_not_handed_out(place, kept, gone: bool) -> None:
     path = Path(settings.MEDIA_ROOT, kept.report.body.file)
@@ -50,6 +62,9 @@ def test_a_file_that_is_not_the_recorded_one_is_not_handed_out(place, kept, gone
     reader = Reader(factories.office_token(place.hospital.region))
     problem = reader.json(f"reports/{kept.pk}/pdf", 409)
     assert (problem["code"], FILE in problem["detail"]) == ("REPORT_CHANGED", True)
+    page, *_, rest = alarms(kept)
+    assert rest.actor.startswith("client:")
+    assert (rest.action, told_in(rest)) == (page.action, told_in(page))
     assert not Event.objects.filter(action="report.read").exists()
 
 
@@ -67,6 +82,9 @@ def test_data_that_are_not_the_recorded_ones_are_not_handed_out(
         assert DATA in told(place, kept, act, *ending)
     reader = Reader(factories.office_token(place.hospital.region))
     assert reader.json(f"reports/{kept.pk}/data", 409)["code"] == "REPORT_CHANGED"
+    page, *_, rest = alarms(kept)
+    assert rest.actor.startswith("client:")
+    assert (rest.action, told_in(rest)) == (page.action, told_in(page))
 
 
 def test_an_extract_whose_proofs_cannot_be_computed_is_refused(place, monkeypatch) -> None:
