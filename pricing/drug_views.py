@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from audit import clock
+from audit import clock, trail
 from audit.access import requires
 from audit.sheets import XLSX
 from audit.tables import Action, Cell, Column, Pages, Row, Table
@@ -370,7 +370,17 @@ def export(request: PortalRequest, pk: int, ending: str) -> HttpResponse:
         raise Http404
     chosen = DrugFilter(request.GET, queryset=found.drugs.all())
     content, media = drug_lists.export(found, chosen.found().order_by("code"), ending)
+    _taken(request, found, ending, query=request.GET.urlencode())
     return attachment(content, media, f"药品目录-{found.region}-{found.version}.{ending}")
+
+
+def _taken(request: PortalRequest, found: DrugList, form: str, **more: str) -> None:
+    """Whoever takes a catalogue away leaves an event."""
+    trail.record(
+        by=request.user.username, at=clock.now(), action="druglist.export",
+        subject=f"druglist:{found.pk}", region_code=request.user.region_id or "",
+        institution_code=request.user.institution_id or "", detail={"format": form, **more},
+    )  # fmt: skip
 
 
 @requires("drugs.draft")
@@ -381,6 +391,7 @@ def annotated(request: PortalRequest, pk: int) -> HttpResponse:
     if not found.errors:
         raise Http404
     name = found.file_name.rpartition(".")[0]
+    _taken(request, found, "annotated")
     return attachment(drug_lists.annotated(found), XLSX, f"结果-{name}.xlsx")
 
 

@@ -77,6 +77,13 @@ class BatchesView(ClaimsView):
             raise Refusal(409, "BATCH_STATE", detail)
         return found
 
+    def taken(self, batch_id: int, form: str) -> Batch:
+        """A batch whose result is taken away: an event."""
+        found = self.closed(batch_id)
+        with self.rows():
+            downloads.taken(found, form=form, by=self.by, at=self.at)
+        return found
+
     def act(self, action: Callable[..., Batch], **given: object) -> Batch:
         return action(**given, by=self.by, at=self.at)
 
@@ -170,7 +177,7 @@ class Result(BatchesView):
     )  # fmt: skip
     def get(self, request: Request, batch_id: int) -> StreamingHttpResponse:
         self.begin(request)
-        batch = self.closed(batch_id)
+        batch = self.taken(batch_id, "csv")
         return StreamingHttpResponse(
             downloads.result_csv(batch), content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="result-{batch.pk}.csv"',
@@ -187,7 +194,7 @@ class ResultWorkbook(BatchesView):
     )  # fmt: skip
     def get(self, request: Request, batch_id: int) -> HttpResponse:
         self.begin(request)
-        batch = self.closed(batch_id)
+        batch = self.taken(batch_id, "xlsx")
         return _workbook(downloads.result_workbook(batch), f"result-{batch.pk}.xlsx")
 
 

@@ -197,11 +197,13 @@ def _record(sheet: Import, act: str, *, by: str, at: dt.datetime, outcome: str =
 # --- What goes back ---
 
 
-def annotated(sheet: Import, user: User) -> bytes:
+def annotated(sheet: Import, user: User, *, by: str, at: dt.datetime) -> bytes:
     """The uploaded rows with a first column that says what becomes of each; wrong cells in red.
 
-    A file that still waits for confirmation is judged anew; later its kept errors are told.
+    Taking them is an event. A file that still waits for confirmation is judged anew; later its kept
+    errors are told.
     """
+    _record(sheet, "annotated", by=by, at=at)
     content = bytes(sheet.file)
     kind = KINDS[sheet.kind]
     results: dict[int, str] = {}

@@ -123,9 +123,9 @@ def confirm(request: PortalRequest, pk: int) -> HttpResponse:
 @requires("registry.view")
 @require_GET
 def annotated(request: PortalRequest, pk: int) -> HttpResponse:
-    """The uploaded rows with what becomes of each, and wrong cells in red."""
+    """The uploaded rows with what becomes of each, and wrong cells in red; taking them is an event."""
     found = get_object_or_404(Import.objects.visible_to(request.user), pk=_known(pk))
-    content = intake.annotated(found, request.user)
+    content = intake.annotated(found, request.user, by=request.user.username, at=clock.now())
     return attachment(content, XLSX, f"结果-{found.file_name.rpartition('.')[0]}.xlsx")
 
 

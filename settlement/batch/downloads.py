@@ -79,6 +79,14 @@ def result_workbook(batch: Batch) -> bytes:
     return workbook("结算结果", HEAD, result_rows(batch))
 
 
+def taken(batch: Batch, *, form: str, by: str, at: dt.datetime) -> None:
+    """Record that somebody takes the result away."""
+    trail.record(
+        by=by, at=at, action="batch.result", subject=f"batch:{batch.pk}", detail={"format": form},
+        region_code=batch.region_code, institution_code=batch.institution_code,
+    )  # fmt: skip
+
+
 def annotated(batch: Batch, *, by: str, at: dt.datetime) -> bytes | None:
     """The uploaded rows with everything wrong in each, credentials masked; None without errors.
 

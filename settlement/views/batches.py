@@ -177,10 +177,11 @@ def move(request: PortalRequest, batch_id: int, action: str) -> HttpResponse:
 @requires("batches.view")
 @require_GET
 def result(request: PortalRequest, batch_id: int) -> StreamingHttpResponse:
-    """The result file of a closed batch."""
+    """The result file of a closed batch; taking it is an event."""
     found = _visible(request, batch_id)
     if found.state != State.CLOSED:
         raise Http404
+    downloads.taken(found, form="csv", by=request.user.username, at=clock.now())
     response = StreamingHttpResponse(
         downloads.result_csv(found), content_type="text/csv; charset=utf-8"
     )

@@ -28,6 +28,7 @@ from settlement import consultation_forms as shapes
 from settlement import consultation_statement as pairs
 from settlement import consultation_steps as steps
 from settlement import consultations as commands
+from settlement.looks import exported
 from settlement.models import AccountReport, Consultation, SplitAgreement
 from settlement.views.consultation_list import CRUMB, PAGE, tabs
 from settlement.views.consultations import first_of_month, hospitals, visible
@@ -339,6 +340,8 @@ def consultation_statements_csv(request: PortalRequest) -> HttpResponse:
     """All statements of a month as CSV."""
     month = first_of_month(request.GET.get("month"))
     found = pairs.statements(request.user, month=month)
+    exported(user=request.user, at=clock.now(), action="consultation.statement",
+             subject=f"consultation:{month:%Y-%m}", form="csv", pairs=len(found))  # fmt: skip
     text = "".join(sheets.csv_lines(pairs.HEADS, pairs.csv_rows(found)))
     return _file(text, sheets.CSV, f"consultations-{month:%Y-%m}.csv")
 

@@ -402,6 +402,9 @@ def fee_bill_pdf(request: PortalRequest, pk: int) -> HttpResponse:
     bill = _visible(request, pk)
     release = commands.law_of(bill.institution.region.policy_region, clock.today())
     rules = release.policy.data["tariffs"]
+    commands.noted(
+        bill, "feebill.paper", by=request.user.username, at=clock.now(), state=bill.state
+    )
     rows = [
         {"name": _name(row), "about": _about(row), "span": f"{row.first} 至 {row.last}",
          "amount": row.amount, "commission": row.commission, "clause": row.clause}

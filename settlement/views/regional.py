@@ -24,6 +24,7 @@ from institutions.money import yuan as plain_yuan
 from institutions.naming import Login, Told, named
 from institutions.refusals import Refusal
 from settlement import payments, regional_transfers
+from settlement.looks import exported
 from settlement.models import RegionalTransfer
 from settlement.payment_forms import ReasonForm, ReceiptForm, TransferForm
 from settlement.regional_transfers import HELD, OWED, SIDES, Line
@@ -110,6 +111,8 @@ def export_csv(request: PortalRequest) -> StreamingHttpResponse:
          plain_yuan(line.balance))
         for line in _book(request.user)
     ]  # fmt: skip
+    exported(user=request.user, at=clock.now(), action="regionaltransfer.export",
+             subject="regionaltransfer:", query=request.GET.urlencode(), rows=len(rows))  # fmt: skip
     return StreamingHttpResponse(
         sheets.csv_lines(HEAD, rows), content_type=sheets.CSV,
         headers={"Content-Disposition": 'attachment; filename="regional.csv"'},

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from audit import clock, pdf, sheets
+from audit import clock, pdf, sheets, trail
 from audit.access import requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import yuan
@@ -238,6 +238,11 @@ def paper(request: PortalRequest, pk: int) -> HttpResponse:
             "legs": _legs(row), "amount_fen": row.amount, "reason": row.reason, "clause": row.clause,
             "posted_by": row.posted_by, "approved_by": row.approved_by,
         }, f"{row.number} 的数据")])  # fmt: skip
+    trail.record(
+        by=request.user.username, at=at, action="voucher.paper", subject=f"voucher:{row.pk}",
+        region_code=row.region_code, institution_code=row.institution_code,
+        detail={"number": row.number},
+    )  # fmt: skip
     answer = HttpResponse(content, content_type="application/pdf")
     answer["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(row.number)}.pdf"
     return answer

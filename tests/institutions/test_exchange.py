@@ -154,7 +154,7 @@ def test_the_annotated_file_shows_every_error_in_red(clerk: User) -> None:
     found = check(
         clerk, "institutions", sheet(NEW, NEW | {"机构编码": "H32060099992", "所有制": "国营"})
     )
-    content = intake.annotated(found, clerk)
+    content = intake.annotated(found, clerk, by=clerk.username, at=AT)
     book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
     rows = book.get_sheet_by_index(0).to_python()
     assert rows[0] == ["结果", *NEW]
@@ -328,7 +328,10 @@ def test_formulas_are_text_on_the_way_in_and_out(clerk: User) -> None:
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["机构名称"], row["地址"]) == (f"'{evil}", "'@SUM(1)")
     assert counts(check(clerk, "institutions", text.encode())) == (0, 0, 1, 0)
-    for content in (exported("institutions", "xlsx", clerk), intake.annotated(found, clerk)):
+    for content in (
+        exported("institutions", "xlsx", clerk),
+        intake.annotated(found, clerk, by=clerk.username, at=AT),
+    ):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             assert b"<f>" not in archive.read("xl/worksheets/sheet1.xml")
 

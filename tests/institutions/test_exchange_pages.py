@@ -9,6 +9,7 @@ import python_calamine
 from django.test import Client
 from django.urls import reverse
 
+from audit.models import Event
 from institutions.exchange import intake
 from institutions.models import Import, User
 from tests import factories
@@ -34,6 +35,7 @@ def test_the_way_of_a_file_in_the_browser(clerk: User, no_broker: list) -> None:
     back = client.get(reverse("registry-annotated", args=[found.pk]))
     rows = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(back.content))
     assert rows.get_sheet_by_index(0).to_python()[1][0] == "已导入"
+    assert Event.objects.get(action="import.annotated").subject == f"import:{found.pk}"
     again = client.post(reverse("registry-import-confirm", args=[found.pk]), follow=True)
     assert "不能再次确认" in again.content.decode()
 

@@ -200,6 +200,8 @@ def test_a_version_is_drafted_compared_and_published_on_its_pages(db) -> None:
         file = reader.get(reverse("drug-list-export", args=[found.pk, ending]) + "?category=A")
         assert file.status_code == 200
         assert "attachment" in file.headers["Content-Disposition"]
+    taken = Event.objects.filter(action="druglist.export", subject=f"druglist:{found.pk}")
+    assert taken.count() == 3
     assert "示例药品目录" in reader.get(reverse("drug-lists")).content.decode()
 
 

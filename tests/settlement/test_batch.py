@@ -300,7 +300,8 @@ def test_a_file_settles_like_single_claims(committed_db: str, broker: str) -> No
     assert hospital.call("get", links["result_xlsx"]).content.startswith(b"PK")
     actions = Event.objects.using("settler").filter(subject__startswith=f"batch:{batch.pk}")
     assert set(actions.values_list("action", flat=True)) == {
-        "batch.checked", "batch.confirmed", "batch.frozen", "batch.chunk", "batch.closed"
+        "batch.checked", "batch.confirmed", "batch.frozen", "batch.chunk", "batch.closed",
+        "batch.result",
     }  # fmt: skip
     again = hospital.upload(claims)
     assert {error["code"] for error in again.json()["errors"]} == {"CLAIM_NUMBER_USED"}

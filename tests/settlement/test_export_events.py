@@ -27,6 +27,7 @@ def told(action: str) -> tuple[str, str, dict]:
         ("consultations-csv", "reviewer", "consultation.export", "consultation:"),
         ("adjustments-csv", "finance_officer", "adjustment.export", "adjustment:"),
         ("adjustments-pdf", "finance_officer", "adjustment.export", "adjustment:"),
+        ("regional-csv", "finance_officer", "regionaltransfer.export", "regionaltransfer:"),
         ("vouchers-csv", "finance_officer", "voucher.export", "voucher:"),
     ],
 )
@@ -45,3 +46,13 @@ def test_a_list_of_a_resettlement_that_is_taken_away_leaves_an_event(hospital) -
     answer = factories.log_in(Client(), person).get(reverse("resettlement-csv", args=[row.pk]))
     assert answer.status_code == 200
     assert told("resettlement.export")[:2] == (person.username, f"resettlement:{row.pk}")
+
+
+def test_the_statements_of_a_month_that_are_taken_away_leave_an_event(db) -> None:
+    person = factories.user("reviewer", factories.region("nantong"))
+    address = reverse("consultation-statements-csv")
+    answer = factories.log_in(Client(), person).get(address, {"month": "2021-11"})
+    assert answer.status_code == 200
+    assert told("consultation.statement") == (
+        person.username, "consultation:2021-11", {"form": "csv", "pairs": 0}
+    )  # fmt: skip

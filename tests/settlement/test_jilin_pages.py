@@ -274,6 +274,7 @@ def test_lines_bills_and_payments_by_forms(here):
     bill.refresh_from_db()
     assert bill.state == "paid"
     assert own.get(reverse("fee-bill-pdf", args=[bill.pk])).content.startswith(b"%PDF-")
+    assert Event.objects.get(action="feebill.paper").subject == f"feebill:{bill.pk}"
     assert bill.number in body(own, reverse("fee-bills-csv"))
     assert "年度账单" in body(own, reverse("lines"))
     post(

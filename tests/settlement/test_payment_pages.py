@@ -292,6 +292,7 @@ def test_vouchers_are_listed_shown_printed_and_exported(agency, officer) -> None
     )
     paper = officer.get(reverse("voucher-paper", args=[voucher.pk]))
     assert (paper["Content-Type"], paper.content[:5]) == ("application/pdf", b"%PDF-")
+    assert Event.objects.get(action="voucher.paper").subject == f"voucher:{voucher.pk}"
     sheet = b"".join(officer.get(reverse("vouchers-csv")).streaming_content).decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(sheet)))
     assert rows[0]["大写金额"] == "人民币陆仟零壹元伍角叁分"
