@@ -2,7 +2,8 @@
 
 Three things are looked for, each evening, from events only: both sides of a four-eyes pair done from one
 place or under one name, many reveals of personal data in a day, and grave acts outside working hours.
-Limits are the region's parameter `conduct_limits`; without one nothing is looked for.
+Limits are the region's parameter `conduct_limits`; without one nothing is looked for. Who has no region,
+as administrators of the portal have none, is watched by the limits of the region where the acts were.
 """
 
 import datetime as dt
@@ -11,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from django.db import transaction
 from django.db.models import Q
@@ -79,6 +80,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "supervisioncase.recusal": ("supervisioncase.recusal_decided",),
 }
 REVEALS = ".reveal"
+#: Grave acts without a second person: months that close, keys to the portal that administrators give out.
+ALONE = frozenset({"period.close", "period.reopen", "apiclient.issue", "apiclient.rotate"})
 
 
 def _before(procedure: Procedure, step: Step) -> Iterator[Step]:
@@ -123,8 +126,8 @@ def pairs() -> Mapping[str, frozenset[str]]:
 
 @cache
 def grave() -> frozenset[str]:
-    """Acts that nobody does at night without a reason: both sides of every pair, closed periods."""
-    return frozenset(pairs()).union(*pairs().values(), {"period.close", "period.reopen"})
+    """Acts that nobody does at night without a reason: both sides of every pair, and those by themselves."""
+    return frozenset(pairs()).union(*pairs().values(), ALONE)
 
 
 @dataclass(frozen=True)
@@ -159,39 +162,61 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Staff:
-    """Our own people by log-in: name, and the region whose limits hold for them."""
+    """Our own people by log-in: name, and the region whose limits hold for them.
+
+    Who has no region answers where the acts were: `places` are all regions by code. Acts of more than one
+    region, or of the whole portal, are told to `head`, the highest office that watches at all.
+    """
 
     names: Mapping[str, str]
     regions: Mapping[str, Region]
+    places: Mapping[str, Region]
+    head: Region | None
 
     @classmethod
-    def all(cls) -> "Staff":
-        """Everybody who works for an authority, not for an institution."""
-        rows = User.objects.filter(region__isnull=False).select_related("region")
-        people = list(rows)
-        return cls({row.username: row.display_name for row in people},
-                   {row.username: row.region for row in people if row.region})  # fmt: skip
+    def all(cls, on: dt.date) -> "Staff":
+        """Everybody who works for an authority or for the portal, not for an institution."""
+        people = list(User.objects.filter(institution__isnull=True).select_related("region"))
+        regions = {row.username: row.region for row in people if row.region}
+        watching = {row.region for row in people if row.region and row.may(VIEW)}
+        return cls(
+            {row.username: row.display_name for row in people}, regions,
+            Region.objects.in_bulk(), min(watching, key=partial(_rank, on=on), default=None),
+        )  # fmt: skip
+
+    def region_of(self, actor: str, events: Sequence[Event]) -> Region | None:
+        """Whose limits hold for some acts of a person, and whose office is told."""
+        if own := self.regions.get(actor):
+            return own
+        codes = {event.region_code for event in events}
+        return self.places.get(codes.pop(), self.head) if len(codes) == 1 else self.head
+
+
+def _rank(place: Region, *, on: dt.date) -> tuple[bool, int, str]:
+    """Offices with limits first, then by level."""
+    return Limits.of(place, on) is None, Region.Level.values.index(place.level), place.code
 
 
 def watch(*, on: dt.date, by: str, at: dt.datetime) -> int:
     """Look at a day's events; how many new flags were raised. A second look raises none."""
-    staff = Staff.all()
-    events = list(_events(on, staff.regions))
+    staff = Staff.all(on)
+    events = list(_events(on, staff.names))
     made = 0
     for suspect in (
         *_pairs(events, staff),
         *_reveals(events, staff, on),
         *_late(events, staff, on),
     ):
-        made += _store(suspect, staff.regions[suspect.actor], on, by, at)
+        if region := staff.region_of(suspect.actor, suspect.events):
+            made += _store(suspect, region, on, by, at)
     return made
 
 
-def _events(on: dt.date, people: Mapping[str, Region]) -> Iterator[Event]:
+def _events(on: dt.date, people: Iterable[str]) -> Iterator[Event]:
     start = dt.datetime.combine(on, dt.time(), clock.ZONE)
     rows = Event.objects.filter(at__gte=start, at__lt=start + dt.timedelta(days=1))
     wanted = Q(action__in=grave()) | Q(action__endswith=REVEALS)
-    return rows.filter(wanted, actor__in=people).order_by("at").iterator()
+    return rows.filter(wanted, actor__in=list(people)).order_by("at").iterator()
 
 
 def _pairs(events: Sequence[Event], staff: Staff) -> Iterator[Suspect]:
@@ -200,7 +225,7 @@ def _pairs(events: Sequence[Event], staff: Staff) -> Iterator[Suspect]:
     The second act is of the day, the first of that day or of any before.
     """
     seconds = [event for event in events if event.action in pairs()]
-    done = _firsts_done(seconds, staff.regions)
+    done = _firsts_done(seconds, staff.names)
     for event in seconds:
         for first in sorted(pairs()[event.action]):
             for before in done.get((first, event.subject), ()):
@@ -213,12 +238,14 @@ def _pairs(events: Sequence[Event], staff: Staff) -> Iterator[Suspect]:
 
 
 def _firsts_done(
-    seconds: Iterable[Event], people: Mapping[str, Region]
+    seconds: Iterable[Event], people: Iterable[str]
 ) -> Mapping[tuple[str, str], list[Event]]:
     """(act, subject) → the acts of our people that some second acts follow, found by subject."""
     firsts = {first for event in seconds for first in pairs()[event.action]}
     rows = Event.objects.filter(
-        subject__in={event.subject for event in seconds}, action__in=firsts, actor__in=people
+        subject__in={event.subject for event in seconds},
+        action__in=firsts,
+        actor__in=list(people),
     )
     done: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in rows.order_by("at").iterator():
@@ -252,7 +279,8 @@ def _by_actor(events: Iterable[Event]) -> dict[str, list[Event]]:
 def _reveals(events: Iterable[Event], staff: Staff, on: dt.date) -> Iterator[Suspect]:
     rows = (event for event in events if event.action.endswith(REVEALS))
     for actor, found in _by_actor(rows).items():
-        limits = Limits.of(staff.regions[actor], on)
+        region = staff.region_of(actor, found)
+        limits = Limits.of(region, on) if region else None
         if limits is not None and len(found) >= limits.reveals:
             yield Suspect(
                 Kind.MASS_REVEAL, actor,
@@ -263,10 +291,11 @@ def _reveals(events: Iterable[Event], staff: Staff, on: dt.date) -> Iterator[Sus
 def _late(events: Iterable[Event], staff: Staff, on: dt.date) -> Iterator[Suspect]:
     rows = (event for event in events if event.action in grave())
     for actor, found in _by_actor(rows).items():
-        limits = Limits.of(staff.regions[actor], on)
-        if limits is None:
+        region = staff.region_of(actor, found)
+        limits = Limits.of(region, on) if region else None
+        if region is None or limits is None:
             continue
-        rest = _rest_day(staff.regions[actor].code, on)
+        rest = _rest_day(region.code, on)
         late = tuple(event for event in found if rest or not _in_hours(event, limits))
         if late:
             when = "休息日" if rest else f"{limits.first_hour}时至{limits.last_hour}时以外"

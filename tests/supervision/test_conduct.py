@@ -36,12 +36,12 @@ def people() -> tuple[User, User]:
 
 
 def act(who: User, action: str, subject: str = "adjustment:1", *, hour: int = 10,
-        day: dt.date = DAY, origin: str = "10.0.0.1") -> Event:  # fmt: skip
+        day: dt.date = DAY, origin: str = "10.0.0.1", region: str = "320600") -> Event:  # fmt: skip
     token = trail.ORIGIN.set(origin)
     try:
         return trail.record(
             by=who.username, at=dt.datetime.combine(day, dt.time(hour), ZONE), action=action,
-            subject=subject, region_code="320600",
+            subject=subject, region_code=region,
         )  # fmt: skip
     finally:
         trail.ORIGIN.reset(token)
@@ -186,6 +186,54 @@ def test_staff_of_institutions_are_not_our_own(people: tuple[User, User]) -> Non
     hospital = factories.user("hospital", factories.institution("nantong"))
     act(hospital, "adjustment.propose", hour=23)
     assert watch() == []
+
+
+@pytest.fixture
+def admins(people: tuple[User, User]) -> tuple[User, User]:
+    """Administrators of the portal, who have no region."""
+    return factories.user("system_admin"), factories.user("security_admin")
+
+
+def flags() -> list[tuple[str, str, str]]:
+    """(kind, actor, region) of what was found."""
+    return list(ConductFlag.objects.order_by("pk").values_list("kind", "actor", "region_code"))
+
+
+def test_administrators_are_watched_where_they_acted(admins: tuple[User, User]) -> None:
+    one, other = admins
+    for number in range(20):
+        act(one, "person.reveal", f"person:{number}")
+    act(one, "payment.prepare", "payment:1")
+    act(other, "payment.approve", "payment:1", hour=23)
+    watch()
+    assert flags() == [
+        ("self_dealing", one.username, "320600"), ("mass_reveal", one.username, "320600"),
+        ("off_hours", other.username, "320600"),
+    ]  # fmt: skip
+    assert set(
+        Task.objects.filter(permission="conduct.view").values_list("region_code", flat=True)
+    ) == {"320600"}
+
+
+@pytest.mark.parametrize("regions", [("", ""), ("320600", "330300")])
+def test_what_concerns_no_single_region_is_told_to_the_highest_office_that_watches(
+    admins: tuple[User, User], regions: tuple[str, str]
+) -> None:
+    """Of two offices of one level that which has limits; nobody can say that nobody could see it."""
+    bare, place = factories.region("wenzhou"), factories.region("nantong")
+    chief = factories.user("supervisor", place)
+    factories.user("supervisor", bare)
+    for number, region in enumerate(regions):
+        act(admins[1], "apiclient.issue", f"apiclient:{number}", hour=23, region=region)
+    watch()
+    assert flags() == [("off_hours", admins[1].username, place.pk)]
+    row = ConductFlag.objects.get()
+    page = factories.log_in(Client(), chief).get(reverse("conduct-flag", args=[row.pk]))
+    assert "发放接口密钥" in page.content.decode()
+    assert (
+        Task.objects.visible_to(chief).get(subject=f"conduct:{row.pk}").permission == conduct.VIEW
+    )
+    conduct.acknowledge(flag=row, state="explained", note="夜间割接", who=chief, at=NIGHT)
 
 
 def test_somebody_else_acknowledges(people: tuple[User, User]) -> None:
