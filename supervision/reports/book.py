@@ -5,9 +5,9 @@ it. Everything is text here: money is written as yuan, rates as per cent. Tables
 numbered as in official reports (表1、图1), headings 一、 and （一）.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 from audit import charts
 
@@ -24,6 +24,28 @@ class Column:
     label: str
     width: int
     align: str = "l"
+
+
+@dataclass(frozen=True)
+class Rows(Sequence[Sequence[str]]):
+    """Rows of a register, each written out as it is read: they are never all text at once."""
+
+    stored: Sequence[Any]
+    write: Callable[[Any], list[str]]
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, at: int) -> list[str]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[list[str]]: ...
+
+    def __getitem__(self, at: int | slice) -> Sequence[Any]:
+        if isinstance(at, slice):
+            return [self.write(row) for row in self.stored[at]]
+        return self.write(self.stored[at])
 
 
 @dataclass

@@ -11,7 +11,7 @@ from django.db.models import Q
 from audit.text import yuan
 from institutions.models import User
 from settlement.models import ClaimKey, InsuredPerson, Settlement
-from supervision.reports.book import Book, Column
+from supervision.reports.book import Book, Column, Rows
 from supervision.reports.money import part, plain, settlements, sums, table, totals
 from supervision.reports.wish import SCHEMES, Wish, named
 
@@ -83,5 +83,5 @@ def lay(figures: Mapping[str, Any], book: Book) -> None:
     )
     table(book, "分机构汇总", "医疗机构", [(row["name"], row) for row in figures["institutions"]])
     table(book, "分状态汇总", "状态", [(STATES[row["state"]], row) for row in figures["states"]])
-    rows = [texts(row) for row in figures["rows"]]
+    rows = Rows(figures["rows"], texts)
     book.list_rows("费用结算明细表", COLUMNS, rows, unit="金额单位：元")

@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import io
 import json
+import tracemalloc
 import zipfile
 
 import pytest
@@ -20,6 +21,8 @@ from pricing.models import Release
 from settlement import closing as months
 from settlement.models import Statement
 from settlement.statement_steps import deduct, send_all
+from supervision import report_views
+from supervision.bench import reports as bench
 from supervision.models import ReportOrder
 from supervision.reports import press, prices
 from supervision.reports.wish import Wish
@@ -47,6 +50,24 @@ def files_of(client: Client, row: ReportOrder) -> dict[str, list[list[str]]]:
         assert book.get_sheet_by_name(name).to_python()[0] == rows[0]
         assert len(book.get_sheet_by_name(name).to_python()) == len(rows)
     return found
+
+
+def test_the_workbook_of_a_long_register_is_written_row_by_row(settings, tmp_path) -> None:
+    """Beside the figures it holds the packed file and one row, not the sheet: 70 to 120 bytes a row."""
+    settings.SEAL_KEY_FILE = str(tmp_path / "seal.pem")
+    rows = 8_000
+    document = bench.invented(rows)
+    tracemalloc.start()
+    try:
+        answer = report_views._tables("xlsx", press.sheets_of(document), bench.AT)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most / rows < 200
+    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(answer.content))
+    register = book.get_sheet_by_name("附表 费用结算明细表").to_python()
+    assert len(register) == rows + 1
+    assert register[-1][0] == str(rows)
 
 
 @pytest.fixture
