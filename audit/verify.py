@@ -29,8 +29,9 @@ class Verdict(Exception):
     """(exit status, sentence)"""
 
 
-def broken(seq, why):
-    return Verdict(BROKEN, f"第 {seq} 条起不一致：{why} (broken at entry {seq})")
+def ensure(holds, seq, why):
+    if not holds:
+        raise Verdict(BROKEN, f"第 {seq} 条起不一致：{why} (broken at entry {seq})")
 
 
 class Note:
@@ -45,9 +46,8 @@ class Note:
 
     def signed_with(self, pem):
         """Whether the name and id of the checkpoint are those of this key."""
-        der = base64.b64decode(pem.split("-----")[2])
-        known = hashlib.sha256(self.name.encode() + b"\n\xffsm2-sm3" + der)
-        return known.hexdigest()[:8] == self.key
+        named = self.name.encode() + b"\n\xffsm2-sm3" + base64.b64decode(pem.split("-----")[2])
+        return hashlib.sha256(named).hexdigest()[:8] == self.key
 
     def check(self, keys):
         """Raises unless one of the keys signed it: SM2 with SM3."""
@@ -64,43 +64,44 @@ class Note:
 
 
 class Bundle:
-    """A bundle, verified while it is read along the right edge of an RFC 9162 tree."""
+    """A bundle, verified while it is read along the right edge of an RFC 9162 tree.
+
+    `archives`: (first, last) of the archives that entries of the log record.
+    """
 
     def __init__(self, head, pem, older):
-        self.head, self.older, self.notes, self.grown = head, older, {}, {}
+        self.head, self.older, self.notes, self.grown, self.archives = head, older, {}, {}, []
         if head["bundle"] != FORMAT:
             raise ValueError(f"格式应为 {FORMAT}")
         self.keys = PEM.findall("".join(head["keys"].values()) if pem is None else pem)
-        self.alg, self.fresh = head["alg"].encode(), hashlib.new(head["alg"])
-        self.edge = list(map(bytes.fromhex, head["frontier"]))
+        self.alg, self.edge = head["alg"], list(map(bytes.fromhex, head["frontier"]))
         self.size = self.safe = head["first"]
         self.left, self.bare, self.since, self.late, self.seen = head["entries"], 0, b"", "", None
-        self.archives = []  # (first, last) of the archives that entries of the log record
 
     def hash(self, content):
-        found = self.fresh.copy()
-        found.update(content)
-        return found.digest()
+        return hashlib.new(self.alg, content).digest()
 
     def climb(self, at, last, start, proof):
-        """(root without what came later, root with it); (None, None) for a misfit (RFC 9162 2.1)."""
+        """(root without what came later, root with it); (None, None) for a misfit (RFC 9162 2.1).
+
+        Below the level where the ways of the entries `at` and `last` meet, each level has a part, on the
+        left or right of the way; above it only complete subtrees on the left have one.
+        """
+        meet = (at ^ last).bit_length()
+        if not 0 <= at <= last or len(proof) != meet + (at >> meet).bit_count():
+            return None, None
         before = after = start
-        for part in proof:
-            if not last:
-                return None, None
-            if at & 1 or at == last:
+        for level, part in enumerate(proof):
+            if level >= meet or at >> level & 1:
                 before, after = self.hash(b"\1" + part + before), self.hash(b"\1" + part + after)
-                while at and not at & 1:
-                    at, last = at >> 1, last >> 1
             else:
                 after = self.hash(b"\1" + after + part)
-            at, last = at >> 1, last >> 1
-        return (None, None) if last else (before, after)
+        return before, after
 
     def read(self, front, body):
         """A line. An entry of a stretch that is as it should be, as nearly all are, is not parsed."""
         leaf = self.hash(b"\0" + body)
-        if front == ENTRY % (self.size, self.alg, leaf.hex().encode()):
+        if front == ENTRY % (self.size, self.alg.encode(), leaf.hex().encode()):
             self.grow(leaf, body)
         elif "leaf" in (row := json.loads(front.decode() + "}")):
             self.parse(row, leaf, body)
@@ -112,22 +113,20 @@ class Bundle:
 
     def parse(self, row, leaf, body):
         """An entry: its leaf, then its proof or its place in a stretch."""
-        self.bare += not body
-        if leaf.hex() != row["leaf"] and (body or row["seq"] >= self.head["archived"]):
-            raise broken(row["seq"], "正文与叶哈希不符")
+        archived = not body and row["seq"] < self.head["archived"]
+        ensure(leaf.hex() == row["leaf"] or archived, row["seq"], "正文与叶哈希不符")
         if "proof" in row:
             self.count(row["seq"], body)
             top = self.notes[self.head["last"]]
             leaf, *way = map(bytes.fromhex, [row["leaf"], *row["proof"]])
-            if self.climb(self.seen, top.size - 1, leaf, way)[1] != top.root:
-                raise broken(self.seen, "包含证明不成立")
-        elif row["seq"] != self.size:
-            raise broken(self.size, "缺失、多出或错位")
+            proven = self.climb(self.seen, top.size - 1, leaf, way)[1] == top.root
+            ensure(proven, self.seen, "包含证明不成立")
         else:
+            ensure(row["seq"] == self.size, self.size, "缺失、多出或错位")
             self.grow(bytes.fromhex(row["leaf"]), body)
 
     def count(self, seq, body):
-        self.seen, self.left = seq, self.left - 1
+        self.seen, self.left, self.bare = seq, self.left - 1, self.bare + (not body)
         if ARCHIVE in body and (said := json.loads(body))["action"] == "trail.archive":
             self.archives.append((said["detail"]["first"], said["detail"]["last"]))
 
@@ -151,25 +150,23 @@ class Bundle:
             root = self.hash(b"\1" + left + root)
         if note.root != root:
             note.check(self.keys)
-            raise broken(self.safe, f"至第 {note.size - 1} 条与检查点 {note.size} 的树根不符")
+        why = f"至第 {note.size - 1} 条与检查点 {note.size} 的树根不符"
+        ensure(note.root == root, self.safe, why)
         self.safe, self.since = note.size, note.at[3:13].encode()
 
     def close(self):
         """At the end: nothing is missing, the top is signed, every older checkpoint is its beginning."""
         top, first = self.notes[self.head["last"]], self.head["first"]
-        if self.left or self.size not in (first, top.size):
-            raise broken(self.size, "材料不完整")
+        ensure(not self.left and self.size in (first, top.size), self.size, "材料不完整")
         for note in [top, *self.older]:
             note.check(self.keys)
-            parts = self.grown.get(note.size)
-            if note.size > top.size:
-                raise broken(top.size, f"日志曾有 {note.size} 条，材料被截短，或早于该检查点")
-            if parts is not None and not self.begins(note, top, parts):
-                raise broken(0, f"前 {note.size} 条不是检查点 {note.size} 时的日志")
-            if note.size == top.size and note.root != top.root:
-                raise broken(0, f"同为 {top.size} 条的两份日志")
-            if parts is None and note.size != top.size and not first < note.size <= self.size:
-                raise Verdict(NOT_COMPARABLE, f"没有到检查点 {note.size} 的证明 (not comparable)")
+            size, parts = note.size, self.grown.get(note.size)
+            ensure(size <= top.size, top.size, f"日志曾有 {size} 条，材料被截短，或早于该检查点")
+            begins = parts is None or self.begins(note, top, parts)
+            ensure(begins, 0, f"前 {size} 条不是检查点 {size} 时的日志")
+            ensure(size < top.size or note.root == top.root, 0, f"同为 {size} 条的两份日志")
+            if parts is None and size != top.size and not first < size <= self.size:
+                raise Verdict(NOT_COMPARABLE, f"没有到检查点 {size} 的证明 (not comparable)")
         if self.bare and (self.bare < self.head["entries"] or self.size > first):
             self.check_archives()  # not of a selection that shows hashes only
         bare = f"；{self.bare} 条无正文 ({self.bare} without body)" if self.bare else ""
@@ -180,16 +177,18 @@ class Bundle:
         covered = self.head["first"]
         for first, last in sorted(self.archives):
             covered = last if first <= covered < last else covered
-        if covered < self.head["archived"]:
-            raise broken(covered, f"至 {self.head['archived']} 条，日志中没有正文归档的记录")
+        archived = self.head["archived"]
+        ensure(covered >= archived, covered, f"至 {archived} 条，日志中没有正文归档的记录")
 
     def begins(self, old, top, parts):
-        """Whether the consistency proof leads from the older checkpoint to the top."""
+        """Whether the consistency proof leads from the older checkpoint to the top.
+
+        It starts at the root of the complete subtree that ends the older log, `low` levels up.
+        """
         start, *rest = parts if old.size & (old.size - 1) else [old.root, *parts]
-        at, last = old.size - 1, top.size - 1
-        while at & 1:
-            at, last = at >> 1, last >> 1
-        return self.climb(at, last, start, rest) == (old.root, top.root)
+        low = (old.size & -old.size).bit_length() - 1
+        roots = self.climb((old.size - 1) >> low, (top.size - 1) >> low, start, rest)
+        return roots == (old.root, top.root)
 
 
 def verify(path, key=None, older=()):

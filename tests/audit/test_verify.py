@@ -1,11 +1,14 @@
 """Every known way to tamper with the trail, tried by a superuser, found offline by audit/verify.py."""
 
+import ast
 import datetime as dt
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tokenize
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from audit.models import Checkpoint, Event, Leaf
 from tests.audit.sealing import AT, act, seal, superuser
 
 SIZES = (4, 8, 13)
+LONGEST = 160  #: lines of code of the verifier
 PROGRAM = Path(verify.__file__)
 
 
@@ -120,6 +124,36 @@ def test_a_selection_carries_its_proofs(log):
     assert told(log, make=lambda folder: chosen(folder, 2, 11, 12))[0] == verify.OK
     status, _ = told(log, older=True, make=lambda folder: chosen(folder, 2, 11, older=[8]))
     assert status == verify.OK
+
+
+@pytest.mark.parametrize(("size", "seq", "told_as"), [(4, 1, 5), (13, 12, 28), (13, 2, -14)])
+def test_an_entry_does_not_pass_for_one_beyond_the_log(log, size: int, seq: int, told_as: int):
+    """The way of a proof is that of its number only inside the log."""
+    top = Checkpoint.objects.get(size=size)
+    lines = "".join(bundles.selection(seqs=[seq], top=top, by="auditor", at=AT))
+    assert lines.count(f'"seq":{seq},') == 1
+    forged = log / "forged.jsonl"
+    forged.write_text(lines.replace(f'"seq":{seq},', f'"seq":{told_as},'), encoding="utf-8")
+    status, sentence = verify.verify(forged, log / "key.pem")
+    assert (status, "包含证明不成立" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_the_program_is_read_before_it_is_trusted():
+    """Lines of code, without blank ones, comments and docstrings."""
+    source = PROGRAM.read_text(encoding="utf-8")
+    told: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            told |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+             tokenize.ENDMARKER}  # fmt: skip
+    code = {
+        line for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type not in blank for line in range(token.start[0], token.end[0] + 1)
+    }  # fmt: skip
+    assert len(code - told) <= LONGEST
 
 
 def test_without_a_proof_of_growth_a_selection_is_not_comparable(log):
