@@ -13,7 +13,7 @@ UPDATE supervision_reportorder SET state = 'waiting', attempts = 0, document = N
 
 
 class Migration(migrations.Migration):
-    dependencies = (("supervision", "0021_merged_findings"),)
+    dependencies = (("supervision", "0022_interviews"),)
     operations = (
         migrations.AddField(
             model_name="reportpart",
