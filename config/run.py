@@ -42,7 +42,7 @@ COMMANDS = {
     "web": [
         *(sys.executable, "-m", "gunicorn", "config.wsgi", "--preload", "--no-control-socket"),
         *("--bind", f"{HOST}:{PORT}", "--workers", "3", "--graceful-timeout", "20"),
-        *("--timeout", "120"),  # the dry run of the largest file takes some ten seconds
+        *("--timeout", "120"),  # a large extract of the register is checked while its sender waits
     ],
     "worker": [
         *CELERY,

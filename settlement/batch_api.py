@@ -17,13 +17,14 @@ from institutions.rest import encoded, file_of, json_answer
 from settlement import commands as claim_commands
 from settlement import openapi, sheets
 from settlement.api import ClaimsView, key_of, receipt_answer
-from settlement.batch import commands, downloads
+from settlement.batch import checking, commands, downloads
 from settlement.models import Batch
 
 HEAVY_BYTES = ("file", "annotated", "result")
 API = "/api/v1/batches"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 LISTED = 100
+State = Batch.State
 FILE_BODY = file_body(
     start={"type": "boolean", "description": "无错误时立即开始 / start at once when sound"}
 )
@@ -42,9 +43,10 @@ def represent(batch: Batch, *, at) -> dict:
         "result_sm3": batch.result_sm3, "totals": amounts, "errors": batch.errors,
         "progress": commands.progress(batch, at=at),
         "links": {
-            "self": own, "annotated": f"{own}/annotated.xlsx" if batch.errors else None,
-            "result": f"{own}/result.csv" if batch.state == Batch.State.CLOSED else None,
-            "result_xlsx": f"{own}/result.xlsx" if batch.state == Batch.State.CLOSED else None,
+            "self": own,
+            "annotated": f"{own}/annotated.xlsx" if batch.errors and batch.state != State.FAILED else None,
+            "result": f"{own}/result.csv" if batch.state == State.CLOSED else None,
+            "result_xlsx": f"{own}/result.xlsx" if batch.state == State.CLOSED else None,
         },
     }  # fmt: skip
 
@@ -72,7 +74,7 @@ class BatchesView(ClaimsView):
     def closed(self, batch_id: int) -> Batch:
         """A batch whose result is whole; Refusal (409) before."""
         found = self.batch(batch_id)
-        if found.state != Batch.State.CLOSED:
+        if found.state != State.CLOSED:
             detail = ("批次尚未结算完毕，没有结果文件", "the batch has no result yet")
             raise Refusal(409, "BATCH_STATE", detail)
         return found
@@ -95,38 +97,39 @@ class Batches(BatchesView):
         operation_id="batches_create", summary="上传申请文件，核对每一行",
         tags=["batches"], request=FILE_BODY,
         parameters=[openapi.OPTIONAL_KEY],
-        responses=answers(409, 413, 415, 422, s201=ANSWER, s200=ANSWER),
+        responses=answers(409, 413, 415, 422, s202=ANSWER, s201=ANSWER, s200=ANSWER),
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponse:
-        """201 with a sound batch, 200 with one that has row errors (nothing else is stored).
+        """小文件立即核对：201 无错误，200 有行错误（不入库）。大文件先保存：202，结果查 `links.self`。
 
-        With an Idempotency-Key the same file again is answered from what was stored.
+        带 Idempotency-Key 重发同一文件，按已存的回答。
         """
         self.begin(request)
         try:
             name, content = file_of(request, most=sheets.MAX_BYTES)
             start = request.POST.get("start", "")
             if "Idempotency-Key" not in request.headers:
-                return receipt_answer(self._checked(name, content, start))
+                return receipt_answer(self._taken(name, content, start))
             key = key_of(request, "\0".join((name, start, "")).encode() + content)
             with self.rows():
                 receipt = claim_commands.enter(self.institution, key, self.at)
                 if receipt is None:
-                    receipt = self._checked(name, content, start)
+                    receipt = self._taken(name, content, start)
                     claim_commands.keep(self.institution, key, receipt)
         except Refusal as refusal:
             self.refused("batch.check", "batch", refusal)
             raise
         return receipt_answer(receipt)
 
-    def _checked(self, name: str, content: bytes, start: str) -> claim_commands.Receipt:
-        """The dry run of a file, started when it is sound and asked for."""
+    def _taken(self, name: str, content: bytes, start: str) -> claim_commands.Receipt:
+        """A file taken in, and started when it is sound and asked for."""
         institution = Institution.objects.select_related("region").get(pk=self.institution.code)
-        batch = self.act(commands.check, institution=institution, file_name=name, content=content)
-        if not batch.errors and start == "true":
-            batch = self.act(commands.confirm, batch_id=batch.pk)
-        body = encoded(represent(batch, at=self.at))
-        return claim_commands.Receipt(200 if batch.errors else 201, body)
+        batch = self.act(
+            checking.take, institution=institution, file_name=name, content=content,
+            start=start == "true",
+        )  # fmt: skip
+        status = 202 if batch.state == State.CHECKING else 200 if batch.errors else 201
+        return claim_commands.Receipt(status, encoded(represent(batch, at=self.at)))
 
     @extend_schema(
         operation_id="batches_list", summary="列出本机构的批次",

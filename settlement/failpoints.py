@@ -22,6 +22,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 POINTS = (
+    "check.begun", "check.stored",
     "load.begun", "load.read", "load.claims", "load.lines", "load.frozen", "load.stored",
     "lease.counted", "lease.taken", "chunk.begun", "chunk.read", "chunk.locked", "chunk.settled",
     "chunk.copying", "chunk.copied.settlement", "chunk.copied.lineresult", "chunk.copied.leg", "chunk.years",

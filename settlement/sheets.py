@@ -138,22 +138,28 @@ def read(name: str, content: bytes) -> Parsed:
     return Parsed(list(stream(name, content, errors)), errors)
 
 
+def ending(name: str, content: bytes) -> str:
+    """By what a file is read. Raises SheetError for what is refused unread."""
+    if len(content) > MAX_BYTES:
+        raise SheetError(f"文件超过 {MAX_BYTES // 1024 // 1024} MB 上限")
+    found = name.lower().rpartition(".")[2]
+    if found not in ("xlsx", "csv", "jsonl", "ndjson"):
+        raise SheetError("只接受 .csv、.xlsx 或 .jsonl 文件")
+    return found
+
+
 def stream(name: str, content: bytes, errors: list[RowError]) -> Iterator[Entry]:
     """The claims of a file, read by its ending, one after the other; what cannot be read goes to `errors`.
 
     Raises SheetError, at once or on the way, when it is no such file or too large.
     """
-    if len(content) > MAX_BYTES:
-        raise SheetError(f"文件超过 {MAX_BYTES // 1024 // 1024} MB 上限")
-    ending = name.lower().rpartition(".")[2]
-    if ending == "xlsx":
+    kind = ending(name, content)
+    if kind == "xlsx":
         entries = _grouped(xlsx_rows(content), errors)
-    elif ending == "csv":
+    elif kind == "csv":
         entries = _grouped(csv_rows(content), errors)
-    elif ending in ("jsonl", "ndjson"):
-        entries = _json_lines(text_of(content), errors)
     else:
-        raise SheetError("只接受 .csv、.xlsx 或 .jsonl 文件")
+        entries = _json_lines(text_of(content), errors)
     count = 0
     for count, entry in enumerate(entries, 1):
         if count > MAX_CLAIMS:
@@ -335,6 +341,11 @@ def annotated(name: str, content: bytes, errors: Sequence[RowError]) -> bytes:
         for n, cells in _plain(name, content)
     )
     return workbook("校验结果", ["行", "错误"], rows)
+
+
+def refused(error: RowError) -> bytes:
+    """What stands in place of the rows of a file that cannot be read."""
+    return workbook("校验结果", ["行", "错误"], [["整个文件", error.reason]])
 
 
 def _plain(name: str, content: bytes) -> Iterator[tuple[int, list[str]]]:

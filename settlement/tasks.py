@@ -16,7 +16,7 @@ from settlement import (
     resettlement,
     resettlement_lists,
 )
-from settlement.batch import commands, undo
+from settlement.batch import checking, commands, undo
 from settlement.batch.chunk import settle_chunk as settle
 from settlement.register import intake, store
 
@@ -32,6 +32,12 @@ def settle_chunk(chunk_id: int) -> None:
         log.error("a message without a chunk id was thrown away")
         return
     settle(chunk_id, by=WORKER, at=clock.now())
+
+
+@shared_task(name=commands.CHECK_TASK, soft_time_limit=600, time_limit=900)
+def check_batch(batch_id: int) -> None:
+    """Check an uploaded file; one that is checked or unknown is passed over."""
+    checking.go_on(batch_id=batch_id, by=WORKER, at=clock.now())
 
 
 @shared_task(name=commands.LOAD_TASK, soft_time_limit=600, time_limit=900)

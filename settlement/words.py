@@ -80,8 +80,8 @@ STATE_TONES = {
     "reversed": "mute",
 }  # fmt: skip
 BATCH_TONES = {
-    "checked": "info", "loading": "wait", "running": "info", "paused": "warn", "closed": "ok",
-    "failed": "bad", "cancelled": "mute", "reversing": "wait", "reversed": "mute",
+    "checking": "wait", "checked": "info", "loading": "wait", "running": "info", "paused": "warn",
+    "closed": "ok", "failed": "bad", "cancelled": "mute", "reversing": "wait", "reversed": "mute",
 }  # fmt: skip
 PRESCRIPTION_TONES = {
     "unsigned": "bad", "signed": "wait", "returned": "bad", "reviewed": "ok", "released": "info",

@@ -21,6 +21,7 @@ from config.demo.oddities import oddities
 from institutions.access import EVERYTHING, scoped
 from institutions.calendar import add_months
 from institutions.models import Institution
+from settlement.batch import checking
 from settlement.batch import commands as batches
 from settlement.batch.chunk import settle_chunk
 from settlement.commands import receive, reverse
@@ -165,7 +166,7 @@ def _checked(institution: Institution, parcel: Parcel, by: str) -> Batch:
         ).first()
         if known is not None:
             return known
-        batch = batches.check(
+        batch = checking.check(
             institution=institution, file_name=parcel.file_name,
             content=content(parcel.drafts), by=by, at=parcel.at,
         )  # fmt: skip

@@ -1,17 +1,17 @@
-"""What people and the clock do to a batch: check, confirm, load, pause, resume, release, set aside,
-cancel, sweep. What was settled is given back by settlement.batch.undo.
+"""What people and the clock do to a batch: confirm, load, pause, resume, release, set aside, cancel,
+sweep. How its file is checked: settlement.batch.checking; giving back: settlement.batch.undo.
 """
 
 import datetime as dt
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import F, Sum
+from django.db.models.functions import Coalesce
 
 from audit.doorbell import ring
 from institutions.access import EVERYTHING, scoped
@@ -20,7 +20,7 @@ from institutions.refusals import Refusal
 from pricing.releases import current
 from settlement import sheets
 from settlement.batch.chunk import close_if_done
-from settlement.batch.intake import Laws, UnsoundError, dry_run, load_file
+from settlement.batch.intake import Laws, UnsoundError, load_file
 from settlement.batch.parts import (
     CHUNK_TASK,
     HEAVY,
@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 STALE = dt.timedelta(seconds=settings.BATCH_STALE_SECONDS)
 ERRORS_KEPT = 5_000
 LOAD_SECONDS = 900  #: a large file is read that long between two statements (tasks.load_batch)
-LOAD_TASK, UNDO_TASK = "settlement.load_batch", "settlement.undo_batch"
+CHECK_TASK, LOAD_TASK = "settlement.check_batch", "settlement.load_batch"
+UNDO_TASK = "settlement.undo_batch"
 State = Batch.State
 #: What freezing writes onto a batch (batch.load).
 FROZEN = ("period", "claims", "lines", "fee_total", "first_claim", "last_claim", "manifest_sm3")
@@ -50,49 +51,25 @@ LOAD_FAILED = sheets.RowError(1, "", "LOAD_FAILED", "多次装载未成功，已
 __all__ = ["CHUNK_TASK", "SETTLER", "ring_waiting"]
 
 
-def check(
-    *, institution: Institution, file_name: str, content: bytes, by: str, at: dt.datetime
-) -> Batch:
-    """Dry run of a file: every row error at once. Nothing is stored but the batch's own row."""
-    try:
-        checked = dry_run(file_name, content, institution, at=at)
-    except sheets.SheetError as error:
-        raise Refusal(400, "FILE_INVALID", (str(error), "the file cannot be read")) from error
-    errors = sorted(checked.errors, key=lambda e: (e.row, e.column))
-    batch = Batch(
-        institution_code=institution.code, region_code=institution.region_id,
-        file_name=safe_name(file_name), file_sm3=hashlib.new("sm3", content).hexdigest(),
-        file=content, errors=[error.as_dict() for error in errors[:ERRORS_KEPT]],
-        annotated=sheets.annotated(file_name, content, errors) if errors else None,
-        state=State.CHECKED, claims=checked.claims, lines=checked.lines, created_at=at, created_by=by,
-    )  # fmt: skip
-    with _transaction():
-        batch.save(using=SETTLER)
-        record(batch, "checked", by=by, at=at, errors=len(errors))
-    return batch
-
-
-def safe_name(name: str) -> str:
-    """The last part of a file name without control characters; it is shown, never opened."""
-    last = re.split(r"[\\/]", name)[-1]
-    stem, dot, ending = "".join(c for c in last if c.isprintable()).rpartition(".")
-    return f"{stem[:180]}{dot}{ending[:10]}" or "file"
-
-
 def confirm(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
     """Start a checked batch without errors: it is loaded, frozen and settled by workers."""
-    with _transaction():
+    with settling():
         batch = locked(batch_id, State.CHECKED)
         if batch.errors:
             raise Refusal(
                 409, "BATCH_HAS_ERRORS",
                 (f"校验有 {len(batch.errors)} 处错误，请改正后重新上传", "the file has row errors"),
             )  # fmt: skip
-        batch.state, batch.started_at = State.LOADING, at
-        batch.save(using=SETTLER, update_fields=["state", "started_at"])
-        record(batch, "confirmed", by=by, at=at)
-        transaction.on_commit(lambda: ring(LOAD_TASK, [batch.pk]), using=SETTLER)
+        begin_loading(batch, by=by, at=at)
     return batch
+
+
+def begin_loading(batch: Batch, *, by: str, at: dt.datetime) -> None:
+    """A sound batch goes to the workers; in the transaction that has its row."""
+    batch.state, batch.started_at = State.LOADING, at
+    batch.save(using=SETTLER, update_fields=["state", "started_at"])
+    record(batch, "confirmed", by=by, at=at)
+    transaction.on_commit(lambda: ring(LOAD_TASK, [batch.pk]), using=SETTLER)
 
 
 def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
@@ -100,10 +77,10 @@ def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
 
     The attempt is counted before: a file that ends its workers is not loaded for ever.
     """
-    if not _count_load(batch_id, by=by, at=at):
+    if not count_attempt(batch_id, State.LOADING, LOAD_FAILED, by=by, at=at):
         return False
-    with _transaction():
-        batch = _loading(batch_id)
+    with settling():
+        batch = unlocked(batch_id, State.LOADING)
         if batch is None:
             return False
         watch(f"load {batch.pk}", seconds=LOAD_SECONDS)
@@ -125,15 +102,18 @@ def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
     return True
 
 
-def _loading(batch_id: int) -> Batch | None:
+def unlocked(batch_id: int, state: str) -> Batch | None:
+    """The locked row of a batch in a state that nobody else works on."""
     rows = Batch.objects.using(SETTLER).select_for_update(skip_locked=True).defer(*HEAVY)
-    return rows.filter(pk=batch_id, state=State.LOADING).first()
+    return rows.filter(pk=batch_id, state=state).first()
 
 
-def _count_load(batch_id: int, *, by: str, at: dt.datetime) -> bool:
-    """Count an attempt to load; the sixth is not made, and the batch has failed."""
-    with _transaction():
-        batch = _loading(batch_id)
+def count_attempt(
+    batch_id: int, state: str, told: sheets.RowError, *, by: str, at: dt.datetime
+) -> bool:
+    """Count an attempt to check or load; the sixth is not made, and the batch has failed: `told` why."""
+    with settling():
+        batch = unlocked(batch_id, state)
         if batch is None:
             return False
         batch.attempts = F("attempts") + 1
@@ -141,18 +121,22 @@ def _count_load(batch_id: int, *, by: str, at: dt.datetime) -> bool:
         batch.refresh_from_db(using=SETTLER, fields=["attempts"])
         if batch.attempts <= MAX_ATTEMPTS:
             return True
-        batch.errors, batch.state = [LOAD_FAILED.as_dict()], State.FAILED
+        batch.errors, batch.state = [told.as_dict()], State.FAILED
         batch.save(using=SETTLER, update_fields=["errors", "state"])
         record(batch, "failed", by=by, at=at, outcome="failed", attempts=batch.attempts - 1)
-        log.error("batch %s is not loaded after %s attempts", batch_id, MAX_ATTEMPTS)
+        log.error("batch %s is given up in %s after %s attempts", batch_id, state, MAX_ATTEMPTS)
     return False
+
+
+def stored_file(batch: Batch) -> bytes:
+    """The file as it was uploaded."""
+    stored = Batch.objects.using(SETTLER).values_list("file", flat=True).get(pk=batch.pk)
+    return bytes(stored or b"")
 
 
 def _checked_entries(batch: Batch) -> Iterable[sheets.Entry]:
     """The claims of the very file that the dry run found sound, only read; none of another file."""
-    stored = Batch.objects.using(SETTLER).values_list("file", flat=True).get(pk=batch.pk)
-    content = bytes(stored or b"")
-    del stored
+    content = stored_file(batch)
     if hashlib.new("sm3", content).hexdigest() != batch.file_sm3:
         return ()
     return sheets.stream(batch.file_name, content, [])
@@ -190,7 +174,7 @@ def _go_on(batch_id: int, *, by: str, at: dt.datetime) -> None:
 
 def release(*, batch_id: int, by: str, at: dt.datetime) -> Batch:
     """A person lets the quarantined chunks of a batch be tried again."""
-    with _transaction():
+    with settling():
         _locked_chunks(batch_id, Chunk.State.QUARANTINED)
         batch = locked(batch_id, State.RUNNING, State.PAUSED)
         freed = Chunk.objects.using(SETTLER).filter(
@@ -207,7 +191,7 @@ def set_aside(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
     They stay as received and unsettled, under their numbers; what they held is free for a claim that comes
     in their place. The manifest is met by what was settled and what was left out.
     """
-    with _transaction():
+    with settling():
         aside = _locked_chunks(batch_id, Chunk.State.QUARANTINED)
         batch = locked(batch_id, State.RUNNING, State.PAUSED)
         need_reason(reason)
@@ -238,10 +222,12 @@ def cancel(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
     Chunks are locked before the batch, as workers do; those of a load that just ended are passed over
     where a worker has them: it reads the batch's state next and leaves them.
     """
-    with _transaction():
+    with settling():
         unended = (Chunk.State.WAITING, Chunk.State.QUARANTINED)
         _locked_chunks(batch_id, *unended)
-        batch = locked(batch_id, State.CHECKED, State.LOADING, State.RUNNING, State.PAUSED)
+        batch = locked(
+            batch_id, State.CHECKING, State.CHECKED, State.LOADING, State.RUNNING, State.PAUSED
+        )
         need_reason(reason)
         chunks = Chunk.objects.using(SETTLER)
         waiting = _locked_chunks(batch_id, *unended, skip_locked=True)
@@ -286,7 +272,7 @@ def _move(
     batch_id: int, source: str, target: str, word: str, *, by: str, at: dt.datetime,
     then: Callable[[], object] = lambda: None,
 ) -> Batch:  # fmt: skip
-    with _transaction():
+    with settling():
         batch = locked(batch_id, source)
         batch.state = target
         batch.save(using=SETTLER, update_fields=["state"])
@@ -308,11 +294,12 @@ def sweep(*, by: str, at: dt.datetime) -> int:
     for chunk_id in list(tired.values_list("pk", flat=True)):
         give_up(chunk_id, by=by, at=at)
     rung = 0
-    with _transaction():
+    with settling():
         for batch in (
             Batch.objects.using(SETTLER)
             .defer(*HEAVY)
-            .filter(state__in=WORKED_ON, started_at__lt=at - STALE)
+            .annotate(since=Coalesce("started_at", "created_at"))
+            .filter(state__in=WORKED_ON, since__lt=at - STALE)
         ):
             rung += ring_if_still(batch, at=at)
     failpoint("sweep.rung")
@@ -340,13 +327,15 @@ def end_stopped() -> int:
     return ended
 
 
-WORKED_ON = (State.LOADING, State.RUNNING, State.REVERSING)
+#: Besides running, whose chunks are rung for.
+TASKS = {State.CHECKING: CHECK_TASK, State.LOADING: LOAD_TASK, State.REVERSING: UNDO_TASK}
+WORKED_ON = (*TASKS, State.RUNNING)
 
 
 def wake(batch: Batch, *, at: dt.datetime) -> None:
     """Ring, as the sweep does, for a running batch that somebody looks at and in which nothing moves."""
     if batch.state == State.RUNNING and batch.started_at and batch.started_at < at - STALE:
-        with _transaction():
+        with settling():
             ring_if_still(batch, at=at)
 
 
@@ -355,7 +344,7 @@ def ring_if_still(batch: Batch, *, at: dt.datetime) -> int:
     if batch.state not in WORKED_ON:
         return 0
     if batch.state != State.RUNNING:
-        task = LOAD_TASK if batch.state == State.LOADING else UNDO_TASK
+        task = TASKS[State(batch.state)]
         transaction.on_commit(lambda: ring(task, [batch.pk]), using=SETTLER)
         return 1
     moved = last_sign(batch.pk)
@@ -388,7 +377,7 @@ def progress(batch: Batch, *, at: dt.datetime) -> dict:
     }  # fmt: skip
 
 
-def _transaction():
+def settling():
     """The settler's transaction: every region's batches are its business; edges check scope."""
     return scoped(EVERYTHING, using=SETTLER)
 

@@ -19,7 +19,7 @@ from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution, Region
 from pricing import commands as law
 from pricing.models import Release
-from settlement.batch import commands
+from settlement.batch import checking, commands
 from settlement.bench import data, single
 from settlement.models import ChronicDisease, InsuredPerson, OfflineVisit
 
@@ -59,7 +59,7 @@ def prepared(*, patients: int, posts: int = 12) -> Material:
         _insure_elsewhere(numbers[1::3])
     claims = [claim for number in numbers for claim in _claims(number)]
     now = timezone.now()
-    batch = commands.check(
+    batch = checking.check(
         institution=Institution.objects.select_related("region").get(pk=data.INSTITUTION),
         file_name="faults.jsonl", content="\n".join(map(json.dumps, claims)).encode(), by=BY, at=now,
     )  # fmt: skip

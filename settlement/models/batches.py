@@ -9,6 +9,7 @@ class Batch(models.Model):
     """A file of claims: checked, frozen as a manifest, settled in chunks, closed when all add up."""
 
     class State(models.TextChoices):
+        CHECKING = "checking", "检查中"
         CHECKED = "checked", "已试算校验"
         LOADING = "loading", "装载中"
         RUNNING = "running", "结算中"
@@ -28,7 +29,10 @@ class Batch(models.Model):
     result = models.BinaryField(null=True)
     errors = models.JSONField(default=list)
     state = models.CharField(max_length=9, choices=State)
-    attempts = models.IntegerField(default=0, help_text="of loading it")
+    attempts = models.IntegerField(default=0, help_text="of checking it, then of loading it")
+    start_when_sound = models.BooleanField(
+        default=False, help_text="without another word of a person"
+    )
     set_aside_claims = models.IntegerField(default=0, help_text="left out by a person's decision")
     set_aside_fee = models.BigIntegerField(default=0)
     reason = models.CharField(max_length=200, blank=True, help_text="of leaving out or cancelling")

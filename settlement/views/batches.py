@@ -1,4 +1,4 @@
-"""Batches: upload and dry run, confirm, progress, pause and resume, downloads."""
+"""Batches: upload and check, confirm, progress, pause and resume, downloads."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from institutions.views.file import frozen_words
 from settlement import words
-from settlement.batch import commands, downloads, undo
+from settlement.batch import checking, commands, downloads, undo
 from settlement.batch_forms import XLSX, DecisionForm, UploadForm, template
 from settlement.commands import refused
 from settlement.detail import in_order, moment
@@ -57,13 +57,14 @@ DECISIONS: dict[str, tuple[Callable[..., Batch], str, str, str]] = {
     ),
 }  # fmt: skip
 BAR = {
-    State.LOADING: "waiting", State.RUNNING: "running", State.PAUSED: "paused",
-    State.CLOSED: "done", State.FAILED: "failed", State.CHECKED: "waiting",
+    State.CHECKING: "waiting", State.LOADING: "waiting", State.RUNNING: "running",
+    State.PAUSED: "paused", State.CLOSED: "done", State.FAILED: "failed", State.CHECKED: "waiting",
     State.CANCELLED: "paused", State.REVERSING: "waiting", State.REVERSED: "paused",
 }  # fmt: skip
 STEPS = ("校验文件", "装载并冻结清单", "分片结算", "核对总额、关闭")
 REACHED = {
-    State.CHECKED: 0, State.LOADING: 1, State.RUNNING: 2, State.PAUSED: 2, State.CLOSED: 4,
+    State.CHECKING: 0, State.CHECKED: 0, State.LOADING: 1, State.RUNNING: 2,
+    State.PAUSED: 2, State.CLOSED: 4,
     State.CANCELLED: 2, State.REVERSING: 2, State.REVERSED: 2,
 }  # fmt: skip
 STOPPED = (State.CANCELLED, State.REVERSING, State.REVERSED)
@@ -76,7 +77,7 @@ CHUNK_TONES = {
 @requires("batches.view")
 @require_http_methods(["GET", "POST"])
 def batches(request: PortalRequest) -> HttpResponse:
-    """The list of batches; those who may run them upload here. A POST is the dry run of a file."""
+    """The list of batches; those who may run them upload here. A POST is a file to be checked."""
     may_run = request.user.may("batches.run")
     form = (
         UploadForm(request.POST or None, request.FILES or None, user=request.user)
@@ -84,7 +85,7 @@ def batches(request: PortalRequest) -> HttpResponse:
         else None
     )
     if request.method == "POST" and form and form.is_valid():
-        found = _check(request, form)
+        found = _taken(request, form)
         if found:
             return redirect("batch", batch_id=found.pk)
     rows = Batch.objects.visible_to(request.user).defer(*HEAVY, "errors").order_by("-pk")
@@ -230,10 +231,10 @@ def _visible(request: PortalRequest, batch_id: int) -> Batch:
     return get_object_or_404(rows, pk=_known(batch_id))
 
 
-def _check(request: PortalRequest, form: UploadForm) -> Batch | None:
+def _taken(request: PortalRequest, form: UploadForm) -> Batch | None:
     file = form.cleaned_data["file"]
     try:
-        return commands.check(
+        return checking.take(
             institution=form.claimant(), file_name=file.name, content=file.read(),
             by=request.user.username, at=clock.now(),
         )  # fmt: skip
@@ -268,7 +269,7 @@ def _row(row: Batch, name: str, *, faulty: bool) -> Row:
         cells=[
             Cell(text=f"第 {row.pk} 批", url=address, sub=name),
             Cell(text=row.file_name),
-            Cell(text=f"{row.claims:,}", sub=f"{row.lines:,} 项"),
+            Cell(text=f"{row.claims:,}", sub=f"{row.lines:,} 项") if row.claims else Cell(text="—"),
             Cell(text=yuan(row.fee_total) if row.fee_total else "—"),
             Cell(text=moment(row.created_at)[:16], sub=Login(row.created_by)),
             Cell(text=state["text"], tone=state["tone"]),
@@ -302,7 +303,7 @@ def _steps(found: Batch) -> list[dict[str, str]]:
 
 
 def _progress(found: Batch, progress: dict[str, Any]) -> dict[str, Any] | None:
-    if not progress["chunks"] and found.state != State.LOADING:
+    if not progress["chunks"] and found.state not in (State.CHECKING, State.LOADING):
         return None
     left = progress["seconds_left"]
     return {
@@ -311,6 +312,7 @@ def _progress(found: Batch, progress: dict[str, Any]) -> dict[str, Any] | None:
         "left": None if left is None else round(left), "state": BAR[State(found.state)],
         "chunks": f"{progress['chunks_done']} / {progress['chunks']}",
         "quarantined": progress["quarantined"],
+        "label": STEPS[0] if found.state == State.CHECKING else STEPS[2],
     }  # fmt: skip
 
 
@@ -349,7 +351,7 @@ def _acts(
     under_way = found.state in (State.RUNNING, State.PAUSED)
     can = {
         "set-aside": progress["quarantined"] > 0 and under_way,
-        "cancel": under_way or found.state in (State.CHECKED, State.LOADING),
+        "cancel": under_way or found.state in (State.CHECKING, State.CHECKED, State.LOADING),
         "undo": found.state in (State.CANCELLED, State.FAILED) and progress["done"] > 0,
     }
     return [
@@ -430,6 +432,8 @@ def _errors(found: Batch, number: str | None) -> Table:
         ],
         pages=Pages(total=page.paginator.count, size=ERRORS_PAGE, page=page.number,
                     sizes=(ERRORS_PAGE,)),
-        toolbar=[Action(label="下载标注文件", url=reverse("batch-annotated", args=[found.pk]),
-                        icon="arrow-down-tray")],
+        toolbar=[] if found.state == State.FAILED else [
+            Action(label="下载标注文件", url=reverse("batch-annotated", args=[found.pk]),
+                   icon="arrow-down-tray")
+        ],
     )  # fmt: skip

@@ -24,7 +24,7 @@ from config.celery import app
 from institutions.refusals import Refusal
 from pricing.releases import catalogue_at
 from settlement import ledger
-from settlement.batch import commands, downloads
+from settlement.batch import checking, commands, downloads
 from settlement.batch.chunk import settle_chunk
 from settlement.bench import data
 from settlement.models import Accumulator, Batch, Chunk, Claim, Leg, LineResult, Settlement
@@ -357,6 +357,6 @@ def test_every_row_error_at_once_and_nothing_stored(committed_db: str) -> None:
 
 
 def test_a_file_name_is_kept_as_a_name_only() -> None:
-    assert commands.safe_name("../../x\r\nSet-Cookie:.csv") == "xSet-Cookie:.csv"
-    assert commands.safe_name("C:\\a\\b.xlsx") == "b.xlsx"
-    assert len(commands.safe_name("长" * 300 + ".csv")) <= 200
+    assert checking.safe_name("../../x\r\nSet-Cookie:.csv") == "xSet-Cookie:.csv"
+    assert checking.safe_name("C:\\a\\b.xlsx") == "b.xlsx"
+    assert len(checking.safe_name("长" * 300 + ".csv")) <= 200

@@ -221,7 +221,7 @@ def test_a_batch_under_way_is_cancelled_between_chunks(place: str) -> None:
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [("running", "checked"), ("paused", "checked"), ("running", "loading"), ("closed", "running"),
+    [("checked", "checking"), ("running", "checked"), ("paused", "checked"), ("running", "loading"), ("closed", "running"),
      ("cancelled", "running"), ("failed", "running"), ("reversed", "reversing")],
 )  # fmt: skip
 def test_a_batch_does_not_go_back(db: None, source: str, target: str) -> None:

@@ -20,7 +20,7 @@ from institutions import crypto
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Institution, User
 from settlement import commands, search
-from settlement.batch.commands import check
+from settlement.batch.checking import check
 from settlement.batch_forms import template
 from settlement.facts import Claimant
 from settlement.models import Claim

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
 from settlement import closing, ledger
-from settlement.batch import commands
+from settlement.batch import checking, commands
 from settlement.batch.chunk import settle_chunk
 from settlement.models import Chunk, Period, Settlement, Statement
 from settlement.periods import differences, posting_month
@@ -128,7 +128,7 @@ def test_a_chunk_that_settles_while_the_month_closes_is_posted_to_the_next(place
         factories.agreement(hospital, "supplementary")
         factories.offline_visit(place.person, hospital)
         claim = factories.body(place.person, doctor, day=dt.date(2021, 6, 15))
-        found = commands.check(
+        found = checking.check(
             institution=hospital, file_name="a.jsonl", content=json.dumps(claim).encode(),
             by="clerk", at=at(11, 30),
         )  # fmt: skip
