@@ -9,7 +9,7 @@ FILES ?=
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test bench faults check cases demo lock clean
+.PHONY: help setup setup-dev run test bench faults races check cases demo lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ bench: setup-dev  ## figures as JSON lines, a table, docs/benchmarks.md; N= clai
 
 faults: setup-dev  ## kills workers and servers at every fail point; SEEDS= plans, ONLY= part of a fault's name
 	@DJANGO_ENV=test $(MANAGE) faults --seeds $(or $(SEEDS),2) $(if $(ONLY),--only $(ONLY))
+
+races: setup-dev  ## races with real threads in full size: some minutes
+	@RACES=full $(RUN) -m pytest -q tests/settlement/test_races.py $(ARGS)
 
 check: setup-dev  ## lint, format, types, import line, templates, migrations, production settings
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .ci/check

@@ -1,4 +1,4 @@
-"""Races with real threads and commits. `RACES=full` runs them in the size that was promised.
+"""Races with real threads and commits; `make races` (RACES=full) runs them in the size that was promised.
 
 16 threads × 50 patients × 10 seeds over limit, deductible and account; 1,000 keys × 8 posts; 500 double
 reversals; postings against the close of a month; batches with the same patients in opposite order.
