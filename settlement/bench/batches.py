@@ -1,9 +1,14 @@
-"""Figures of the batch: one and two workers, growth, memory, updates, and the naive path."""
+"""Figures of the batch: its workers, memory, updates, the kernel's share, and the naive path."""
 
 import multiprocessing
 import resource
+import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from django.db import connections, transaction
@@ -12,6 +17,7 @@ from django.utils import timezone
 from audit.trail import event_row
 from pricing.releases import current
 from pricing.rules import CODES
+from settlement.batch import chunk
 from settlement.batch.chunk import settle_chunk
 from settlement.bench.data import BY, REGION
 from settlement.columns import Columns, records
@@ -39,8 +45,8 @@ def _work(chunks: list[int], ready, go, memory) -> None:
     open_period_now()
     ready.release()
     go.wait()
-    for chunk in chunks:
-        settle_chunk(chunk, by=BY, at=timezone.now())
+    for key in chunks:
+        settle_chunk(key, by=BY, at=timezone.now())
     memory.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB)
 
 
@@ -52,8 +58,8 @@ def open_period_now() -> None:
 
 def warm(batch: Batch) -> None:
     """Settle a batch in this process, so that the workers forked from it have compiled code."""
-    for chunk in Chunk.objects.using("settler").filter(batch=batch).values_list("pk", flat=True):
-        settle_chunk(chunk, by=BY, at=timezone.now())
+    for key in Chunk.objects.using("settler").filter(batch=batch).values_list("pk", flat=True):
+        settle_chunk(key, by=BY, at=timezone.now())
 
 
 def rate(batch: Batch, workers: int) -> tuple[float, float]:
@@ -98,15 +104,65 @@ def updates() -> int:
         return int(cursor.fetchone()[0])
 
 
-def naive(batch: Batch, most: int) -> float:
-    """Claims per second of the idiomatic ORM: objects one by one, a transaction per claim."""
-    claims = Claim.objects.using("settler").filter(batch_id=batch.pk).order_by("pk")[:most]
-    keys = list(claims.values_list("pk", flat=True))
+@dataclass(frozen=True)
+class InTurns:
+    """A batch settled chunk by chunk, beside each chunk some claims of the naive path."""
+
+    per_second: float  #: claims of the batch, its closing included
+    naive: float  #: claims a second of the naive path
+    kernel: float  #: share of the kernel in the time of a chunk; the middle one of all chunks
+
+
+def in_turns(batch: Batch, other: Batch) -> InTurns:
+    """Settle a batch with the compiled path and another with model objects, in turns, in this process."""
+    chunks = Chunk.objects.using("settler").filter(batch=batch).order_by("number")
+    claims = Claim.objects.using("settler").filter(batch_id=other.pk).order_by("pk")
+    keys, left = (
+        list(chunks.values_list("pk", flat=True)),
+        list(claims.values_list("pk", flat=True)),
+    )
+    each = -(-len(left) // len(keys))
+    settled, slow, shares = 0.0, 0.0, []
+    for turn, key in enumerate(keys):
+        with kernel_timed() as kernel:
+            passed = seconds(partial(settle_chunk, key, by=BY, at=timezone.now()))
+        settled += passed
+        shares.append(sum(kernel) / passed)
+        slow += seconds(partial(naive, left[turn * each : (turn + 1) * each]))
+    return InTurns(batch.claims / settled, len(left) / slow, statistics.median(shares))
+
+
+@contextmanager
+def kernel_timed() -> Iterator[list[float]]:
+    """The seconds of each call of the kernel that chunks make meanwhile."""
+    real, took = chunk.settle, list[float]()
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return real(*args, **kwargs)
+        finally:
+            took.append(time.perf_counter() - began)
+
+    vars(chunk)["settle"] = timed
+    try:
+        yield took
+    finally:
+        vars(chunk)["settle"] = real
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """How long it takes."""
     began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def naive(keys: Sequence[int]) -> None:
+    """The idiomatic ORM: objects one by one, a transaction per claim."""
     for key in keys:
         with transaction.atomic(using="settler"):
             naive_claim(key, at=timezone.now())
-    return len(keys) / (time.perf_counter() - began)
 
 
 def naive_claim(key: int, *, at) -> None:
@@ -171,8 +227,3 @@ def _naive_rows(claim, scheme, lines, rules, results, posted, at) -> None:
         Leg(**own, account=int(account), amount=int(amount))
         for account, amount in zip(posted.leg_account, posted.leg_amount, strict=True)
     )
-
-
-def growth(sizes: Iterable[int], load) -> dict[int, float]:
-    """Seconds per claim for batches of growing size, each on top of the earlier ones."""
-    return {size: 1 / rate(load(size), 1)[0] for size in sizes}

@@ -12,7 +12,7 @@ from pricing.rules import CODES, SERVICES
 from settlement.batch.load import EMPTY_ARRAY, facts_bytes, write
 from settlement.columns import TRISTATE, blank, day_number
 from settlement.copy import columns, copy_in
-from settlement.models import Batch, InsuredPerson
+from settlement.models import Batch
 
 AT = dt.datetime(2021, 12, 1, 9, tzinfo=dt.timezone(dt.timedelta(hours=8)))
 REGION, INSTITUTION = "330300", "H33030000001"
@@ -126,7 +126,3 @@ def loaded_batch(n: int, *, seed: int = 1, tag: str = "B") -> Batch:
             write(cursor, batch, invented.claims, invented.lines, by=BY, at=AT)
             batch.save(using="settler")
     return batch
-
-
-def used_persons() -> int:
-    return InsuredPerson.objects.using("settler").count()

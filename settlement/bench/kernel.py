@@ -14,7 +14,6 @@ from settlement.columns import FACTS, Columns
 @dataclass(frozen=True)
 class Compared:
     lines: int
-    compiled: float  #: lines per second, checks and fold
     folded: float  #: lines per second of the compiled fold alone
     plain: float  #: lines per second of the same fold, uncompiled
     difference: int  #: fen
@@ -36,9 +35,6 @@ def compare(claims: dict, lines: dict, rules: Rules) -> Compared:
     columns, keys = columns_of(claims, lines)
     warm = kernel.settle(columns, rules, keys=keys, state=kernel.State.blank(int(keys.max()) + 1))
     columns, keys = columns_of(claims, lines)
-    began = time.perf_counter()
-    kernel.settle(columns, rules, keys=keys, state=kernel.State.blank(int(keys.max()) + 1))
-    compiled = columns.n / (time.perf_counter() - began)
     given = arguments(columns, rules, keys)
     began = time.perf_counter()
     fast = folds.fold(*_copies(given))
@@ -50,7 +46,7 @@ def compare(claims: dict, lines: dict, rules: Rules) -> Compared:
     difference = sum(int(np.abs(a - np.asarray(b)).sum()) for a, b in zip(fast, slow, strict=True))
     payable = warm.decision == kernel.PAYABLE
     difference += int(np.abs(warm.fund[payable] - fast[1][payable]).sum())
-    return Compared(columns.n, compiled, folded, plain, difference)
+    return Compared(columns.n, folded, plain, difference)
 
 
 def arguments(columns: Columns, rules: Rules, keys: np.ndarray) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import psycopg2
 from django.conf import settings
@@ -63,6 +63,20 @@ def point(application: str, settler: str) -> None:
         connections[alias].settings_dict.update(
             {key: role.get(key, "") for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
         )
+
+
+def renamed(url: str, database: str) -> str:
+    """The same address with another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Any]:
+    """A connection of psycopg2 that commits every statement."""
+    link = psycopg2.connect(url)
+    link.autocommit = True
+    with closing(link), link.cursor() as cursor:
+        yield cursor
 
 
 def settled_down() -> None:

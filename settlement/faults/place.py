@@ -9,31 +9,17 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 from django.conf import settings
 from psycopg2 import sql
 
 from settlement import dump
+from settlement.bench.portal import opened, renamed
 from settlement.faults.host import Forked, Host
 
 STALE, IDLE = 1, 3  #: seconds of a sweep and of a stopped session here; 20 and 30 as shipped
 URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SETTLER_URL")
-
-
-def renamed(url: str, database: str) -> str:
-    """The same address with another database."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
-
-
-@contextlib.contextmanager
-def opened(url: str) -> Iterator[Any]:
-    """A connection of psycopg2 that commits every statement."""
-    link = psycopg2.connect(url)
-    link.autocommit = True
-    with contextlib.closing(link), link.cursor() as cursor:
-        yield cursor
 
 
 @dataclass

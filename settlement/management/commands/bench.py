@@ -6,6 +6,7 @@ import platform
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from django.utils.module_loading import import_string
 from institutions.access import EVERYTHING, scoped
 from pricing.commands import load_shipped
 from pricing.releases import current
-from settlement.bench import batches, data, floor, kernel, portal, single
+from settlement.bench import batches, data, floor, growth, kernel, portal, single
 from settlement.periods import posting_month
 
 USUAL_N = 100_000
 NAIVE_CLAIMS = 300
-WORKERS = {1: "B", 2: "D", 4: "E"}  #: processes, and the tag of the batch that they settle
+WORKERS = {1: "batch.1worker", 2: "batch.2workers", 4: "batch.4workers"}  #: by processes
+SINGLE = ("single.p50", "single.p99", "single.rps")
 PAGES = 40  #: times that a page is opened beside nothing
 SINGLE_CLAIMS = 400
 #: What a claim is here, and what others measured with the same shape.
@@ -39,13 +41,13 @@ MEANINGS = {
     "batch.1worker": "a batch, one worker, all durable; floor: COPY of the same rows, one stream",
     "batch.2workers": "the same with two workers; floor: two streams",
     "batch.4workers": "the same with four workers; floor: four streams",
-    "batch.growth": "cost per claim of a batch of n; floor: of a smaller one (half, or 100,000)",
+    "batch.growth": "cost per claim of a batch of n; floor: of five of half n (most 100,000), in turns",
     "batch.rss_mb": "peak resident memory of a worker; floor: the most it may be",
     "batch.updates": "updated or deleted rows of claims, lines and results",
     "kernel.vs_python": "checks and fold, lines/s; floor: the fold alone in plain Python",
-    "kernel.share": "share of the kernel in a batch's time",
+    "kernel.share": "share of the kernel in the time of the same chunk; the middle one of a batch",
     "kernel.difference": "fen between the kernel and plain Python",
-    "batch.vs_orm": "a batch, claims/s; floor: model objects, a transaction per claim",
+    "batch.vs_orm": "a batch, claims/s; floor: model objects, a transaction per claim, in turns",
     "single.p50": "one claim by HTTP, one connection; floor: bare statements of the same rows",
     "single.p99": "the same, the slowest of a hundred; floor: the slowest of a hundred bare ones",
     "single.rps": "claims by HTTP, eight connections; floor: bare statements, eight connections",
@@ -79,13 +81,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("--n", type=int, default=USUAL_N, help="claims in the batch")
-        parser.add_argument("--only", default="", help="figures whose name starts with this")
+        parser.add_argument(
+            "--only", default="", help="figures whose names start with one of these (a,b)"
+        )
         parser.add_argument("--out", default=str(settings.BASE_DIR / "docs" / "benchmarks.md"))
 
     def handle(self, *args, **options):
         if options["n"] < 1_000:
             raise CommandError("N must be 1,000 or more")
-        self.n, self.only, self.figures = options["n"], options["only"], []
+        self.n, self.only, self.figures = options["n"], options["only"].split(","), []
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers end with the command
         with tempfile.TemporaryDirectory(prefix="portal-bench-") as var, portal.own_servers(var):
             with scoped(EVERYTHING):
@@ -102,37 +106,50 @@ class Command(BaseCommand):
                 Path(options["out"]).write_text(self.page(), encoding="utf-8")
 
     def measure(self) -> None:
-        if self.wanted("kernel") or self.wanted("batch"):
-            self.batch()
-        if self.wanted("batch.growth"):
-            self.growth()
-        if self.wanted("single"):
-            self.single()
-        if self.wanted("list"):
-            if not self.wanted("batch"):
-                batches.rate(data.loaded_batch(self.n, seed=1, tag="A"), 2)
-            self.figure("list.first_page", portal.first_page(), "ms", 100.0, self.n)
-        self.watching()
-        if self.wanted("start"):
-            self.figure("start.again", portal.start_again(), "s", 5.0, 1)
+        """Growth first: its copies are made of the empty database."""
+        for names, step in (
+            (("batch.growth",), self.growth),
+            ((*WORKERS.values(), "batch.rss_mb", "batch.updates"), self.batch),
+            (("batch.vs_orm", "kernel.share"), self.in_turns),
+            (("kernel.vs_python", "kernel.difference"), self.kernel),
+            ((*SINGLE, "precheck.p50", "page.in_batch"), self.single),
+            (("list.first_page",), self.lists),
+            (("audit", "rules"), self.audits),
+            (("report",), self.report),
+            (("start.again",), self.start),
+        ):
+            if self.wanted(*names):
+                step()
 
-    def watching(self) -> None:
+    def lists(self) -> None:
+        if not any(figure.name in WORKERS.values() for figure in self.figures):
+            batches.rate(data.loaded_batch(self.n, seed=1, tag="A"), 2)
+        self.figure("list.first_page", portal.first_page(), "ms", 100.0, self.n)
+
+    def audits(self) -> None:
         """What supervision measures: a higher package, by name."""
-        if self.wanted("audit") or self.wanted("rules"):
-            for figure in import_string("supervision.bench.measure.figures")(self.n):
-                self.figure(*figure)
-        if self.wanted("report"):
-            found = import_string("supervision.bench.reports.measure")()
-            self.figure(
-                "report.pages_per_second", found.pages_per_second, "pages/s", None, found.pages
-            )
-            self.figure("report.rss_mb", found.rss_mb, "MB", 300.0, found.pages)
+        for figure in import_string("supervision.bench.measure.figures")(self.n):
+            self.figure(*figure)
 
-    def wanted(self, name: str) -> bool:
-        return name.startswith(self.only) or self.only.startswith(name)
+    def report(self) -> None:
+        found = import_string("supervision.bench.reports.measure")()
+        self.figure("report.pages_per_second", found.pages_per_second, "pages/s", None, found.pages)
+        self.figure("report.rss_mb", found.rss_mb, "MB", 300.0, found.pages)
+
+    def start(self) -> None:
+        self.figure("start.again", portal.start_again(), "s", 5.0, 1)
+
+    def wanted(self, *names: str) -> bool:
+        """Whether one of these figures, or of these families of figures, was asked for."""
+        return any(
+            name.startswith(only) or only.startswith(f"{name}.")
+            for name in names for only in self.only
+        )  # fmt: skip
 
     def figure(self, name: str, value: float, unit: str, base: float | None, n: int) -> None:
-        """Print and keep a figure; the ratio is value over floor, also where smaller is better."""
+        """Print and keep a wanted figure; the ratio is value over floor, also where smaller is better."""
+        if not self.wanted(name):
+            return
         ratio = value / base if base else None
         figure = Figure(name, _short(value) or 0.0, unit, _short(base), _short(ratio), n)
         self.figures.append(figure)
@@ -144,23 +161,22 @@ class Command(BaseCommand):
         first = data.loaded_batch(self.n, seed=1, tag="A")
         _, memory = batches.rate(first, 2)
         work = floor.shares(first)
-        rates = {}
-        for workers, tag in WORKERS.items():
-            again = data.loaded_batch(self.n, seed=1, tag=tag)
-            rates[workers] = floor.alternating(again, work, workers)
-        one = rates[1][0]
-        for workers, (speed, base) in rates.items():
-            name = f"batch.{workers}worker{'s' if workers > 1 else ''}"
-            self.figure(name, speed, "claims/s", base, self.n)
+        for workers, name in WORKERS.items():
+            if self.wanted(name):
+                again = data.loaded_batch(self.n, seed=1, tag=f"B{workers}x")
+                speed, base = floor.alternating(again, work, workers)
+                self.figure(name, speed, "claims/s", base, self.n)
         self.figure("batch.rss_mb", memory, "MB", 600.0, self.n)
         self.figure("batch.updates", batches.updates() - before, "rows", None, self.n)
-        third = data.loaded_batch(NAIVE_CLAIMS, seed=3, tag="C")
-        self.figure(
-            "batch.vs_orm", one, "claims/s", batches.naive(third, NAIVE_CLAIMS), NAIVE_CLAIMS
-        )
-        self.kernel(one)
 
-    def kernel(self, claims_per_second: float) -> None:
+    def in_turns(self) -> None:
+        batch = data.loaded_batch(self.n, seed=2, tag="T")
+        other = data.loaded_batch(NAIVE_CLAIMS, seed=3, tag="C")
+        found = batches.in_turns(batch, other)
+        self.figure("batch.vs_orm", found.per_second, "claims/s", found.naive, NAIVE_CLAIMS)
+        self.figure("kernel.share", found.kernel, "of wall time", 0.05, self.n)
+
+    def kernel(self) -> None:
         n = min(max(self.n, 1_000), 333_334)
         invented = data.invent(n, batches.np.arange(1, n // 5 + 2), seed=4, tag="K")
         rules = current().rules("wenzhou", data.AT.date())
@@ -168,36 +184,39 @@ class Command(BaseCommand):
             raise CommandError("no policy is published")
         done = kernel.compare(invented.claims, invented.lines, rules)
         self.figure("kernel.vs_python", done.folded, "lines/s", done.plain, done.lines)
-        share = claims_per_second * data.LINES_PER_CLAIM / done.compiled
-        self.figure("kernel.share", share, "of wall time", 0.05, done.lines)
         self.figure("kernel.difference", done.difference, "fen", None, done.lines)
 
     def single(self) -> None:
         with scoped(EVERYTHING):
             numbers = single.prepare()
-        bare = single.bare(single.values_of_one(numbers[0]))
         port = portal.free_port()
         with single.web(port):
             client = single.by_http(port, numbers)
-            base, found = single.compared([bare, client], SINGLE_CLAIMS)
-            batch = data.loaded_batch(self.n, seed=7, tag="H")
-            trial, hints = single.compared(single.reminding(port, numbers), SINGLE_CLAIMS)
-            page = single.a_page(port)
-            (calm,) = single.compared([lambda: page], PAGES)
-            busy = single.meanwhile(lambda: batches.rate(batch, 2), (client(), page))
-        self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
-        self.figure("single.p99", found.p99_ms, "ms", base.p99_ms, SINGLE_CLAIMS)
-        self.figure("single.rps", found.per_second, "claims/s", base.per_second, SINGLE_CLAIMS)
-        self.figure("precheck.p50", hints.p50_ms, "ms", trial.p50_ms, SINGLE_CLAIMS)
-        self.figure("single.in_batch", busy[0][0], "ms", found.p50_ms, busy[0][1])
+            if self.wanted(*SINGLE):
+                bare = single.bare(single.values_of_one(numbers[0]))
+                base, found = single.compared([bare, client], SINGLE_CLAIMS)
+                self.figure("single.p50", found.p50_ms, "ms", base.p50_ms, SINGLE_CLAIMS)
+                self.figure("single.p99", found.p99_ms, "ms", base.p99_ms, SINGLE_CLAIMS)
+                self.figure(
+                    "single.rps", found.per_second, "claims/s", base.per_second, SINGLE_CLAIMS
+                )
+            if self.wanted("precheck.p50"):
+                trial, hints = single.compared(single.reminding(port, numbers), SINGLE_CLAIMS)
+                self.figure("precheck.p50", hints.p50_ms, "ms", trial.p50_ms, SINGLE_CLAIMS)
+            if self.wanted("single.in_batch", "page.in_batch"):
+                self.beside_a_batch(client, single.a_page(port))
+
+    def beside_a_batch(self, client: Callable, page: Callable[[], None]) -> None:
+        """A claim and a page while a batch is settled, and just before while none is."""
+        batch = data.loaded_batch(self.n, seed=7, tag="H")
+        alone, calm = single.compared([client, lambda: page], PAGES)
+        busy = single.meanwhile(lambda: batches.rate(batch, 2), (client(), page))
+        self.figure("single.in_batch", busy[0][0], "ms", alone.p50_ms, busy[0][1])
         self.figure("page.in_batch", busy[1][0], "ms", calm.p50_ms, busy[1][1])
 
     def growth(self) -> None:
-        sizes = (min(max(self.n // 2, 500), 100_000), self.n)
-        cost = batches.growth(
-            sizes, lambda size: data.loaded_batch(size, seed=size, tag=f"G{size}x")
-        )
-        self.figure("batch.growth", cost[sizes[-1]] * 1e6, "µs/claim", cost[sizes[0]] * 1e6, self.n)
+        large, small = growth.measure(self.n)
+        self.figure("batch.growth", large * 1e6, "µs/claim", small * 1e6, self.n)
 
     def table(self) -> None:
         for figure in self.figures:
