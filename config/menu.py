@@ -41,6 +41,7 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("断网补传", "outages", "signal-slash", "reconciliations.view"),
             Entry("参保人查询", "persons", "user-circle", "persons.view"),
             Entry("慢特病认定", "disease-filings", "clipboard-document-list", "diseases.view"),
+            Entry("参保人申请", "person-requests", "inbox", "requests.handle"),
         ),
     ),
     (

@@ -61,7 +61,7 @@ ROLES: dict[str, Role] = {
         f"{SEE_CLAIMS} claims.reverse batches.view batches.run releases.view registry.view "
         f"agreements.view documents.view accounts.reveal {SEE_MONEY} {SEE_JILIN} persons.maintain "
         "persons.reveal diseases.view diseases.file "
-        "reimbursements.handle statements.prepare payments.prepare adjustments.propose "
+        "reimbursements.handle requests.handle statements.prepare payments.prepare adjustments.propose "
         "corrections.propose reconciliations.handle outages.accept",
     ),
     "finance_officer": _role(

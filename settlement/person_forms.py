@@ -237,11 +237,16 @@ class FilingForm(forms.Form):
 
     def papers(self) -> list[tuple[str, str, bytes]]:
         """What was uploaded, by material."""
-        return [
-            (key, file.name or key, file.read())
-            for key in self.materials
-            for file in self.cleaned_data.get(f"file_{key}") or ()
-        ]
+        return filing_files(self, self.materials)
+
+
+def filing_files(form: forms.Form, materials: Iterable[str]) -> list[tuple[str, str, bytes]]:
+    """The uploads of a form with a field for each material."""
+    return [
+        (key, file.name or key, file.read())
+        for key in materials
+        for file in form.cleaned_data.get(f"file_{key}") or ()
+    ]
 
 
 class PapersForm(forms.Form):
@@ -250,6 +255,8 @@ class PapersForm(forms.Form):
     material = forms.ChoiceField(label="材料")
     papers = FilesField(label="文件")
 
-    def __init__(self, data: Any = None, files: Any = None, *, materials: Iterable[Any]):
-        super().__init__(data, files, auto_id="papers_%s")
+    def __init__(
+        self, data: Any = None, files: Any = None, *, materials: Iterable[Any], **options: Any
+    ):
+        super().__init__(data, files, auto_id="papers_%s", **options)
         self.fields["material"] = _choice("材料", materials)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from settlement.views import filings, person_acts, persons, register
+from settlement.views import filings, handed_in, person_acts, persons, register, requests
 
 urlpatterns = [
     path("persons/", persons.persons, name="persons"),
@@ -23,4 +23,14 @@ urlpatterns = [
     path("diseases/<int:pk>/files/", filings.upload, name="disease-filing-upload"),
     path("diseases/<int:pk>/files/<int:document>/", filings.material, name="disease-filing-file"),
     path("diseases/<int:pk>/<slug:step>/", filings.step, name="disease-filing-step"),
+    path("requests/", requests.listing, name="person-requests"),
+    path("requests/<int:pk>/", requests.one, name="person-request"),
+    path("requests/<int:pk>/files/<int:document>/", requests.file, name="person-request-file"),
+    path("requests/<int:pk>/take/", requests.take, name="person-request-take"),
+    path("requests/<int:pk>/reveal/", requests.reveal, name="person-request-reveal"),
+    path("requests/<int:pk>/<slug:key>/", requests.act, name="person-request-act"),
+    path("public/requests/", handed_in.areas, name="public-requests"),
+    path("public/requests/progress/", handed_in.progress, name="public-request-progress"),
+    path("public/requests/<str:region>/disease/", handed_in.disease, name="public-disease"),
+    path("public/requests/<str:region>/booking/", handed_in.booking, name="public-booking"),
 ]

@@ -22,7 +22,7 @@ from institutions.models import Institution, Region, User
 from institutions.refusals import Fault, Refusal, refused
 from institutions.shape import checked, refuse
 from pricing.releases import current
-from settlement import appointments, commands, contract, invoices, ledger, sealed
+from settlement import appointments, commands, contract, invoices, ledger, person_requests, sealed
 from settlement.facts import Claimant
 from settlement.models import (
     Claim,
@@ -100,10 +100,16 @@ def submit(
         case.phone_tail = asked.phone[-4:]
     if asked.account is not None and asked.way == Way.BANK:
         _fill(case, sealed.seal(asked.account, bound_to=case.bound_to))
+    booking = None
     if asked.slot_id is not None:
-        case.slot = appointments.book(slot_id=asked.slot_id, region_code=region.pk, at=at, on=today)
+        booking = person_requests.booked_by(bytes(person.id_hash), asked.slot_id)
+        case.slot = booking.slot if booking else appointments.book(
+            slot_id=asked.slot_id, region_code=region.pk, at=at, on=today
+        )  # fmt: skip
     _refuse_repeated(case)
     case.save()
+    if booking is not None:
+        person_requests.came(booking, case, by=by, at=at)
     _use_invoice(case, at)
     attach(case=case, files=files, by=by, at=at)
     moves.opened(case=case, procedure=table(), handbook=HANDBOOK, by=by, at=at, on=today)

@@ -5,7 +5,6 @@ that is shown once tells the reporter how it goes on. (温医保办〔2021〕6�
 """
 
 import datetime as dt
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from agreements.clocks import parameter_row
 from agreements.models import Agreement
 from audit import clock, tasks, trail
 from audit.models import Task
-from institutions import crypto
+from institutions import crypto, receipts
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Institution, Region, User
@@ -30,9 +29,9 @@ from supervision.models import Complaint, SupervisionCase
 
 HANDLE = "complaints.handle"
 REPORTER = "举报人"  #: the actor of a report: nobody is named
+KIND = "complaint"
 CLOCK, REWARD = "complaint_working_days", "complaint_reward"
 State = Complaint.State
-CODE_LETTERS, CODE_LENGTH = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 10
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,12 @@ def receive(
         raise refused("name", "NAME_MISSING", "实名举报请填写姓名", "a name is needed")
     day = clock.local(at).date()
     series = f"JB{region.code}-{day.year}"
-    code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+    code = receipts.new_code()
     number = f"{series}-{tasks.next_number(series):05d}"
     due, clause, unknown = _due(region, day)
     place = report.institution_code and place_named(report.institution_code, region, day).pk
     made = Complaint.objects.create(
-        number=number, query_hash=_hash(number, code), region_code=region.code,
+        number=number, query_hash=receipts.hash_of(KIND, number, code), region_code=region.code,
         institution_code=place, about=report.about.strip()[:120], channel=report.channel,
         behaviour=report.behaviour, text=report.text.strip()[:4000], received_at=at, due=due,
         due_unknown=unknown, clause=clause, **_sealed(number, report),
@@ -129,10 +128,6 @@ def _sealed(number: str, report: Report) -> dict[str, Any]:
 
 def _bound(number: str, key: str) -> str:
     return f"complaint:{number}:{key}"
-
-
-def _hash(number: str, code: str) -> bytes:
-    return crypto.keyed_hash("complaint", f"{number}:{code.strip().upper()}")
 
 
 def _due(region: Region, day: dt.date) -> tuple[dt.date | None, str, int | None]:
@@ -172,7 +167,7 @@ def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> int:
 def progress(*, number: str, code: str) -> Complaint | None:
     """What the reporter is told: the report of a number whose code is right."""
     row = Complaint.objects.filter(number=number.strip().upper()).first()
-    if row is None or bytes(row.query_hash) != _hash(row.number, code):
+    if row is None or bytes(row.query_hash) != receipts.hash_of(KIND, row.number, code):
         return None
     return row
 

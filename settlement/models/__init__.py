@@ -65,6 +65,7 @@ from settlement.models.persons import (
 )
 from settlement.models.register import RegisterDifference, RegisterSheet
 from settlement.models.reimbursements import AppointmentSlot, EInvoice, Reimbursement
+from settlement.models.requests import PersonRequest
 from settlement.models.returns import DispensingReturn, DispensingReturnLine, TraceReturn
 from settlement.models.statements import (
     Advance,
@@ -123,6 +124,7 @@ __all__ = (
     "PaymentList",
     "PaymentOrder",
     "Period",
+    "PersonRequest",
     "PersonalAccount",
     "Prescription",
     "PrescriptionCharge",

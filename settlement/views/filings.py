@@ -22,7 +22,7 @@ from audit.tables import Action, Cell, Column, Pages, Row, Table
 from institutions.access import PortalRequest
 from institutions.documents import content_of
 from institutions.handbook import words_of
-from institutions.models import PERSONAL, Region
+from institutions.models import PERSONAL, Document, Region
 from institutions.naming import Login, named
 from institutions.refusals import Refusal, refused
 from settlement import filings
@@ -384,11 +384,21 @@ def material(request: PortalRequest, pk: int, document: int) -> HttpResponse:
     """A paper about somebody's health: only with its application, and every look is an event."""
     found = _visible(request, pk)
     row = get_object_or_404(filings.materials(found), pk=min(document, 2**63 - 1))
+    return shown_file(
+        request, row, found.subject, found.region_code, found.institution_code,
+        bytes(found.person.id_hash),
+    )  # fmt: skip
+
+
+def shown_file(
+    request: PortalRequest, row: Document, of: str, region: str, place: str, person: bytes
+) -> HttpResponse:
+    """A stored paper about somebody as a download; the look is an event about the person."""
     content = content_of(row)
     trail.record(
         by=request.user.username, at=clock.now(), action="document.read", subject=f"document:{row.pk}",
-        region_code=found.region_code, institution_code=found.institution_code,
-        person_hash=bytes(found.person.id_hash), detail={"of": found.subject, "sm3": row.digest},
+        region_code=region, institution_code=place, person_hash=person,
+        detail={"of": of, "sm3": row.digest},
     )  # fmt: skip
     answer = HttpResponse(content, content_type=row.media_type)
     answer["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(row.name)}"

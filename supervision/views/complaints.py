@@ -3,8 +3,6 @@
 from typing import Any
 
 from django import forms
-from django.conf import settings
-from django.core.cache import cache
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
@@ -14,11 +12,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from agreements.views.refusing import refuse
-from audit import clock, trail
+from audit import clock
 from audit.access import public, requires
 from audit.tables import Action, Cell, Column, Pages, Row, Table
 from audit.text import yuan
-from institutions import crypto
+from institutions import receipts
 from institutions.access import EVERYTHING, PortalRequest, scoped
 from institutions.models import Institution, Region, Scope, User
 from institutions.naming import Login, Told, named
@@ -31,7 +29,6 @@ from supervision.views.cases import CRUMBS, SIZE
 TONES = {"received": "wait", "accepted": "info", "proven": "ok", "unproven": "mute",
          "declined": "mute"}  # fmt: skip
 TOO_MANY = 429
-HOUR = 3600
 OFFERED = 500  #: institutions in the list of a field
 State = Complaint.State
 
@@ -44,13 +41,13 @@ State = Complaint.State
 @require_http_methods(["GET", "POST"])
 def report(request: HttpRequest) -> HttpResponse:
     """Report misuse: anonymous or named, at most so many an hour from one address."""
-    regions = _areas()
+    regions = [(row.code, row.name) for row in receipts.areas()]
     form = inspection_forms.PublicReport(request.POST or None, regions=regions)
     status, made = 200, None
     if request.method == "POST":
         status = 422
         if form.is_valid():
-            if not _room():
+            if not receipts.room():
                 form.add_error(None, "提交过于频繁，请一小时后再试，或拨打当地医保部门电话。")
                 status = TOO_MANY
             else:
@@ -68,19 +65,6 @@ def _offered(*regions: Region) -> list[Institution]:
     for region in regions:
         found += complaints.places(region, day).select_related("region").order_by("pk")[:OFFERED]
     return found[:OFFERED]
-
-
-def _areas() -> list[tuple[str, str]]:
-    """Areas in which institutions are registered, at the level of the pooling region."""
-    rows = Region.objects.exclude(policy_region="").exclude(level=Region.Level.COUNTY)
-    return [(row.code, row.name) for row in rows.order_by("code")]
-
-
-def _room() -> bool:
-    """Counts reports of an address for an hour; the address itself is not kept."""
-    key = f"report:{crypto.keyed_hash('report', trail.ORIGIN.get()).hex()[:32]}"
-    cache.add(key, 0, HOUR)
-    return cache.incr(key) <= settings.REPORTS_PER_HOUR
 
 
 def _received(
@@ -107,7 +91,7 @@ def progress(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         status = 422
         if form.is_valid():
-            if not _room():
+            if not receipts.room():
                 form.add_error(None, "查询过于频繁，请一小时后再试。")
                 status = TOO_MANY
             else:
@@ -212,7 +196,7 @@ def new(request: PortalRequest) -> HttpResponse:
 def _own_areas(user: User) -> list[tuple[str, str]]:
     """The areas of reports that lie in a user's scope."""
     scope = user.scope_codes()
-    return [(code, name) for code, name in _areas()
+    return [(code, name) for code, name in [(row.code, row.name) for row in receipts.areas()]
             if scope.everything or code.startswith(scope.regions)]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from audit.procedure import Refused
 from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.models import Office, Scope
 from institutions.refusals import Refusal
-from settlement import appointments, invoices, ledger, reimbursements
+from settlement import appointments, invoices, ledger, person_requests, reimbursements
 from settlement.models import AppointmentSlot, EInvoice, Leg, Reimbursement, Settlement
 from tests import factories
 from tests.factories import line
@@ -346,6 +346,27 @@ def test_a_slot_takes_its_capacity_and_gives_places_back(agency: Agency, office:
     assert refusal_of(appointments.set_capacity, capacity=0, **capacity).code == "BOOKED"
     agency.step(case, "withdraw", note="改期")
     assert agency.submitted(**asked).slot_id == slot.pk
+
+
+def test_who_booked_without_log_in_has_that_place_when_coming(
+    agency: Agency, office: Office
+) -> None:
+    opened(office, capacity=1)
+    slot = AppointmentSlot.objects.first()
+    who = person_requests.Somebody(agency.person.credential, "测试", "13800001111")
+    row, _ = person_requests.book(region=agency.region, who=who, slot_id=slot.pk, at=AT)
+    asked = {"kind": "appointment", "tracking_no": "", "slot_id": slot.pk}
+    stranger = factories.person("nantong", "resident").credential
+    assert refusal_of(agency.submitted, credential=stranger, **asked).code == "SLOT_FULL"
+    case = agency.submitted(**asked)
+    row.refresh_from_db()
+    slot.refresh_from_db()
+    assert (row.state, row.reimbursement, slot.booked) == ("taken", case, 1)
+    assert not Task.objects.filter(subject=row.subject, state="open").exists()
+    assert refusal_of(person_requests.withdraw, request=row, at=AT).code == "REQUEST_STATE"
+    agency.step(case, "withdraw", note="改期")
+    slot.refresh_from_db()
+    assert slot.booked == 0
 
 
 def test_the_database_overbooks_nothing(agency: Agency, office: Office) -> None:
