@@ -185,7 +185,7 @@ def _added(row: PersonRequest, papers: MorePapersForm) -> int:
 def _told(row: PersonRequest) -> list[dict[str, Any]]:
     state, words = person_requests.told(row)
     slot = row.slot
-    return [
+    facts: list[dict[str, Any]] = [
         {"label": "申请号", "value": row.number, "code": True},
         {"label": "事项", "value": row.get_kind_display(),
          "sub": slot.office.name if slot else row.name},
@@ -196,3 +196,4 @@ def _told(row: PersonRequest) -> list[dict[str, Any]]:
          if row.kind == PersonRequest.Kind.DISEASE else ""},
         {"label": "告知", "value": words, "wide": True},
     ]  # fmt: skip
+    return [fact for fact in facts if fact["value"]]

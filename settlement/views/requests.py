@@ -142,7 +142,7 @@ def _page(
 
 def _facts(found: PersonRequest, seen: person_requests.Somebody | None) -> list[dict[str, Any]]:
     filing, paid = found.filing, found.reimbursement
-    return [
+    facts: list[dict[str, Any]] = [
         {"label": "申请号", "value": found.number, "code": True},
         {"label": "事项", "value": found.get_kind_display(), "sub": _what(found)},
         {"label": "申请人（自报，未核实）", "value": seen.name if seen else found.name_masked},
@@ -157,6 +157,7 @@ def _facts(found: PersonRequest, seen: person_requests.Somebody | None) -> list[
         {"label": "申请说明", "value": found.reason, "wide": True},
         {"label": "告知内容", "value": found.answer, "wide": True},
     ]  # fmt: skip
+    return [fact for fact in facts if fact["value"]]
 
 
 @requires("requests.handle")
