@@ -303,7 +303,7 @@ def _steps(found: Batch) -> list[dict[str, str]]:
 
 
 def _progress(found: Batch, progress: dict[str, Any]) -> dict[str, Any] | None:
-    if not progress["chunks"] and found.state not in (State.CHECKING, State.LOADING):
+    if not progress["chunks"] and found.state != State.LOADING:
         return None
     left = progress["seconds_left"]
     return {
@@ -312,7 +312,6 @@ def _progress(found: Batch, progress: dict[str, Any]) -> dict[str, Any] | None:
         "left": None if left is None else round(left), "state": BAR[State(found.state)],
         "chunks": f"{progress['chunks_done']} / {progress['chunks']}",
         "quarantined": progress["quarantined"],
-        "label": STEPS[0] if found.state == State.CHECKING else STEPS[2],
     }  # fmt: skip
 
 
@@ -369,7 +368,8 @@ def _info(found: Batch, institution: Institution | None) -> list[dict[str, Any]]
     return [
         {"label": "申报机构", "value": str(institution or found.institution_code),
          "sub": found.institution_code},
-        {"label": "申请单", "value": f"{found.claims:,} 张", "sub": f"{found.lines:,} 项明细"},
+        {"label": "申请单", "value": f"{found.claims:,} 张" if found.claims else "",
+         "sub": f"{found.lines:,} 项明细" if found.claims else ""},
         {"label": "费用合计", "value": f"{yuan(found.fee_total)} 元" if found.fee_total else ""},
         {"label": "创建", "value": moment(found.created_at), "sub": Login(found.created_by)},
         {"label": "剔除", "value": f"{found.set_aside_claims:,} 张" if found.set_aside_claims else "",

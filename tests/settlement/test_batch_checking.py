@@ -143,7 +143,7 @@ def test_the_page_shows_the_check_and_then_its_result(hospital: Hospital) -> Non
     address = reverse("batch", args=[only().pk])
     assert answer["Location"] == address
     shown = client.get(address).content.decode()
-    for word in ("检查中", "可以离开本页", 'hx-trigger="every 2s"', "上传文件", "取消批次"):
+    for word in ("检查中", "也可以离开", 'hx-trigger="every 2s"', "上传文件", "取消批次"):
         assert word in shown, word
     assert "确认并开始结算" not in shown
     assert go_on(only())
