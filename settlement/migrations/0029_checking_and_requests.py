@@ -55,7 +55,7 @@ STATES = [
 
 
 class Migration(migrations.Migration):
-    dependencies = (("settlement", "0027_first_claim"),)
+    dependencies = (("settlement", "0028_undone_by_two"),)
     operations = (
         migrations.AlterField("batch", "state", models.CharField(choices=STATES, max_length=9)),
         migrations.AlterField(
