@@ -39,13 +39,16 @@ from institutions.models import (
 from institutions.tokens import FIND
 from settlement import commands, ledger
 from settlement.bench.data import BY, INSTITUTION, REGION
-from settlement.models import InsuredPerson
+from settlement.models import ChronicDisease, InsuredPerson, OfflineVisit
 from settlement.periods import month_of
 
 PERSONS = 400
 WARM, TURN = 20, 20  #: acts before the measurement; acts of one kind before the other's turn
 TOKEN = "bench-" + "t" * 30
 SINCE = dt.date(2019, 1, 1)
+PAID = b'"state":"payable"'  #: what the answer to every claim says: refused ones cost less
+BALANCE = 5_000  #: fen on each patient's account
+VISITED = (3, 5, 7, 9)  #: months of 2021 with an offline visit: no session is later than 100 days
 #: The sessions of one physician lie behind each other, as on real days.
 FIRST_SESSION = dt.datetime(2021, 4, 1, 8, tzinfo=dt.timezone(dt.timedelta(hours=8)))
 _serial = itertools.count(1)
@@ -91,14 +94,34 @@ def prepare() -> list[str]:
     )  # fmt: skip
     bodies = (f"99999919700101{serial:03d}" for serial in range(PERSONS))
     numbers = [body + crypto.check_digit(body) for body in bodies]
-    InsuredPerson.objects.bulk_create(
+    persons = InsuredPerson.objects.bulk_create(
         InsuredPerson(
             id_hash=crypto.person_hash(number), id_masked="999", id_cipher=b"x", name_masked="*",
             name_cipher=b"x", region_code=REGION, scheme="resident", is_demo=True,
+            account_balance=BALANCE,
         )
         for number in numbers
     )  # fmt: skip
+    _make_payable(persons)
     return numbers
+
+
+def _make_payable(persons: Sequence[InsuredPerson]) -> None:
+    """Every patient has a listed disease, seen at the hospital every second month."""
+    began = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
+    ChronicDisease.objects.bulk_create(
+        ChronicDisease(
+            person=person, code="M03900", name="高血压病", valid_from=began.date(), recorded_at=began
+        )
+        for person in persons
+    )  # fmt: skip
+    OfflineVisit.objects.bulk_create(
+        OfflineVisit(
+            person=person, institution_code=INSTITUTION, day=dt.date(2021, month, 15),
+            diagnosis_code="I10.x00x002", reported_at=began,
+        )
+        for person in persons for month in VISITED
+    )  # fmt: skip
 
 
 def claim(number: str) -> dict:
@@ -219,7 +242,7 @@ def web(port: int) -> Iterator[None]:
 def by_http(port: int, numbers: list[str]) -> Callable[[], Callable[[], None]]:
     """A client that posts a new claim of a changing patient at each call."""
     patients = itertools.cycle(numbers)
-    return _client(port, "/api/v1/claims", lambda: claim(next(patients)))
+    return _client(port, "/api/v1/claims", lambda: claim(next(patients)), tells=PAID)
 
 
 def reminding(port: int, numbers: list[str]) -> list[Callable[[], Callable[[], None]]]:
@@ -247,7 +270,9 @@ TRIAL = {
 }  # fmt: skip
 
 
-def _client(port: int, url: str, made: Callable[[], dict]) -> Callable[[], Callable[[], None]]:
+def _client(
+    port: int, url: str, made: Callable[[], dict], tells: bytes = b""
+) -> Callable[[], Callable[[], None]]:
     def client() -> Callable[[], None]:
         def post() -> None:
             with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as link:
@@ -258,7 +283,7 @@ def _client(port: int, url: str, made: Callable[[], dict]) -> Callable[[], Calla
                 )  # fmt: skip
                 answer = link.getresponse()
                 text = answer.read()
-                if answer.status not in (200, 201):
+                if answer.status not in (200, 201) or tells not in text:
                     raise RuntimeError(f"{answer.status} {text[:500]!r}")
 
         return post
@@ -303,7 +328,7 @@ def values_of_one(number: str) -> dict:
         )  # fmt: skip
     finally:
         ledger.store = real
-    if answer.status_code != 201:
+    if answer.status_code != 201 or PAID not in answer.content:
         raise RuntimeError(answer.content.decode())
     return caught[0] | {"document": json.dumps(caught[0]["document"])}
 

@@ -21,17 +21,10 @@ from pricing import commands as law
 from pricing.models import Release
 from settlement.batch import checking, commands
 from settlement.bench import data, single
-from settlement.models import ChronicDisease, InsuredPerson, OfflineVisit
+from settlement.models import InsuredPerson
 
 BY, PUBLISHER = "faults", "faults-2"
 CLAIMS_EACH = 6
-BALANCE = 5_000  #: fen on each patient's account
-VISITED = (
-    3,
-    5,
-    7,
-    9,
-)  #: months of 2021 with an offline visit, before the sessions of `single.claim`
 ELSEWHERE = ("320600", "nantong", "南通市")  #: where every third patient is insured
 SINCE = "effective: {from: 2021-03-08"  #: of the parameters of the treating region
 SWITCH = """  - {key: offsite_settlement, value: true, from: 2021-03-08, until: null, source_kind: example,
@@ -55,7 +48,6 @@ def prepared(*, patients: int, posts: int = 12) -> Material:
     data.region()
     with scoped(EVERYTHING):
         numbers = single.prepare()[:patients]
-        _make_payable()
         _insure_elsewhere(numbers[1::3])
     claims = [claim for number in numbers for claim in _claims(number)]
     now = timezone.now()
@@ -68,26 +60,6 @@ def prepared(*, patients: int, posts: int = 12) -> Material:
     commands.confirm(batch_id=batch.pk, by=BY, at=now - dt.timedelta(hours=1))
     single_ones = [single.claim(numbers[k % len(numbers)]) for k in range(posts)]
     return Material(batch.pk, [(f"fault-{k}", claim) for k, claim in enumerate(single_ones)])
-
-
-def _make_payable() -> None:
-    """Every patient has a listed disease, seen at the hospital every second month, and an account."""
-    persons = InsuredPerson.objects.all()
-    persons.update(account_balance=BALANCE)
-    began = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
-    ChronicDisease.objects.bulk_create(
-        ChronicDisease(
-            person=person, code="M03900", name="高血压病", valid_from=began.date(), recorded_at=began
-        )
-        for person in persons
-    )  # fmt: skip
-    OfflineVisit.objects.bulk_create(
-        OfflineVisit(
-            person=person, institution_code=data.INSTITUTION, day=dt.date(2021, month, 15),
-            diagnosis_code="I10.x00x002", reported_at=began,
-        )
-        for person in persons for month in VISITED
-    )  # fmt: skip
 
 
 def _insure_elsewhere(numbers: list[str]) -> None:
