@@ -49,9 +49,11 @@ SINCE = dt.date(2019, 1, 1)
 PAID = b'"state":"payable"'  #: what the answer to every claim says: refused ones cost less
 BALANCE = 5_000  #: fen on each patient's account
 VISITED = (3, 5, 7, 9)  #: months of 2021 with an offline visit: no session is later than 100 days
-#: The sessions of one physician lie behind each other, as on real days.
+#: The sessions of one physician lie behind each other, as on real days, and each patient comes back when
+#: the drugs are used up: an honest practice, in which the rules find nothing.
 FIRST_SESSION = dt.datetime(2021, 4, 1, 8, tzinfo=dt.timezone(dt.timedelta(hours=8)))
-_serial = itertools.count(1)
+SESSION_DAYS, SUPPLY_DAYS = 14, 28
+_serial, _bare = itertools.count(0), itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def _make_payable(persons: Sequence[InsuredPerson]) -> None:
 def claim(number: str) -> dict:
     """A claim of three lines with a number that was never used."""
     serial = next(_serial)
-    began = FIRST_SESSION + dt.timedelta(days=serial % 200, minutes=20 * (serial // 200 % 30))
+    turn, place = divmod(serial, PERSONS)
+    day, slot = place % SESSION_DAYS, place // SESSION_DAYS
+    began = FIRST_SESSION + dt.timedelta(days=turn * (SUPPLY_DAYS + 2) + day, minutes=20 * slot)
     start, end = (moment.isoformat() for moment in (began, began + dt.timedelta(minutes=15)))
     lines = [
         ("consult", "111102001", "10.00"),
@@ -148,8 +152,8 @@ def claim(number: str) -> dict:
         "physician": {"code": "D0000001"},
         "prescriptions": [{"no": f"P{serial}", "signed_by": "D0000001", "signed_at": start,
                            "reviewed_by": "Y1", "reviewed_at": start,
-                           "lines": [{"drug_code": "XC09CAS001A", "quantity": "1", "days_supply": 28,
-                                      "unit": "盒"}]}],
+                           "lines": [{"drug_code": item, "quantity": "1", "days_supply": SUPPLY_DAYS,
+                                      "unit": "盒"} for kind, item, _ in lines if kind == "drug"]}],
         "lines": [
             {"line_no": k, "kind": kind, "item_code": item, "quantity": "1", "unit_price": fee,
              "fee": fee, "prescription_no": f"P{serial}"}
@@ -333,7 +337,7 @@ def values_of_one(number: str) -> dict:
     return caught[0] | {"document": json.dumps(caught[0]["document"])}
 
 
-#: The rows of the claim's prescription, its drug and what is charged under it, as plain inserts.
+#: The rows of the claim's prescription, its drugs and what is charged under it, as plain inserts.
 PRESCRIBED = """INSERT INTO settlement_prescription (region_code, institution_code, number, person_id,
     encounter_id, encounter_key, issued_on, visit, physician_code, signed_by, signed_at, review,
     reviewed_by, reviewed_at, review_reason, source, uploaded_at, uploaded_by, state, state_reason,
@@ -343,7 +347,8 @@ VALUES (%(region)s, %(institution)s, %(claim_no)s, %(person)s, %(encounter_id)s,
     %(at)s, '', 'claim', %(at)s, %(by)s, 'reviewed', '', repeat('0', 64));
 INSERT INTO settlement_prescriptionline (prescription_id, drug_code, quantity, days_supply, unit,
     dispensed)
-VALUES (currval('settlement_prescription_id_seq'), 'XC09CAS001A', 10000, 28, '盒', 0);
+SELECT currval('settlement_prescription_id_seq'), drug, 10000, 28, '盒', 0
+FROM unnest(ARRAY['XC09CAS001A', 'XA10BA']) AS g (drug);
 INSERT INTO settlement_prescriptioncharge (prescription_id, claim_id, drug_code, quantity,
     region_code, institution_code, issuer_region, issuer_code)
 SELECT currval('settlement_prescription_id_seq'), %(id)s, drug, 10000, %(region)s, %(institution)s,
@@ -366,7 +371,7 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
         cursor = link.cursor()
 
         def write() -> None:
-            serial, now, person = next(_serial), timezone.now(), next(persons)
+            serial, now, person = next(_bare), timezone.now(), next(persons)
             own = copy.copy(values) | {"claim_no": f"F{serial}", "encounter_id": f"F{serial}",
                                        "person": person, "key": f"F{serial}",
                                        "event_id": str(uuid.uuid4())}  # fmt: skip
