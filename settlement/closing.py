@@ -16,9 +16,11 @@ from django.urls import reverse
 from django.utils.module_loading import import_string
 
 from audit import tasks
+from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal, refused
 from settlement import statement_steps, statements, terms
 from settlement.models import Batch, Chunk, Period, Reopening, Statement
+from settlement.payment_sources import live
 from settlement.periods import (
     canonical,
     differences,
@@ -116,7 +118,7 @@ def hindrances(period: Period) -> list[Hindrance]:
 def propose_reopening(
     *, pool: str, month: dt.date, reason: str, by: str, at: dt.datetime
 ) -> Reopening:
-    """Ask for a closing or closed month to be opened again. Refused while money of it was paid."""
+    """Ask for a closing or closed month to be opened again. Refused once money of it is on a list or paid."""
     period = locked(pool, month)
     _can_reopen(period)
     if Reopening.objects.filter(pool=pool, month=month, state="proposed").exists():
@@ -179,6 +181,15 @@ def _can_reopen(period: Period) -> None:
         raise refused("month", "LATER_PERIOD_CLOSED",
                       f"{found}已关账或正在关账，{period}不能反关账；错账请在以后月份红冲",
                       "a later month is closed", status=409)  # fmt: skip
+    rows = Statement.objects.filter(pool=period.pool, period=period.month)
+    subjects = [row.subject for row in rows.select_for_update().order_by("pk")]
+    with scoped(EVERYTHING):  # the list may be of an agency above
+        listed = live(subjects)
+    if listed:  # asked first: what the bank pays meanwhile is paid below
+        numbers = "、".join(sorted(set(listed.values())))
+        raise refused("state", "PERIOD_PAYING",
+                      f"{period}的结算款在拨付清单{numbers}中，不能反关账；请先撤下或退回，已送银行的等处理结果",
+                      "money of the month is on a payment list", status=409)  # fmt: skip
     if statements.paid_in(period):
         raise refused("state", "PERIOD_PAID", f"{period}的结算款已经拨付，不能反关账；错账请在以后月份红冲",
                       "money of the month was paid", status=409)  # fmt: skip

@@ -212,11 +212,11 @@ def _of_institutions(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
     institutions = Institution.objects.select_related("region").in_bulk(list(codes))
     frozen = _freezes(codes, on)
     accounts = _accounts(codes, on)
-    live = _live(row.subject for row in found)
+    listed = live(row.subject for row in found)
     for row in found:
         code = row.institution_code
         hold = _first(
-            (row.subject in live, f"已在清单 {live.get(row.subject, '')}"),
+            (row.subject in listed, f"已在清单 {listed.get(row.subject, '')}"),
             (code in frozen, frozen.get(code, "")),
             (code not in accounts, "没有登记结算账户"),
         )
@@ -235,14 +235,14 @@ def _of_institutions(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
 
 def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
     found = list(rows)
-    live = _live(row.subject for row in found)
+    listed = live(row.subject for row in found)
     schemes = dict(
         Settlement.objects.filter(claim_id__in=[row.claim_id for row in found])
         .order_by("version").values_list("claim_id", "scheme")
     )  # fmt: skip
     for row in found:
         hold = _first(
-            (row.subject in live, f"已在清单 {live.get(row.subject, '')}"),
+            (row.subject in listed, f"已在清单 {listed.get(row.subject, '')}"),
             (row.ledger_fen != row.payable, "结算已变动，须重新复核"),
         )
         yield Owed(
@@ -255,12 +255,12 @@ def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
 
 def _of_adjustments(rows: Iterable[Any]) -> Iterator[Owed]:
     found = list(rows)
-    live = _live(row.bound_to for row in found)
+    listed = live(row.bound_to for row in found)
     people = InsuredPerson.objects.in_bulk([row.person_id for row in found])
     for row in found:
         bank = row.way == Way.BANK
         hold = _first(
-            (row.bound_to in live, f"已在清单 {live.get(row.bound_to, '')}"),
+            (row.bound_to in listed, f"已在清单 {listed.get(row.bound_to, '')}"),
             (bool(row.reversal_asked_by), "已申请冲销"),
             (bank and not row.bank, "没有收款账户，请冲销后重新提出"),
         )
@@ -276,7 +276,7 @@ def _first(*reasons: tuple[bool, str]) -> str:
     return next((words for holds, words in reasons if holds), "")
 
 
-def _live(subjects: Iterable[str]) -> dict[str, str]:
+def live(subjects: Iterable[str]) -> dict[str, str]:
     """Source → number of the list that it stands on."""
     rows = PaymentOrder.objects.filter(subject__in=list(subjects), state__in=PaymentOrder.LIVE)
     return dict(rows.values_list("subject", "list__number"))

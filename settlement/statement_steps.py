@@ -302,7 +302,11 @@ def deduct(
 def answer_deduction(
     *, deduction: Deduction, keep: bool, answer: str, by: str, at: dt.datetime
 ) -> Deduction:
-    """Keep or withdraw a deduction: by another person than who made it, before the statement is final."""
+    """Keep or withdraw a deduction: by another person than who made it, before the statement is final.
+
+    What was sent is what the institution confirms: nothing is withdrawn before it objects.
+    """
+    list(Statement.objects.filter(deductions=deduction.pk).select_for_update(of=("self",)))
     row = Deduction.objects.select_for_update().get(pk=deduction.pk)
     if row.made_by == by:
         raise refused("by", "SAME_PERSON", "扣款人不能维持或撤销自己的扣款", "another person decides",
@@ -312,6 +316,10 @@ def answer_deduction(
     if row.statement is not None and row.statement.is_final:
         raise refused("state", "STATEMENT_FINAL", "结算单已确认，扣款的变更请办理特殊调整",
                       "the statement is final", status=409)  # fmt: skip
+    if not keep and row.statement is not None and row.statement.is_sent:
+        raise refused("state", "STATEMENT_SENT",
+                      "结算单已送机构确认，扣款不能撤销；请待机构提出异议后撤销，或确认后办理特殊调整",
+                      "the institution confirms what it was sent", status=409)  # fmt: skip
     if not answer.strip():
         raise refused("answer", "REASON_MISSING", "请填写答复", "a reason is needed")
     if not keep and _given_back(row):

@@ -134,6 +134,11 @@ class Statement(Case):
         return self.state in self.FINAL
 
     @property
+    def is_sent(self) -> bool:
+        """Whether its institution is asked to confirm it: its figures stand still."""
+        return self.state == "sent"
+
+    @property
     def next_period(self) -> dt.date:
         """The month after."""
         return (self.period + dt.timedelta(days=31)).replace(day=1)

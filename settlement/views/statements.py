@@ -380,6 +380,7 @@ def _deductions(request: PortalRequest, row: Statement) -> list[dict[str, Any]]:
          "tone": DEDUCTION_TONES[found.state],
          "open": me.may("statements.deduct") and found.made_by != me.username and not row.is_final
          and found.amount > 0 and found.state in (Deduction.State.MADE, Deduction.State.DISPUTED),
+         "may_withdraw": not row.is_sent,
          "made_by": Login(found.made_by), "answered_by": Login(found.answered_by),
          "act": reverse("deduction", args=[found.pk])}
         for found in rows

@@ -78,6 +78,16 @@ def test_the_statement_shows_its_chain_with_clauses_and_lines(place) -> None:
     )
 
 
+def test_of_a_sent_statement_a_deduction_is_kept_only(place) -> None:
+    row, reviewer = sent(place), client_of(place, "reviewer")
+    cut = reverse("deduction", args=[Deduction.objects.get().pk])
+    page = text(reviewer.get(reverse("statement", args=[row.pk])))
+    assert ('value="keep"' in page, 'value="withdraw"' in page) == (True, False)
+    told = reviewer.post(cut, {"answer": "材料已补齐", "decision": "withdraw"}, follow=True)
+    assert "结算单已送机构确认，扣款不能撤销" in text(told)
+    assert Deduction.objects.get().state == "made"
+
+
 def test_the_hospital_objects_and_the_agency_answers_in_the_browser(place) -> None:
     row = sent(place)
     hospital, finance = client_of(place, "hospital"), client_of(place, "finance_officer")

@@ -12,8 +12,10 @@ from audit import sealer
 from audit.models import Event, Task
 from audit.procedure import Refused
 from institutions.access import EVERYTHING, set_scope
+from institutions.commands import set_account
+from institutions.models import Region
 from institutions.refusals import Refusal
-from settlement import closing, ledger, statements
+from settlement import bank_files, closing, ledger, payments, statements
 from settlement.models import Deduction, Leg, Period, Settlement, Statement, Voucher
 from settlement.periods import differences
 from settlement.statement_steps import answer_deduction, deduct, send_all, take
@@ -281,6 +283,33 @@ def test_objection_answer_and_the_deduction_withdrawn(place) -> None:
     assert row.objections.get().answered_by == "finance"
 
 
+def test_what_the_institution_was_sent_is_what_it_confirms(place) -> None:
+    claim = place.claim(fund=10_000, number="WZ-1")
+    cut = deduct(
+        claim_id=claim, amount=1000, reason="records", note="缺病历", by="reviewer", at=at(11, 30)
+    )
+    kept = deduct(
+        claim_id=claim, amount=300, reason="records", note="缺处方", by="reviewer", at=at(11, 30)
+    )
+    period = closing_month(place)
+    send_all(period=period, who=place.user("settlement_clerk"), by="clerk", at=at(12, 1))
+    answer: dict[str, Any] = {"answer": "材料已补齐", "by": "chief", "at": at(12, 1)}
+    with pytest.raises(Refusal, match="STATEMENT_SENT"):
+        answer_deduction(deduction=cut, keep=False, **answer)
+    with pytest.raises(DatabaseError, match="was sent"), transaction.atomic():
+        Deduction.objects.filter(pk=cut.pk).update(
+            state="withdrawn", answer="x", answered_by="chief", answered_at=at(12, 1)
+        )
+    answer_deduction(deduction=kept, keep=True, **answer)
+    take(statement=only(), step="confirm", who=place.user("hospital"), by="hospital", at=at(12, 2),
+         facts={"signed_name": "王院长"})  # fmt: skip
+    cut.refresh_from_db()
+    assert (cut.state, only().deducted) == ("made", 1300)
+    assert Leg.objects.get(account=Account.DEDUCTION).amount == -1300
+    with pytest.raises(Refusal, match="STATEMENT_FINAL"):
+        answer_deduction(deduction=cut, keep=False, **answer)
+
+
 def test_silence_is_decided_only_after_the_deadline(place) -> None:
     place.claim(fund=10_000)
     period = closing_month(place)
@@ -334,6 +363,46 @@ def test_a_paid_month_stays_closed(place) -> None:
     assert statements.paid_of([row]) == {row.pk: row.payable}
     with pytest.raises(Refusal, match="PERIOD_PAID"):
         closing.propose_reopening(pool=place.pool, month=NOVEMBER, reason="x", by="a", at=at(12, 5))
+
+
+def test_a_month_whose_money_is_listed_or_at_the_bank_stays_closed(place) -> None:
+    set_account(
+        institution=place.hospital, holder=place.hospital.name, bank="示例银行",
+        number="3303001234567890", valid_from=factories.LONG_AGO, by="clerk", at=at(1, 5),
+    )  # fmt: skip
+    place.claim(fund=10_000)
+    row = place.confirmed(closing_month(place))
+    ask: dict[str, Any] = {"pool": place.pool, "month": NOVEMBER, "reason": "漏收一批", "by": "clerk",
+                           "at": at(12, 4)}  # fmt: skip
+    asked = closing.propose_reopening(**ask)
+    given: dict[str, Any] = {"subjects": [row.subject], "by": "clerk", "at": at(12, 4),
+                             "region": Region.objects.get(pk=place.region)}  # fmt: skip
+    made = payments.prepare(**given)
+    decide: dict[str, Any] = {"reopening": asked, "decision": "", "by": "chief", "at": at(12, 4)}
+    words = f"2021年11月的结算款在拨付清单{made.number}"
+    with pytest.raises(Refusal, match="PERIOD_PAYING") as refusal:
+        closing.decide_reopening(agree=True, **decide)
+    assert words in refusal.value.detail[0]
+    closing.decide_reopening(agree=False, **decide)
+    payments.approve(made=made, by="finance", at=at(12, 4))
+    with pytest.raises(Refusal, match="PERIOD_PAYING"):
+        closing.propose_reopening(**ask)
+    with pytest.raises(DatabaseError, match="on a payment list"), transaction.atomic():
+        Statement.objects.filter(pk=row.pk).update(
+            state="draft", finalised_at=None, edition=row.edition + 1
+        )
+    payments.refuse(made=made, reason="须反关账", by="finance", at=at(12, 4))
+    again = payments.approve(made=payments.prepare(**given), by="finance", at=at(12, 4))
+    payments.export(made=again, form="csv", by="clerk", at=at(12, 4))
+    with pytest.raises(Refusal, match="PERIOD_PAYING"):
+        closing.propose_reopening(**ask)
+    (order,) = again.orders.all()
+    answer = bank_files.Answer(number=order.number, state="rejected", amount=order.amount,
+                               on=at(12, 5).date(), reason="账号有误")  # fmt: skip
+    payments.take_results(made=again, answers=[answer], by="finance", at=at(12, 5))
+    asked = closing.propose_reopening(**ask)
+    closing.decide_reopening(agree=True, **(decide | {"reopening": asked}))
+    assert only().state == "draft"
 
 
 def test_a_deduction_is_within_what_the_fund_paid(place) -> None:
