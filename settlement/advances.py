@@ -2,17 +2,20 @@
 
 An approved advance is owed like a final statement: a payment list pays it, and its ADVANCE voucher is
 posted when the bank confirms. Until it stands on a list, two persons may withdraw it. The balance is the
-ledger's: what was paid less what came back and was set off.
+ledger's: what was paid less what came back and was set off; statements and refunds take of it what is
+`free`.
 """
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import connection, transaction
 from django.urls import reverse
 
 from audit import tasks, trail
 from institutions import documents
+from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
 from institutions.refusals import refused
 from settlement.models import Advance, Scheme
@@ -138,6 +141,32 @@ def balances(codes: Iterable[str]) -> dict[tuple[str, str], int]:
     """(Institution, scheme) → what was paid in advance and not set off yet (fen)."""
     with connection.cursor() as cursor:
         cursor.execute(BALANCE, [list(codes)])
+        return {(code, scheme): amount for code, scheme, amount in cursor.fetchall()}
+
+
+#: What statements that were sent set off, and refunds that wait, are spoken for before they are posted.
+FREE = """SELECT institution_code, scheme, sum(amount)::bigint FROM (
+    SELECT v.institution_code, v.scheme, l.amount FROM settlement_voucher v JOIN settlement_leg l
+        ON l.claim_id = v.id AND l.period = v.period AND l.account = 9
+    UNION ALL
+    SELECT institution_code, scheme, -set_off FROM settlement_statement
+    WHERE state = 'sent' AND id <> ALL(%(besides)s)
+    UNION ALL
+    SELECT o.payee_institution_id, o.scheme, -r.amount FROM settlement_refund r
+        JOIN settlement_paymentorder o ON o.id = r.order_id AND o.subject LIKE 'advance:%%'
+    WHERE r.state = 'recorded'
+) f WHERE institution_code = ANY(%(codes)s) GROUP BY 1, 2 HAVING sum(amount) <> 0"""
+
+
+def free(codes: Iterable[str], *, besides: Iterable[int] = ()) -> dict[tuple[str, str], int]:
+    """(Institution, scheme) → its balance that no sent statement (`besides` left out) sets off and no
+    refund takes (fen); the advances stay locked, so that none of it is spoken for twice.
+    """
+    given: dict[str, list[Any]] = {"codes": list(codes), "besides": list(besides)}
+    with scoped(EVERYTHING), connection.cursor() as cursor:  # a list may be of an agency above
+        rows = Advance.objects.filter(institution_code__in=given["codes"]).order_by("pk")
+        list(rows.select_for_update().values_list("pk"))
+        cursor.execute(FREE, given)
         return {(code, scheme): amount for code, scheme, amount in cursor.fetchall()}
 
 

@@ -31,13 +31,13 @@ def record(
     """Record what came back of a paid order, never more than it paid; a second person posts it."""
     paid = PaymentOrder.objects.select_for_update().get(pk=order.pk)
     _sound(paid, amount, received_on, reason, bank_serial.strip(), clock.local(at).date())
-    _not_set_off(paid, amount)
     series = f"TK{paid.region_code}-{clock.local(at):%Y%m}"
     made = Refund.objects.create(
         number=f"{series}-{tasks.next_number(series):04d}", region_code=paid.region_code, order=paid,
         amount=amount, way=paid.way, bank_serial=bank_serial.strip(), received_on=received_on,
         reason=reason.strip(), clause=CLAUSE, recorded_at=at, recorded_by=by,
     )  # fmt: skip
+    _not_set_off(made)
     _record(made, "record", by, at)
     tasks.open_task(
         subject=f"refund:{made.pk}", permission=APPROVE, at=at, region_code=made.region_code,
@@ -50,10 +50,7 @@ def record(
 def _sound(
     order: PaymentOrder, amount: int, received_on: dt.date, reason: str, serial: str, today: dt.date
 ) -> None:
-    if order.state != PaymentOrder.State.PAID:
-        raise refused(
-            "order", "NOT_PAID", "只有已支付的指令可以退款", "it was not paid", status=409
-        )
+    _still_paid(order)
     if received_on > today or (order.result_on is not None and received_on < order.result_on):
         raise refused("received_on", "DAY", "到账日应在支付日之后且不晚于今天", "the day is wrong")
     if not reason.strip():
@@ -77,15 +74,24 @@ def _sound(
         )
 
 
-def _not_set_off(order: PaymentOrder, amount: int) -> None:
-    """Of an advance comes back what statements have not been set off against."""
-    institution = order.payee_institution
-    if institution is None or debited(order)[1] != Leg.Account.ADVANCE:
+def _still_paid(order: PaymentOrder) -> None:
+    if order.state != PaymentOrder.State.PAID:
+        raise refused(
+            "order", "NOT_PAID", "只有已支付的指令可以退款", "it was not paid", status=409
+        )
+
+
+def _not_set_off(row: Refund) -> None:
+    """Of an advance comes back what no statement sets off and no other refund takes."""
+    institution = row.order.payee_institution
+    if institution is None or debited(row.order)[1] != Leg.Account.ADVANCE:
         return
-    left = advances.balances([institution.pk]).get((institution.pk, order.scheme), 0)
-    if amount > left:
-        raise refused("amount", "SET_OFF", f"预付款已冲抵，至多可退未冲抵余额{max(left, 0) / 100:.2f}元",
-                      "statements were set off against the rest", status=409)  # fmt: skip
+    left = advances.free([institution.pk]).get((institution.pk, row.order.scheme), 0)
+    if left < 0:  # this refund is counted in it
+        most = max(left + row.amount, 0)
+        raise refused("amount", "SET_OFF",
+                      f"预付款已冲抵、已列入送达的结算单或另有退款待复核，至多可退{most / 100:.2f}元",
+                      "statements and refunds take the rest", status=409)  # fmt: skip
 
 
 @transaction.atomic
@@ -98,6 +104,9 @@ def decide(*, refund: Refund, accept: bool, by: str, at: dt.datetime) -> Refund:
         raise Refusal(409, "REFUND_DECIDED", ("该退款已复核", "it was decided before"))
     if by == row.recorded_by:
         raise Refusal(403, "SAME_PERSON", ("登记人不能复核自己的退款", "a second person decides"))
+    if accept:
+        _still_paid(row.order)
+        _not_set_off(row)
     row.state = State.POSTED if accept else State.REFUSED
     row.decided_at, row.decided_by = at, by
     row.save()

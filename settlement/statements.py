@@ -17,6 +17,7 @@ from django.db.models import Q
 from agreements.models import Assessment
 from audit import clock, trail
 from institutions.models import Institution
+from settlement import advances
 from settlement.models import Leg, Period, Statement, Voucher
 from settlement.terms import CONFIRMATION, DEPOSIT, SET_OFF, WHOLE, Terms, cite, ratio, terms_of
 from settlement.vouchers import post_voucher
@@ -119,10 +120,8 @@ COMPUTE = """WITH mine AS (
     FROM settlement_statement t JOIN mine USING (institution_code, scheme)
     WHERE t.period < %(month)s ORDER BY 1, 2, t.period DESC
 ), advanced AS (
-    SELECT v.institution_code, v.scheme, sum(l.amount)::bigint AS amount
-    FROM settlement_voucher v JOIN mine USING (institution_code, scheme) JOIN settlement_leg l
-        ON l.claim_id = v.id AND l.period = v.period AND l.account = 9
-    GROUP BY 1, 2
+    SELECT * FROM unnest(%(advanced)s::text[], %(schemes)s::text[], %(advances)s::bigint[])
+        AS a (institution_code, scheme, amount)
 ), assessed AS (
     SELECT * FROM unnest(%(assessed)s::text[], %(coefficients)s::int[])
         AS a (institution_code, coefficient)
@@ -203,22 +202,26 @@ def compute(rows: Iterable[Statement]) -> None:
     wanted = list(rows)
     if not wanted:
         return
-    first = wanted[0]
+    first, ids = wanted[0], [row.pk for row in wanted]
+    codes = {row.institution_code for row in wanted}
     terms = terms_of(first.pool, last_day(first.period))
-    assessed = coefficients({row.institution_code for row in wanted}, first.period.year - 1)
+    assessed = coefficients(codes, first.period.year - 1)
+    advanced = advances.free(codes, besides=ids)
     used = [terms[key] for key in (DEPOSIT, SET_OFF) if key in terms]
     given: dict[str, Any] = {
-        "ids": [row.pk for row in wanted], "month": first.period, "whole": WHOLE,
+        "ids": ids, "month": first.period, "whole": WHOLE,
         "own": [kind.value for kind in OWN], "deposit": ratio(terms, DEPOSIT),
         "set_off": ratio(terms, SET_OFF), "example": any(term.example for term in used),
         "assessed": list(assessed), "coefficients": [one.coefficient for one in assessed.values()],
         "examples": [code for code, one in assessed.items() if one.example],
+        "advanced": [code for code, _ in advanced], "schemes": [scheme for _, scheme in advanced],
+        "advances": list(advanced.values()),
     }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(ASSIGN, given)
         cursor.execute(COMPUTE, given)
     basis = basis_of(first.pool, first.period, terms)
-    Statement.objects.filter(pk__in=given["ids"]).update(basis=basis)
+    Statement.objects.filter(pk__in=ids).update(basis=basis)
 
 
 def coefficients(codes: set[str], year: int) -> dict[str, Assessment]:

@@ -13,9 +13,10 @@ from institutions.access import EVERYTHING, set_scope
 from institutions.commands import set_account
 from institutions.models import PaymentFreeze, Region
 from institutions.refusals import Refusal
-from settlement import advances, bank_files, ledger, payments, refunds
+from settlement import advances, bank_files, closing, ledger, payments, refunds
 from settlement.models import Advance, Leg, PaymentList, PaymentOrder, Statement, Voucher
 from settlement.payment_sources import owed
+from settlement.statement_steps import send_all
 from tests import factories
 from tests.settlement import money
 from tests.settlement.money import NOVEMBER, at
@@ -176,6 +177,50 @@ def test_what_was_set_off_does_not_come_back_as_a_refund(place) -> None:
     with pytest.raises(Refusal, match="SET_OFF"):
         refunds.record(amount=1201, bank_serial="T1", **given)
     assert refunds.record(amount=1200, bank_serial="T1", **given).amount == 1200
+
+
+def test_what_a_sent_statement_sets_off_does_not_come_back_as_a_refund(place) -> None:
+    order = answered(sent(place, approved(place)), "paid")
+    place.claim(fund=8000)
+    period = closing.begin_closing(pool=place.pool, month=NOVEMBER, by="finance", at=at(12, 1))
+    send_all(period=period, who=place.user("settlement_clerk"), by="clerk", at=at(12, 1))
+    given = {"order": order, "received_on": at(12, 1).date(), "reason": "多付", "by": "clerk",
+             "at": at(12, 1)}  # fmt: skip
+    with pytest.raises(Refusal, match="SET_OFF") as refusal:
+        refunds.record(amount=1201, bank_serial="T1", **given)
+    assert "至多可退12.00元" in refusal.value.detail[0]
+    back = refunds.record(amount=1200, bank_serial="T1", **given)
+    with pytest.raises(Refusal, match="SET_OFF") as refusal:
+        refunds.record(amount=1, bank_serial="T2", **given)
+    assert "至多可退0.00元" in refusal.value.detail[0]
+    refunds.decide(refund=back, accept=True, by="finance", at=at(12, 1))
+    place.confirm_all(period, (12, 2))
+    assert Statement.objects.get().set_off == 3800
+    assert advances.balances([place.code]) == {}
+    assert ledger.balance().sound
+
+
+def test_a_refund_that_waits_is_not_set_off(place) -> None:
+    order = answered(sent(place, approved(place)), "paid")
+    place.claim(fund=8000)
+    given = {"order": order, "received_on": at(12, 1).date(), "reason": "多付", "by": "clerk",
+             "at": at(12, 1)}  # fmt: skip
+    back = refunds.record(amount=4000, bank_serial="T1", **given)
+    place.closed(NOVEMBER, (12, 2))
+    assert Statement.objects.get().set_off == 1000
+    refunds.decide(refund=back, accept=False, by="finance", at=at(12, 3))
+    assert advances.balances([place.code]) == {(place.code, "resident"): 4000}
+
+
+def test_a_refund_is_not_posted_after_the_bank_returned_the_payment(place) -> None:
+    made = sent(place, approved(place))
+    order = answered(made, "paid")
+    back = refunds.record(order=order, amount=4000, received_on=at(11, 4).date(), reason="多付",
+                          by="clerk", at=at(11, 4), bank_serial="T1")  # fmt: skip
+    answered(made, "returned", (11, 5))
+    with pytest.raises(Refusal, match="NOT_PAID"):
+        refunds.decide(refund=back, accept=True, by="finance", at=at(11, 5))
+    refunds.decide(refund=back, accept=False, by="finance", at=at(11, 5))
 
 
 def test_an_advance_stands_on_no_list_while_payments_are_frozen(place) -> None:
