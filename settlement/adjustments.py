@@ -24,13 +24,12 @@ from settlement.models import (
     Claim,
     InsuredPerson,
     Leg,
-    PaymentOrder,
     Refund,
     Settlement,
     Voucher,
     Way,
 )
-from settlement.payment_sources import paid_of
+from settlement.payment_sources import kept_of, live
 from settlement.statement_steps import paid_to_person
 from settlement.terms import ADJUSTMENT_CLASSES, ADJUSTMENT_LIMITS, Term, terms_of
 from settlement.vouchers import post_voucher, reverse_voucher
@@ -300,6 +299,18 @@ def payment_moved(*, subject: str, step: str, by: str, at: dt.datetime) -> None:
         _ask_for_money(Adjustment.objects.get(number=number), at)
 
 
+def refunded(*, subject: str, at: dt.datetime) -> None:
+    """A person gave money back: once all of it came, the adjustment is to be undone."""
+    if not subject.startswith("adjustment:") or kept_of(subject):
+        return
+    found = Adjustment.objects.get(number=subject.removeprefix("adjustment:"))
+    tasks.open_task(
+        subject=subject, permission=PROPOSE, at=at, region_code=found.region_code,
+        title=f"特殊调整 {found.number}的款项已全部退回，须冲销后重新提出", clause=found.clause,
+        status="待冲销", url=address("adjustment", args=[found.pk]),
+    )  # fmt: skip
+
+
 def _ask_for_money(found: Adjustment, at: dt.datetime) -> None:
     """What is paid waits for a list; what is taken back waits for the person's money."""
     pays = found.amount > 0
@@ -392,10 +403,9 @@ def collected(found: Adjustment) -> bool:
 
 
 def _refuse_moved(found: Adjustment) -> None:
-    """What is on its way to the person, was paid or came back is not undone."""
-    orders = PaymentOrder.objects.filter(subject=_subject(found), state__in=PaymentOrder.LIVE)
-    if orders.exists() or paid_of(_subject(found)) or found.collected_by:
-        detail = ("款项已列入拨付清单、已支付或已登记追回，不能冲销", "its money moved")
+    """What is on its way to the person, is with the person or was collected is not undone."""
+    if live([_subject(found)]) or kept_of(_subject(found)) or found.collected_by:
+        detail = ("款项已列入拨付清单、已支付而未全部退回或已登记追回，不能冲销", "its money moved")
         raise Refusal(409, "MONEY_MOVED", detail)
 
 

@@ -107,10 +107,13 @@ def _unpaid(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
 
 
 def _adjusted(rows: QuerySet[Adjustment]) -> QuerySet[Any]:
-    """Posted adjustments for persons with `due_fen`: their amount less what was paid of it, above zero."""
+    """Posted adjustments for persons with `due_fen`: their amount less what was paid and not given back,
+    above zero; `back_fen` is what was given back."""
     rows = rows.filter(state=Adjustment.State.POSTED, institution_code="", amount__gt=0)
-    paid = _sum(SIGNED, "adjustment", "number")
-    return rows.annotate(due_fen=F("amount") - paid).filter(due_fen__gt=0).order_by("pk")
+    back = _sum(BACK, "adjustment", "number")
+    kept = _sum(SIGNED, "adjustment", "number") - back
+    rows = rows.annotate(back_fen=back, due_fen=F("amount") - kept)
+    return rows.filter(due_fen__gt=0).order_by("pk")
 
 
 def _requested(rows: QuerySet[Reimbursement]) -> QuerySet[Any]:
@@ -262,6 +265,7 @@ def _of_adjustments(rows: Iterable[Any]) -> Iterator[Owed]:
         hold = _first(
             (row.bound_to in listed, f"已在清单 {listed.get(row.bound_to, '')}"),
             (bool(row.reversal_asked_by), "已申请冲销"),
+            (row.back_fen > 0, "款项已退回，须全部退回后冲销"),
             (bank and not row.bank, "没有收款账户，请冲销后重新提出"),
         )
         yield Owed(

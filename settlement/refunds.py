@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from audit import clock, tasks, trail
 from institutions.refusals import Refusal, refused
-from settlement import advances, reimbursements
+from settlement import adjustments, advances, reimbursements
 from settlement.models import Adjustment, Leg, PaymentOrder, Refund, Voucher, Way
 from settlement.payments import APPROVE, debited
 from settlement.periods import posting_month
@@ -113,6 +113,7 @@ def decide(*, refund: Refund, accept: bool, by: str, at: dt.datetime) -> Refund:
     if accept:
         _post(row, by, at)
         reimbursements.refunded(subject=row.order.subject, by=by, at=at)
+        adjustments.refunded(subject=row.order.subject, at=at)
     _record(row, "post" if accept else "refuse", by, at)
     tasks.close(subject=f"refund:{row.pk}", by=by, at=at)
     return row

@@ -36,7 +36,7 @@ from settlement.correction_forms import (
 from settlement.detail import moment
 from settlement.looks import exported, looked
 from settlement.models import Adjustment, InsuredPerson
-from settlement.payment_sources import paid_of
+from settlement.payment_sources import paid_of, refunded_of
 from settlement.terms import cite
 
 CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "特殊调整", "url": "/adjustments/"}]
@@ -387,10 +387,12 @@ def _info(request: PortalRequest, found: Adjustment) -> list[dict[str, Any]]:
 def _person_money(found: Adjustment) -> dict[str, Any]:
     """How a person's money moves: the account it is paid to, or where its collection stands."""
     if found.amount > 0:
-        paid = paid_of(found.bound_to)
+        paid, back = paid_of(found.bound_to), refunded_of(found.bound_to)
+        moved = f"已付 {yuan(paid)} 元" if paid else "未付"
+        moved += f"，已退回 {yuan(back)} 元" if back else ""
         account = f"{found.holder_masked} {found.bank} {found.account_masked}".strip()
-        return {"label": "收款方式", "value": found.get_way_display(), "tone": "ok" if paid else "",
-                "sub": f"{account} {f'已付 {yuan(paid)} 元' if paid else '未付'}".strip()}  # fmt: skip
+        return {"label": "收款方式", "value": found.get_way_display(), "tone": "ok" if paid > back else "",
+                "sub": f"{account} {moved}".strip()}  # fmt: skip
     if not found.collected_by:
         return {
             "label": "追回",

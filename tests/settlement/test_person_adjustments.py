@@ -141,6 +141,33 @@ def test_money_that_moved_is_not_undone_and_what_came_back_is(agency: Agency) ->
     assert (owing(agency), owed(region_code="320600", on=TODAY)) == (0, [])
 
 
+def test_what_the_person_gave_back_is_undone_and_not_paid_again(agency: Agency) -> None:
+    made = posted(agency)
+    told = {"adjustment": made, "reason": "付错对象", "by": agency.clerk.username, "at": AT}
+    sent = agency.sent(made.bound_to)
+    take(agency, sent)
+    for serial, amount, held in (("T1", 300, 300), ("T2", 400, 700)):
+        assert refusal_of(adjustments.ask_reversal, **told).code == "MONEY_MOVED"
+        back = refunds.record(
+            order=sent.orders.get(), amount=amount, received_on=TODAY, reason="付错对象",
+            bank_serial=serial, by=agency.clerk.username, at=AT,
+        )  # fmt: skip
+        refunds.decide(refund=back, accept=True, by=agency.finance.username, at=AT)
+        (due,) = owed(region_code="320600", on=TODAY)
+        assert (due.amount, due.hold) == (held, "款项已退回，须全部退回后冲销")
+    assert open_task(made) == (
+        "adjustments.propose", f"特殊调整 {made.number}的款项已全部退回，须冲销后重新提出",
+    )  # fmt: skip
+    with pytest.raises(Refusal, match="NOT_PAYABLE"), transaction.atomic():
+        agency.listed(made.bound_to)
+    adjustments.ask_reversal(**told)
+    adjustments.reverse(adjustment=made, who=agency.finance, at=AT)
+    assert (owing(agency), owed(region_code="320600", on=TODAY)) == (0, [])
+    assert list(adjustments.sums_by_class(Adjustment.objects.all())) == []
+    assert not Task.objects.filter(subject=made.bound_to, state="open").exists()
+    assert ledger.balance().sound
+
+
 def test_an_adjustment_of_a_refused_list_waits_for_another(agency: Agency) -> None:
     made = posted(agency)
     listed = agency.listed(made.bound_to)
