@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Sum
 from django.urls import reverse
 
@@ -301,13 +301,21 @@ def take_results(
     posting_month(made.region_code, at)
     row = _locked(made, State.EXPORTED, State.DONE)
     orders = {order.number: order for order in row.orders.select_related("payee_institution")}
-    faults = [fault for answer in answers if (fault := _fault(answer, orders, at))]
+    used: dict[str, int] = {}
+    faults = [fault for answer in answers if (fault := _fault(answer, orders, used, at))]
     if faults:
         words = "；".join(fault.detail[0] for fault in faults[:20])
         raise Refusal(422, "RESULTS_INVALID", (words, "rows of the file are wrong"), tuple(faults))
     fresh = [answer for answer in answers if orders[answer.number].state != answer.state]
-    for answer in fresh:
-        _apply(orders[answer.number], answer, by, at)
+    try:
+        with transaction.atomic():
+            for answer in fresh:
+                _apply(orders[answer.number], answer, by, at)
+    except IntegrityError as error:
+        if "payment_bank_serial_once" not in str(error):
+            raise
+        words = "银行流水号刚被另一清单的支付登记，请核对后重新登记"
+        raise Refusal(422, "RESULTS_INVALID", (words, "somebody was faster")) from error
     _close(row, by, at)
     if fresh:
         _record(row, "results", by, at, new=len(fresh), known=len(answers) - len(fresh))
@@ -315,11 +323,17 @@ def take_results(
 
 
 def _fault(
-    answer: bank_files.Answer, orders: Mapping[str, PaymentOrder], at: dt.datetime
-) -> Fault | None:
-    """What is wrong with one row; None: it is new, or says what is known."""
+    answer: bank_files.Answer, orders: Mapping[str, PaymentOrder], used: dict[str, int],
+    at: dt.datetime,
+) -> Fault | None:  # fmt: skip
+    """What is wrong with one row; None: it is new, or says what is known.
+
+    `used`: serial → row of this file that gives it to an order; the row's own is added.
+    """
     order = orders.get(answer.number)
-    words = _wrong(order, answer, clock.local(at).date()) if order else "不是本清单的指令"
+    words = "不是本清单的指令"
+    if order is not None:
+        words = _wrong(order, answer, clock.local(at).date()) or _serial_used(order, answer, used)
     if not words:
         return None
     place = f"第 {answer.row} 行 {answer.number}：" if answer.row else ""
@@ -344,14 +358,25 @@ def _wrong(order: PaymentOrder, answer: bank_files.Answer, today: dt.date) -> st
         return "银行支付须登记流水号"
     if answer.state != Result.PAID and not answer.reason.strip():
         return "退票或拒付须写明原因"
-    if answer.state == Result.PAID and _serial_used(order, answer.serial):
-        return f"银行流水号 {answer.serial} 已用于另一笔支付，疑为重复"
     return ""
 
 
-def _serial_used(order: PaymentOrder, serial: str) -> bool:
+def _serial_used(order: PaymentOrder, answer: bank_files.Answer, used: dict[str, int]) -> str:
+    """The sentence of a serial that another order has, in the books or in this file; or empty."""
+    serial = _serial(order, answer)
+    if not serial or serial == order.bank_serial:
+        return ""
+    if serial in used:
+        return f"银行流水号 {serial} 与第 {used[serial]} 行重复"
+    used[serial] = answer.row
     same = PaymentOrder.objects.filter(region_code=order.region_code, bank_serial=serial)
-    return bool(serial) and same.exclude(pk=order.pk).exists()
+    return f"银行流水号 {serial} 已用于另一笔支付，疑为重复" if same.exists() else ""
+
+
+def _serial(order: PaymentOrder, answer: bank_files.Answer) -> str:
+    """The serial of an order's payment after an answer: the first that moved money."""
+    moved = answer.state != Result.REJECTED
+    return order.bank_serial or (answer.serial if moved else "")
 
 
 def _apply(order: PaymentOrder, answer: bank_files.Answer, by: str, at: dt.datetime) -> None:
@@ -359,8 +384,7 @@ def _apply(order: PaymentOrder, answer: bank_files.Answer, by: str, at: dt.datet
     before = order.state
     order.state, order.result_on, order.reason = answer.state, answer.on, answer.reason
     order.result_at, order.result_by = at, by
-    if answer.state != Result.REJECTED:
-        order.bank_serial = order.bank_serial or answer.serial
+    order.bank_serial = _serial(order, answer)
     order.save()
     if answer.state == Result.REJECTED:
         _bounce(order, by, at)
