@@ -160,6 +160,8 @@ def test_what_the_person_gave_back_is_undone_and_not_paid_again(agency: Agency) 
     )  # fmt: skip
     with pytest.raises(Refusal, match="NOT_PAYABLE"), transaction.atomic():
         agency.listed(made.bound_to)
+    shown = factories.log_in(Client(), agency.clerk).get(reverse("adjustment", args=[made.pk]))
+    assert "已付 7.00 元，已退回 7.00 元" in shown.content.decode()
     adjustments.ask_reversal(**told)
     adjustments.reverse(adjustment=made, who=agency.finance, at=AT)
     assert (owing(agency), owed(region_code="320600", on=TODAY)) == (0, [])
