@@ -173,8 +173,16 @@ class ClaimEvidence(forms.Form):
     """A settled claim as evidence."""
 
     claim_no = forms.CharField(label="单据号", max_length=40)
+    institution = forms.CharField(
+        label="医疗机构编码", max_length=12, required=False, help_text="两家机构有同号单据时填写。"
+    )
     loss = YuanField(label="造成的损失（元）", help_text="不超过统筹基金已支付的金额。")
     note = forms.CharField(label="证明内容", max_length=200)
+
+    def __init__(self, *args: Any, case: SupervisionCase, **options: Any):
+        super().__init__(*args, **options)
+        if case.institution_code:
+            del self.fields["institution"]
 
 
 class FindingEvidence(forms.Form):

@@ -130,9 +130,9 @@ def measures_fit(turn: Turn) -> None:
 
 
 def party_itself(turn: Turn) -> None:
-    """Only the institution concerned speaks for itself here."""
+    """Only the institution that is party speaks here; what a person says is recorded by the clerk."""
     own = turn.who.institution_id if turn.who else None
-    if not own or own != turn.case.institution_code:
+    if not own or own != turn.case.party:
         raise _refused(turn, 403, "NOT_THE_PARTY", "只有当事机构可以办理")
 
 
@@ -234,9 +234,10 @@ def keep_inquiry(turn: Turn) -> None:
     case.route, case.article = str(turn.facts["route"]), str(turn.facts.get("article") or "")[:8]
     case.facts, case.loss = str(turn.facts["found"])[:4000], _fen(turn)
     case.told_on = turn.on
-    held = case.evidence.filter(kind=CaseEvidence.Kind.FINDING)
-    findings.tell_with(held.values_list("reference", flat=True), place=case.institution_code,
-                       by=turn.by, at=turn.at)  # fmt: skip
+    if case.party:
+        held = case.evidence.filter(kind=CaseEvidence.Kind.FINDING)
+        findings.tell_with(held.values_list("reference", flat=True), place=case.party, by=turn.by,
+                           at=turn.at)  # fmt: skip
     case.statement, case.statement_at, case.statement_by = "", None, ""
     if case.article:
         try:
@@ -298,7 +299,7 @@ def told(turn: Turn, state: State) -> None:
     holder = state.holder
     if state.key == "deciding" and case.route == SupervisionCase.Route.AGREEMENT:
         holder = law.routes()[case.route].permission
-    elif holder == ANSWER and not case.institution_code:
+    elif holder == ANSWER and not case.party:
         holder = HANDLE
     if holder and holder != state.holder:
         tasks.replace(
@@ -309,11 +310,11 @@ def told(turn: Turn, state: State) -> None:
         )  # fmt: skip
     heard = [holder] if holder else []
     if state.key == "dismissed":
-        heard = [HANDLE, ANSWER] if case.institution_code else [HANDLE]
+        heard = [HANDLE, ANSWER] if case.party else [HANDLE]
     for permission in heard:
         news.tell(
             permission=permission, region_code=case.region_code,
-            institution_code=case.institution_code if case.told_on else "",
+            institution_code=case.party if case.told_on else "",
             text=f"{describe(case)}：{turn.step.label}", url=place(case), subject=case.subject,
             at=turn.at,
         )  # fmt: skip

@@ -191,6 +191,10 @@ def add_finding(
     """A finding with the claims that carry it: refuted ones are no evidence."""
     if finding.state == Finding.State.REFUTED:
         raise refused("finding", "FINDING_REFUTED", "该疑点已排除，不能作为证据", "it was refuted")
+    if case.person_id and finding.person_id != case.person_id:
+        raise refused(
+            "finding", "FINDING_OF_ANOTHER", "该疑点不是本案参保人员的", "of somebody else"
+        )
     code, rows = case.institution_code, finding.evidence.all()
     claims, fee, fund = finding.claims, finding.fee, finding.fund
     if code:
@@ -210,14 +214,14 @@ def add_finding(
 
 @transaction.atomic
 def add_claim(
-    *, case: SupervisionCase, claim_no: str, loss: int, note: str, by: str, at: dt.datetime
-) -> CaseEvidence:
-    """A settled claim of the institution; `loss` is at most what the fund paid for it."""
-    claim = Claim.objects.filter(institution_code=case.institution_code, claim_no=claim_no).first()
-    rows = Settlement.objects.filter(claim_id=claim.pk if claim else 0)
-    settled = rows.order_by("-version").first()
-    if claim is None or settled is None:
-        raise refused("claim_no", "CLAIM_UNKNOWN", "该机构没有此单据", "no such claim")
+    *, case: SupervisionCase, claim_no: str, loss: int, note: str, by: str, at: dt.datetime,
+    institution: str = "",
+) -> CaseEvidence:  # fmt: skip
+    """A settled claim of the case; `loss` is at most what the fund paid for it."""
+    claim = _claim_of(case, claim_no, institution.strip())
+    settled = Settlement.objects.filter(claim_id=claim.pk).order_by("-version").first()
+    if settled is None:
+        raise refused("claim_no", "CLAIM_UNKNOWN", "该单据尚未结算", "it is not settled")
     if not 0 <= loss <= max(settled.fund, 0):
         raise refused("loss", "LOSS_TOO_LARGE", "损失不能超过统筹基金已支付的金额",
                       "more than the fund paid")  # fmt: skip
@@ -227,6 +231,23 @@ def add_claim(
     }  # fmt: skip
     return _add(case, Kind.CLAIM, claim.claim_no, note.strip() or f"结算单据 {claim.claim_no}", content,
                 loss=loss, claim=claim.pk, by=by, at=at)  # fmt: skip
+
+
+def _claim_of(case: SupervisionCase, claim_no: str, institution: str) -> Claim:
+    """The claim of a number: of the case's institution, and of its insured person."""
+    rows = Claim.objects.filter(claim_no=claim_no)
+    if place := case.institution_code or institution:
+        rows = rows.filter(institution_code=place)
+    if case.person_id:
+        rows = rows.filter(person_id=case.person_id)
+    found = list(rows[:2])
+    if not found:
+        whose = "本案参保人员" if case.person_id else "该机构"
+        raise refused("claim_no", "CLAIM_UNKNOWN", f"{whose}没有此单据", "no such claim")
+    if len(found) > 1:
+        raise refused("institution", "CLAIM_AMBIGUOUS", "两家机构有同号单据，请填写医疗机构编码",
+                      "name the institution")  # fmt: skip
+    return found[0]
 
 
 @transaction.atomic

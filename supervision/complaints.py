@@ -23,6 +23,7 @@ from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Institution, Region, User
 from institutions.refusals import Refusal, refused
+from settlement.models import InsuredPerson
 from settlement.terms import half_up
 from supervision import cases
 from supervision.models import Complaint, SupervisionCase
@@ -221,19 +222,20 @@ def answer(
 @transaction.atomic
 def open_case(
     *, complaint: Complaint, title: str, acted_from: dt.date, acted_until: dt.date, by: str,
-    at: dt.datetime,
+    at: dt.datetime, person: InsuredPerson | None = None,
 ) -> SupervisionCase:  # fmt: skip
-    """A case from a report about an institution; the reporter is not named in it."""
+    """A case from a report about an institution or an insured person; the reporter is not named in it."""
     row = _locked(complaint, State.ACCEPTED)
     if row.case_id:
         raise refused("case", "CASE_OPENED", "该举报已立案", "there is a case", status=409)
-    if not row.institution_code:
-        raise refused("title", "INSTITUTION_UNKNOWN", "请先指明被举报的机构，再提请立案",
-                      "no institution is named")  # fmt: skip
+    if not row.institution_code and person is None:
+        raise refused("title", "SUBJECT_UNKNOWN", "请先指明被举报的机构，或者填写被举报的参保人，再提请立案",
+                      "nobody is named")  # fmt: skip
     made = cases.open_case(
         region=Region.objects.get(pk=row.region_code), by=by, at=at,
         wanted=cases.Wanted(
-            title=title, subject_kind="institution", subject_code=row.institution_code,
+            title=title, person=person, subject_kind="person" if person else "institution",
+            subject_code=person.subject if person else row.institution_code,
             institution_code=row.institution_code, summary=row.text[:2000],
             acted_from=acted_from, acted_until=acted_until, behaviour=row.behaviour,
             origin=SupervisionCase.Origin.COMPLAINT, origin_ref=row.number,

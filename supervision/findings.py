@@ -97,9 +97,9 @@ def tell_with(references: Iterable[str], *, place: str, by: str, at: dt.datetime
     A finding of another institution than `place`, in which that has a share, is not told to the other.
     """
     keys = [int(reference.partition(":")[2]) for reference in references]
-    rows = Finding.objects.filter(pk__in=keys, state=State.CONFIRMED, told_at__isnull=True)
-    if place:
-        rows = rows.filter(institution_code=place)
+    rows = Finding.objects.filter(
+        pk__in=keys, institution_code=place, state=State.CONFIRMED, told_at__isnull=True
+    )
     for row in rows.select_for_update().order_by("pk"):
         _tell(row, by, at)
 

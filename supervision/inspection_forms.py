@@ -272,6 +272,10 @@ class CaseOfComplaint(forms.Form):
 
     title = forms.CharField(label="案由", max_length=120)
     acted_from, acted_until = day_field("行为起日"), day_field("行为止日")
+    person_number = forms.CharField(
+        label="参保人证件号码", max_length=18, required=False,
+        help_text="被举报的是参保人员时填写；只用于查找，案件中显示掩码。",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)

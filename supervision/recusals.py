@@ -26,7 +26,7 @@ def ask(*, inspector: CaseInspector, reason: str, who: User, at: dt.datetime) ->
     """An inspector declares the own recusal, or the institution concerned asks for one's."""
     row = _open(inspector)
     own = row.username == who.username
-    if not own and who.institution_id != (row.case.institution_code or None):
+    if not own and who.institution_id != (row.case.party or None):
         raise Refusal(403, "NOT_THE_PARTY", ("只有本人或当事机构可以提出", "not the party"))
     applicant = person(who.username) if own else addressee_of(row.case)
     return _asked(row, Recusal.DECLARED if own else Recusal.ASKED, applicant, reason,

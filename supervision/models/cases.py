@@ -13,16 +13,19 @@ from institutions.models import Document
 
 class CaseQuerySet(ScopedQuerySet):
     def visible_to(self, user):
-        """Cases inside a user's scope; an institution sees its own from the day it was told."""
+        """Cases inside a user's scope; an institution sees those it is party to, once it was told."""
         rows = super().visible_to(user)
-        return rows.filter(told_on__isnull=False) if user.institution_id else rows
+        if not user.institution_id:
+            return rows
+        return rows.filter(told_on__isnull=False).exclude(subject_kind="person")
 
 
 class SupervisionCase(Case):
     """A case about one subject: an institution, a practitioner there, or an insured person.
 
     `institution_code` is where it happened: that institution answers for itself and its
-    practitioners. `loss` is what the fund lost, as found by the inquiry (fen).
+    practitioners, not for an insured person (`party`). `loss` is what the fund lost, as found by
+    the inquiry (fen).
     """
 
     class Origin(models.TextChoices):
@@ -105,6 +108,11 @@ class SupervisionCase(Case):
 
     def __str__(self):
         return f"{self.number} {self.title}"
+
+    @property
+    def party(self):
+        """The institution that speaks for the subject; empty where an insured person speaks alone."""
+        return "" if self.subject_kind == self.Subject.PERSON else self.institution_code
 
     def stood_back(self, username):
         """Whether somebody was recused, or declared it and waits: no further act in this case."""

@@ -80,7 +80,7 @@ def _has(permission: str) -> Callable[[User, SupervisionCase], bool]:
 
 def _speaks(user: User, case: SupervisionCase) -> bool:
     """Inspectors declare themselves; the institution concerned asks."""
-    mine = bool(user.institution_id) and user.institution_id == case.institution_code
+    mine = bool(user.institution_id) and user.institution_id == case.party
     return (mine and user.may(case_steps.ANSWER)) or user.may(case_steps.HANDLE)
 
 
@@ -146,10 +146,13 @@ def _findings(case: SupervisionCase) -> list[tuple[int, str]]:
         int(reference.partition(":")[2])
         for reference in case.evidence.filter(kind="finding").values_list("reference", flat=True)
     }
-    place = case.institution_code
-    ours = Q(institution_code=place) | Q(**{f"parameters__shares__{place}__isnull": False})
-    rows = Finding.objects.filter(ours if place else Q(institution_code=place))
-    rows = rows.exclude(state__in=("refuted", "merged")).exclude(pk__in=listed)
+    place, rows = case.institution_code, Finding.objects.exclude(state__in=("refuted", "merged"))
+    if place:
+        ours = Q(institution_code=place) | Q(**{f"parameters__shares__{place}__isnull": False})
+        rows = rows.filter(ours)
+    if case.person_id:
+        rows = rows.filter(person_id=case.person_id)
+    rows = rows.exclude(pk__in=listed)
     return [(row.pk, f"{row.pk} · {row.first_day} · {row.message}"[:80]) for row in rows[:50]]
 
 
@@ -224,8 +227,7 @@ def _finding(case: SupervisionCase, given: Mapping[str, Any], who: User) -> obje
 
 def _claim(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
     return cases.add_claim(
-        case=case, claim_no=given["claim_no"], loss=given["loss"], note=given["note"],
-        by=who.username, at=clock.now(),
+        case=case, by=who.username, at=clock.now(), **given,
     )  # fmt: skip
 
 
@@ -337,9 +339,8 @@ ACTS = {
             _decide, "inspectors"),
         Act("finding", "列入疑点", INQUIRY, HANDLES, case_forms.FindingEvidence,
             lambda case, user: {"findings": _findings(case)}, _finding, "evidence"),
-        Act("claim", "列入结算单据", INQUIRY,
-            lambda user, case: HANDLES(user, case) and bool(case.institution_code),
-            case_forms.ClaimEvidence, _nothing, _claim, "evidence"),
+        Act("claim", "列入结算单据", INQUIRY, HANDLES, case_forms.ClaimEvidence,
+            lambda case, user: {"case": case}, _claim, "evidence"),
         Act("file", "列入文件或笔录", INQUIRY, HANDLES, case_forms.FileEvidence, _nothing, _file,
             "evidence"),
         Act("measure", "拟定处理措施", ("investigating",), HANDLES, case_forms.MeasureForm,

@@ -25,13 +25,14 @@ from audit.text import yuan
 from institutions import crypto
 from institutions.access import PortalRequest
 from institutions.documents import content_of
-from institutions.models import Institution, Region
+from institutions.models import Institution, Region, User
 from institutions.naming import named
 from institutions.refusals import Refusal, refused
 from settlement.looks import taken
 from settlement.models import InsuredPerson
 from supervision import archive, case_papers, case_steps, cases
 from supervision.case_forms import CaseForm, CaseQuery
+from supervision.credit import DONE_TO_PERSONS
 from supervision.models import (
     Finding,
     SupervisionCase,
@@ -136,10 +137,12 @@ def _finding(request: PortalRequest) -> Finding | None:
 
 def _begun(finding: Finding) -> dict[str, Any]:
     doctor = finding.subject_kind == "physician"
+    # what only an institution does to a person is the institution's
+    person = finding.subject_kind == "person" and finding.behaviour not in DONE_TO_PERSONS
     return {
         "title": f"涉嫌{finding.message}"[:120], "origin": SupervisionCase.Origin.FINDING,
-        "subject_kind": "physician" if doctor else "institution",
-        "institution": finding.institution_code, "summary": finding.message,
+        "subject_kind": "physician" if doctor else "person" if person else "institution",
+        "institution": "" if person else finding.institution_code, "summary": finding.message,
         "practitioner": finding.physician_code if doctor else "", "origin_ref": f"疑点{finding.pk}",
         "acted_from": finding.first_day, "acted_until": finding.last_day,
     }  # fmt: skip
@@ -149,7 +152,7 @@ def _opened(
     request: PortalRequest, given: dict[str, Any], finding: Finding | None
 ) -> SupervisionCase:
     kind = given["subject_kind"]
-    person = _person(request, given["person_number"]) if kind == "person" else None
+    person = _person(request.user, given["person_number"], finding) if kind == "person" else None
     _place(request, given["institution"])
     region = request.user.region  # the office that opens the case numbers and signs it
     if region is None:
@@ -178,8 +181,16 @@ def _place(request: PortalRequest, code: str) -> Institution | None:
     return found
 
 
-def _person(request: PortalRequest, number: str) -> InsuredPerson:
-    rows = InsuredPerson.objects.visible_to(request.user)
+def _person(user: User, number: str, finding: Finding | None) -> InsuredPerson:
+    """Whom the form names, or the finding that leads to the case."""
+    held = finding.person_id if finding and not number else None
+    rows = InsuredPerson.objects.visible_to(user)
+    return (rows.filter(pk=held).first() if held else None) or person_of(user, number)
+
+
+def person_of(user: User, number: str) -> InsuredPerson:
+    """An insured person by number, inside the reader's scope."""
+    rows = InsuredPerson.objects.visible_to(user)
     found = rows.filter(id_hash=crypto.person_hash(number)).first() if number else None
     if found is None:
         raise refused("person_number", "PERSON_UNKNOWN", "没有此参保人员", "no such insured person")

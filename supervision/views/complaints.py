@@ -24,7 +24,7 @@ from institutions.refusals import Refusal
 from supervision import case_forms, complaints, inspection_forms
 from supervision.models import Complaint
 from supervision.views import parts
-from supervision.views.cases import CRUMBS, SIZE
+from supervision.views.cases import CRUMBS, SIZE, person_of
 
 TONES = {"received": "wait", "accepted": "info", "proven": "ok", "unproven": "mute",
          "declined": "mute"}  # fmt: skip
@@ -222,7 +222,12 @@ def _place(row: Complaint, form: forms.Form, who: User) -> object:
 
 
 def _case(row: Complaint, form: forms.Form, who: User) -> object:
-    return complaints.open_case(complaint=row, by=who.username, at=clock.now(), **form.cleaned_data)
+    given = dict(form.cleaned_data)
+    number = given.pop("person_number")
+    return complaints.open_case(
+        complaint=row, person=person_of(who, number) if number else None, by=who.username,
+        at=clock.now(), **given,
+    )  # fmt: skip
 
 
 def _attributable(row: Complaint) -> bool:
@@ -242,8 +247,7 @@ ACTS = {
                   lambda row, user: row.state in (State.RECEIVED, State.ACCEPTED),
                   inspection_forms.AnswerForm, _answer),
         parts.Act("case", "提请立案", "cases.handle",
-                  lambda row, user: row.state == State.ACCEPTED and row.case_id is None
-                  and bool(row.institution_code),
+                  lambda row, user: row.state == State.ACCEPTED and row.case_id is None,
                   inspection_forms.CaseOfComplaint, _case),
         parts.Act("reward", "提出奖励", complaints.HANDLE,
                   lambda row, user: row.state == State.PROVEN and row.named and not row.reward,

@@ -91,7 +91,7 @@ class Office:
     ) -> None:
         """Told, without a statement, decided, served."""
         self.notify(case, route, article, loss)
-        if case.institution_code:
+        if case.party:
             self.take(case, "waive", self.hospital)
         else:  # a person has no account: the clerk records what was said
             self.take(case, "record", self.handler, facts={"text": "无异议", "waived": True})
