@@ -179,6 +179,7 @@ ACTS: dict[str, str] = {
     "conduct.referred": "内控移交处理",
     "repair.propose": "提出信用修复", "repair.approve": "批准信用修复", "repair.refuse": "不予信用修复",
     "restriction.online": "暂停联网结算", "restriction.lift": "提前解除暂停",
+    "restriction.ask_review": "提出复查", "restriction.review": "作出复查决定",
     "restriction.read": "查看个人联网结算暂停",
     "finding.read": "查看疑点", "finding.print": "打印疑点及证据清单",
     "finding.watch": "事中监督发现疑点", "finding.record": "登记人工发现的疑点",

@@ -355,6 +355,11 @@ def paid_to_person(claim_id: int) -> bool:
     return Leg.objects.filter(claim_id=claim_id, account=Leg.Account.PERSON_PAYABLE).exists()
 
 
+def uncut(settled: Settlement) -> int:
+    """What the fund paid for a claim, to whomever, and was not cut yet (fen); 0 of a reversed one."""
+    return 0 if settled.version % 2 == 0 else max(_left(settled, None), 0)
+
+
 def deductible(settled: Settlement) -> int:
     """What the fund paid an institution for a claim and was not cut yet (fen)."""
     return 0 if paid_to_person(settled.claim_id) else _left(settled, None)

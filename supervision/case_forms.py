@@ -18,6 +18,7 @@ from supervision.models import CaseEvidence, SupervisionCase
 from supervision.sanctions import DEPARTMENT, departments_of
 
 ANY = ("", "全部")
+BECAUSE = "损失已由另一案件计入的须填写；一笔损失只在一案计入。"
 
 
 class YuanField(forms.CharField):
@@ -81,11 +82,14 @@ class CaseForm(forms.Form):
     )  # fmt: skip
     origin_ref = forms.CharField(label="来源编号", max_length=80, required=False)
     summary = forms.CharField(label="线索摘要", max_length=2000, widget=forms.Textarea({"rows": 4}))
+    because = forms.CharField(label="并列理由", max_length=200, required=False, help_text=BECAUSE)
 
-    def __init__(self, *args: Any, **options: Any):
+    def __init__(self, *args: Any, of_finding: bool, **options: Any):
         super().__init__(*args, **options)
         for name in ("acted_from", "acted_until"):
             self.fields[name].required = True
+        if not of_finding:
+            del self.fields["because"]
 
 
 class InspectorForm(forms.Form):
@@ -169,6 +173,20 @@ class RecusalDecision(RecusalForm, ServiceForm):
         self.fields["reason"].label = "决定理由"
 
 
+class ReviewDecision(ServiceForm):
+    """Whether a decision is changed on review, why, and how the paper was served."""
+
+    grant = forms.ChoiceField(
+        label="决定", choices=[("yes", "变更原决定，提前解除"), ("no", "维持原决定")]
+    )
+    reason = forms.CharField(label="决定理由", max_length=400, widget=forms.Textarea({"rows": 2}))
+    field_order: tuple[str, ...] = ("grant", "reason", "method", "receiver", "on")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.order_fields(self.field_order)
+
+
 class ClaimEvidence(forms.Form):
     """A settled claim as evidence."""
 
@@ -178,6 +196,7 @@ class ClaimEvidence(forms.Form):
     )
     loss = YuanField(label="造成的损失（元）", help_text="不超过统筹基金已支付的金额。")
     note = forms.CharField(label="证明内容", max_length=200)
+    because = forms.CharField(label="并列理由", max_length=200, required=False, help_text=BECAUSE)
 
     def __init__(self, *args: Any, case: SupervisionCase, **options: Any):
         super().__init__(*args, **options)
@@ -188,11 +207,15 @@ class ClaimEvidence(forms.Form):
 class FindingEvidence(forms.Form):
     """A finding as evidence."""
 
+    because = forms.CharField(label="并列理由", max_length=200, required=False, help_text=BECAUSE)
+    field_order: tuple[str, ...] = ("finding", "because")
+
     def __init__(self, *args: Any, findings: list[tuple[int, str]], **options: Any):
         super().__init__(*args, **options)
         self.fields["finding"] = forms.TypedChoiceField(
             label="审核疑点", coerce=int, choices=findings
         )
+        self.order_fields(self.field_order)
 
 
 class FileEvidence(forms.Form):
@@ -211,6 +234,11 @@ class FileEvidence(forms.Form):
     file = forms.FileField(
         label="文件", widget=forms.ClearableFileInput({"accept": FILE_TYPES}), help_text=FILE_HELP
     )
+
+    internal = forms.BooleanField(
+        label="内部材料，不向当事人公开", required=False,
+        help_text="例如证人、举报人的询问笔录；证据清单只列类别和摘要，当事人看不到名称和内容。",
+    )  # fmt: skip
 
     def clean_file(self) -> Any:
         """Not larger than a file may be."""

@@ -312,10 +312,26 @@ def _closing(content: Mapping[str, Any]) -> Parts:
     }  # fmt: skip
 
 
+def _review(content: Mapping[str, Any]) -> Parts:
+    decided = "决定维持原处理决定。"
+    if content["granted"]:
+        decided = f"决定变更{content['decision']}号处理决定，该项措施至{content['last']}止。"
+    return {
+        "facts": facts(
+            ("案号", content["case"]), ("案由", content["title"]), ("原处理决定", content["decision"]),
+            ("措施", content["measure"]), ("对象", content["target"]), ("依据", content["clause"]),
+            ("原期间", _days(content)), ("法定最短期限至", content["least"]),
+            ("提出复查", content["asked_by"]), ("复查理由", content["reasons"]),
+            ("决定理由", content["opinion"]), ("决定人", content["decided_by"]),
+        ),
+        "after": [f"经复查，{decided}"],
+    }  # fmt: skip
+
+
 DRAWN: Mapping[Kind, Callable[[Mapping[str, Any]], Parts]] = {
     Kind.FILING: _filing, Kind.NOTICE: _notice, Kind.EVIDENCE: _evidence, Kind.HEARING: _hearing,
     Kind.DECISION: _decision, Kind.TRANSFER: _decision, Kind.RECEIPT: _receipt,
     Kind.INFORM: _inform, Kind.CLOSING: _closing, Kind.REQUEST: _request,
-    Kind.DISMISSAL: _dismissal, Kind.RECUSAL: _recusal, Kind.NO_HEARING: _no_hearing,
+    Kind.DISMISSAL: _dismissal, Kind.REVIEW: _review, Kind.RECUSAL: _recusal, Kind.NO_HEARING: _no_hearing,
     Kind.TALK: _talk, Kind.MINUTES: _minutes,
 }  # fmt: skip

@@ -11,6 +11,7 @@ from supervision.models import CasePaper, SupervisionCase
 from supervision.writs import Service, addressee_of, make_paper, receipt_of
 
 Kind = CasePaper.Kind
+NOT_SHOWN = "内部材料，不向当事人公开"
 
 
 def filing_paper(turn: Turn) -> None:
@@ -28,8 +29,9 @@ def notice_papers(turn: Turn) -> None:
     """告知书 and 证据清单 with their receipt: what is found, what is proposed, until when to speak."""
     case: SupervisionCase = turn.case
     listed = [
-        {"no": row.no, "kind": row.get_kind_display(), "reference": row.reference,
-         "title": row.title, "loss": row.loss, "sm3": row.digest}
+        {"no": row.no, "kind": row.get_kind_display(),
+         "reference": "" if row.internal else row.reference,
+         "title": NOT_SHOWN if row.internal else row.title, "loss": row.loss, "sm3": row.digest}
         for row in case.evidence.all()
     ]  # fmt: skip
     notice = _made(turn, Kind.NOTICE, {

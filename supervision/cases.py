@@ -7,7 +7,7 @@ stays on record and does not come back. (国务院令第735号 第29条；温医
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,7 @@ from institutions import documents
 from institutions.models import Physician, Region, User
 from institutions.refusals import Refusal, refused
 from settlement.models import Claim, InsuredPerson, Settlement
-from supervision import case_steps, writs
-from supervision.findings import paid_for
+from supervision import case_losses, case_steps, writs
 from supervision.hands import covers, refuse_recused
 from supervision.models import (
     CaseEvidence,
@@ -60,6 +59,7 @@ class Wanted:
     institution_code: str = ""
     person: InsuredPerson | None = None
     behaviour: str = ""
+    because: str = ""  #: why findings stand in a second case
     origin: str = SupervisionCase.Origin.HAND
     origin_ref: str = ""
 
@@ -93,7 +93,7 @@ def open_case(
     )  # fmt: skip
     _event(case, "open", by, at, number=case.number, origin=case.origin, ref=case.origin_ref)
     for finding in findings:
-        add_finding(case=case, finding=finding, by=by, at=at)
+        add_finding(case=case, finding=finding, because=wanted.because, by=by, at=at)
     return case
 
 
@@ -186,9 +186,9 @@ def replace_inspector(
 
 @transaction.atomic
 def add_finding(
-    *, case: SupervisionCase, finding: Finding, by: str, at: dt.datetime
+    *, case: SupervisionCase, finding: Finding, by: str, at: dt.datetime, because: str = ""
 ) -> CaseEvidence:
-    """A finding with the claims that carry it: refuted ones are no evidence."""
+    """A finding with the claims that carry it and what was paid for each: refuted ones are no evidence."""
     if finding.state == Finding.State.REFUTED:
         raise refused("finding", "FINDING_REFUTED", "该疑点已排除，不能作为证据", "it was refuted")
     if case.person_id and finding.person_id != case.person_id:
@@ -203,19 +203,20 @@ def add_finding(
     if code and not claims and finding.institution_code != code:
         raise refused("finding", "FINDING_ELSEWHERE", "该疑点不属于本案机构", "another institution")
     content = {name: getattr(finding, name) for name in OF_FINDING}
+    named = list(rows.values_list("claim_id", "line_no"))
     content |= {"claims": claims, "fee": fee, "fund": fund,
                 "days": [str(finding.first_day), str(finding.last_day)],
-                "claims_of": list(rows.values_list("claim_id", "line_no")),
+                "claims_of": named, "paid": case_losses.paid_of(content | {"fund": fund, "claims_of": named}),
                 "parameters": {key: value for key, value in finding.parameters.items()
                                if key != "shares"}}  # fmt: skip
     return _add(case, Kind.FINDING, f"finding:{finding.pk}", finding.message[:300], content,
-               loss=fund, by=by, at=at)  # fmt: skip
+               loss=fund, because=because, by=by, at=at)  # fmt: skip
 
 
 @transaction.atomic
 def add_claim(
     *, case: SupervisionCase, claim_no: str, loss: int, note: str, by: str, at: dt.datetime,
-    institution: str = "",
+    institution: str = "", because: str = "",
 ) -> CaseEvidence:  # fmt: skip
     """A settled claim of the case; `loss` is at most what the fund paid for it."""
     claim = _claim_of(case, claim_no, institution.strip())
@@ -230,7 +231,7 @@ def add_claim(
         "loss": loss,
     }  # fmt: skip
     return _add(case, Kind.CLAIM, claim.claim_no, note.strip() or f"结算单据 {claim.claim_no}", content,
-                loss=loss, claim=claim.pk, by=by, at=at)  # fmt: skip
+                loss=loss, claim=claim.pk, because=because, by=by, at=at)  # fmt: skip
 
 
 def _claim_of(case: SupervisionCase, claim_no: str, institution: str) -> Claim:
@@ -253,11 +254,12 @@ def _claim_of(case: SupervisionCase, claim_no: str, institution: str) -> Claim:
 @transaction.atomic
 def add_file(
     *, case: SupervisionCase, title: str, file: tuple[str, bytes], by: str, at: dt.datetime,
-    kind: str = Kind.DOCUMENT, loss: int = 0,
+    kind: str = Kind.DOCUMENT, loss: int = 0, internal: bool = False,
 ) -> CaseEvidence:  # fmt: skip
     """A document or a record of an inspection, kept as a file with its digest.
 
-    `loss` is what it proves beside the claims of the list, as a written estimate does.
+    `loss` is what it proves beside the claims of the list, as a written estimate does; an `internal`
+    one is not shown to the party.
     """
     if not title.strip():
         raise refused("title", "REQUIRED", "请写明证明内容", "say what it proves")
@@ -271,57 +273,57 @@ def add_file(
     told = {"name": stored.name, "size": stored.size, "sm3": stored.digest}
     told |= {"loss": loss} if loss else {}
     return _add(case, kind, f"document:{stored.pk}", title.strip(), told, document=stored, loss=loss,
-                by=by, at=at)  # fmt: skip
+                internal=internal, by=by, at=at)  # fmt: skip
 
 
 def _add(
     case: SupervisionCase, kind: str, reference: str, title: str, content: dict[str, Any], *,
     by: str, at: dt.datetime, loss: int = 0, claim: int | None = None, document: Any = None,
+    because: str = "", internal: bool = False,
 ) -> CaseEvidence:  # fmt: skip
     found = _open(case, by)
     if found.evidence.filter(kind=kind, reference=reference).exists():
         raise refused(
             "reference", "EVIDENCE_TWICE", "该证据已在清单内", "listed already", status=409
         )
-    row = CaseEvidence(kind=kind, content=content, loss=loss, claim_id=claim)
-    before = losses(found.evidence.all())
-    counted = sum(min(before.get(claim, 0), amount) for claim, amount in losses([row]).items())
-    if counted and loss:
-        title = f"{title[:260]}（其中{yuan(min(counted, loss))}元已由前列证据计入）"
-    loss = max(loss - counted, 0)
+    row = CaseEvidence(case=found, kind=kind, reference=reference, content=content, loss=loss,
+                       claim_id=claim)  # fmt: skip
+    elsewhere = case_losses.elsewhere(row)
+    if elsewhere and not because.strip():
+        raise refused("because", "COUNTED_ELSEWHERE",
+                      f"损失已由案件{elsewhere.number}计入，一笔损失只在一案计入；仍要列入的，请填写并列理由，"
+                      "本案不再计这笔损失", "another case carries the loss", status=409)  # fmt: skip
+    title, loss = _counted(row, title, elsewhere, because.strip())
+    if elsewhere:
+        content |= {"elsewhere": sorted(elsewhere.claims), "because": because.strip()[:200]}
     no = (found.evidence.aggregate(last=Max("no"))["last"] or 0) + 1
     plain = writs.canonical(content)
     row = CaseEvidence.objects.create(
         case=found, no=no, kind=kind, reference=reference[:80], title=title[:300],
         content=json.loads(plain), digest=hashlib.new("sm3", plain).hexdigest(), loss=loss,
-        claim_id=claim, document=document, taken_at=at, taken_by=by,
+        claim_id=claim, document=document, internal=internal, taken_at=at, taken_by=by,
     )  # fmt: skip
     _event(found, "evidence", by, at, no=no, kind=kind, reference=reference, sm3=row.digest)
     return row
 
 
-def losses(rows: Iterable[CaseEvidence]) -> dict[int, int]:
-    """Claim → what pieces of evidence say that the fund lost by it, the most that one of them says."""
-    found: dict[int, int] = {}
-    for row in rows:
-        said = row.content
-        if row.claim_id:
-            claims = {row.claim_id: int(said.get("loss", row.loss))}
-        elif row.kind == Kind.FINDING:
-            claims = _paid(said)
-        else:
-            continue
-        for claim, amount in claims.items():
-            found[claim] = max(found.get(claim, 0), amount)
-    return found
-
-
-def _paid(said: dict[str, Any]) -> dict[int, int]:
-    """Claim → what the funds paid, of a finding; what was seen at submit rests on the newest alone."""
-    claims = {claim for claim, _ in said["claims_of"]}
-    if said["moment"] == Finding.Moment.WATCH and claims:
-        return {max(claims): said["fund"]}
-    return paid_for(claims)
+def _counted(
+    row: CaseEvidence, title: str, elsewhere: case_losses.Elsewhere, because: str
+) -> tuple[str, int]:
+    """The title and the loss of a new piece: without what this case or another one counted before."""
+    before = case_losses.losses(row.case.evidence.all())
+    said, loss = case_losses.losses([row]), row.loss
+    counted = sum(
+        min(before.get(claim, 0), amount)
+        for claim, amount in said.items() if claim not in elsewhere.claims
+    )  # fmt: skip
+    if counted and loss:
+        title = f"{title[:260]}（其中{yuan(min(counted, loss))}元已由前列证据计入）"
+    held = loss if elsewhere.whole else sum(said[claim] for claim in elsewhere.claims)
+    if elsewhere:
+        told = f"已由案件{elsewhere.number[:60]}计入，本案不计；并列理由：{because[:60]}"
+        title = f"{title[:140]}（其中{yuan(min(held, loss))}元{told}）"
+    return title, max(loss - counted - held, 0)
 
 
 def loss_of(case: SupervisionCase) -> int:

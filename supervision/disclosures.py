@@ -20,7 +20,7 @@ from institutions.models import Physician, Region, User
 from institutions.refusals import refused
 from settlement.models import Claim, InsuredPerson
 from settlement.register.commands import opened
-from supervision import case_steps, cases, law, sanctions, writs
+from supervision import case_losses, case_steps, law, sanctions, writs
 from supervision.hands import refuse_recused
 from supervision.models import ArchiveLoan, CasePaper, Disclosure, SupervisionCase
 
@@ -80,7 +80,7 @@ def _names(case: SupervisionCase) -> list[str]:
     found = set(doctors.values_list("name", flat=True)) if place else set()
     if case.subject_kind not in (Subject.INSTITUTION, Subject.PERSON):
         found.add(case.subject_name)
-    claims = cases.losses(case.evidence.all())
+    claims = case_losses.claims_of(case.evidence.all())
     people = set(Claim.objects.filter(pk__in=claims).values_list("person_id", flat=True))
     people |= {case.person_id} if case.person_id else set()
     for row in InsuredPerson.objects.filter(pk__in=people):

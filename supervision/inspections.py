@@ -307,6 +307,7 @@ def lead_to_case(*, task: InspectionTask, title: str, by: str, at: dt.datetime) 
             acted_until=min(row.plan.service_until, clock.local(at).date()),
             origin=SupervisionCase.Origin.INSPECTION, origin_ref=row.number,
             behaviour=found[0].behaviour if found else "",
+            because=f"检查{row.number}的结果移交立案",
         ),
     )  # fmt: skip
     row.case = made

@@ -18,12 +18,11 @@ from audit.text import yuan
 from institutions.departments import department
 from institutions.models import Institution, Physician, Region, User
 from institutions.refusals import Refusal, refused
-from settlement import adjustments, statement_steps
-from settlement.models import Adjustment, Deduction, InsuredPerson
+from settlement.models import Adjustment
 from settlement.terms import cite
-from supervision import case_papers, law, subjects
+from supervision import law, recoveries, subjects
 from supervision.hands import hands_of, refuse_recused
-from supervision.models import CaseEvidence, Sanction, SupervisionCase
+from supervision.models import Sanction, SupervisionCase
 
 State = Sanction.State
 HANDLE, CARRY = "cases.handle", "inspections.carry"
@@ -35,19 +34,13 @@ EXECUTES: Mapping[str, tuple[str, ...]] = {
     "interview": (HANDLE, CARRY),
 }
 MONEY = ("fine", "recovery")
+ALIVE = (State.PROPOSED, State.ORDERED, State.DONE)  #: what a case proposes, ordered or carried out
 #: kind of the article's range by which months are checked
 MONTHS = {"suspend_department": "department_months", "suspend_person": "online_months"}
 DEPARTMENT = "suspend_department"
 NEEDS_MONTHS = (*MONTHS, "suspend_practitioner")
 NEEDS_TARGET = ("suspend_practitioner", "points", "suspend_department")
 NEEDS_ARTICLE = ("fine", "suspend_department", "suspend_person")
-#: behaviours of findings → the reason of a deduction
-REASONS = {
-    "fictitious_service": Deduction.Reason.FICTITIOUS, "split_service": Deduction.Reason.SPLIT,
-    "forced_service": Deduction.Reason.FORCED, "inflated_price": Deduction.Reason.INFLATED,
-    "substituted_item": Deduction.Reason.SUBSTITUTED,
-    "duplicate_charge": Deduction.Reason.DUPLICATE,
-}  # fmt: skip
 
 
 # --- Proposing ---
@@ -146,18 +139,36 @@ def _within(row: Sanction, loss: int) -> None:
     case = row.case
     given: dict[str, Any] = {"number": row.article, "acted_on": case.acted_from,
                              "subject": case.subject_kind}  # fmt: skip
+    others = _sharing(row)
+    besides = sum(other.amount or 0 for other in others)
+    total = (row.amount or 0) + besides
     try:
         if row.kind == "fine":
-            law.check_fine(loss=loss, amount=row.amount or 0, **given)
+            for number in dict.fromkeys((row.article, *(other.article for other in others))):
+                law.check_fine(loss=loss, amount=total, **given | {"number": number})
         elif row.kind in MONTHS:
             law.check_months(kind=MONTHS[row.kind], months=row.months or 0, **given)
     except law.OutOfRange as error:
         field = "amount" if row.kind == "fine" else "months"
-        raise refused(field, "OUT_OF_RANGE", error.text, "outside the article's range",
+        also = f"，本案另有罚款{yuan(besides)}元一并计算" if besides and field == "amount" else ""
+        raise refused(field, "OUT_OF_RANGE", error.text + also, "outside the article's range",
                       clause=row.clause) from error  # fmt: skip
-    if row.kind == "recovery" and (row.amount or 0) > loss:
-        raise refused("amount", "MORE_THAN_LOST", f"追回金额不能超过认定的损失{yuan(loss)}元",
+    if row.kind == "recovery" and total > loss:
+        also = f"，本案另有追回{yuan(besides)}元一并计算" if besides else ""
+        raise refused("amount", "MORE_THAN_LOST", f"追回金额合计不能超过认定的损失{yuan(loss)}元{also}",
                       "more than was lost", clause=row.clause)  # fmt: skip
+
+
+def _sharing(row: Sanction) -> list[Sanction]:
+    """Other measures that take from the same limit: all recoveries; the fines of one article, and all
+    fines by a multiple, which are of the one loss whatever their article."""
+    if row.kind not in MONEY:
+        return []
+    rows = row.case.sanctions.filter(kind=row.kind, state__in=ALIVE).exclude(pk=row.pk)
+    if row.kind == "recovery":
+        return list(rows)
+    multiples = [number for number, found in law.decree().articles.items() if found.times]
+    return list(rows.filter(article__in=multiples if row.article in multiples else [row.article]))
 
 
 def sound(row: Sanction, *, route: str, loss: int) -> None:
@@ -252,57 +263,14 @@ def may_end(row: Sanction) -> bool:
     """Whether a measure waits to be carried out, or its money was refused in the ledger."""
     if row.case.state != "executing":
         return False
-    return row.state == State.ORDERED or (row.state == State.DONE and _denied(row))
-
-
-def _denied(row: Sanction) -> bool:
-    denied = (Adjustment.State.REFUSED, Adjustment.State.WITHDRAWN)
-    return Adjustment.objects.filter(number__in=_adjustments(row), state__in=denied).exists()
-
-
-def _adjustments(row: Sanction) -> list[str]:
-    return [made["adjustment"] for made in row.effects if "adjustment" in made]
+    return row.state == State.ORDERED or (row.state == State.DONE and recoveries.denied(row))
 
 
 def outcome(row: Sanction) -> str:
-    """The record of a measure: how it was carried out, or why it was ended."""
-    return f"终结执行：{row.record}" if row.state == State.ENDED else row.record
-
-
-def _recover(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
-    """Claim by claim as far as the evidence names them, the rest as an adjustment for a second person."""
-    case, left = row.case, row.amount or 0
-    made: list[dict[str, Any]] = []
-    claims = case.evidence.filter(kind=CaseEvidence.Kind.CLAIM)
-    for item in claims if case.subject_kind != "person" else ():
-        part = min(item.content.get("loss", item.loss), left)
-        if part and item.claim_id and not statement_steps.paid_to_person(item.claim_id):
-            cut = statement_steps.deduct(
-                claim_id=item.claim_id, amount=part,
-                reason=REASONS.get(case.behaviour, Deduction.Reason.OTHER),
-                note=f"{case.number}：{item.title}", clause=row.clause[:120], by=who.username, at=at,
-            )  # fmt: skip
-            made.append({"deduction": cut.pk, "claim": item.reference, "amount": part})
-            left -= part
-    if left:
-        made.append(_adjusted(row, left, who, at))
-    return made
-
-
-def _adjusted(row: Sanction, amount: int, who: User, at: dt.datetime) -> dict[str, Any]:
-    case = row.case
-    paper = case.papers.filter(kind__in=("decision", "transfer")).latest("pk")
-    person = InsuredPerson.objects.filter(pk=case.person_id).first() if case.person_id else None
-    wanted = adjustments.Wanted(
-        reason_class="ruling" if person else "recovery", reason=f"{case.number} {paper.number}",
-        subject="person" if person else "institution", amount=-amount, scheme=row.scheme,
-        institution_code=case.institution_code, person=person,
-    )  # fmt: skip
-    made = adjustments.propose(
-        region=Region.objects.get(pk=case.region_code), wanted=wanted,
-        file=(f"{paper.number}.pdf", case_papers.pdf_of(paper)), by=who.username, at=at,
-    )  # fmt: skip
-    return {"adjustment": made.number, "amount": amount}
+    """The record of a measure: how it was carried out, what could not be, or why it was ended."""
+    said = f"终结执行：{row.record}" if row.state == State.ENDED else row.record
+    beyond = [recoveries.told(made) for made in row.effects if "unrecovered" in made]
+    return "；".join((said, *beyond))
 
 
 def _agreement(decision: str) -> Callable[..., list[dict[str, Any]]]:
@@ -325,12 +293,16 @@ def _agreement(decision: str) -> Callable[..., list[dict[str, Any]]]:
 
 def _restrict(kind: str) -> Callable[..., list[dict[str, Any]]]:
     def carry_out(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict[str, Any]]:
-        case = row.case
+        case, article = row.case, law.decree().articles.get(row.article)
+        least = (
+            article.months_range(MONTHS[row.kind]).least if article and row.kind in MONTHS else None
+        )
         made = subjects.restrict(
             kind=kind, region_code=case.region_code,
             institution_code="" if case.person_id else case.institution_code,
             subject_code=row.target or case.subject_code, person_id=case.person_id, since=on,
-            months=row.months, clause=row.clause, source=case.subject, by=who.username, at=at,
+            months=row.months, least=least, clause=row.clause, source=case.subject,
+            by=who.username, at=at,
         )  # fmt: skip
         return [
             {"restriction": made.pk, "from": str(made.valid_from), "until": str(made.valid_until)}
@@ -343,10 +315,13 @@ def _points(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list[dict
     practitioner = _practitioner(row)
     if practitioner is None:
         raise refused("target", "PRACTITIONER_UNKNOWN", "没有此医师、药师或护士", "nobody")
+    # the act is the executor's; the other name is the decider's, or the proposer's where the decider executes
+    decided = row.case.decided_by
+    second = row.proposed_by if who.username == decided else decided
     entry = subjects.add_points(
         practitioner=practitioner, points=row.points or 0, behaviour=row.case.title,
-        clause=row.clause, source=row.case.subject, on=on, proposed_by=row.case.handled_by,
-        by=row.case.decided_by, at=at,
+        clause=row.clause, source=row.case.subject, on=on, proposed_by=second,
+        by=who.username, at=at,
     )  # fmt: skip
     return [{"points": entry.pk}]
 
@@ -364,7 +339,7 @@ def _interviewed(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> list
 
 
 ACTS: Mapping[str, Callable[[Sanction, dt.date, User, dt.datetime], list[dict[str, Any]]]] = {
-    "recovery": _recover,
+    "recovery": recoveries.recover,
     "suspend_agreement": _agreement("suspended"),
     "terminate_agreement": _agreement("terminated"),
     "suspend_practitioner": _restrict("practitioner"),
@@ -379,7 +354,7 @@ def unfinished(case: SupervisionCase) -> int:
     """How many measures are not carried out, or wait in the ledger for their second person."""
     waiting = 0
     for row in case.sanctions.exclude(state__in=(State.DROPPED, State.ENDED)):
-        numbers = _adjustments(row)
+        numbers = recoveries.adjustments_of(row)
         posted = Adjustment.objects.filter(number__in=numbers, state=Adjustment.State.POSTED)
         waiting += row.state != State.DONE or posted.count() < len(numbers)
     return waiting

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
 from agreements.clocks import parameter_row
-from audit import clock, trail
+from audit import tasks, trail
 from institutions import commands as registry
 from institutions import news
 from institutions.calendar import add_months
@@ -29,7 +29,6 @@ from institutions.models import (
     Region,
     ServiceSuspension,
     Suspension,
-    User,
 )
 from institutions.refusals import refused
 from settlement.models import InsuredPerson, OnlineSuspension
@@ -198,11 +197,12 @@ def _by_points(
 def restrict(
     *, kind: str, region_code: str, institution_code: str, subject_code: str,
     person_id: int | None, since: dt.date, months: int | None, clause: str, source: str, by: str,
-    at: dt.datetime,
+    at: dt.datetime, least: int | None = None,
 ) -> Restriction:  # fmt: skip
     """Begin a restriction; the same decision a second time is refused, it would count twice.
 
-    Another decision's may run already: each ends with its own day, the later one restores.
+    Another decision's may run already: each ends with its own day, the later one restores. `least` are
+    the months that the law fixes at least.
     """
     until = add_months(since, months) - DAY if months else None
     try:
@@ -211,6 +211,7 @@ def restrict(
                 region_code=region_code, institution_code=institution_code, kind=kind,
                 subject_code=subject_code, person_id=person_id, valid_from=since,
                 valid_until=until, clause=clause[:160], source=source[:80], made_at=at, made_by=by,
+                least_until=add_months(since, least) - DAY if least else None,
             )  # fmt: skip
     except IntegrityError as error:
         raise refused("since", "RESTRICTED_ALREADY", "该对象已依同一决定在这一期间被暂停",
@@ -255,29 +256,6 @@ def called(row: Restriction) -> str:
 def known_to_settlement(row: Restriction) -> bool:
     """Whether settlement reads a restriction: not that of a department in words of no catalogue."""
     return READ[Kind(row.kind)].objects.known().filter(source=f"restriction:{row.pk}").exists()
-
-
-@transaction.atomic
-def lift(*, restriction: Restriction, on: dt.date, reason: str, who: User, at: dt.datetime) -> None:
-    """End a restriction before its day, by another person than who made it; `on` is its last day."""
-    row = Restriction.objects.select_for_update().get(pk=restriction.pk)
-    if row.made_by == who.username:
-        raise refused("by", "SAME_PERSON", "作出暂停的人不能提前解除", "another person", status=403)
-    if not reason.strip():
-        raise refused("reason", "REQUIRED", "请写明理由", "a reason is needed")
-    last = row.valid_until
-    if row.lifted_at or on < row.valid_from or (last and on >= last) or on < clock.local(at).date():
-        raise refused("on", "DAY_OUTSIDE", "解除日应在今天与原止日之间", "the day is outside")
-    row.valid_until, row.lifted_at, row.lifted_by = on, at, who.username
-    row.lift_reason = reason.strip()[:400]
-    row.save()
-    registry.end_early(READ[Kind(row.kind)], source=f"restriction:{row.pk}", last=on,
-                       by=who.username, at=at)  # fmt: skip
-    others = Restriction.objects.in_force(on=on + DAY).filter(subject_code=row.subject_code)
-    if not others.exists():
-        registry.end_comparison(row.subject_code, by=who.username, at=at)
-    _event("restriction.lift", f"restriction:{row.pk}", row.region_code, row.institution_code,
-           who.username, at, on=on, reason=row.lift_reason)  # fmt: skip
 
 
 def _event(

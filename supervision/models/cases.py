@@ -178,8 +178,18 @@ class CaseInspector(models.Model):
         return f"{self.case_id} {self.username}"
 
 
+class EvidenceQuerySet(models.QuerySet):
+    def shown_to(self, *, own):
+        """The pieces that somebody reads: the party (`own`) no internal one."""
+        return self.filter(internal=False) if own else self
+
+
 class CaseEvidence(models.Model):
-    """One item of the evidence list, as it was when taken: `digest` is SM3 of `content` (append-only)."""
+    """One item of the evidence list, as it was when taken: `digest` is SM3 of `content` (append-only).
+
+    An `internal` file (the record of a witness, say) is the office's: the party reads neither it nor
+    its title.
+    """
 
     class Kind(models.TextChoices):
         FINDING = "finding", "审核疑点"
@@ -197,11 +207,19 @@ class CaseEvidence(models.Model):
     loss = models.BigIntegerField("涉及基金", default=0, help_text="fen")
     claim_id = models.BigIntegerField(null=True, blank=True)
     document = models.ForeignKey(Document, models.PROTECT, null=True, blank=True)
+    internal = models.BooleanField("内部材料", default=False, db_default=False)
     taken_at = models.DateTimeField()
     taken_by = models.CharField(max_length=150)
 
+    objects = EvidenceQuerySet.as_manager()
+
     class Meta:
         ordering = ("no",)
+        indexes = (
+            models.Index(fields=["reference"], name="case_evidence_reference"),
+            models.Index(fields=["claim_id"], condition=Q(claim_id__isnull=False),
+                         name="case_evidence_claim"),
+        )  # fmt: skip
         constraints = (
             models.UniqueConstraint(fields=["case", "no"], name="case_evidence_no"),
             models.UniqueConstraint(
@@ -209,6 +227,10 @@ class CaseEvidence(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(loss__gte=0, digest__regex=r"^[0-9a-f]{64}$"), name="case_evidence_sane"
+            ),
+            models.CheckConstraint(
+                condition=Q(internal=False) | Q(loss=0, document__isnull=False),
+                name="case_evidence_internal_file",
             ),
         )
 
@@ -316,6 +338,7 @@ class CasePaper(NumberedPaper):
         CLOSING = "closing", "结案报告"
         TALK = "talk", "约谈通知书"
         MINUTES = "minutes", "约谈笔录"
+        REVIEW = "review", "复查决定书"
 
     case = models.ForeignKey(SupervisionCase, models.PROTECT, related_name="papers")
     kind = models.CharField("文书", max_length=8, choices=Kind)

@@ -121,7 +121,8 @@ class Restriction(models.Model):
     not settle online. A department is named by its code (institutions.departments).
 
     It ends with `valid_until`; a lift moves that day forward and says why, nothing else changes.
-    One decision (`source`) counts once; those of several decisions may overlap.
+    One decision (`source`) counts once; those of several decisions may overlap. `least_until` is the
+    end of the law's shortest time: before it a review of the decision (`lift_paper`) alone ends the row.
     """
 
     class Kind(models.TextChoices):
@@ -144,6 +145,12 @@ class Restriction(models.Model):
     lifted_at = models.DateTimeField(null=True, blank=True)
     lifted_by = models.CharField(max_length=150, blank=True)
     lift_reason = models.CharField("提前解除理由", max_length=400, blank=True)
+    least_until = models.DateField("法定最短期限", null=True, blank=True)
+    review_on = models.DateField("提请复查的最后一日", null=True, blank=True)
+    review_reason = models.CharField("复查理由", max_length=400, blank=True, db_default="")
+    review_by = models.CharField("提出复查的人", max_length=150, blank=True, db_default="")
+    review_at = models.DateTimeField(null=True, blank=True)
+    lift_paper = models.CharField("复查决定书", max_length=60, blank=True, db_default="")
 
     objects = RestrictionQuerySet.as_manager()
 
@@ -165,6 +172,18 @@ class Restriction(models.Model):
                 | (Q(lifted_at__isnull=False) & ~Q(lift_reason="")
                    & ~Q(lifted_by="") & ~Q(lifted_by=F("made_by"))),
                 name="restriction_lifted_by_another",
+            ),
+            models.CheckConstraint(
+                condition=Q(lifted_at__isnull=True) | Q(least_until__isnull=True)
+                | Q(valid_until__gte=F("least_until"))
+                | (~Q(lift_paper="") & ~Q(review_by="") & ~Q(review_by=F("lifted_by"))),
+                name="restriction_least_or_reviewed",
+            ),
+            models.CheckConstraint(
+                condition=Q(review_by="", review_reason="", review_on__isnull=True, review_at__isnull=True)
+                | (~Q(review_by="") & ~Q(review_reason="")
+                   & Q(review_on__isnull=False, review_at__isnull=False)),
+                name="restriction_review_whole",
             ),
             models.CheckConstraint(
                 condition=Q(kind="online", person_id__isnull=False)

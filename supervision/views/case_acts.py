@@ -222,7 +222,9 @@ def _replace(case: SupervisionCase, given: Mapping[str, Any], who: User) -> obje
 
 def _finding(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
     row = Finding.objects.visible_to(who).get(pk=given["finding"])
-    return cases.add_finding(case=case, finding=row, by=who.username, at=clock.now())
+    return cases.add_finding(
+        case=case, finding=row, because=given["because"], by=who.username, at=clock.now()
+    )
 
 
 def _claim(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
@@ -234,8 +236,8 @@ def _claim(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object
 def _file(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
     file = given["file"]
     return cases.add_file(
-        case=case, title=given["title"], kind=given["kind"], by=who.username, at=clock.now(),
-        file=(file.name or "", file.read()), loss=given["loss"] or 0,
+        case=case, title=given["title"], kind=given["kind"], internal=given["internal"],
+        by=who.username, at=clock.now(), file=(file.name or "", file.read()), loss=given["loss"] or 0,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from audit.procedure import PROCEDURES, Procedure
 from audit.tables import Cell, Column, Row, Table
 from audit.text import yuan
 from institutions.naming import Login, Told
-from supervision import case_steps, law, sanctions
+from supervision import case_steps, law, recoveries, sanctions
 from supervision.case_clocks import hearing_until, time_is_example
 from supervision.models import (
     ArchiveLoan,
@@ -28,6 +28,10 @@ TONES = {"proposed": "wait", "ordered": "warn", "done": "ok", "dropped": "mute",
          "ended": "mute"}  # fmt: skip
 BAD = ("declined", "dismissed")
 INSIDE = ("来源", "线索摘要", "提请人")  #: facts for the office only
+#: steps whose words stand in a paper to the party, or are the party's own: it reads no other note
+SAID = ("answer", "record", "ask_hearing", "record_hearing", "refuse_hearing",
+        "refuse_hearing_spoken", "consider", "decide_agreement", "decide_penalty", "dismiss",
+        "dismiss_agreement")  # fmt: skip
 
 
 def table() -> Procedure:
@@ -127,9 +131,9 @@ def _recusal(row: CaseInspector) -> Cell:
                 sub=Told(f"{row.get_recusal_display()}：{row.recusal_reason}{why}", *more))  # fmt: skip
 
 
-def evidence(found: SupervisionCase) -> Table:
-    """The list of evidence, each piece with its digest."""
-    rows = list(found.evidence.select_related("document"))
+def evidence(found: SupervisionCase, *, own: bool) -> Table:
+    """The list of evidence, each piece with its digest; the party reads no internal piece."""
+    rows = list(found.evidence.shown_to(own=own).select_related("document"))
     return Table(
         id="evidence", caption="已收集的证据", show_caption=False,
         columns=[Column(label="序号"), Column(label="名称与证明内容", wide=True), Column(label="类别"),
@@ -137,7 +141,8 @@ def evidence(found: SupervisionCase) -> Table:
         rows=[Row(key=str(row.pk), label=row.title, cells=[
             Cell(text=str(row.no)),
             Cell(text=row.title, sub=words.subject(row.reference), url=_source(found, row)),
-            Cell(text=row.get_kind_display()), Cell(text=yuan(row.loss) if row.loss else "—"),
+            Cell(text=row.get_kind_display(), sub="内部材料" if row.internal else ""),
+            Cell(text=yuan(row.loss) if row.loss else "—"),
             Cell(text=f"{row.digest[:16]}…", code=True, title=row.digest,
                  sub=Told(f"{clock.local(row.taken_at):%Y-%m-%d} ", Login(row.taken_by))),
         ]) for row in rows],
@@ -173,22 +178,22 @@ def measures(found: SupervisionCase) -> Table:
 
 
 def _done(row: Sanction) -> Cell:
-    made = [f"扣款 {each['claim']}" if "claim" in each else f"特殊调整 {each['adjustment']}"
-            if "adjustment" in each else "" for each in row.effects]  # fmt: skip
+    made = [recoveries.told(each) for each in row.effects]
     text = "；".join(filter(None, (str(row.done_on or ""), row.record, *made)))
     return Cell(text=row.get_state_display(), tone=TONES[row.state], sub=text)
 
 
-def after(found: SupervisionCase) -> list[dict[str, Any]]:
-    """Whether it is public, and who has the file."""
+def after(found: SupervisionCase, *, own: bool) -> list[dict[str, Any]]:
+    """Whether it is public, and who has the file; the party reads only what everybody does."""
     rows = []
     shown = Disclosure.objects.filter(case=found).first()
-    if shown is not None:
+    public = shown is not None and bool(shown.approved_by) and shown.withdrawn_at is None
+    if shown is not None and (public or not own):
         state = "已撤下" if shown.withdrawn_at else "已公布" if shown.approved_by else "待审批"
         rows.append({"label": "公开", "value": f"{state}（{shown.first_day} 至 {shown.last_day or '长期'}）",
                      "sub": shown.withdrawn_for or ("示例参数" if shown.example else ""),
                      "url": reverse("public-cases") if state == "已公布" else ""})  # fmt: skip
-    for loan in ArchiveLoan.objects.filter(case=found):
+    for loan in () if own else ArchiveLoan.objects.filter(case=found):
         state = "已归还" if loan.returned_at else "借出中" if loan.approved_by else "待批准"
         rows.append({"label": "借阅", "value": Told(Login(loan.asked_by), f"：{state}"),
                      "sub": f"{loan.purpose}；应还 {loan.until}"})  # fmt: skip
@@ -208,10 +213,10 @@ def move(row: Move, *, own: bool) -> dict[str, Any]:
     """A step that was taken; the party is not told what the office said inside."""
     labels = {ask.key: dict(ask.choices) for step in table().steps for ask in step.asks}
     said = [labels.get(key, {}).get(str(value), "") for key, value in row.facts.items()]
-    inside = own and row.step in ("open", "accept", "supplement", "supplement_agreement")
+    note = row.note if not own or row.step in SAID else ""
     return {
         "at": f"{row.on} · 登记 {clock.local(row.at):%Y-%m-%d %H:%M}", "by": row.by,
-        "title": row.label, "text": "" if inside else "；".join(filter(None, [row.note, *said])),
+        "title": row.label, "text": "；".join(filter(None, [note, *said])),
         "tone": "bad" if row.target in BAD else "ok",
         "clause": {"document": row.clause, "clause": ""} if row.clause else None,
     }  # fmt: skip

@@ -105,8 +105,10 @@ def _row(row: SupervisionCase, *, own: bool) -> Row:
 def new(request: PortalRequest) -> HttpResponse:
     """Open a case; `finding` brings a finding with it."""
     finding = _finding(request)
-    form = CaseForm(request.POST) if request.method == "POST" else CaseForm(
-        initial=_begun(finding) if finding else {})  # fmt: skip
+    form = CaseForm(
+        request.POST if request.method == "POST" else None, of_finding=finding is not None,
+        initial=_begun(finding) if finding else {},
+    )  # fmt: skip
     status = 200
     if request.method == "POST":
         status = 422
@@ -167,6 +169,7 @@ def _opened(
             institution_code=given["institution"], acted_from=given["acted_from"],
             acted_until=given["acted_until"], origin=given["origin"],
             origin_ref=given["origin_ref"], behaviour=finding.behaviour if finding else "",
+            because=given.get("because", ""),
         ),
     )  # fmt: skip
 
@@ -250,12 +253,12 @@ def page(
         "facts": case_parts.facts(found, own=own),
         "deadline": case_parts.due(found), "inquiry": case_parts.inquiry(found),
         "inspectors": case_parts.inspectors(found), "inspector_acts": acts("inspectors"),
-        "evidence": case_parts.evidence(found), "evidence_acts": acts("evidence"),
+        "evidence": case_parts.evidence(found, own=own), "evidence_acts": acts("evidence"),
         "measures": case_parts.measures(found), "measure_acts": acts("measures"),
         "interviews": None if own else interviews.table(found),
         "papers": [case_parts.paper(row) for row in
                    (case_papers.of_party(found.papers.all()) if own else found.papers.all())],
-        "after": case_parts.after(found), "after_acts": acts("after"),
+        "after": case_parts.after(found, own=own), "after_acts": acts("after"),
         "steps": [_step(found, step, typed, key) for step in
                   sorted(steps, key=lambda step: step.tone == "danger")
                   if step.key not in barred or step.key == key],
@@ -325,9 +328,10 @@ def paper(request: PortalRequest, pk: int, paper: int) -> HttpResponse:
 @requires("cases.view")
 @require_GET
 def evidence(request: PortalRequest, pk: int, item: int) -> HttpResponse:
-    """A file of the evidence list; every look is an event."""
+    """A file of the evidence list; every look is an event. The party gets no internal file."""
     found = visible(request, pk)
-    rows = found.evidence.filter(document__isnull=False).select_related("document")
+    rows = found.evidence.shown_to(own=bool(request.user.institution_id))
+    rows = rows.filter(document__isnull=False).select_related("document")
     row = get_object_or_404(rows, pk=min(item, 2**63 - 1))
     document = row.document
     if document is None:

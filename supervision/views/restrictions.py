@@ -1,5 +1,6 @@
 """Restrictions of practitioners, departments and persons."""
 
+from django import forms
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpResponse
@@ -16,7 +17,7 @@ from institutions.models import Institution, Physician, User
 from institutions.naming import Login, named
 from settlement.looks import looked
 from settlement.models import InsuredPerson
-from supervision import inspection_forms, subjects
+from supervision import case_forms, inspection_forms, lifting, subjects, writs
 from supervision.models import Restriction
 from supervision.views import parts, points
 from supervision.views.cases import CRUMBS, SIZE
@@ -101,15 +102,42 @@ def _effect(row: Restriction) -> str:
     return EFFECTS[Restriction.Kind(row.kind)]
 
 
+def _runs(row: Restriction) -> bool:
+    return row.valid_until is None or row.valid_until > clock.today()
+
+
+def _review(row: Restriction, form: forms.Form, who: User) -> object:
+    given = form.cleaned_data
+    return lifting.review(
+        restriction=row, grant=given["grant"] == "yes", reason=given["reason"], who=who,
+        service=writs.Service(given["method"], given["receiver"], given["on"]), at=clock.now(),
+    )  # fmt: skip
+
+
 ACTS = {
     "lift": parts.Act(
         "lift", "提前解除", "cases.decide",
         lambda row, user: row.lifted_at is None and row.made_by != user.username
-        and (row.valid_until is None or row.valid_until > clock.today()),
+        and _runs(row),
         inspection_forms.LiftForm,
-        lambda row, form, who: subjects.lift(
-            restriction=row, on=form.cleaned_data["on"], reason=form.cleaned_data["reason"],
-            who=who, at=clock.now()),
+        lambda row, form, who: lifting.lift(
+            restriction=row, who=who, at=clock.now(), **form.cleaned_data),
+        danger=True,
+    ),
+    "ask-review": parts.Act(
+        "ask-review", "提出复查", "cases.handle",
+        lambda row, user: row.least_until is not None and row.least_until > clock.today()
+        and not row.review_by and row.lifted_at is None and _runs(row),
+        inspection_forms.LiftForm,
+        lambda row, form, who: lifting.ask_review(
+            restriction=row, who=who, at=clock.now(), **form.cleaned_data),
+    ),
+    "review": parts.Act(
+        "review", "作出复查决定", "cases.decide",
+        lambda row, user: bool(row.review_by) and row.lifted_at is None
+        and user.username not in (row.review_by, row.made_by),
+        case_forms.ReviewDecision, _review,
+        lambda row, user: {"methods": writs.methods(), "today": clock.today()},
         danger=True,
     ),
 }  # fmt: skip
@@ -147,7 +175,10 @@ def _page(
         {"label": "对结算的作用", "value": _effect(row)},
         {"label": "来源", "value": row.source, "code": True},
         {"label": "登记", "value": Login(row.made_by), "sub": f"{clock.local(row.made_at):%Y-%m-%d %H:%M}"},
-        {"label": "提前解除", "value": Login(row.lifted_by) or "—", "sub": row.lift_reason},
+        {"label": "法定最短期限", "value": f"至 {row.least_until}" if row.least_until else "—",
+         "sub": f"已提出复查：{row.review_reason}" if row.review_by and not row.lifted_at else ""},
+        {"label": "提前解除", "value": Login(row.lifted_by) or "—",
+         "sub": "；".join(filter(None, (row.lift_paper, row.lift_reason)))},
     ]  # fmt: skip
     return render(request, "supervision/inspection.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "记分与暂停", "url": reverse("restrictions")},

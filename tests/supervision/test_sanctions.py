@@ -11,10 +11,12 @@ from django.db import connection
 from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
 from institutions.refusals import Refusal
-from supervision import cases, findings, law, subjects
+from supervision import cases, findings, law, lifting, subjects
 from supervision.models import (
     Finding,
+    PointEntry,
     Restriction,
+    SupervisionCase,
 )
 from tests.settlement.test_pages import AT
 from tests.supervision.casework import ACTED, TODAY, Office
@@ -63,6 +65,25 @@ def test_points_need_a_second_person_and_come_once_from_a_source(office: Office)
         subjects.add_points(proposed_by=office.handler.username, **given)
 
 
+def test_points_of_a_case_are_the_act_of_whoever_carries_them_out(office: Office) -> None:
+    doctor = office.house.doctor
+    for who, second in ((office.third, office.agency), (office.chief, office.handler)):
+        case = office.inquired()
+        office.propose(case, "points", target=doctor.pk, points=9)
+        office.decided(case, "agreement")
+        if who == office.chief:  # a decider may carry out: then the proposer is the other
+            SupervisionCase.objects.filter(pk=case.pk).update(decided_by=who.username)
+        office.execute(case, who)
+        entry = PointEntry.objects.get(source=case.subject)
+        assert (entry.entered_by, entry.proposed_by) == (who.username, second.username)
+    acted = Event.objects.filter(action="practitioner.points").values_list("actor", flat=True)
+    assert set(acted) == {office.third.username, office.chief.username}
+    made = Restriction.objects.get(kind="practitioner")
+    assert made.made_by == office.third.username
+    event = Event.objects.get(action="restriction.practitioner", subject=f"restriction:{made.pk}")
+    assert event.actor == office.third.username
+
+
 def test_points_that_reach_the_limit_anew_are_entered_and_suspend_longer(office: Office) -> None:
     doctor = office.house.doctor
     given = {"practitioner": doctor, "behaviour": "违规开药", "clause": "示例", "at": AT,
@@ -77,7 +98,7 @@ def test_points_that_reach_the_limit_anew_are_entered_and_suspend_longer(office:
     assert subjects.total_of(doctor.pk, TODAY.year) == 9
     first, second = Restriction.objects.filter(kind="practitioner").order_by("valid_from")
     assert (str(first.valid_until), str(second.valid_until)) == ("2021-09-14", "2021-10-14")
-    subjects.lift(restriction=second, on=later, reason="申诉成立", who=office.handler, at=AT)
+    lifting.lift(restriction=second, on=later, reason="申诉成立", who=office.handler, at=AT)
     assert doctor.suspensions.facts_on(later + dt.timedelta(days=1)) is not None  # the first runs
     subjects.add_points(points=3, source="c", on=later, **given)
     subjects.add_points(points=1, source="d", on=later, **given)
@@ -109,14 +130,14 @@ def test_a_restriction_is_lifted_by_another_person_only(office: Office) -> None:
         by=office.chief.username, at=AT,
     )  # fmt: skip
     with pytest.raises(Refusal, match="SAME_PERSON"):
-        subjects.lift(restriction=row, on=TODAY, reason="r", who=office.chief, at=AT)
+        lifting.lift(restriction=row, on=TODAY, reason="r", who=office.chief, at=AT)
     with pytest.raises(Refusal, match="RESTRICTED_ALREADY"):
         subjects.restrict(
             kind="practitioner", region_code="320600", institution_code=office.place.code,
             subject_code=office.house.doctor.pk, person_id=None, since=TODAY, months=1, clause="x", source="x",
             by="x", at=AT,
         )  # fmt: skip
-    subjects.lift(restriction=row, on=TODAY, reason="整改到位", who=office.handler, at=AT)
+    lifting.lift(restriction=row, on=TODAY, reason="整改到位", who=office.handler, at=AT)
     row.refresh_from_db()
     assert row.valid_until == TODAY
     doctor = office.house.doctor
@@ -196,7 +217,7 @@ def test_a_lifted_department_is_free_from_the_next_day_on(office: Office) -> Non
         subject_code="A03", person_id=None, since=TODAY, months=6, clause="x", source="x",
         by=office.chief.username, at=AT,
     )  # fmt: skip
-    subjects.lift(restriction=row, on=TODAY, reason="整改到位", who=office.handler, at=AT)
+    lifting.lift(restriction=row, on=TODAY, reason="整改到位", who=office.handler, at=AT)
     rows = office.place.department_suspensions
     assert rows.facts_on(TODAY).recorded_by == office.handler.username
     assert rows.facts_on(TODAY + dt.timedelta(days=1)) is None
