@@ -49,7 +49,7 @@ ROLES: dict[str, Role] = {
         "applications.review registry.maintain registry.check assessments.score waves.view "
         f"{SEE_MONEY} {SEE_JILIN} persons.reveal diseases.view diseases.review statements.deduct "
         f"reconciliations.handle {SEE_WATCH} findings.decide rules.run reviews.decide reviews.plan "
-        "inspections.plan inspections.carry complaints.handle monthly.make",
+        "inspections.plan inspections.carry complaints.handle monthly.make cases.open cases.agreement",
     ),
     "signing_officer": _role(
         "经办签约", AGENCY,
@@ -80,7 +80,7 @@ ROLES: dict[str, Role] = {
         "基金监管", BUREAU,
         f"{SEE_CLAIMS} releases.view batches.view trail.view {SEE_AGREEMENTS} waves.view "
         f"tasks.oversee diseases.view {SEE_MONEY} {SEE_JILIN} {SEE_WATCH} findings.decide rules.run "
-        "rules.tune reviews.second reviews.plan inspections.plan inspections.carry cases.handle "
+        "rules.tune reviews.second reviews.plan inspections.plan inspections.carry cases.open cases.handle "
         "cases.decide complaints.handle conduct.view disclosures.publish archive.borrow "
         "monthly.make monthly.submit monthly.receive",
     ),

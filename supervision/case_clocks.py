@@ -16,7 +16,7 @@ from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Region
 from supervision.models import SupervisionCase
-from supervision.writs import TABLE
+from supervision.writs import AGREEMENT, table_of
 
 NOTHING = Due(None)
 
@@ -35,7 +35,9 @@ def allowed(
     case: SupervisionCase, key: str, *, start: dt.date, on: dt.date, pauses: Pauses = ()
 ) -> Allowed | None:
     """The time `key` from `start` by the parameter of the day `on`; None when nobody fixed one."""
-    rule = PROCEDURES[TABLE].data["clocks"][key]
+    rule = table_of(case).data["clocks"].get(key)
+    if rule is None:
+        return None
     row = parameter_row(Region.objects.get(pk=case.region_code), rule["parameter"], on)
     if row is None or not isinstance(row.value, int):
         return None
@@ -55,13 +57,13 @@ def due(case: SupervisionCase, state: State, start: dt.date, pauses: Pauses) -> 
     key = state.within or state.stops
     found = allowed(case, key, start=start, on=case.entered_on, pauses=pauses)
     if found is None:
-        return Due(None, clause=PROCEDURES[TABLE].data["clocks"][key]["clause"])
+        return Due(None, clause=table_of(case).data["clocks"][key]["clause"])
     return found.due
 
 
 def time_is_example(case: SupervisionCase) -> bool:
     """Whether the clock of the present state runs by an example parameter (示例)."""
-    key = PROCEDURES[TABLE].states[case.state].within
+    key = table_of(case).states[case.state].within
     found = allowed(case, key, start=case.entered_on, on=case.entered_on) if key else None
     return found is not None and found.example
 
@@ -79,6 +81,9 @@ def on_paper(case: SupervisionCase, key: str, *, served: dt.date) -> Mapping[str
     found = allowed(case, key, start=served, on=served)
     if found is None:
         return {}
+    clause = found.due.clause
+    if key == "statement" and case.route == case.Route.AGREEMENT:  # whoever inquired into it
+        clause = PROCEDURES[AGREEMENT].data["clocks"][key]["clause"]
     return {"days": found.days, "last": str(found.due.day or ""), "unknown": found.due.unknown,
-            "clause": f"{PROCEDURES[TABLE].document} {found.due.clause}", "source": found.source,
+            "clause": f"{table_of(case).document} {clause}", "source": found.source,
             "example": found.example}  # fmt: skip

@@ -16,6 +16,7 @@ from settlement.models import Scheme
 from supervision import law
 from supervision.models import CaseEvidence, SupervisionCase
 from supervision.sanctions import DEPARTMENT, departments_of
+from supervision.writs import table_of
 
 ANY = ("", "全部")
 BECAUSE = "损失已由另一案件计入的须填写；一笔损失只在一案计入。"
@@ -99,8 +100,12 @@ class InspectorForm(forms.Form):
     certificate = forms.CharField(label="执法证号", max_length=40)
     lead = forms.BooleanField(label="主办", required=False)
 
-    def __init__(self, *args: Any, people: list[tuple[str, str]], **options: Any):
+    def __init__(
+        self, *args: Any, case: SupervisionCase, people: list[tuple[str, str]], **options: Any
+    ):
         super().__init__(*args, **options)
+        if not table_of(case).data["certificates"]:
+            del self.fields["certificate"]
         self.fields["username"] = forms.ChoiceField(
             label="检查人员", choices=[("", "请选择"), *people]
         )
@@ -270,7 +275,8 @@ class MeasureForm(forms.Form):
 
     def __init__(self, *args: Any, case: SupervisionCase, **options: Any):
         super().__init__(*args, **options)
-        kinds = [(row.key, row.label) for row in law.measures().values()]
+        open_to = law.routes()[case.route].measures if case.route else law.measures()
+        kinds = [(row.key, row.label) for row in law.measures().values() if row.key in open_to]
         sized = [row for row in law.decree().articles.values()
                  if row.times or row.amount or row.department_months or row.online_months]  # fmt: skip
         self.fields["kind"] = forms.ChoiceField(label="措施", choices=[("", "请选择"), *kinds])

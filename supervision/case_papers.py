@@ -140,8 +140,11 @@ def _rights(times: Mapping[str, Any] | None) -> list[str]:
         ("hearing", "你单位（你）可以申请听证"),
     )
     return [
-        *(f"{right}{_until(times[key])}" for key, right in rights),
-        "你单位（你）可以申请检查人员回避。逾期未陈述申辩、未申请听证的，视为放弃上述权利。",
+        *(f"{right}{_until(times[key])}" for key, right in rights if key in times),
+        "你单位（你）可以申请检查人员回避。逾期未陈述申辩"
+        + (
+            "、未申请听证的，视为放弃上述权利。" if "hearing" in times else "的，视为放弃上述权利。"
+        ),
     ]
 
 

@@ -17,9 +17,9 @@ from institutions.money import fen
 from institutions.refusals import Refusal
 from supervision import case_writs, findings, law, sanctions
 from supervision.case_clocks import due, hearing_until
-from supervision.hands import active, hands_of, staff_of
+from supervision.hands import active, handle_of, hands_of, staff_of
 from supervision.models import CaseEvidence, CaseInspector, CasePaper, Sanction, SupervisionCase
-from supervision.writs import TABLE, number_of
+from supervision.writs import TABLE, ground, number_of, table_of
 
 HANDLE, ANSWER, DECIDE = "cases.handle", "cases.answer", "cases.decide"
 
@@ -37,9 +37,9 @@ def take_step(
     """Move a case; Refused when it may not, cannot, or lacks something; not by who stood back."""
     if case.stood_back(by):
         raise Refused(403, "RECUSED", "您在本案中已回避或已提出回避，不能再办理本案",
-                      clause=law.decree().cite("29"))  # fmt: skip
+                      clause=law.decree().cite(ground(case, "29")))  # fmt: skip
     return advance(
-        case=case, procedure=PROCEDURES[TABLE], handbook=HANDBOOK, step=step, who=who,
+        case=case, procedure=table_of(case), handbook=HANDBOOK, step=step, who=who,
         level=who.level if who else "", by=by, at=at, on=on, note=note, facts=facts,
         version=version,
     )  # fmt: skip
@@ -75,7 +75,7 @@ def not_handler(turn: Turn) -> None:
 
 def barred(case: SupervisionCase, step: Step, *, by: str, at: dt.datetime) -> str:
     """Why this step is another person's, in Chinese; empty when it may be this one's."""
-    turn = Turn(case=case, procedure=PROCEDURES[TABLE], step=step, by=by, at=at,
+    turn = Turn(case=case, procedure=table_of(case), step=step, by=by, at=at,
                 on=clock.local(at).date())  # fmt: skip
     for check in (another_than_opener, not_handler):
         if check.__name__ in step.checks:
@@ -97,7 +97,7 @@ def enough_inspectors(turn: Turn) -> None:
     least, rows = law.inspectors_needed(), active(turn.case)
     if rows.count() < least or not rows.filter(role=CaseInspector.Role.LEAD).exists():
         raise Refused(422, "TOO_FEW_INSPECTORS", f"须有{least}名以上检查人员，其中1名主办",
-                      clause=law.decree().cite("29"))  # fmt: skip
+                      clause=law.decree().cite(ground(turn.case, "29")))  # fmt: skip
 
 
 def no_recusal_open(turn: Turn) -> None:
@@ -231,7 +231,10 @@ def _fen(turn: Turn) -> int:
 def keep_inquiry(turn: Turn) -> None:
     """What the inquiry found; the party knows from now on."""
     case: SupervisionCase = turn.case
-    case.route, case.article = str(turn.facts["route"]), str(turn.facts.get("article") or "")[:8]
+    case.route, case.article = (
+        str(turn.facts.get("route") or case.route),
+        str(turn.facts.get("article") or "")[:8],
+    )
     case.facts, case.loss = str(turn.facts["found"])[:4000], _fen(turn)
     case.told_on = turn.on
     if case.party:
@@ -277,7 +280,7 @@ def keep_archive_no(turn: Turn) -> None:
     """The archive number of the file."""
     case: SupervisionCase = turn.case
     region = Region.objects.get(pk=case.region_code)
-    case.archive_no = number_of("archive", region, turn.on)
+    case.archive_no = number_of("archive", region, turn.on, case.procedure)
 
 
 # --- Words ---
@@ -296,21 +299,22 @@ def place(case: SupervisionCase) -> str:
 def told(turn: Turn, state: State) -> None:
     """Whoever goes on hears of it; the agency decides where the agreement is the way."""
     case: SupervisionCase = turn.case
-    holder = state.holder
+    holder, handle = state.holder, handle_of(case)
     if state.key == "deciding" and case.route == SupervisionCase.Route.AGREEMENT:
         holder = law.routes()[case.route].permission
     elif holder == ANSWER and not case.party:
-        holder = HANDLE
+        holder = handle
     if holder and holder != state.holder:
         tasks.replace(
             subject=case.subject, by=turn.by, at=turn.at, permission=holder,
             title=f"{describe(case)}：{state.todo}", region_code=case.region_code,
-            institution_code=case.institution_code, procedure=TABLE, status=state.label,
-            url=place(case), due=case.due, due_unknown=case.due_unknown, clause=document(),
+            institution_code=case.institution_code, procedure=case.procedure,
+            status=state.label, url=place(case), due=case.due, due_unknown=case.due_unknown,
+            clause=document(ground(case, "31")),
         )  # fmt: skip
     heard = [holder] if holder else []
     if state.key == "dismissed":
-        heard = [HANDLE, ANSWER] if case.party else [HANDLE]
+        heard = [handle, ANSWER] if case.party else [handle]
     for permission in heard:
         news.tell(
             permission=permission, region_code=case.region_code,
@@ -323,9 +327,7 @@ def told(turn: Turn, state: State) -> None:
 def refresh_unknown(*, year: int, by: str, at: dt.datetime) -> int:
     """Clocks that waited for a calendar year are computed anew; how many moved."""
     rows = SupervisionCase.objects.filter(due_unknown=year)
-    return sum(
-        refresh(case=row, procedure=PROCEDURES[TABLE], handbook=HANDBOOK, at=at) for row in rows
-    )
+    return sum(refresh(case=row, procedure=table_of(row), handbook=HANDBOOK, at=at) for row in rows)
 
 
 HANDBOOK = Handbook(

@@ -3,12 +3,13 @@
 import datetime as dt
 from typing import Any
 
+from agreements.models import Agreement
 from audit.models import Move
 from audit.procedure import Turn
 from supervision import case_clocks, law, sanctions
 from supervision.hands import active, person, signed
 from supervision.models import CasePaper, SupervisionCase
-from supervision.writs import Service, addressee_of, make_paper, receipt_of
+from supervision.writs import Service, addressee_of, make_paper, receipt_of, table_of
 
 Kind = CasePaper.Kind
 NOT_SHOWN = "内部材料，不向当事人公开"
@@ -38,14 +39,23 @@ def notice_papers(turn: Turn) -> None:
         "case": case.number, "title": case.title, "found": case.facts, "loss": case.loss,
         "days": [str(case.acted_from), str(case.acted_until)],
         "route": law.routes()[case.route].label,
-        "article": law.decree().cite(case.article) if case.article else "",
+        "article": basis_of(case),
         "measures": [sanctions.told(row) for row in case.sanctions.filter(state="proposed")],
         "inspectors": [signed(case, row.username) for row in active(case)],
         "times": {key: case_clocks.on_paper(case, key, served=turn.on)
-                  for key in ("statement", "hearing")},
+                  for key in ("statement", "hearing") if key in table_of(case).data["clocks"]},
     })  # fmt: skip
     _made(turn, Kind.EVIDENCE, {"case": case.number, "notice": notice.number, "items": listed})
     _served(turn, notice)
+
+
+def basis_of(case: SupervisionCase) -> str:
+    """The article that a case applies; by the agreement the 13th, with the agreement that was in force."""
+    if case.article or case.route != SupervisionCase.Route.AGREEMENT:
+        return law.decree().cite(case.article) if case.article else ""
+    rows = Agreement.objects.filter(institution=case.institution_code).in_force(on=case.acted_until)
+    held = "、".join(f"{row.get_kind_display()}（{row.number}）" for row in rows.order_by("pk"))
+    return law.decree().cite("13") + (f"和{held}" if held else "")
 
 
 def request_paper(turn: Turn) -> None:
@@ -120,7 +130,7 @@ def _decision(turn: Turn, kind: str, addressee: str) -> None:
         "statement": case.statement, "considered": _note_of(case, "consider"),
         "route": law.routes()[case.route].label, "opinion": turn.note,
         "decided_by": person(turn.by),
-        "article": law.decree().cite(case.article) if case.article else "",
+        "article": basis_of(case),
         "measures": [sanctions.told(row) for row in case.sanctions.filter(state="ordered")],
         "evidence": case.evidence.count(),
     }  # fmt: skip

@@ -20,8 +20,8 @@ from institutions import documents
 from institutions.models import Physician, Region, User
 from institutions.refusals import Refusal, refused
 from settlement.models import Claim, InsuredPerson, Settlement
-from supervision import case_losses, case_steps, writs
-from supervision.hands import covers, refuse_recused
+from supervision import case_losses, case_steps, law, writs
+from supervision.hands import covers, of_agency, refuse_recused
 from supervision.models import (
     CaseEvidence,
     CaseInspector,
@@ -32,6 +32,7 @@ from supervision.models import (
 INQUIRY = ("proposed", "investigating", "answered")
 #: a recused inspector is replaced as long as nothing is decided
 UNDECIDED = (*INQUIRY, "statement", "hearing_asked", "hearing", "deciding")
+OPEN = "cases.open"  #: who may open a case: of the bureau, or of the agency by the agreement
 CARRY = "inspections.carry"  #: who may be named as an inspector
 Subject, Kind = SupervisionCase.Subject, CaseEvidence.Kind
 PRACTITIONERS = (Subject.PHYSICIAN, Subject.PHARMACIST, Subject.NURSE)
@@ -75,26 +76,39 @@ def open_case(
     """Open a case that waits for its approval; findings become its first evidence."""
     today = clock.local(at).date()
     _sound(wanted, today)
+    table = procedure.PROCEDURES[_table_of(wanted, by)]
     case = SupervisionCase(
-        number=writs.number_of("case", region, today), title=wanted.title.strip(),
+        number=writs.number_of("case", region, today, table.slug), title=wanted.title.strip(),
         origin=wanted.origin, origin_ref=wanted.origin_ref, subject_kind=wanted.subject_kind,
         subject_code=wanted.subject_code, subject_name=_name_of(wanted),
         person_id=wanted.person.pk if wanted.person else None, behaviour=wanted.behaviour,
         acted_from=wanted.acted_from, acted_until=wanted.acted_until,
         summary=wanted.summary.strip(), region_code=region.code,
-        institution_code=wanted.institution_code, procedure=case_steps.TABLE,
-        state=procedure.PROCEDURES[case_steps.TABLE].first.key, entered_on=today, opened_at=at,
+        institution_code=wanted.institution_code, procedure=table.slug,
+        route=SupervisionCase.Route.AGREEMENT if table.slug == writs.AGREEMENT else "",
+        state=table.first.key, entered_on=today, opened_at=at,
         opened_by=by,
     )  # fmt: skip
     case.save()
     moves.opened(
-        case=case, procedure=procedure.PROCEDURES[case_steps.TABLE], handbook=case_steps.HANDBOOK,
-        by=by, at=at, on=today, note=case.get_origin_display(),
+        case=case, procedure=table, handbook=case_steps.HANDBOOK, by=by, at=at, on=today,
+        note=case.get_origin_display(),
     )  # fmt: skip
     _event(case, "open", by, at, number=case.number, origin=case.origin, ref=case.origin_ref)
     for finding in findings:
         add_finding(case=case, finding=finding, because=wanted.because, by=by, at=at)
     return case
+
+
+def _table_of(wanted: Wanted, by: str) -> str:
+    """What moves the case: the agency handles breaches of the agreement, the bureau everything."""
+    if not of_agency(by):
+        return writs.TABLE
+    if wanted.subject_kind == Subject.PERSON:
+        raise refused("subject_kind", "NO_AGREEMENT_OF_A_PERSON",
+                      "参保人员不是协议的当事人，其违法行为由医疗保障行政部门立案", "not of the agreement",
+                      clause=law.decree().cite("13"))  # fmt: skip
+    return writs.AGREEMENT
 
 
 def _sound(wanted: Wanted, today: dt.date) -> None:
@@ -132,16 +146,24 @@ def _name_of(wanted: Wanted) -> str:
 
 @transaction.atomic
 def name_inspector(
-    *, case: SupervisionCase, username: str, certificate: str, by: str, at: dt.datetime,
+    *, case: SupervisionCase, username: str, by: str, at: dt.datetime, certificate: str = "",
     lead: bool = False, states: Sequence[str] = INQUIRY,
 ) -> CaseInspector:  # fmt: skip
-    """Name somebody who may inspect where it happened; never twice, never the decider."""
+    """Name somebody who may inspect where it happened; never twice, never the decider.
+
+    The bureau's show a certificate (第29条); the agency's are its own staff and need none.
+    """
     found = _open(case, by, states)
     person = User.objects.filter(username=username, is_active=True).first()
     if person is None or not person.may(CARRY) or not covers(person, found.region_code):
         raise refused("username", "NOT_AN_INSPECTOR", "该账号不是本辖区的检查人员",
                       "not an inspector of this area")  # fmt: skip
-    if not certificate.strip():
+    certified = writs.table_of(found).data["certificates"]
+    if not certified and not of_agency(username):
+        raise refused(
+            "username", "NOT_AN_INSPECTOR", "协议案件由经办机构人员调查", "not of the agency"
+        )
+    if certified and not certificate.strip():
         raise refused("certificate", "REQUIRED", "请填写执法证号", "the certificate is needed")
     before = found.inspectors.filter(username=username).first()
     if before is not None:
@@ -166,7 +188,7 @@ def name_inspector(
 
 @transaction.atomic
 def replace_inspector(
-    *, inspector: CaseInspector, username: str, certificate: str, by: str, at: dt.datetime
+    *, inspector: CaseInspector, username: str, by: str, at: dt.datetime, certificate: str = ""
 ) -> CaseInspector:
     """Somebody else takes the place of a recused inspector, in the same role."""
     row = CaseInspector.objects.select_for_update().get(pk=inspector.pk)

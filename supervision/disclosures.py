@@ -21,7 +21,7 @@ from institutions.refusals import refused
 from settlement.models import Claim, InsuredPerson
 from settlement.register.commands import opened
 from supervision import case_losses, case_steps, law, sanctions, writs
-from supervision.hands import refuse_recused
+from supervision.hands import handle_of, head_of, refuse_recused
 from supervision.models import ArchiveLoan, CasePaper, Disclosure, SupervisionCase
 
 PUBLISH, BORROW = "disclosures.publish", "archive.borrow"
@@ -221,7 +221,7 @@ def ask_loan(
         ) from error
     _event(found, "archive.ask", who.username, at, archive=found.archive_no, purpose=made.purpose)
     tasks.open_task(
-        subject=f"archiveloan:{made.pk}", permission=case_steps.DECIDE, at=at,
+        subject=f"archiveloan:{made.pk}", permission=head_of(found), at=at,
         title=f"审批借阅案卷 {found.archive_no}", region_code=found.region_code,
         procedure="archive", status="待批准", url=case_steps.place(found),
     )  # fmt: skip
@@ -241,7 +241,7 @@ def lend(*, loan: ArchiveLoan, who: User, at: dt.datetime) -> ArchiveLoan:
     subject = f"archiveloan:{row.pk}"
     tasks.close(subject=subject, by=who.username, at=at)
     tasks.open_task(
-        subject=subject, permission=case_steps.HANDLE, at=at, region_code=row.case.region_code,
+        subject=subject, permission=handle_of(row.case), at=at, region_code=row.case.region_code,
         title=f"收回借出的案卷 {row.case.archive_no}", procedure="archive", status="借出中",
         url=case_steps.place(row.case), due=row.until,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.module_loading import import_string
 
+from audit.procedure import PROCEDURES
 from institutions.models import Office, Region, User
 from institutions.naming import shown_names
 from institutions.refusals import Refusal
@@ -61,6 +62,23 @@ def covers(user: User, region_code: str) -> bool:
     return any(region_code.startswith(prefix) for prefix in user.scope_codes().regions)
 
 
+def of_agency(username: str) -> bool:
+    """Whether an account is of an agency's staff."""
+    row = User.objects.filter(username=username).first()
+    role = import_string(settings.ROLE_TABLE).get(row.role) if row else None
+    return bool(role and OFFICES.get(role.side) == Office.Kind.AGENCY)
+
+
+def handle_of(case: SupervisionCase) -> str:
+    """The permission to inquire into a case: the bureau's or the agency's."""
+    return PROCEDURES[case.procedure].data["handle"]
+
+
+def head_of(case: SupervisionCase) -> str:
+    """The permission of whoever heads a case: approves, recuses, lends."""
+    return PROCEDURES[case.procedure].data["head"]
+
+
 def staff_of(username: str, region_code: str) -> bool:
     """Whether an account is of the bureau or the agency in charge of a place: nobody of a party."""
     row = User.objects.filter(username=username, is_active=True).first()
@@ -77,6 +95,6 @@ def _office_of(row: User) -> str:
 def signed(case: SupervisionCase, username: str) -> str:
     """Somebody of a case: an inspector with the certificate, others with their office."""
     row = case.inspectors.filter(username=username).first()
-    if row is None:
+    if row is None or not row.certificate:
         return person(username)
     return f"{shown_names([username])[username]}（执法证号 {row.certificate}）"

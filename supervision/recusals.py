@@ -13,9 +13,9 @@ from institutions.models import User
 from institutions.refusals import Refusal, refused
 from supervision import case_steps, law
 from supervision.case_writs import receipt
-from supervision.hands import person, signed
+from supervision.hands import handle_of, head_of, person, signed
 from supervision.models import CaseInspector, CasePaper, SupervisionCase
-from supervision.writs import Service, addressee_of, make_paper, whole
+from supervision.writs import Service, addressee_of, ground, make_paper, whole
 
 Recusal = CaseInspector.Recusal
 WHAT = "申请回避"
@@ -40,7 +40,7 @@ def record(
 ) -> CaseInspector:  # fmt: skip
     """Record what a party asked on paper or by word of mouth: an insured person has no portal."""
     row = _open(inspector)
-    if not who.may(case_steps.HANDLE):
+    if not who.may(handle_of(row.case)):
         raise Refusal(403, "NOT_YOURS", ("您的角色不能登记", "your role may not do this"))
     if row.username == who.username:
         raise refused("inspector", "OWN_RECUSAL", "对本人的回避申请由他人登记", "another records it",
@@ -63,7 +63,7 @@ def decide(
     if not row.recusal or row.recused is not None:
         raise refused("recusal", "NOTHING_ASKED", "没有待决定的回避申请", "nothing to decide",
                       status=409)  # fmt: skip
-    if not who.may(case_steps.DECIDE):
+    if not who.may(head_of(row.case)):
         raise Refusal(403, "NOT_YOURS", ("您的角色不能决定回避", "your role may not do this"))
     hands = {row.recusal_by, *row.case.inspectors.values_list("username", flat=True)}
     if who.username in hands:
@@ -116,9 +116,10 @@ def _asked(
     _event(case, "recusal", who.username, at, inspector=row.username, kind=kind, on=on,
            reason=row.recusal_reason, number=paper.number)  # fmt: skip
     tasks.open_task(
-        subject=_task(row), permission=case_steps.DECIDE, at=at,
+        subject=_task(row), permission=head_of(case), at=at,
         title=f"决定检查人员是否回避：{case.number}", region_code=case.region_code,
-        procedure=case_steps.TABLE, url=case_steps.place(case), clause=case_steps.document("29"),
+        procedure=case.procedure, url=case_steps.place(case),
+        clause=case_steps.document(ground(case, "29")),
     )  # fmt: skip
     return row
 

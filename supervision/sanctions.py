@@ -21,12 +21,12 @@ from institutions.refusals import Refusal, refused
 from settlement.models import Adjustment
 from settlement.terms import cite
 from supervision import law, recoveries, subjects
-from supervision.hands import hands_of, refuse_recused
+from supervision.hands import handle_of, hands_of, refuse_recused
 from supervision.models import Sanction, SupervisionCase
 
 State = Sanction.State
 HANDLE, CARRY = "cases.handle", "inspections.carry"
-#: who carries out a measure besides the handler of the case
+#: who carries out a measure; HANDLE stands for the handler of the case, of the bureau or the agency
 EXECUTES: Mapping[str, tuple[str, ...]] = {
     "suspend_agreement": ("agreements.decide",),
     "terminate_agreement": ("agreements.decide",),
@@ -218,7 +218,7 @@ def execute(
     if row.state != State.ORDERED or row.case.state != "executing":
         raise refused("state", "NOT_ORDERED", "该措施不在待执行状态", "not to be executed now",
                       status=409)  # fmt: skip
-    if not any(who.may(name) for name in EXECUTES.get(row.kind, (HANDLE,))):
+    if not may_execute(row, who):
         raise Refusal(403, "NOT_YOURS", ("您的角色不能执行该措施", "your role may not do this"))
     if not record.strip():
         raise refused("record", "REQUIRED", "请填写执行记录", "a record is needed")
@@ -231,6 +231,13 @@ def execute(
     row.save()
     _event(row, "execute", who.username, at, on=on, effects=row.effects)
     return row
+
+
+def may_execute(row: Sanction, who: User) -> bool:
+    """Whether somebody carries out such a measure: the handler of the case, or who owns the command."""
+    handle = handle_of(row.case)
+    names = EXECUTES.get(row.kind, (HANDLE,))
+    return any(who.may(handle if name == HANDLE else name) for name in names)
 
 
 @transaction.atomic

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
 from agreements.clocks import parameter_row
-from audit import tasks, trail
+from audit import trail
 from institutions import commands as registry
 from institutions import news
 from institutions.calendar import add_months

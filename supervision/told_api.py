@@ -163,7 +163,7 @@ class Findings(ToldView):
 
 def summary(row: SupervisionCase) -> dict[str, Any]:
     """A case as a list shows it."""
-    state = PROCEDURES[case_steps.TABLE].states[row.state]
+    state = PROCEDURES[row.procedure].states[row.state]
     asked = state.holder == case_steps.ANSWER
     return {
         "id": row.pk, "number": row.number, "title": row.title, "state": row.state,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit import tasks
-from audit.procedure import PROCEDURES
+from audit.procedure import PROCEDURES, Procedure
 from institutions.models import Institution, Office, Region
 from institutions.refusals import refused
 from supervision.hands import office_name
 from supervision.models import CasePaper, SupervisionCase
 
-TABLE = "case"
+TABLE, AGREEMENT = "case", "agreement_case"  #: cases of the bureau; of the agency by the agreement
 Content = Mapping[str, Any]
 
 
@@ -25,6 +25,16 @@ class Service:
     method: str
     receiver: str
     on: dt.date
+
+
+def table_of(case: SupervisionCase) -> Procedure:
+    """The table that moves a case: the bureau's, or the agency's by the agreement."""
+    return PROCEDURES[case.procedure]
+
+
+def ground(case: SupervisionCase, article: str) -> str:
+    """The decree's article on which an act rests: what the agency does by the agreement rests on the 13th."""
+    return "13" if case.procedure == AGREEMENT else article
 
 
 def methods() -> Mapping[str, str]:
@@ -49,10 +59,10 @@ def receipt_of(number: str, kind: str, service: Service, served_by: str) -> dict
             "served_by": served_by}  # fmt: skip
 
 
-def number_of(what: str, region: Region, day: dt.date) -> str:
+def number_of(what: str, region: Region, day: dt.date, table: str = TABLE) -> str:
     """The next number of a kind of paper of an office in a year: no gaps, no doubles."""
-    pattern: str = PROCEDURES[TABLE].data["numbers"][what]
-    serial = tasks.next_number(f"case:{what}:{region.code}:{day.year}")
+    pattern: str = PROCEDURES[table].data["numbers"][what]
+    serial = tasks.next_number(f"{table}:{what}:{region.code}:{day.year}")
     area = region.name.removesuffix("市").removesuffix("省")
     return pattern.format(area=region.code if what == "archive" else area, year=day.year,
                           number=serial)  # fmt: skip
@@ -77,8 +87,9 @@ def make_paper(
     addressee: str = "", serves: CasePaper | None = None,
 ) -> CasePaper:  # fmt: skip
     """A paper of a case with its own number; what it says is fixed from then on."""
+    region = Region.objects.get(pk=case.region_code)
     return CasePaper.objects.create(
-        case=case, kind=kind, number=number_of(kind, Region.objects.get(pk=case.region_code), on),
+        case=case, kind=kind, number=number_of(kind, region, on, case.procedure),
         addressee=addressee or addressee_of(case), serves=serves,
         **fixed({"issuer": issuer_of(case), **content}, on=on, by=by, at=at),
     )  # fmt: skip

@@ -202,7 +202,7 @@ MATRIX = {
     "cases":                   "l nyynnnyyynnnnn",
     "archive":                 "l nnnnnnyynnnnnn",
     "archive-loans":           "l nnnnnnyynnnnnn",
-    "case-new":                "l nnnnnnynnnnnnn",
+    "case-new":                "l nynnnnynnnnnnn",
     "case":                    "l nyynnnyyxnnnnn",
     "foreign case":            "l nxxnnnxxxnnnnn",
     "inspections":             "l nyynnnyyynnnnn",

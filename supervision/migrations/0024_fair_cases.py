@@ -124,6 +124,14 @@ class Migration(migrations.Migration):
                 name="case_evidence_claim",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="supervisioncase",
+            constraint=models.CheckConstraint(
+                condition=~Q(procedure="agreement_case")
+                | (Q(route="agreement") & ~Q(subject_kind="person")),
+                name="case_of_the_agreement",
+            ),
+        ),
         migrations.RunSQL(PARTY.format(own=NOW), PARTY.format(own=BEFORE)),
         migrations.RunSQL(ONE_CASE, NO_ONE_CASE),
         migrations.RunSQL(LOSS, NO_LOSS),
@@ -140,6 +148,10 @@ class Migration(migrations.Migration):
                 ],
                 max_length=8, verbose_name="文书",
             ),
+        ),
+        migrations.AlterField(
+            "caseinspector", "certificate",
+            models.CharField(blank=True, max_length=40, verbose_name="执法证号"),
         ),
         *(migrations.AddField("restriction", name, field) for name, field in (
             ("least_until", models.DateField(blank=True, null=True, verbose_name="法定最短期限")),

@@ -101,6 +101,11 @@ class SupervisionCase(Case):
                 | (~Q(subject_kind="person") & Q(person_id__isnull=True)),
                 name="case_person_named",
             ),
+            models.CheckConstraint(
+                condition=~Q(procedure="agreement_case")
+                | (Q(route="agreement") & ~Q(subject_kind="person")),
+                name="case_of_the_agreement",
+            ),
             models.UniqueConstraint(
                 fields=["archive_no"], condition=~Q(archive_no=""), name="case_archive_no_once"
             ),
@@ -135,7 +140,7 @@ class CaseInspector(models.Model):
     case = models.ForeignKey(SupervisionCase, models.PROTECT, related_name="inspectors")
     username = models.CharField("检查人员", max_length=150)
     role = models.CharField(max_length=6, choices=Role)
-    certificate = models.CharField("执法证号", max_length=40)
+    certificate = models.CharField("执法证号", max_length=40, blank=True)
     named_at = models.DateTimeField()
     named_by = models.CharField(max_length=150)
     recusal = models.CharField(max_length=8, choices=Recusal, blank=True)

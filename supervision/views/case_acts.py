@@ -36,7 +36,7 @@ from supervision import (
     sanctions,
     writs,
 )
-from supervision.hands import active, covers, hands_of
+from supervision.hands import active, covers, handle_of, hands_of, head_of, of_agency
 from supervision.interviews import KIND as INTERVIEW
 from supervision.models import (
     ArchiveLoan,
@@ -74,14 +74,18 @@ class Act:
         return all(given.values()) if given else True
 
 
-def _has(permission: str) -> Callable[[User, SupervisionCase], bool]:
-    return lambda user, case: user.may(permission)
+def _handles(user: User, case: SupervisionCase) -> bool:
+    return user.may(handle_of(case))
+
+
+def _heads(user: User, case: SupervisionCase) -> bool:
+    return user.may(head_of(case))
 
 
 def _speaks(user: User, case: SupervisionCase) -> bool:
     """Inspectors declare themselves; the institution concerned asks."""
     mine = bool(user.institution_id) and user.institution_id == case.party
-    return (mine and user.may(case_steps.ANSWER)) or user.may(case_steps.HANDLE)
+    return (mine and user.may(case_steps.ANSWER)) or _handles(user, case)
 
 
 def _inspects(user: User, case: SupervisionCase) -> bool:
@@ -98,11 +102,13 @@ def _executes(user: User, case: SupervisionCase) -> bool:
 def people_of(case: SupervisionCase) -> list[tuple[str, str]]:
     """Who may inspect in the area of a case and is not named yet."""
     named = set(case.inspectors.values_list("username", flat=True))
+    certified = writs.table_of(case).data["certificates"]
     rows = User.objects.filter(role__in=news.roles_with(cases.CARRY), is_active=True)
     rows = rows.select_related("region").order_by("username")
     return [
         (row.username, f"{row.display_name or row.username}（{row.username}）") for row in rows
         if row.username not in named and covers(row, case.region_code)
+        and (certified or of_agency(row.username))
     ]  # fmt: skip
 
 
@@ -164,7 +170,7 @@ def _to_execute(case: SupervisionCase, user: User) -> list[tuple[int, str]]:
     return [
         _named(row)
         for row in case.sanctions.filter(state=Sanction.State.ORDERED).exclude(kind=INTERVIEW)
-        if any(user.may(name) for name in sanctions.EXECUTES.get(row.kind, (sanctions.HANDLE,)))
+        if sanctions.may_execute(row, user)
     ]  # fmt: skip
 
 
@@ -188,7 +194,7 @@ def _named(row: Sanction) -> tuple[int, str]:
 
 def _name(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
     return cases.name_inspector(
-        case=case, username=given["username"], certificate=given["certificate"],
+        case=case, username=given["username"], certificate=given.get("certificate", ""),
         lead=given["lead"], by=who.username, at=clock.now(),
     )  # fmt: skip
 
@@ -216,7 +222,7 @@ def _decide(case: SupervisionCase, given: Mapping[str, Any], who: User) -> objec
 def _replace(case: SupervisionCase, given: Mapping[str, Any], who: User) -> object:
     return cases.replace_inspector(
         inspector=case.inspectors.get(pk=given["inspector"]), username=given["username"],
-        certificate=given["certificate"], by=who.username, at=clock.now(),
+        certificate=given.get("certificate", ""), by=who.username, at=clock.now(),
     )  # fmt: skip
 
 
@@ -319,37 +325,37 @@ def _nothing(case: SupervisionCase, user: User) -> dict[str, Any]:
     return {}
 
 
-HANDLES = _has(case_steps.HANDLE)
 OVER = ("closed", "archived")
 ACTS = {
     act.key: act
     for act in (
-        Act("name", "指定检查人员", INQUIRY, HANDLES, case_forms.InspectorForm,
-            lambda case, user: {"people": people_of(case)}, _name, "inspectors"),
-        Act("replace", "更换已回避人员", UNDECIDED, HANDLES, case_forms.ReplaceForm,
-            lambda case, user: {"people": people_of(case), "inspectors": _recused(case)},
+        Act("name", "指定检查人员", INQUIRY, _handles, case_forms.InspectorForm,
+            lambda case, user: {"case": case, "people": people_of(case)}, _name, "inspectors"),
+        Act("replace", "更换已回避人员", UNDECIDED, _handles, case_forms.ReplaceForm,
+            lambda case, user: {"case": case, "people": people_of(case),
+                                "inspectors": _recused(case)},
             _replace, "inspectors"),
         Act("recuse", "提出回避", UNDECIDED, _speaks, case_forms.RecusalForm,
             lambda case, user: {"inspectors": _active(case, user)}, _recuse, "inspectors"),
-        Act("record-recusal", "登记当事人回避申请", UNDECIDED, HANDLES, case_forms.RecusalRecord,
+        Act("record-recusal", "登记当事人回避申请", UNDECIDED, _handles, case_forms.RecusalRecord,
             lambda case, user: {"inspectors": _others(case, user), "today": clock.today()},
             _record, "inspectors"),
-        Act("recusal", "决定回避", UNDECIDED, _has(case_steps.DECIDE),
+        Act("recusal", "决定回避", UNDECIDED, _heads,
             case_forms.RecusalDecision,
             lambda case, user: {"inspectors": _asked(case, user), "methods": writs.methods(),
                                 "today": clock.today()},
             _decide, "inspectors"),
-        Act("finding", "列入疑点", INQUIRY, HANDLES, case_forms.FindingEvidence,
+        Act("finding", "列入疑点", INQUIRY, _handles, case_forms.FindingEvidence,
             lambda case, user: {"findings": _findings(case)}, _finding, "evidence"),
-        Act("claim", "列入结算单据", INQUIRY, HANDLES, case_forms.ClaimEvidence,
+        Act("claim", "列入结算单据", INQUIRY, _handles, case_forms.ClaimEvidence,
             lambda case, user: {"case": case}, _claim, "evidence"),
-        Act("file", "列入文件或笔录", INQUIRY, HANDLES, case_forms.FileEvidence, _nothing, _file,
+        Act("file", "列入文件或笔录", INQUIRY, _handles, case_forms.FileEvidence, _nothing, _file,
             "evidence"),
-        Act("measure", "拟定处理措施", ("investigating",), HANDLES, case_forms.MeasureForm,
+        Act("measure", "拟定处理措施", ("investigating",), _handles, case_forms.MeasureForm,
             lambda case, user: {"case": case}, _measure, "measures"),
-        Act("drop", "撤回拟定措施", ("investigating",), HANDLES, case_forms.PickMeasure,
+        Act("drop", "撤回拟定措施", ("investigating",), _handles, case_forms.PickMeasure,
             lambda case, user: {"measures": _proposed(case)}, _drop, "measures", danger=True),
-        Act("interview", "送达约谈通知书", ("executing",), HANDLES, interview_forms.NoticeForm,
+        Act("interview", "送达约谈通知书", ("executing",), _handles, interview_forms.NoticeForm,
             interviews.to_notify, interviews.notify, "measures"),
         Act("minutes", "登记约谈笔录", ("executing",), _inspects, interview_forms.MinutesForm,
             interviews.to_record, interviews.record, "measures"),
@@ -370,16 +376,16 @@ ACTS = {
         Act("withdraw", "撤下公开", OVER,
             lambda user, case: user.may(disclosures.PUBLISH) and _disclosure(case) is not None,
             case_forms.ReasonForm, _nothing, _withdraw, "after", danger=True),
-        Act("inform", "通报其他部门", ("executing", *OVER), HANDLES, case_forms.InformForm,
+        Act("inform", "通报其他部门", ("executing", *OVER), _handles, case_forms.InformForm,
             lambda case, user: {"organs": list(disclosures.ORGANS.items())}, _inform, "after"),
         Act("borrow", "申请借阅案卷", ("archived",),
             lambda user, case: user.may(disclosures.BORROW) and _loan(case) is None,
             case_forms.LoanForm, _nothing, _borrow, "after"),
         Act("lend", "批准借阅", ("archived",),
-            lambda user, case: user.may(case_steps.DECIDE) and _loan_waits(case, user),
+            lambda user, case: _heads(user, case) and _loan_waits(case, user),
             case_forms.Nothing, _nothing, _lend, "after"),
         Act("back", "登记归还", ("archived",),
-            lambda user, case: HANDLES(user, case) and _loan(case) is not None,
+            lambda user, case: _handles(user, case) and _loan(case) is not None,
             case_forms.Nothing, _nothing, _back, "after"),
     )
 }  # fmt: skip

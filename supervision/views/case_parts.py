@@ -6,11 +6,10 @@ from django.urls import reverse
 
 from audit import clock, words
 from audit.models import Move
-from audit.procedure import PROCEDURES, Procedure
 from audit.tables import Cell, Column, Row, Table
 from audit.text import yuan
 from institutions.naming import Login, Told
-from supervision import case_steps, law, recoveries, sanctions
+from supervision import law, recoveries, sanctions
 from supervision.case_clocks import hearing_until, time_is_example
 from supervision.models import (
     ArchiveLoan,
@@ -21,7 +20,7 @@ from supervision.models import (
     Sanction,
     SupervisionCase,
 )
-from supervision.writs import institution_of
+from supervision.writs import ground, institution_of, table_of
 
 PHASES = ("立案", "调查", "告知", "决定", "执行", "结案", "归档")
 TONES = {"proposed": "wait", "ordered": "warn", "done": "ok", "dropped": "mute",
@@ -34,14 +33,9 @@ SAID = ("answer", "record", "ask_hearing", "record_hearing", "refuse_hearing",
         "dismiss_agreement")  # fmt: skip
 
 
-def table() -> Procedure:
-    """The table of cases."""
-    return PROCEDURES[case_steps.TABLE]
-
-
 def phases(found: SupervisionCase) -> list[dict[str, str]]:
     """The way of a case, from its opening to the archive."""
-    now = PHASES.index(table().states[found.state].phase)
+    now = PHASES.index(table_of(found).states[found.state].phase)
     over, failed = found.state == "archived", found.state in BAD
     return [
         {"label": phase, "state": "done" if number < now or over
@@ -79,7 +73,7 @@ def span(found: SupervisionCase) -> str:
 
 def inquiry(found: SupervisionCase) -> list[dict[str, Any]]:
     """The route, its article and the loss told."""
-    if not found.route:
+    if not found.facts:
         return []
     article = law.decree().articles.get(found.article)
     return [
@@ -88,8 +82,9 @@ def inquiry(found: SupervisionCase) -> list[dict[str, Any]]:
         {"label": "适用条款", "value": law.decree().cite(found.article) if found.article else "—",
          "sub": article.summary if article else ""},
         {"label": "造成基金损失", "value": f"{yuan(found.loss)} 元" if found.loss else "无"},
-        {"label": "申请听证期限", "value": str(hearing_until(found).day or "没有期限"),
-         "sub": f"告知日 {found.told_on}" if found.told_on else ""},
+        *([{"label": "申请听证期限", "value": str(hearing_until(found).day or "没有期限"),
+            "sub": f"告知日 {found.told_on}" if found.told_on else ""}]
+          if "hearing" in table_of(found).states else []),
         {"label": "查明的事实", "value": found.facts, "wide": True},
         {"label": "陈述申辩", "value": found.statement or "（未提出）", "wide": True},
     ]  # fmt: skip
@@ -99,8 +94,8 @@ def due(found: SupervisionCase) -> dict[str, Any] | None:
     """The clock that runs, None without one."""
     if found.closed_at is not None or not (found.due or found.due_unknown):
         return None
-    return {"due": found.due, "unknown": found.due_unknown, "word": table().states[found.state].todo,
-            "clause": f"{table().document} {found.due_clause}",
+    return {"due": found.due, "unknown": found.due_unknown, "word": table_of(found).states[found.state].todo,
+            "clause": f"{table_of(found).document} {found.due_clause}",
             "example": time_is_example(found)}  # fmt: skip
 
 
@@ -110,13 +105,14 @@ def inspectors(found: SupervisionCase) -> Table:
         id="inspectors", caption="检查人员", show_caption=False, actions=False,
         columns=[Column(label="检查人员"), Column(label="分工"), Column(label="执法证号"),
                  Column(label="回避", wide=True)],
-        rows=[Row(key=str(row.pk), label=row.certificate, cells=[
+        rows=[Row(key=str(row.pk), label=row.username, cells=[
             Cell(text=Login(row.username), sub=f"{clock.local(row.named_at):%Y-%m-%d}"),
-            Cell(text=row.get_role_display()), Cell(text=row.certificate, code=True),
+            Cell(text=row.get_role_display()), Cell(text=row.certificate or "—", code=bool(row.certificate)),
             _recusal(row),
         ]) for row in found.inspectors.all()],
         empty_title="还没有检查人员",
-        empty_text=f"调查须有{law.inspectors_needed()}名以上检查人员（{law.decree().cite('29')}）。",
+        empty_text=f"调查须有{law.inspectors_needed()}名以上检查人员"
+                   f"（{law.decree().cite(ground(found, '29'))}）。",
     )  # fmt: skip
 
 
@@ -209,9 +205,9 @@ def paper(row: CasePaper) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def move(row: Move, *, own: bool) -> dict[str, Any]:
+def move(found: SupervisionCase, row: Move, *, own: bool) -> dict[str, Any]:
     """A step that was taken; the party is not told what the office said inside."""
-    labels = {ask.key: dict(ask.choices) for step in table().steps for ask in step.asks}
+    labels = {ask.key: dict(ask.choices) for step in table_of(found).steps for ask in step.asks}
     said = [labels.get(key, {}).get(str(value), "") for key, value in row.facts.items()]
     note = row.note if not own or row.step in SAID else ""
     return {

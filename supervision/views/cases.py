@@ -38,6 +38,7 @@ from supervision.models import (
     SupervisionCase,
 )
 from supervision.views import case_parts, interviews
+from supervision.writs import table_of
 
 SIZE = 20
 CRUMBS = [{"label": "工作台", "url": "/"}]
@@ -52,7 +53,7 @@ def listing(request: PortalRequest) -> HttpResponse:
     if form.is_valid():
         rows = _found(SupervisionCase.objects.visible_to(request.user), form.cleaned_data)
     page_ = Paginator(rows, SIZE).get_page(request.GET.get("page"))
-    may = request.user.may(case_steps.HANDLE)
+    may = request.user.may(cases.OPEN)
     return render(request, "supervision/list.html", {
         "breadcrumbs": [*CRUMBS, {"label": "监管案件", "url": ""}], "form": form,
         "title": "监管案件", "target": "cases",
@@ -82,7 +83,7 @@ def _found(rows: Any, given: dict[str, Any]) -> Any:
 
 
 def _row(row: SupervisionCase, *, own: bool) -> Row:
-    state, address = case_parts.table().states[row.state], case_steps.place(row)
+    state, address = table_of(row).states[row.state], case_steps.place(row)
     return Row(
         key=str(row.pk), label=row.number,
         cells=[
@@ -100,7 +101,7 @@ def _row(row: SupervisionCase, *, own: bool) -> Row:
 # --- A new one ---
 
 
-@requires("cases.handle")
+@requires(cases.OPEN)
 @require_http_methods(["GET", "POST"])
 def new(request: PortalRequest) -> HttpResponse:
     """Open a case; `finding` brings a finding with it."""
@@ -234,10 +235,10 @@ def page(
     """The page of a case; `typed` is the form of the step or act `key` that was refused."""
     from supervision.views import case_acts
 
-    user, state = request.user, case_parts.table().states[found.state]
+    user, state = request.user, table_of(found).states[found.state]
     aside = found.stood_back(user.username)
     steps = () if aside else offered(
-        case=found, procedure=case_parts.table(), handbook=case_steps.HANDBOOK, who=user,
+        case=found, procedure=table_of(found), handbook=case_steps.HANDBOOK, who=user,
         level=user.level)  # fmt: skip
     barred = {step.key: why for step in steps
               if (why := case_steps.barred(found, step, by=user.username, at=clock.now()))}  # fmt: skip
@@ -265,7 +266,7 @@ def page(
         "barred": ["您在本案中已回避或已提出回避，本案由他人办理。"] if aside else [
             f"“{step.label}”由他人办理：{barred[step.key]}。" for step in steps if step.key in barred
         ],
-        "moves": [case_parts.move(row, own=own) for row in
+        "moves": [case_parts.move(found, row, own=own) for row in
                   Move.objects.filter(subject=found.subject).order_by("-pk")],
     }), status=status)  # fmt: skip
 
@@ -286,7 +287,7 @@ def step(request: PortalRequest, pk: int, step: str) -> HttpResponse:
     """Take a step of the table; who may, the table says."""
     found = visible(request, pk)
     try:
-        chosen = case_parts.table().step(step)
+        chosen = table_of(found).step(step)
     except Refused as error:
         raise Http404(step) from error
     form = StepForm(request.POST, step=chosen, version=found.version, today=clock.today())

@@ -236,7 +236,7 @@ def _page(
             total=evidence.paginator.count, size=EVIDENCE_SIZE, page=evidence.number,
             sizes=(EVIDENCE_SIZE,))),
         "may_review": alive and user.may("reviews.decide"),
-        "may_case": alive and user.may("cases.handle"),
+        "may_case": alive and user.may("cases.open"),
         "same_person": _open(row, user) and commands.finder_of(row) == user.username,
         "timeline": [
             {"at": f"{clock.local(event.at):%Y-%m-%d %H:%M}", "by": event.actor,

@@ -176,8 +176,9 @@ TASK_ACTS = {
                   case_forms.RecusalDecision, _decide_recusal,
                   lambda row, user: {"inspectors": _to_decide(row, user),
                                      "methods": writs.methods(), "today": clock.today()}),
-        parts.Act("case", "移交立案", "cases.handle",
-                  lambda row, user: row.result == "case" and row.case_id is None,
+        parts.Act("case", "移交立案", "cases.open",
+                  lambda row, user: row.result == "case" and row.case_id is None
+                  and inspections.side_of(user) == row.plan.side,
                   inspection_forms.TextForm, _case, lambda row, user: {"label": "案由"}),
     )
 }  # fmt: skip

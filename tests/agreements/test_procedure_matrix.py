@@ -201,6 +201,22 @@ close executing closed supervisor
 close_agreement executing closed signing_officer
 archive closed archived supervisor
 """
+AGREEMENT_CASE = """
+accept proposed investigating signing_officer
+decline proposed declined signing_officer
+notify investigating statement reviewer
+answer statement answered hospital
+record statement answered reviewer
+waive statement deciding hospital
+lapse statement deciding reviewer
+consider answered deciding reviewer
+supplement deciding investigating signing_officer
+decide_agreement deciding decided signing_officer
+dismiss deciding dismissed signing_officer
+serve decided executing reviewer
+close executing closed signing_officer
+archive closed archived reviewer
+"""
 MONTHLY = """
 remake made,returned made reviewer,supervisor
 submit made submitted supervisor
@@ -209,7 +225,8 @@ return submitted,received returned supervisor
 """
 #: Procedures of money: who may take a step is typed here, what each brings about is in tests/settlement.
 MONEY = {"diseasefiling": DISEASE_FILING, "reimbursement": REIMBURSEMENT, "statement": STATEMENT,
-         "consultation": CONSULTATION, "review": REVIEW, "case": CASE, "monthly": MONTHLY}  # fmt: skip
+         "consultation": CONSULTATION, "review": REVIEW, "case": CASE,
+         "agreement_case": AGREEMENT_CASE, "monthly": MONTHLY}  # fmt: skip
 TYPED = {"wenzhou": WENZHOU, "nantong": NANTONG, "ningxia": NINGXIA, "form": FORM, "change": CHANGE,
          "mapping": MAPPING}  # fmt: skip
 #: Lengths that no document prints: example parameters (docs/decisions/example-parameters.md).

@@ -278,13 +278,13 @@ def test_a_notice_prints_how_long_and_until_when_with_the_clause(office: Office)
     office.notify(case, "agreement")
     notice = case.papers.get(kind="notice")
     assert notice.content["times"]["statement"] == {
-        "days": 5, "last": "2021-06-22", "unknown": None, "clause": "国务院令第735号 第31条",
+        "days": 5, "last": "2021-06-22", "unknown": None, "clause": "国务院令第735号 第13条",
         "source": "示例：监管案件陈述申辩期限（工作日） 四（三）", "example": True,
     }  # fmt: skip
     said = case_papers.context_of(notice)["after"]
     assert said[0] == (
         "你单位（你）有权进行陈述和申辩，应当自本告知书送达之日起5个工作日内提出，最后一日为2021年6月22日"
-        "（国务院令第735号 第31条；期限取示例参数“示例：监管案件陈述申辩期限（工作日） 四（三）”）。"
+        "（国务院令第735号 第13条；期限取示例参数“示例：监管案件陈述申辩期限（工作日） 四（三）”）。"
     )
     assert said[1].startswith(
         "你单位（你）可以申请听证，应当自本告知书送达之日起5个工作日内提出，最后一日为2021年6月22日"
