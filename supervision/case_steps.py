@@ -140,7 +140,8 @@ def time_over(turn: Turn) -> None:
     """The time to speak and to ask for a hearing has passed; without one the party says so itself."""
     last = turn.case.due
     if last is None or turn.on <= max(last, hearing_until(turn.case).day or last):
-        raise _refused(turn, 409, "TIME_NOT_OVER", "陈述申辩、申请听证的期限未满，或没有期限")
+        what = "陈述申辩、申请听证" if "hearing" in turn.procedure.states else "陈述申辩"
+        raise _refused(turn, 409, "TIME_NOT_OVER", f"{what}的期限未满，或没有期限")
 
 
 def hearing_in_time(turn: Turn) -> None:

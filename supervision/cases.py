@@ -315,9 +315,10 @@ def _add(
         raise refused("because", "COUNTED_ELSEWHERE",
                       f"损失已由案件{elsewhere.number}计入，一笔损失只在一案计入；仍要列入的，请填写并列理由，"
                       "本案不再计这笔损失", "another case carries the loss", status=409)  # fmt: skip
-    title, loss = _counted(row, title, elsewhere, because.strip())
+    title, loss = _counted(row, title, elsewhere)
     if elsewhere:
-        content |= {"elsewhere": sorted(elsewhere.claims), "because": because.strip()[:200]}
+        content |= {"elsewhere": sorted(elsewhere.claims), "other": elsewhere.number,
+                    "because": because.strip()[:200]}  # fmt: skip
     no = (found.evidence.aggregate(last=Max("no"))["last"] or 0) + 1
     plain = writs.canonical(content)
     row = CaseEvidence.objects.create(
@@ -329,10 +330,11 @@ def _add(
     return row
 
 
-def _counted(
-    row: CaseEvidence, title: str, elsewhere: case_losses.Elsewhere, because: str
-) -> tuple[str, int]:
-    """The title and the loss of a new piece: without what this case or another one counted before."""
+def _counted(row: CaseEvidence, title: str, elsewhere: case_losses.Elsewhere) -> tuple[str, int]:
+    """The title and the loss of a new piece: without what this case or another one counted before.
+
+    The title goes to the party, who may know nothing of the other case.
+    """
     before = case_losses.losses(row.case.evidence.all())
     said, loss = case_losses.losses([row]), row.loss
     counted = sum(
@@ -343,8 +345,7 @@ def _counted(
         title = f"{title[:260]}（其中{yuan(min(counted, loss))}元已由前列证据计入）"
     held = loss if elsewhere.whole else sum(said[claim] for claim in elsewhere.claims)
     if elsewhere:
-        told = f"已由案件{elsewhere.number[:60]}计入，本案不计；并列理由：{because[:60]}"
-        title = f"{title[:140]}（其中{yuan(min(held, loss))}元{told}）"
+        title = f"{title[:220]}（其中{yuan(min(held, loss))}元已由另案计入，本案不计）"
     return title, max(loss - counted - held, 0)
 
 

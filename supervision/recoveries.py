@@ -27,6 +27,7 @@ REASONS = {
     "substituted_item": Deduction.Reason.SUBSTITUTED,
     "duplicate_charge": Deduction.Reason.DUPLICATE,
 }  # fmt: skip
+NOTHING = "证据所列的单据没有可追回的余额"
 REVERSED, CUT = "单据已冲正，基金已收回", "此前已扣款或追回，没有可扣的余额"
 
 
@@ -56,7 +57,7 @@ def parts_of(case: SupervisionCase) -> list[Part]:
               Settlement.objects.filter(claim_id__in=lost).order_by("version")}  # fmt: skip
     return [
         _part(case, newest[claim], numbers[claim], titles[claim], amount)
-        for claim, amount in lost.items() if amount > 0
+        for claim, amount in lost.items() if amount > 0 and claim in newest
     ]  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def _beyond(parts: list[Part], left: int) -> Effects:
             made.append({"unrecovered": amount, "claim": part.number, "why": part.why})
             left -= amount
     if left:
-        made.append({"unrecovered": left, "why": REVERSED})
+        made.append({"unrecovered": left, "why": NOTHING})
     return made
 
 

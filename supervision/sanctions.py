@@ -224,6 +224,8 @@ def execute(
         raise refused("record", "REQUIRED", "请填写执行记录", "a record is needed")
     if not (row.case.decided_on or on) <= on <= clock.local(at).date():
         raise refused("on", "DAY_OUTSIDE", "执行日应在决定日与今天之间", "the day is outside")
+    if row.kind == "recovery":  # whatever was decided before: the loss is the limit of all of them
+        _within(row, row.case.loss)
     act = ACTS.get(row.kind)
     row.effects = act(row, on, who, at) if act else []
     row.state, row.done_on, row.done_at, row.done_by = State.DONE, on, at, who.username

@@ -136,7 +136,7 @@ def evidence(found: SupervisionCase, *, own: bool) -> Table:
                  Column(label="涉及基金（元）", numeric=True), Column(label="摘要（SM3）")],
         rows=[Row(key=str(row.pk), label=row.title, cells=[
             Cell(text=str(row.no)),
-            Cell(text=row.title, sub=words.subject(row.reference), url=_source(found, row)),
+            Cell(text=row.title, sub=_beside(row, own=own), url=_source(found, row)),
             Cell(text=row.get_kind_display(), sub="内部材料" if row.internal else ""),
             Cell(text=yuan(row.loss) if row.loss else "—"),
             Cell(text=f"{row.digest[:16]}…", code=True, title=row.digest,
@@ -144,6 +144,15 @@ def evidence(found: SupervisionCase, *, own: bool) -> Table:
         ]) for row in rows],
         empty_title="还没有证据", empty_text="没有证据不能告知当事人。",
     )  # fmt: skip
+
+
+def _beside(row: CaseEvidence, *, own: bool) -> str:
+    """What a piece refers to; the office also reads which other case carries its loss, and why it is here."""
+    said = row.content
+    other = (
+        f"另案{said['other']}；并列理由：{said['because']}" if "other" in said and not own else ""
+    )
+    return "；".join(filter(None, (words.subject(row.reference), other)))
 
 
 def _source(found: SupervisionCase, row: CaseEvidence) -> str:

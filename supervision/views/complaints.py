@@ -246,7 +246,7 @@ ACTS = {
         parts.Act("answer", "答复", complaints.HANDLE,
                   lambda row, user: row.state in (State.RECEIVED, State.ACCEPTED),
                   inspection_forms.AnswerForm, _answer),
-        parts.Act("case", "提请立案", "cases.open",
+        parts.Act("case", "提请立案", "cases.handle",
                   lambda row, user: row.state == State.ACCEPTED and row.case_id is None,
                   inspection_forms.CaseOfComplaint, _case),
         parts.Act("reward", "提出奖励", complaints.HANDLE,

@@ -96,7 +96,10 @@ def test_a_loss_stands_in_one_case_and_in_a_second_only_with_a_reason(office: Of
     wider = on_claims(office, (two.pk, other), (three.pk, more), rule="over_price")
     row = cases.add_finding(finding=wider, because="系另一行为", **given)
     assert (row.loss, row.content["elsewhere"]) == (more, [two.pk])
-    assert f"已由案件{first.number}计入，本案不计；并列理由：系另一行为" in row.title
+    assert row.title.endswith("元已由另案计入，本案不计）")
+    page = factories.log_in(Client(), office.chief).get(reverse("case", args=[second.pk]))
+    assert f"另案{first.number}；并列理由：系另一行为" in page.content.decode()
+    set_scope(EVERYTHING)
     whole = cases.add_finding(finding=finding, because="同一事实的旁证", **given)
     assert (whole.loss, cases.loss_of(second)) == (0, more)
     with pytest.raises(IntegrityError, match="another case"), transaction.atomic():
