@@ -15,7 +15,7 @@ from institutions import news
 from institutions.models import User
 from institutions.refusals import Refusal, refused
 from supervision import case_steps, case_writs, law, sanctions, writs
-from supervision.hands import active, refuse_recused, signed
+from supervision.hands import active, handle_of, refuse_recused, signed
 from supervision.models import CasePaper, Interview, Sanction
 from supervision.writs import Service
 
@@ -53,7 +53,7 @@ def notify(
 ) -> CasePaper:
     """约谈通知书 with its 送达回证; a later one replaces it while nothing is recorded."""
     row = _open(sanction, who)
-    if not who.may(case_steps.HANDLE):
+    if not who.may(handle_of(row.case)):
         raise Refusal(403, "NOT_YOURS", ("您的角色不能送达约谈通知书", "your role may not do this"))
     _whole(wanted)
     if _counting(row).exists():
@@ -74,10 +74,10 @@ def notify(
     }, on=service.on, by=who.username, at=at)  # fmt: skip
     case_writs.receipt(notice, service, by=who.username, at=at)
     _event(row, "notify", who, at, notice=notice.number, held_on=wanted.held_on)
-    if case.institution_code:
+    if case.party:
         news.tell(
             permission=case_steps.ANSWER, region_code=case.region_code,
-            institution_code=case.institution_code, url=case_steps.place(case), at=at,
+            institution_code=case.party, url=case_steps.place(case), at=at,
             text=f"约谈通知 {notice.number}：{wanted.held_on}", subject=case.subject,
         )  # fmt: skip
     return notice

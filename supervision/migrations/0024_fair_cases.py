@@ -111,7 +111,7 @@ READ_BEFORE = dict.fromkeys(READ, OF_CASE.format(more=""))
 
 
 class Migration(migrations.Migration):
-    dependencies = (("supervision", "0021_merged_findings"),)
+    dependencies = (("supervision", "0023_report_slices"),)
     operations = (
         migrations.AddIndex(
             model_name="caseevidence",
