@@ -75,7 +75,7 @@ class Garden:
         return chosen
 
     def add(self, like: int, *, drug: int = 0, **other: int) -> int:
-        """One more visit like another, a consultation alone unless `drug`; its number."""
+        """One more visit like another, a consultation alone unless `drug` (2: another one); its number."""
         visits = {name: int(column[like]) for name, column in self.made.visits.items()}
         row = self.honest + len(self.more)
         visits |= {"encounter": row, "delivered": -1, "video": 0} | other
@@ -85,6 +85,8 @@ class Garden:
             line = {name: int(column[at]) for name, column in lines.items()} | {"claim": row}
             if line["service"] == CONSULT:
                 line["item"] = int(self.made.physician_title[visits["physician"]])
+            elif drug == 2:
+                line["item"] = (line["item"] + DRUGS // 2) % DRUGS
             self.more_lines.append(line)
         return row
 
@@ -253,18 +255,22 @@ def _overlaps(garden: Garden, k: int) -> None:
 
 @planting("sessions_per_hour")
 def _full_hours(garden: Garden, k: int) -> None:
-    _evenings(garden, k, "sessions_per_hour", people=14, apart=240)
+    for rows in _evenings(garden, k, people=14, apart=240):
+        garden.planted("sessions_per_hour", rows)
 
 
 @planting("shared_address")
 def _one_address(garden: Garden, k: int) -> None:
-    rows = _evenings(garden, k, "shared_address", people=7, apart=900)
-    for number, some in enumerate(rows):
-        for row in some:
+    """Two addresses in one evening of a physician are two facts."""
+    evenings = _evenings(garden, (k + 1) // 2, people=14, apart=900)
+    halves = [half for rows in evenings for half in (rows[:7], rows[7:])][:k]
+    for number, rows in enumerate(halves):
+        for row in rows:
             garden.more[row - garden.honest]["address"] = 9_000_000 + number
+        garden.planted("shared_address", rows)
 
 
-def _evenings(garden: Garden, k: int, rule: str, *, people: int, apart: int) -> list[list[int]]:
+def _evenings(garden: Garden, k: int, *, people: int, apart: int) -> list[list[int]]:
     """Evenings of a physician with many patients, `apart` seconds from start to start."""
     visits, found = garden.made.visits, []
     for row in garden.visits(k):
@@ -276,7 +282,6 @@ def _evenings(garden: Garden, k: int, rule: str, *, people: int, apart: int) -> 
                 like, physician=int(visits["physician"][row]), day=day, place=place,
                 start=EVENING + apart * seat, minutes=3, last_offline=day - 5,
             ))  # fmt: skip
-        garden.planted(rule, rows)
         found.append(rows)
     return found
 
@@ -370,14 +375,19 @@ def _late(garden: Garden, k: int) -> None:
 
 @planting("early_refill")
 def _hoarders(garden: Garden, k: int) -> None:
+    """A person who hoards two drugs in the same weeks is two facts."""
     visits = garden.made.visits
-    for row in garden.visits(k, visits["day"] < visits["day"].max() - 20):
+    hoarded: list[list[int]] = []
+    for row in garden.visits((k + 1) // 2, visits["day"] < visits["day"].max() - 20):
         day = int(visits["day"][row])
-        rows = [
-            garden.add(row, drug=1, day=day + later, start=EVENING, last_offline=day - 5)
-            for later in (5, 10)
-        ]
-        garden.planted("early_refill", [row, *rows])
+        one, other = (
+            [garden.add(row, drug=drug, day=day + later, start=EVENING, last_offline=day - 5)
+             for later in days]
+            for drug, days in ((1, (5, 10)), (2, (1, 6, 11)))
+        )  # fmt: skip
+        hoarded += [[row, *one], other]
+    for rows in hoarded[:k]:
+        garden.planted("early_refill", rows)
 
 
 _spoil("no_consent", "explained", 0)

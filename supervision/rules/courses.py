@@ -96,10 +96,11 @@ class EarlyRefill(Rule):
         at = np.repeat(hit - sizes + 1, sizes) + (
             np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         )
+        line_no, first = visits.line("line_no")[lines], hit - sizes + 1
         return Found.groups(
             claim[at], np.repeat(np.arange(len(hit)), sizes), subject=person[~again][hit],
-            mark=month_of(visits["day"][claim[hit]]), line_no=visits.line("line_no")[lines[at]],
-            stock=stock[hit], refills=early[hit], supply=supply[hit],
+            mark=(visits["id"][claim[first]] << 16) + line_no[first],  # each drug by itself
+            line_no=line_no[at], stock=stock[hit], refills=early[hit], supply=supply[hit],
         )  # fmt: skip
 
     def lookback(self, numbers: Numbers) -> int:

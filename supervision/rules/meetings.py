@@ -134,7 +134,7 @@ class _Shared(Rule):
         inside = many[group]
         order, numbered = order[inside], (np.cumsum(many) - 1)[group[inside]]
         first = order[runs(numbered)[1]]
-        mark = visits["day"][first]
+        mark = (trace[first] >> 32 << 32) + visits["day"][first]
         if not self.by_day:
             mark = in_month(trace[first] >> 32, visits["day"][order], np.bincount(numbered))
         return Found.groups(
