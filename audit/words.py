@@ -182,6 +182,7 @@ ACTS: dict[str, str] = {
     "restriction.ask_review": "提出复查", "restriction.review": "作出复查决定",
     "restriction.read": "查看个人联网结算暂停",
     "finding.read": "查看疑点", "finding.print": "打印疑点及证据清单",
+    "finding.grow": "疑点有新增记录",
     "finding.watch": "事中监督发现疑点", "finding.record": "登记人工发现的疑点",
     "finding.confirm": "查实疑点", "finding.refute": "排除疑点", "finding.tell": "告知查实的疑点",
     "finding.merge": "疑点并案",

@@ -28,7 +28,7 @@ from settlement.models import Claim
 from supervision.load import Period, load
 from supervision.models import Finding, Run
 from supervision.rules import RULES
-from supervision.suspicions import Cited, Names, Suspicion, look, store, suspicions
+from supervision.suspicions import Cited, Looked, Names, Suspicion, look, store, suspicions
 
 TASK = "supervision.audit"
 MOMENT = "audit"
@@ -197,7 +197,7 @@ def judge(
             counts = (
                 _compared(run, part, switch, ones)
                 if run.trial
-                else _stored(run, cited, ones, at=at)
+                else _stored(run, ones, Looked(cited, MOMENT, by, at, run.pk, SETTLER))
             )
             sums = Counter(found.get(switch.rule, {}))
             sums.update(counts)
@@ -258,12 +258,12 @@ def _all_names(period: Period, rows: Any) -> Names:
             return Names(known.places, {**known.physicians, **dict(cursor.fetchall())})
 
 
-def _stored(run: Run, cited: Cited, ones: list[Suspicion], *, at: dt.datetime) -> dict[str, int]:
+def _stored(run: Run, ones: list[Suspicion], look: Looked) -> dict[str, int]:
     """How many were found, and how many of them this run was the first to find, by whichever worker."""
     keys = {one.key for one in ones}
     with transaction.atomic(using=SETTLER):
         set_scope(EVERYTHING, using=SETTLER)
-        new = len(store(ones, cited, moment=MOMENT, at=at, run=run.pk, using=SETTLER))
+        new = len(store(ones, look))
         if run.attempts > 1:
             new = Finding.objects.using(SETTLER).filter(run_id=run.pk, key__in=keys).count()
     return {"found": len(keys), "new": new}
@@ -277,7 +277,7 @@ def _compared(run: Run, part: Stretch, switch: Switch, ones: list[Suspicion]) ->
             bytes(key): state for key, state in Finding.objects.filter(
                 rule=switch.rule, region_code__within=run.region_code.rstrip("0") or "0",
                 last_day__gte=part.first, last_day__lte=part.last,
-            ).exclude(moment=Finding.Moment.MANUAL).values_list("key", "state")
+            ).exclude(moment=Finding.Moment.MANUAL).order_by("sequence").values_list("key", "state")
         }  # fmt: skip
     counts = {"found": len(keys), "new": len(keys - known.keys()), "gone": len(known.keys() - keys)}
     for key, state in known.items():

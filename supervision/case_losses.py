@@ -60,10 +60,11 @@ def _said(row: CaseEvidence) -> dict[int, int]:
 
 
 def paid_of(said: dict[str, Any]) -> dict[int, int]:
-    """Claim → what the funds paid, of a finding; what was seen at submit rests on the newest alone."""
+    """Claim → what the funds paid, of a finding; what was seen at submit rests on what was submitted."""
     claims = {claim for claim, _ in said["claims_of"]}
     if said["moment"] == Finding.Moment.WATCH and claims:
-        return {max(claims): said["fund"]}
+        counted = {int(claim): fund for claim, fund in said.get("counted", {}).items()}
+        return counted or {max(claims): said["fund"]}
     return paid_for(claims)
 
 

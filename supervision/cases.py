@@ -211,6 +211,7 @@ def add_finding(
     *, case: SupervisionCase, finding: Finding, by: str, at: dt.datetime, because: str = ""
 ) -> CaseEvidence:
     """A finding with the claims that carry it and what was paid for each: refuted ones are no evidence."""
+    finding = Finding.objects.select_for_update().get(pk=finding.pk)
     if finding.state == Finding.State.REFUTED:
         raise refused("finding", "FINDING_REFUTED", "该疑点已排除，不能作为证据", "it was refuted")
     if case.person_id and finding.person_id != case.person_id:
@@ -224,11 +225,19 @@ def add_finding(
         rows = rows.filter(institution_code=code)
     if code and not claims and finding.institution_code != code:
         raise refused("finding", "FINDING_ELSEWHERE", "该疑点不属于本案机构", "another institution")
+    if not finding.fixed:  # what is found of it from now on is a finding of its own
+        Finding.objects.filter(pk=finding.pk).update(fixed=True)
     content = {name: getattr(finding, name) for name in OF_FINDING}
     named = list(rows.values_list("claim_id", "line_no"))
+    watched = finding.moment == Finding.Moment.WATCH
+    counted = {f"{claim}": amount for claim, amount in rows.values_list("claim_id", "fund")
+               if amount and watched}  # fmt: skip
     content |= {"claims": claims, "fee": fee, "fund": fund,
                 "days": [str(finding.first_day), str(finding.last_day)],
-                "claims_of": named, "paid": case_losses.paid_of(content | {"fund": fund, "claims_of": named}),
+                "claims_of": named, "counted": counted,
+                "paid": case_losses.paid_of(
+                    content | {"fund": fund, "claims_of": named, "counted": counted}
+                ),
                 "parameters": {key: value for key, value in finding.parameters.items()
                                if key != "shares"}}  # fmt: skip
     return _add(case, Kind.FINDING, f"finding:{finding.pk}", finding.message[:300], content,

@@ -14,6 +14,7 @@ from django.db import connections
 from audit import clock
 from audit.text import yuan
 from institutions.shape import moment
+from supervision.models import FindingClaim
 
 LONGEST = 200  #: characters of a note
 MEDIA = {"video": "视频", "audio": "音频", "text": "图文", "phone": "电话"}
@@ -199,3 +200,12 @@ def notes(rule: str, pairs: Iterable[Pair], *, using: str = "default") -> dict[P
     return {
         (claim, line): say(read[claim], line)[:LONGEST] for claim, line in wanted if claim in read
     }
+
+
+def with_notes(rule: str, rows: Iterable[FindingClaim]) -> list[FindingClaim]:
+    """Records of a finding to be shown: where no note is kept, what the claims say now."""
+    shown = list(rows)
+    said = notes(rule, [(row.claim_id, row.line_no) for row in shown if not row.note])
+    for row in shown:
+        row.note = row.note or said.get((row.claim_id, row.line_no), "")
+    return shown

@@ -144,6 +144,7 @@ def _carry_over(merged: Finding, target: Finding) -> None:
     FindingClaim.objects.bulk_create(
         FindingClaim(
             finding=target, claim_id=row.claim_id, line_no=row.line_no, note=row.note,
+            fee=row.fee, fund=row.fund,
             region_code=row.region_code, institution_code=row.institution_code,
         ) for row in more
     )  # fmt: skip

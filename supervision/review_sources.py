@@ -150,14 +150,18 @@ def open_by_hand(
 
 @transaction.atomic
 def open_from_finding(*, finding: Finding, by: str, at: dt.datetime) -> list[Review]:
-    """Bring the claims of a finding before a person; those under review already are passed over."""
+    """Bring the claims of a finding before a person, at most OPENED_AT_ONCE; those it brought already
+    are passed over, so that the next time brings the next."""
     if finding.state not in (Finding.State.OPEN, Finding.State.CONFIRMED):
         raise Refusal(409, "FINDING_CLOSED", ("疑点已排除或并案", "the finding is closed"))
     lines: dict[int, set[int]] = {}
-    for row in finding.evidence.all():
+    under = Review.objects.filter(finding=finding).values("claim_id")
+    for row in finding.evidence.exclude(claim_id__in=under):
         lines.setdefault(row.claim_id, set()).update({row.line_no} - {0})
-    made = []
+    made: list[Review] = []
     for claim_id, numbers in sorted(lines.items()):
+        if len(made) == OPENED_AT_ONCE:
+            break
         settled = reviewed.standing(claim_id)
         if settled is None:
             continue

@@ -185,14 +185,14 @@ def _paper(row: CasePaper) -> dict[str, Any]:
 
 
 def _finding(row: Finding, code: str) -> dict[str, Any]:
-    own = (one.claim_id for one in row.evidence.all() if one.institution_code == code)
-    claims = list(dict.fromkeys(own))
+    own = row.evidence.filter(institution_code=code).order_by("claim_id")
+    claims = own.values_list("claim_id", flat=True).distinct()[:SHOWN_CLAIMS]
     _, fee, fund = row.share_of(code)
     return {
         "id": row.pk, "rule": row.rule, "message": row.message, "clause": row.clause,
         "severity": row.severity, "subject": row.get_subject_kind_display(),
         "first_day": iso(row.first_day), "last_day": iso(row.last_day),
-        "claims": [f"{API}/claims/{claim}" for claim in claims[:SHOWN_CLAIMS]],
+        "claims": [f"{API}/claims/{claim}" for claim in claims],
         "fee": yuan(fee), "fund": yuan(fund), "reason": row.reason,
         "decided_at": moment_of(row.decided_at) if row.decided_at else None,
     }  # fmt: skip

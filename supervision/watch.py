@@ -15,7 +15,7 @@ from pricing.rules import WATCHED
 from settlement.watching import Submitted
 from supervision.near import Asked, visits_near
 from supervision.rules import Visits
-from supervision.suspicions import Cited, Place, Suspicion, look, store, suspicions
+from supervision.suspicions import Cited, Looked, Place, Suspicion, look, store, suspicions
 
 MOMENT = "watch"
 
@@ -32,14 +32,18 @@ class Verdict:
         """Store the findings of the claim, each with its event."""
         given = self.submitted
         cited = Cited(given.law.rules.policy)
-        found = [replace(one, fund=fund) for one in self.found]
-        made = store(found, cited, moment=MOMENT, at=given.at, run=None)
+        claim = given.known.claim_id
+        found = [
+            replace(one, counted={**one.counted, claim: replace(one.counted[claim], fund=fund)})
+            for one in self.found
+        ]
+        made = store(found, Looked(cited, MOMENT, by=given.by, at=given.at))
         for key, rule, _ in made:
             trail.record(
                 by=given.by, at=given.at, action="finding.watch", subject=f"finding:{key}",
                 region_code=given.claimant.region_code, institution_code=given.claimant.code,
                 person_hash=crypto.person_hash(given.claim["person"]["credential"]),
-                detail={"rule": rule, "claim": given.known.claim_id, "fund": fund},
+                detail={"rule": rule, "claim": claim, "fund": fund},
             )  # fmt: skip
 
 
@@ -72,9 +76,7 @@ def judge(submitted: Submitted) -> Verdict | None:
 
 def _own(one: Suspicion, visits: Visits, place: Place, ours: Collection[int]) -> Suspicion:
     """What a suspicion says of the institution that submits and of the visit that is judged."""
-    claims, fee, _ = one.shares.get(place.code, (one.claims, one.fee, 0))
     return replace(
-        one, place=place, claims=claims, fee=fee, where={}, shares={},
-        evidence=tuple(pair for pair in one.evidence if pair[0] in ours),
+        one.only(pair for pair in one.evidence if pair[0] in ours), place=place,
         person=int(visits["person"][visits.n - 1]) if one.person is not None else None,
     )  # fmt: skip

@@ -1,8 +1,9 @@
 """What the rules found: runs, findings (疑点), the claims that carry them.
 
-A finding is one suspicion about one subject. Its content never changes, but grows by what is merged into
-it before the institution is told (trigger); its state moves: open, then confirmed, refuted or merged
-into another. (温州 第二十四、二十五条；通医保发〔2020〕25号 四（三）)
+A finding is one suspicion about one subject. While it is open, later looks add the records they find;
+what is merged into it before the institution is told adds to it too; nothing else changes its content
+(trigger). Its state moves: open, then confirmed, refuted or merged into another.
+(温州 第二十四、二十五条；通医保发〔2020〕25号 四（三）)
 """
 
 from django.db import models
@@ -72,8 +73,9 @@ class FindingClaimQuerySet(ScopedQuerySet):
 class Finding(models.Model):
     """A suspicion: which rule, about whom, on which claims, with which figures, how grave.
 
-    `key` makes it single: the same rule on the same subject and claims is found once, however often
-    the rules run. `fee` and `fund` are what the claims concerned cost and what the funds paid (fen).
+    `key` says which fact it is: the same rule on the same subject, found once however often the rules
+    run. What is found of it after a decision, or once it is evidence of a case (`fixed`), is the next of
+    its `sequence`. `fee` and `fund` are what the claims cost and what the funds paid (fen).
     """
 
     class Moment(models.TextChoices):
@@ -118,7 +120,11 @@ class Finding(models.Model):
     fund = models.BigIntegerField("涉及基金")
     figures = models.JSONField("依据", default=dict, help_text="what the picture and the text show")
     parameters = models.JSONField("参数", default=dict, help_text="thresholds used, with sources")
-    key = models.BinaryField(max_length=32, unique=True)
+    key = models.BinaryField(max_length=32)
+    sequence = models.SmallIntegerField(default=1, db_default=1)
+    fixed = models.BooleanField(default=False, db_default=False)
+    #: rows of evidence that the looks of rules have listed
+    records = models.IntegerField(default=0, db_default=0)
     run = models.ForeignKey(Run, models.PROTECT, null=True, blank=True, related_name="findings")
     found_at = models.DateTimeField()
     state = models.CharField(max_length=9, choices=State, default=State.OPEN)
@@ -141,6 +147,7 @@ class Finding(models.Model):
             models.Index(fields=["subject_kind", "subject_code"], name="finding_subject"),
         )
         constraints = (
+            models.UniqueConstraint(fields=["key", "sequence"], name="finding_once"),
             models.CheckConstraint(
                 condition=Q(last_day__gte=F("first_day"), claims__gte=0), name="finding_sane"
             ),
@@ -175,7 +182,11 @@ class Finding(models.Model):
 
 
 class FindingClaim(models.Model):
-    """A claim (or one line of it) that carries a finding: the evidence list (append-only)."""
+    """A claim (or one line of it) that carries a finding: the evidence list (append-only).
+
+    `fee` and `fund`: what the claim counts in the sums of the finding, the same on each of its lines; of
+    a claim that was only a neighbour of the one submitted the fund is 0. NULL where a person listed it.
+    """
 
     finding = models.ForeignKey(Finding, models.PROTECT, related_name="evidence")
     claim_id = models.BigIntegerField()
@@ -183,6 +194,8 @@ class FindingClaim(models.Model):
     region_code = models.CharField(max_length=6)
     institution_code = models.CharField(max_length=12)
     note = models.CharField(max_length=200, blank=True)
+    fee = models.BigIntegerField("费用", null=True, blank=True)
+    fund = models.BigIntegerField("基金", null=True, blank=True)
 
     objects = FindingClaimQuerySet.as_manager()
 

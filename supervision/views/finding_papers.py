@@ -14,6 +14,7 @@ from institutions.access import PortalRequest
 from institutions.models import Region
 from settlement.looks import taken
 from settlement.models import Claim
+from supervision.evidence import with_notes
 from supervision.models import Finding, FindingClaim
 from supervision.pictures import picture_of
 from supervision.reports.press import STYLES
@@ -29,7 +30,7 @@ def paper(request: PortalRequest, pk: int) -> HttpResponse:
     rows = Finding.objects.visible_to(request.user)
     row, at = get_object_or_404(rows, pk=min(pk, findings.BIGGEST)), clock.now()
     evidence = FindingClaim.objects.visible_to(request.user).filter(finding=row)
-    shown = list(evidence[:MOST])
+    shown = with_notes(row.rule, evidence[:MOST])
     listed = _listed(shown)
     number, own = f"疑点 {row.pk}", request.user.institution_id
     parameters = {key: value for key, value in row.parameters.items() if not own or key != "shares"}

@@ -26,7 +26,7 @@ from settlement.detail import in_order
 from settlement.looks import looked
 from settlement.models import Claim, InsuredPerson
 from supervision import findings as commands
-from supervision.evidence import OF_PRESCRIPTIONS
+from supervision.evidence import OF_PRESCRIPTIONS, with_notes
 from supervision.finding_forms import (
     FindingsQuery,
     HandOverForm,
@@ -232,7 +232,7 @@ def _page(
         "facts": _facts(row, _subjects([row], places)[row.pk], places, user),
         "figures": figures_of(row), "chart": distribution(row), "picture": picture_of(row),
         "acts": parts.entries(ACTS, row, user, typed, key),
-        "evidence": _evidence(row.rule, user, list(evidence), Pages(
+        "evidence": _evidence(row.rule, user, with_notes(row.rule, evidence), Pages(
             total=evidence.paginator.count, size=EVIDENCE_SIZE, page=evidence.number,
             sizes=(EVIDENCE_SIZE,))),
         "may_review": alive and user.may("reviews.decide"),
@@ -282,6 +282,9 @@ def _facts(row: Finding, subject: str, places: dict[str, str], user: User) -> li
          "sub": Told(f"{clock.local(row.found_at):%Y-%m-%d %H:%M}", *finder)},
         {"label": "经办人", "value": Login(row.assignee) or "—"},
     ]  # fmt: skip
+    if row.sequence > 1:
+        facts.append({"label": "新增事实", "value": f"第 {row.sequence} 条",
+                      "sub": "同一事项此前的疑点已认定或已立案，本条只含其后发现的记录"})  # fmt: skip
     if row.decided_at:
         facts.append(
             {

@@ -24,7 +24,7 @@ from supervision.models import Finding, FindingClaim
 from supervision.reports import institution, wish
 from supervision.rules import RULES, Visits
 from supervision.rules.data import Found
-from supervision.suspicions import Cited, Names, Place
+from supervision.suspicions import Cited, Looked, Names, Place
 from supervision.told_api import _finding as told
 from supervision.views import case_acts
 from tests import factories
@@ -150,7 +150,7 @@ def test_each_institution_has_its_own_rows_and_its_own_share(office: Office) -> 
     names = Names({1: mine, 2: theirs}, {5: "D1"})
     ones = list(suspicions.suspicions(visits, switch, rule, hits, names))
     policy = current().rules("nantong", ACTED, examples=True).policy
-    suspicions.store(ones, Cited(policy), moment="audit", at=AT, run=None)
+    suspicions.store(ones, Looked(Cited(policy), "audit", "night", AT))
     row = Finding.objects.get()
     assert (row.institution_code, row.fund) == (other.pk, 970)
     assert set(row.evidence.values_list("claim_id", "institution_code")) == {
