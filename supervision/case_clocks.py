@@ -1,7 +1,8 @@
 """Until when a party may speak or ask for a hearing, and a decision is carried out.
 
-No document prints these times: they are the region's parameters, counted in its working days from the
-day after the notice was served; without a parameter there is no deadline. (国务院令第735号 第31、45条)
+The days in which a hearing is asked for before a penalty are printed by 行政处罚法 (law/remedies.yaml). The
+other times no document prints: they are the region's parameters; without one there is no deadline. All are
+counted in working days from the day after the notice was served. (国务院令第735号 第13、31、45条)
 """
 
 import datetime as dt
@@ -11,19 +12,22 @@ from typing import Any
 
 from agreements import deadlines
 from agreements.clocks import parameter_row
-from audit.procedure import PROCEDURES, Due, Pauses, State
+from audit.procedure import Due, Pauses, State
 from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from institutions.models import Region
+from supervision import law
 from supervision.models import SupervisionCase
-from supervision.writs import AGREEMENT, table_of
+from supervision.writs import table_of
 
 NOTHING = Due(None)
+UNPRINTED = "所依据的文件未印听证的规定"
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """A time with its source: `source` names the parameter and its clause, `example` says 示例."""
+    """A time with its source: `source` names the parameter and its clause, empty where the law itself
+    prints the days; `example` says 示例."""
 
     days: int
     due: Due
@@ -34,22 +38,47 @@ class Allowed:
 def allowed(
     case: SupervisionCase, key: str, *, start: dt.date, on: dt.date, pauses: Pauses = ()
 ) -> Allowed | None:
-    """The time `key` from `start` by the parameter of the day `on`; None when nobody fixed one."""
-    rule = table_of(case).data["clocks"].get(key)
-    if rule is None:
+    """The time `key` from `start` by the law or the parameter of the day `on`; None when nobody fixed one."""
+    days, source, example = _length(case, key, on)
+    if not days:
         return None
-    row = parameter_row(Region.objects.get(pk=case.region_code), rule["parameter"], on)
-    if row is None or not isinstance(row.value, int):
-        return None
-    length = {key: {"working_days": row.value, "clause": rule["clause"]}}
+    clause = clause_of(case, key, on)
+    length = {key: {"working_days": days, "clause": clause}}
     try:
         found = deadlines.clock(step=key, start=start, pauses=pauses, procedures=length,
                                 calendar=load_calendar(case.region_code))  # fmt: skip
         due = Due(found.day, nominal=found.nominal if found.day else None, clause=found.clause)
     except MissingYear as gap:
-        due = Due(None, clause=rule["clause"], unknown=gap.year)
-    source = f"{row.label} {row.clause}".strip()
-    return Allowed(row.value, due, source, row.example)
+        due = Due(None, clause=clause, unknown=gap.year)
+    return Allowed(days, due, source, example)
+
+
+def _length(case: SupervisionCase, key: str, on: dt.date) -> tuple[int, str, bool]:
+    """How many days, by which parameter (empty: the law prints them), whether that is an example."""
+    right = _hearing(case, on) if key == "hearing" else None
+    if right is not None:
+        return right.working_days, "", False
+    rule = table_of(case).data["clocks"].get(key)
+    if rule is None:
+        return 0, "", False
+    row = parameter_row(Region.objects.get(pk=case.region_code), rule["parameter"], on)
+    if row is None or not isinstance(row.value, int):
+        return 0, "", False
+    return row.value, f"{row.label} {row.clause}".strip(), row.example
+
+
+def _hearing(case: SupervisionCase, on: dt.date) -> law.Remedy | None:
+    """The hearing that the law gives before a penalty; the other routes have none by law."""
+    return law.remedy("hearing", on) if case.route == case.Route.PENALTY else None
+
+
+def clause_of(case: SupervisionCase, key: str, on: dt.date) -> str:
+    """The article that gives a right, by the route of the case; what no document prints says so."""
+    if key == "hearing":
+        right = _hearing(case, on)
+        return right.cited if right is not None else UNPRINTED
+    rule = table_of(case).data["clocks"][key]
+    return str(rule.get(case.route) or rule["clause"])
 
 
 def due(case: SupervisionCase, state: State, start: dt.date, pauses: Pauses) -> Due:
@@ -57,7 +86,7 @@ def due(case: SupervisionCase, state: State, start: dt.date, pauses: Pauses) -> 
     key = state.within or state.stops
     found = allowed(case, key, start=start, on=case.entered_on, pauses=pauses)
     if found is None:
-        return Due(None, clause=table_of(case).data["clocks"][key]["clause"])
+        return Due(None, clause=clause_of(case, key, case.entered_on))
     return found.due
 
 
@@ -81,9 +110,6 @@ def on_paper(case: SupervisionCase, key: str, *, served: dt.date) -> Mapping[str
     found = allowed(case, key, start=served, on=served)
     if found is None:
         return {}
-    clause = found.due.clause
-    if key == "statement" and case.route == case.Route.AGREEMENT:  # whoever inquired into it
-        clause = PROCEDURES[AGREEMENT].data["clocks"][key]["clause"]
     return {"days": found.days, "last": str(found.due.day or ""), "unknown": found.due.unknown,
-            "clause": f"{table_of(case).document} {clause}", "source": found.source,
+            "clause": found.due.clause, "source": found.source,
             "example": found.example}  # fmt: skip

@@ -14,7 +14,7 @@ from institutions.forms import day_field
 from institutions.money import MoneyError, fen
 from settlement.models import Scheme
 from supervision import law
-from supervision.models import CaseEvidence, SupervisionCase
+from supervision.models import CaseEvidence, Sanction, SupervisionCase
 from supervision.sanctions import DEPARTMENT, departments_of
 from supervision.writs import table_of
 
@@ -270,6 +270,10 @@ class MeasureForm(forms.Form):
     scheme = forms.ChoiceField(
         label="险种", required=False, choices=[("", "—"), *Scheme.choices],
         help_text="追回基金须选择。",
+    )  # fmt: skip
+    condition = forms.ChoiceField(
+        label="情形", required=False, choices=[("", "—"), *Sanction.Condition.choices],
+        help_text="第38条的责令暂停、第39条的罚款、第41条的罚款须选择，并在说明中写明事实。",
     )  # fmt: skip
     note = forms.CharField(label="说明", max_length=400, required=False)
 

@@ -156,8 +156,9 @@ def _until(time: Mapping[str, Any]) -> str:
     if time["last"]:
         last = f"最后一日为{_day(time['last'])}"
     kind = "期限取示例参数" if time["example"] else "期限取统筹区参数"
-    return (f"，应当自本告知书送达之日起{time['days']}个工作日内提出，{last}（{time['clause']}；"
-            f"{kind}“{time['source']}”）。")  # fmt: skip
+    source = f"；{kind}“{time['source']}”" if time["source"] else ""
+    return (f"，应当自本告知书送达之日起{time['days']}个工作日内提出，{last}"
+            f"（{time['clause']}{source}）。")  # fmt: skip
 
 
 def _day(text: str) -> str:
@@ -241,8 +242,11 @@ def _decision(content: Mapping[str, Any]) -> Parts:
             f"作如下处理：{content['opinion']}"),
         ],
         "table": _measures(content) if content["measures"] else None,
-        "after": [("退回的基金退回原医疗保障基金财政专户。如不服本决定，可以依法申请行政复议、提起行政诉讼，"
-                  "或者按照协议约定申请争议处理。")],
+        # papers of before kept no appeal
+        "after": content.get("appeal") or [(
+            "退回的基金退回原医疗保障基金财政专户。如不服本决定，可以依法申请行政复议、提起行政诉讼，"
+            "或者按照协议约定申请争议处理。"
+        )],
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from audit import clock, tasks
 from audit.models import Move
 from audit.moves import advance, refresh
-from audit.procedure import PROCEDURES, Handbook, Refused, State, Step, Turn
+from audit.procedure import Handbook, Refused, State, Step, Turn
 from audit.text import yuan
 from institutions import news
 from institutions.models import Region, User
@@ -19,14 +19,14 @@ from supervision import case_writs, findings, law, sanctions
 from supervision.case_clocks import due, hearing_until
 from supervision.hands import active, handle_of, hands_of, staff_of
 from supervision.models import CaseEvidence, CaseInspector, CasePaper, Sanction, SupervisionCase
-from supervision.writs import TABLE, ground, number_of, table_of
+from supervision.writs import ground, number_of, table_of
 
 HANDLE, ANSWER, DECIDE = "cases.handle", "cases.answer", "cases.decide"
 
 
 def document(article: str = "31") -> str:
     """An article of the decree, as tasks cite it."""
-    return f"{PROCEDURES[TABLE].document} 第{article}条"
+    return f"{law.decree().document} 第{article}条"
 
 
 def take_step(

@@ -6,8 +6,9 @@ from typing import Any
 from agreements.models import Agreement
 from audit.models import Move
 from audit.procedure import Turn
+from institutions.models import Office, Region
 from supervision import case_clocks, law, sanctions
-from supervision.hands import active, person, signed
+from supervision.hands import active, office_name, person, signed
 from supervision.models import CasePaper, SupervisionCase
 from supervision.writs import Service, addressee_of, make_paper, receipt_of, table_of
 
@@ -132,9 +133,32 @@ def _decision(turn: Turn, kind: str, addressee: str) -> None:
         "decided_by": person(turn.by),
         "article": basis_of(case),
         "measures": [sanctions.told(row) for row in case.sanctions.filter(state="ordered")],
-        "evidence": case.evidence.count(),
+        "evidence": case.evidence.count(), "appeal": _appeal(case, turn.on),
     }  # fmt: skip
     make_paper(case, kind, content, on=turn.on, by=turn.by, at=turn.at, addressee=addressee)
+
+
+def _decree(number: str) -> str:
+    return f"{law.decree().document} 第{number}条"
+
+
+def _appeal(case: SupervisionCase, on: dt.date) -> list[str]:
+    """Where the money goes, and how a party may appeal: organ, time, article (第31、45条)."""
+    money = f"退回的基金退回原医疗保障基金财政专户；罚款依法上缴国库（{_decree('45')}）。"
+    review, suit = law.remedy("review", on), law.remedy("suit", on)
+    if case.route == case.Route.TRANSFER or review is None or suit is None:
+        return [money]
+    area = Region.objects.get(pk=case.region_code).name
+    organs = {"government": f"{area}人民政府", "above": "上一级医疗保障行政部门"}
+    ways = (
+        f"自收到本决定书之日起{review.days}日内向{'或者'.join(organs[key] for key in review.organs)}"
+        f"申请行政复议（{review.cited}），或者在{suit.months}个月内向作出决定的机关所在地人民法院"
+        f"提起行政诉讼（{suit.cited}）。复议、诉讼期间不停止执行，法律另有规定的除外。"
+    )
+    if case.route == case.Route.AGREEMENT:
+        bureau = office_name(case.region_code, Office.Kind.BUREAU)
+        ways = f"要求纠正或者提请{bureau}协调处理（{_decree('13')}），也可以{ways}"
+    return [money, f"如不服本决定，可以{ways}"]
 
 
 def _note_of(case: SupervisionCase, step: str) -> str:

@@ -50,7 +50,7 @@ NEEDS_ARTICLE = ("fine", "suspend_department", "suspend_person")
 def propose(
     *, case: SupervisionCase, kind: str, by: str, at: dt.datetime, article: str = "",
     target: str = "", amount: int | None = None, months: int | None = None,
-    points: int | None = None, scheme: str = "", note: str = "",
+    points: int | None = None, scheme: str = "", condition: str = "", note: str = "",
 ) -> Sanction:  # fmt: skip
     """Propose a measure while the case is inquired into; its limits are checked against the article."""
     found = SupervisionCase.objects.select_for_update().get(pk=case.pk)
@@ -62,8 +62,8 @@ def propose(
         raise refused("kind", "MEASURE_UNKNOWN", "没有这一措施", "no such measure")
     row = Sanction(
         case=found, kind=kind, article=article.strip(), target=target.strip(), amount=amount,
-        months=months, points=points, scheme=scheme, note=note.strip()[:400], proposed_at=at,
-        proposed_by=by,
+        months=months, points=points, scheme=scheme, condition=condition, note=note.strip()[:400],
+        proposed_at=at, proposed_by=by,
     )  # fmt: skip
     row.clause = clause_of(row)
     _complete(row)
@@ -108,6 +108,7 @@ def _complete(row: Sanction) -> None:
         (row.kind in NEEDS_TARGET, "target", row.target, "对象"),
         (row.kind in NEEDS_ARTICLE, "article", row.article, "适用条款"),
         (row.kind == "recovery", "scheme", row.scheme, "险种"),
+        (bool(row.condition), "note", row.note, "说明：责令改正的情况和所选情形的事实"),
     )
     for needed, field, value, word in wanted:
         if needed and not value:
@@ -138,14 +139,16 @@ def _within(row: Sanction, loss: int) -> None:
     """Amount and months lie in the article's range; nothing is recovered that was not lost."""
     case = row.case
     given: dict[str, Any] = {"number": row.article, "acted_on": case.acted_from,
-                             "subject": case.subject_kind}  # fmt: skip
+                             "subject": case.subject_kind, "condition": row.condition}  # fmt: skip
     others = _sharing(row)
     besides = sum(other.amount or 0 for other in others)
     total = (row.amount or 0) + besides
     try:
         if row.kind == "fine":
-            for number in dict.fromkeys((row.article, *(other.article for other in others))):
-                law.check_fine(loss=loss, amount=total, **given | {"number": number})
+            grounds = {other.article: other.condition for other in others}
+            for number, condition in (grounds | {row.article: row.condition}).items():
+                said = given | {"number": number, "condition": condition}
+                law.check_fine(loss=loss, amount=total, **said)
         elif row.kind in MONTHS:
             law.check_months(kind=MONTHS[row.kind], months=row.months or 0, **given)
     except law.OutOfRange as error:
@@ -186,7 +189,7 @@ def told(row: Sanction) -> dict[str, Any]:
     """A measure as papers and pages tell it."""
     sizes = [
         f"{yuan(row.amount)}元" if row.amount else "", f"{row.months}个月" if row.months else "",
-        f"{row.points}分" if row.points else "",
+        f"{row.points}分" if row.points else "", row.get_condition_display() if row.condition else "",
     ]  # fmt: skip
     return {
         "kind": row.kind, "label": law.measures()[row.kind].label, "target": target_of(row),

@@ -1,7 +1,7 @@
 """The law of cases as data: acts with their numbers, and the three routes of a decision.
 
-An act before the day on which the decree took effect is not fined by it. Numbers that could not be
-established are absent and say so (`gap`); whoever asks for one is refused, never given a guess.
+An act before the day on which the decree took effect is not fined by it. What its text does not print says
+so (`gap`). What hearing, review and suit are is printed by other laws (remedies.yaml).
 (国务院令第735号；温医保办〔2021〕6号 二十七、二十八)
 """
 
@@ -21,7 +21,7 @@ WHOLE = 10_000  #: multiples are per ten thousand
 RANGES = ("department_months", "online_months")
 KEYS = frozenset({
     "summary", "subjects", "inspectors", "statement", "publication", "recovery", "fine",
-    "termination", "refund", "gap", *RANGES,
+    "termination", "refund", "fines", "conditions", "gap", *RANGES,
 })  # fmt: skip
 SUBJECTS = frozenset({"institution", "physician", "pharmacist", "nurse", "person"})
 
@@ -65,6 +65,8 @@ class Article:
     department_months: Range | None = None
     online_months: Range | None = None
     termination: bool = False
+    #: measure → the grounds on which alone it is allowed
+    conditions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gap: str = ""
 
     def fine_range(self, loss: int) -> Range:
@@ -72,9 +74,7 @@ class Article:
         if self.amount is not None:
             return self.amount
         if self.times is None:
-            raise OutOfRange(
-                f"第{self.number}条没有可用的罚款幅度{f'（{self.gap}）' if self.gap else ''}"
-            )
+            raise OutOfRange(f"第{self.number}条没有罚款")
         if loss <= 0:
             raise OutOfRange(f"第{self.number}条按损失金额的倍数罚款，须先认定损失金额")
         least = -(-loss * self.times.least // WHOLE)
@@ -98,6 +98,8 @@ class Act:
     since: dt.date
     until: dt.date | None
     articles: Mapping[str, Article] = field(default_factory=dict)
+    #: the words of the grounds that measures wait for
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
     def in_force(self, day: dt.date) -> bool:
         """Whether it binds an act of that day."""
@@ -115,6 +117,15 @@ class Act:
     def cite(self, number: str) -> str:
         """The article as papers cite it."""
         return f"《{self.title}》（{self.document}）第{number}条"
+
+    def refuse_groundless(self, article: Article, measure: str, condition: str) -> None:
+        """OutOfRange unless a measure stands on a ground that the article names, or needs none."""
+        needed = article.conditions.get(measure, ())
+        if needed and condition not in needed:
+            words = "或者".join(f"“{self.conditions[key]}”" for key in needed)
+            raise OutOfRange(f"第{article.number}条的这一处理以{words}为条件，请选择情形并写明事实")
+        if condition and condition not in needed:
+            raise OutOfRange(f"第{article.number}条的这一处理不以所选情形为条件")
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,7 @@ def _article(number: str, row: Mapping[str, Any]) -> Article:
         recovery=bool(row.get("recovery")), times=_range(f"第{number}条.times", fine.get("times")),
         amount=_range(f"第{number}条.amount", fine.get("amount")),
         termination=bool(row.get("termination")), gap=row.get("gap", ""),
+        conditions={kind: tuple(keys) for kind, keys in (row.get("conditions") or {}).items()},
         **{key: _range(f"第{number}条.{key}", row.get(key)) for key in RANGES},
     )  # fmt: skip
 
@@ -188,7 +200,15 @@ def parse(text: str, *, stem: str) -> Act:
     if type(since) is not dt.date or (until is not None and until < since):
         raise LawError(f"{stem}：施行日期有误")
     articles = {str(key): _article(str(key), row) for key, row in data["articles"].items()}
-    return Act(stem, data["document"], data["title"], since, until, articles)
+    conditions = data.get("conditions") or {}
+    for row in articles.values():
+        kinds, named = (
+            set(row.conditions),
+            {key for keys in row.conditions.values() for key in keys},
+        )
+        if kinds - {"fine", *RANGES} or named - set(conditions):
+            raise LawError(f"第{row.number}条：不认识的条件{sorted(named - set(conditions))}")
+    return Act(stem, data["document"], data["title"], since, until, articles, conditions)
 
 
 @cache
@@ -230,11 +250,52 @@ def inspectors_needed() -> int:
     return decree().articles["29"].inspectors
 
 
-def check_fine(*, number: str, loss: int, amount: int, acted_on: dt.date, subject: str) -> Article:
+@dataclass(frozen=True)
+class Remedy:
+    """What another law gives a party while it is in force, by which articles, within which time."""
+
+    law: str
+    articles: str
+    since: dt.date
+    until: dt.date | None
+    working_days: int = 0
+    days: int = 0
+    months: int = 0
+    organs: tuple[str, ...] = ()
+
+    @property
+    def cited(self) -> str:
+        return f"{self.law}{self.articles}"
+
+
+@cache
+def _remedies() -> Mapping[str, tuple[Remedy, ...]]:
+    data = yaml.safe_load((FOLDER / "remedies.yaml").read_text(encoding="utf-8"))
+    return {
+        key: tuple(
+            Remedy(row["law"], row["articles"], row["from"], row["until"],
+                   **{name: row[name] for name in ("working_days", "days", "months") if name in row},
+                   organs=tuple(row.get("organs", ()))) for row in rows
+        ) for key, rows in data.items()
+    }  # fmt: skip
+
+
+def remedy(kind: str, on: dt.date) -> Remedy | None:
+    """The hearing, review or suit that the law of a day gives; None where no text of it is kept."""
+    for row in _remedies()[kind]:
+        if row.since <= on and (row.until is None or on <= row.until):
+            return row
+    return None
+
+
+def check_fine(
+    *, number: str, loss: int, amount: int, acted_on: dt.date, subject: str, condition: str = ""
+) -> Article:
     """The article that allows a fine of an amount for a loss (fen); OutOfRange says why not."""
     article = decree().article(number, day=acted_on)
     if subject not in article.subjects:
         raise OutOfRange(f"第{number}条不适用于这类对象")
+    decree().refuse_groundless(article, "fine", condition)
     allowed = article.fine_range(loss)
     if amount not in allowed:
         raise OutOfRange(
@@ -245,13 +306,14 @@ def check_fine(*, number: str, loss: int, amount: int, acted_on: dt.date, subjec
 
 
 def check_months(
-    *, number: str, kind: str, months: int, acted_on: dt.date, subject: str
+    *, number: str, kind: str, months: int, acted_on: dt.date, subject: str, condition: str = ""
 ) -> Article:
     """The article that allows a suspension of so many months; OutOfRange says why not."""
     article = decree().article(number, day=acted_on)
     if subject not in article.subjects:
         raise OutOfRange(f"第{number}条不适用于这类对象")
     allowed = article.months_range(kind)
+    decree().refuse_groundless(article, kind, condition)
     if months not in allowed:
         raise OutOfRange(
             f"第{number}条的期限为{allowed.least}个月至{allowed.most}个月",

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from django.db import migrations, models
+from django.db.models import Q
 
 BEFORE = import_module("supervision.migrations.0021_merged_findings").GROWS
 LOOKED = """
@@ -72,4 +73,28 @@ class Migration(migrations.Migration):
             "findingclaim", "fund", models.BigIntegerField("基金", null=True, blank=True)
         ),
         migrations.RunSQL(LOOKED, BEFORE),
+        migrations.AddField(
+            "sanction",
+            "condition",
+            models.CharField(
+                "情形",
+                max_length=8,
+                blank=True,
+                default="",
+                db_default="",
+                choices=[
+                    ("defiance", "拒不改正"),
+                    ("grave", "造成严重后果"),
+                    ("fraud", "骗取医疗保障基金"),
+                ],
+            ),
+        ),
+        migrations.AddConstraint(
+            "sanction",
+            models.CheckConstraint(
+                condition=Q(condition="")
+                | (Q(condition__in=["defiance", "grave", "fraud"]) & ~Q(note="")),
+                name="sanction_condition_with_facts",
+            ),
+        ),
     )

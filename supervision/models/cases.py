@@ -246,8 +246,14 @@ class CaseEvidence(models.Model):
 class Sanction(models.Model):
     """One measure that a case proposes, its decision orders, and somebody carries out.
 
-    `amount` is of a fine or a recovery (fen), `months` of a suspension, `points` of points.
+    `amount` is of a fine or a recovery (fen), `months` of a suspension, `points` of points; `condition` is
+    the ground on which alone the article allows the measure (law/decree-735.yaml).
     """
+
+    class Condition(models.TextChoices):
+        DEFIANCE = "defiance", "拒不改正"
+        GRAVE = "grave", "造成严重后果"
+        FRAUD = "fraud", "骗取医疗保障基金"
 
     class State(models.TextChoices):
         PROPOSED = "proposed", "拟议"
@@ -267,6 +273,9 @@ class Sanction(models.Model):
     months = models.SmallIntegerField("期限（月）", null=True, blank=True)
     points = models.SmallIntegerField("分值", null=True, blank=True)
     scheme = models.CharField("险种", max_length=8, blank=True)
+    condition = models.CharField(
+        "情形", max_length=8, blank=True, choices=Condition, default="", db_default=""
+    )
     note = models.CharField("说明", max_length=400, blank=True)
     state = models.CharField(max_length=8, choices=State, default=State.PROPOSED)
     proposed_at = models.DateTimeField()
@@ -289,6 +298,11 @@ class Sanction(models.Model):
             models.CheckConstraint(
                 condition=~Q(kind__in=["fine", "recovery"]) | Q(amount__isnull=False),
                 name="sanction_money_has_amount",
+            ),
+            models.CheckConstraint(
+                condition=Q(condition="")
+                | (Q(condition__in=["defiance", "grave", "fraud"]) & ~Q(note="")),
+                name="sanction_condition_with_facts",
             ),
             models.CheckConstraint(
                 condition=(~Q(state__in=["done", "ended"]) & Q(done_on__isnull=True, done_by=""))

@@ -95,7 +95,7 @@ def due(found: SupervisionCase) -> dict[str, Any] | None:
     if found.closed_at is not None or not (found.due or found.due_unknown):
         return None
     return {"due": found.due, "unknown": found.due_unknown, "word": table_of(found).states[found.state].todo,
-            "clause": f"{table_of(found).document} {found.due_clause}",
+            "clause": found.due_clause,
             "example": time_is_example(found)}  # fmt: skip
 
 

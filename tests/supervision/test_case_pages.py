@@ -59,13 +59,14 @@ def test_a_case_is_opened_and_walked_through_in_the_browser(office: Office) -> N
     assert act(handler, "claim", claim_no=claim.claim_no, loss="1.00", note="重复") == 302
     assert act(handler, "measure", kind="recovery", amount="1.00", scheme="resident") == 302
     assert act(handler, "measure", kind="interview") == 302
-    stop = {"kind": "suspend_department", "article": "38", "months": "6"}
+    stop = {"kind": "suspend_department", "article": "38", "months": "6", "condition": "grave",
+            "note": "造成严重后果：涉及患者众多"}  # fmt: skip
     assert act(handler, "measure", **stop) == 422
     assert act(handler, "measure", department="A04", **stop) == 422
     page = text(handler.get(reverse("case", args=[case.pk])))
     assert '<option value="A03">内科 A03</option>' in page
     assert act(handler, "measure", department="A03", **stop) == 302
-    assert "责令科室暂停医药服务 内科 A03 6个月" in text(
+    assert "责令科室暂停医药服务 内科 A03 6个月、造成严重后果" in text(
         handler.get(reverse("case", args=[case.pk]))
     )
     stopped = case.sanctions.get(kind="suspend_department")

@@ -10,7 +10,7 @@ from audit.models import Task
 from audit.procedure import Refused
 from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.refusals import Refusal
-from supervision import case_papers, case_steps, cases, recusals
+from supervision import case_clocks, case_papers, case_steps, cases, recusals
 from supervision.models import CaseInspector, SupervisionCase
 from supervision.writs import Service
 from tests import factories
@@ -291,6 +291,44 @@ def test_a_notice_prints_how_long_and_until_when_with_the_clause(office: Office)
     )
     assert "王承办（执法证号 苏F-01）" in said[3]
     assert str(case.due) == notice.content["times"]["statement"]["last"]
+
+
+def test_a_hearing_is_the_laws_before_a_penalty_and_nobodys_before_an_agreement(
+    office: Office,
+) -> None:
+    """行政处罚法（2021年修订）第63、64、85条: 告知后五个工作日内提出."""
+    import_year(year=2021, region=NATIONAL, rows=national_year(2021), by="x", at=AT)
+    case = office.inquired()
+    case.route = "penalty"
+    served = dt.date(2021, 8, 2)
+    assert case_clocks.on_paper(case, "hearing", served=served) == {
+        "days": 5, "last": "2021-08-09", "unknown": None, "source": "", "example": False,
+        "clause": "《中华人民共和国行政处罚法》（2021年修订）第63、64条",
+    }  # fmt: skip
+    assert (
+        case_clocks.on_paper(case, "statement", served=served)["clause"] == "国务院令第735号 第31条"
+    )
+    case.route = "agreement"
+    told = case_clocks.on_paper(case, "hearing", served=served)
+    assert (told["clause"], told["example"]) == ("所依据的文件未印听证的规定", True)
+
+
+@pytest.mark.parametrize("route", ["agreement", "penalty"])
+def test_a_decision_names_the_organ_and_the_time_of_an_appeal(office: Office, route: str) -> None:
+    """国务院令第735号 第13、31、45条；行政复议法 第9、12条；行政诉讼法 第18、46条."""
+    case = office.inquired()
+    office.propose(case, "interview")
+    office.decided(
+        case, route, "38" if route == "penalty" else "", loss=f"{cases.loss_of(case) / 100:.2f}"
+    )
+    after = case_papers.context_of(case.papers.get(kind="decision"))["after"]
+    assert after[0].endswith("罚款依法上缴国库（国务院令第735号 第45条）。")
+    assert (
+        "自收到本决定书之日起60日内向南通市人民政府或者上一级医疗保障行政部门申请行政复议"
+        in after[1]
+    )
+    assert "在6个月内向作出决定的机关所在地人民法院提起行政诉讼" in after[1]
+    assert ("协调处理（国务院令第735号 第13条）" in after[1]) == (route == "agreement")
 
 
 def test_papers_name_people_and_no_log_in(office: Office) -> None:

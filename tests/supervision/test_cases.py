@@ -95,7 +95,12 @@ def test_a_penalty_is_fined_within_its_article_and_decided_by_the_bureau(office:
     row = office.propose(case, "fine", article="38", amount=2 * fund)
     with pytest.raises(Refusal, match="DEPARTMENT_UNKNOWN"):
         office.propose(case, "suspend_department", article="38", months=6, target="全科医学科")
-    office.propose(case, "suspend_department", article="38", months=6, target="A03")
+    stop: dict[str, Any] = {"article": "38", "months": 6, "target": "A03"}
+    with pytest.raises(Refusal, match="OUT_OF_RANGE"):
+        office.propose(case, "suspend_department", **stop)
+    with pytest.raises(Refusal, match="REQUIRED"):
+        office.propose(case, "suspend_department", condition="defiance", **stop)
+    office.propose(case, "suspend_department", condition="defiance", note="逾期未改正", **stop)
     office.notify(case, "penalty", "38", loss)
     office.take(case, "waive", office.hospital)
     with pytest.raises(Refused, match="不适用"):

@@ -6,7 +6,7 @@ import pytest
 
 from config.roles import ROLES
 from supervision import law
-from supervision.models import InspectionPlan
+from supervision.models import InspectionPlan, Sanction
 
 AFTER, BEFORE = dt.date(2021, 6, 1), dt.date(2021, 4, 30)
 
@@ -27,7 +27,8 @@ AFTER, BEFORE = dt.date(2021, 6, 1), dt.date(2021, 4, 30)
     ],
 )
 def test_a_fine_lies_within_its_article(number: str, loss: int, amount: int, allowed: bool) -> None:
-    given = {"number": number, "loss": loss, "amount": amount, "acted_on": AFTER}
+    given = {"number": number, "loss": loss, "amount": amount, "acted_on": AFTER,
+             "condition": "defiance" if number == "39" else ""}  # fmt: skip
     if allowed:
         assert law.check_fine(**given, subject="institution").number == number
     else:
@@ -43,9 +44,63 @@ def test_an_act_before_the_decree_is_not_fined_by_it() -> None:
     )
 
 
-def test_what_could_not_be_established_is_refused_not_guessed() -> None:
-    with pytest.raises(law.OutOfRange, match="对个人罚款的幅度未收录"):
-        law.check_fine(number="41", loss=100, amount=200, acted_on=AFTER, subject="person")
+@pytest.mark.parametrize(
+    ("number", "subject", "amount", "ground", "words"),
+    [
+        ("39", "institution", 1_000_000, "defiance", "“拒不改正”为条件"),
+        ("41", "person", 20_000, "fraud", "以骗取医疗保障基金为目的"),
+    ],
+)
+def test_a_fine_stands_on_the_ground_its_article_names(
+    number: str, subject: str, amount: int, ground: str, words: str
+) -> None:
+    """第39条: 拒不改正的，处1万元以上5万元以下的罚款；第41条第二款: 骗取的，处骗取金额2倍以上5倍以下的罚款."""
+    given = {
+        "number": number,
+        "loss": 10_000,
+        "amount": amount,
+        "acted_on": AFTER,
+        "subject": subject,
+    }
+    for condition in ("", "grave"):
+        with pytest.raises(law.OutOfRange, match=words):
+            law.check_fine(**given, condition=condition)
+    assert law.check_fine(**given, condition=ground).number == number
+    if number == "41":
+        with pytest.raises(law.OutOfRange, match=r"200\.00元至500\.00元"):
+            law.check_fine(**given | {"amount": 50_001}, condition=ground)
+    with pytest.raises(law.OutOfRange, match="不以所选情形为条件"):
+        law.check_fine(number="38", loss=100, amount=100, acted_on=AFTER, subject="institution",
+                       condition=ground)  # fmt: skip
+
+
+def test_a_department_is_suspended_after_defiance_or_grave_consequences() -> None:
+    given = {"kind": "department_months", "months": 6, "acted_on": AFTER, "subject": "institution"}
+    with pytest.raises(law.OutOfRange, match="“拒不改正”或者“造成严重后果”"):
+        law.check_months(number="38", **given)
+    for condition in ("defiance", "grave"):
+        law.check_months(number="38", **given, condition=condition)
+    law.check_months(number="40", **given)
+
+
+def test_other_laws_give_remedies_while_they_are_in_force() -> None:
+    hearing = law.remedy("hearing", dt.date(2021, 7, 15))
+    assert hearing is not None
+    assert (hearing.working_days, hearing.cited) == (
+        5, "《中华人民共和国行政处罚法》（2021年修订）第63、64条",
+    )  # fmt: skip
+    assert law.remedy("hearing", dt.date(2021, 7, 14)) is None
+    old, new = (law.remedy("review", dt.date(year, 1, 1)) for year in (2023, 2024))
+    assert old is not None
+    assert new is not None
+    assert (old.days, old.organs, old.articles) == (60, ("government", "above"), "第9、12条")
+    assert (new.days, new.organs, new.articles) == (60, ("government",), "第20、24条")
+    suit = law.remedy("suit", AFTER)
+    assert suit is not None
+    assert suit.months == 6
+
+
+def test_what_an_article_does_not_know_is_refused() -> None:
     with pytest.raises(law.OutOfRange, match="没有收录第99条"):
         law.decree().article("99", day=AFTER)
     with pytest.raises(law.OutOfRange, match="须先认定损失"):
@@ -66,12 +121,14 @@ def test_online_settlement_is_suspended_for_3_to_12_months(months: int, allowed:
 
 def test_the_decree_carries_what_is_known_of_it() -> None:
     articles = law.decree().articles
-    assert set(articles) == {"13", "15", "29", "31", "34", "38", "39", "40", "41", "45"}
+    assert set(articles) == {
+        "13", "15", "22", "29", "31", "34", "38", "39", "40", "41", "45",
+    }  # fmt: skip
+    assert "罚款、没收的违法所得依法上缴国库" in articles["45"].summary
     assert law.inspectors_needed() == 2
     assert articles["40"].termination
-    assert {key for key, row in articles.items() if row.gap} == {
-        "15", "31", "34", "38", "39", "40", "41"
-    } - {"40"}  # fmt: skip
+    assert {key for key, row in articles.items() if row.gap} == {"31", "34"}
+    assert law.decree().conditions.keys() == set(Sanction.Condition.values)
     assert all(route.measures for route in law.routes().values())
 
 
@@ -86,6 +143,10 @@ WRONG = (
     (
         "slug: x\neffective: {from: 2021-05-01, until: null}\n"
         "articles: {'1': {summary: a, subjects: [dog]}}"
+    ),
+    (
+        "slug: x\neffective: {from: 2021-05-01, until: null}\n"
+        "articles: {'1': {summary: a, conditions: {fine: [moon]}}}"
     ),
     (
         "slug: x\neffective: {from: 2021-05-01, until: null}\n"
