@@ -18,6 +18,8 @@ from audit import clock
 from audit.models import Move
 from institutions.calendar import add_months
 from institutions.models.places import area_prefix
+from settlement import adjustments
+from settlement.models import Adjustment, Deduction, Statement
 from supervision.models import (
     Complaint,
     ConductFlag,
@@ -26,6 +28,7 @@ from supervision.models import (
     PointEntry,
     Restriction,
     Review,
+    ReviewLine,
     Sanction,
     SupervisionCase,
 )
@@ -188,15 +191,41 @@ def _sanctions(place: Place) -> dict[str, dict[str, int]]:
 
 
 def _recoveries(place: Place) -> dict[str, dict[str, int]]:
-    """What came back to the fund in the month: by decisions on cases, by fee reviews."""
-    rows = Sanction.objects.alias(region_code=F("case__region_code")).filter(
-        place.inside, place.on("done_on"), state="done", kind="recovery"
+    """What came back in the month of money that the fund had paid, by decisions on cases and fee reviews:
+    deductions of statements that became final, adjustments of institutions that were posted, of persons
+    that were collected. A held line was never paid.
+    """
+    final = Q(statement__state__in=Statement.FINAL) & place.at("statement__finalised_at")
+    rows = Deduction.objects.exclude(state=Deduction.State.WITHDRAWN).filter(final)
+    deducted = dict(rows.values_list("pk", "amount"))
+    back = {f"deduction {key}": amount for key, amount in deducted.items()}
+    back |= {f"adjustment {row.number}": -row.amount for row in _taken_back(place)}
+    orders = Sanction.objects.alias(region_code=F("case__region_code")).filter(
+        place.inside, state__in=("done", "ended"), kind="recovery"
     )
-    cut = Review.objects.filter(place.inside, place.at("closed_at"), state="done", cut__gt=0)
-    return {
-        "case": rows.aggregate(times=Count("pk"), amount=Sum("amount", default=0)),
-        "review": cut.aggregate(times=Count("pk"), amount=Sum("cut", default=0)),
-    }
+    cases: Counter[int] = Counter()
+    for order, effects in orders.values_list("pk", "effects"):
+        for made in effects:
+            cases[order] += sum(back.get(f"{name} {key}", 0) for name, key in made.items())
+    reviews: Counter[int] = Counter()
+    lines = ReviewLine.objects.filter(place.inside, deduction_id__in=deducted)
+    for review, deduction in lines.values_list("review_id", "deduction_id"):
+        reviews[review] += deducted[deduction or 0]
+    return {"case": _times(cases), "review": _times(reviews)}
+
+
+def _taken_back(place: Place) -> list[Adjustment]:
+    """Adjustments by which money came back in the month."""
+    posted = Adjustment.objects.filter(state=Adjustment.State.POSTED, amount__lt=0)
+    collected = posted.filter(place.on("collected_on"), person_id__isnull=False)
+    return [
+        *posted.filter(place.at("decided_at"), person_id=None),
+        *(row for row in collected if adjustments.collected(row)),
+    ]
+
+
+def _times(amounts: Counter[int]) -> dict[str, int]:
+    return {"times": sum(1 for amount in amounts.values() if amount), "amount": amounts.total()}
 
 
 def _complaints(place: Place) -> dict[str, dict[str, int]]:

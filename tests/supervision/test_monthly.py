@@ -15,8 +15,11 @@ from audit.procedure import PROCEDURES, Refused, checked
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import Institution, Region, User
 from institutions.refusals import Refusal
-from supervision import monthly, monthly_counts
+from settlement import adjustments
+from settlement.models import Adjustment, Deduction, Statement
+from supervision import cases, monthly, monthly_counts
 from supervision.models import (
+    CaseEvidence,
     Complaint,
     Finding,
     MonthlyReport,
@@ -24,12 +27,14 @@ from supervision.models import (
     PointEntry,
     Restriction,
     Review,
+    ReviewLine,
 )
 from supervision.monthly_counts import Place as Area
 from supervision.reports import orders
 from tests import factories
 from tests.settlement import money
 from tests.settlement.money import NOVEMBER, at
+from tests.settlement.test_pages import AT
 from tests.supervision.casework import TODAY, Office
 
 MADE = at(12, 3)
@@ -146,7 +151,10 @@ def test_a_month_of_supervision_is_counted_by_hand(bureaus: Bureaus) -> None:
         }
     }
     assert sheet["reviews"] == {"manual": {"done": 1, "fee": 2_000, "cut": 400, "objected": 1}}
-    assert sheet["recoveries"]["review"] == {"times": 1, "amount": 400}
+    assert sheet["recoveries"]["review"] == {
+        "times": 0,
+        "amount": 0,
+    }  # what was held was never paid
     assert sheet["complaints"]["all"] == {
         "received": 3, "answered": 1, "proven": 1, "unproven": 0, "declined": 0, "late": 1,
         "recovered": 900, "reward": 0,
@@ -176,6 +184,70 @@ def test_cases_measures_and_recoveries_are_counted_by_their_days(db) -> None:
     assert sheet["sanctions"]["recovery"] | {"paid": 0} == {
         "ordered": 1, "amount": 600, "done": 0, "paid": 0,
     }  # fmt: skip
+
+
+def test_a_recovery_counts_in_the_month_in_which_the_money_came_back(db) -> None:
+    office = Office()
+    case = office.inquired()
+    fund = cases.loss_of(case)
+    office.propose(case, "recovery", amount=fund, scheme="resident")
+    office.decided(case, "agreement", loss=f"{fund / 100:.2f}")
+    done = office.execute(case)[0]
+    june, july = (Area(office.region.pk, dt.date(2021, month, 1)) for month in (6, 7))
+    nothing = {"times": 0, "amount": 0}
+    for area in (june, july):  # the deduction waits for a statement
+        assert monthly_counts.count(area)[0]["recoveries"] == {"case": nothing, "review": nothing}
+    waiting = Deduction.objects.get(pk=done.effects[0]["deduction"])
+    statement = Statement.objects.create(
+        scheme=waiting.scheme, period=dt.date(2021, 6, 1), pool="nantong", state="decided",
+        institution_code=waiting.institution_code, region_code=waiting.region_code, fund=fund,
+        procedure="statement", entered_on=TODAY, opened_at=MADE, opened_by="clerk",
+        finalised_at=dt.datetime(2021, 7, 5, 9, tzinfo=dt.UTC), declared=fund, payable=fund,
+    )  # fmt: skip
+    Deduction.objects.filter(pk=waiting.pk).update(statement=statement)
+    back = {"times": 1, "amount": fund}
+    assert monthly_counts.count(june)[0]["recoveries"]["case"] == nothing
+    assert monthly_counts.count(july)[0]["recoveries"]["case"] == back
+    # the same cut by a fee review is the review's
+    review = Review.objects.create(
+        region_code=waiting.region_code, institution_code=waiting.institution_code, procedure="review",
+        state="done", entered_on=TODAY, opened_at=MADE, opened_by="x", closed_at=MADE,
+        claim_id=waiting.claim_id, claim_no="C", claim_version=1, person_id=1, service_date=TODAY,
+        scheme="resident", source="manual", pool="nantong", severity=1, reason="示例", fee=fund,
+        stake=fund, cut=fund, round=1, decided_by="d", decided_at=MADE,
+    )  # fmt: skip
+    ReviewLine.objects.create(
+        review=review, region_code=waiting.region_code, institution_code=waiting.institution_code,
+        line_no=1, kind="paid", item_code="1", fee=fund, fund=fund, verdict="cut", amount=fund,
+        category="other", note="示例", clause="示例", marked_by="x", marked_at=MADE,
+        deduction_id=waiting.pk,
+    )  # fmt: skip
+    assert monthly_counts.count(july)[0]["recoveries"]["review"] == back
+
+
+@pytest.mark.parametrize(("posted", "amount"), [(True, 500), (False, 0)])
+def test_an_adjustment_that_waits_or_was_refused_brought_nothing_back(
+    db, posted: bool, amount: int
+) -> None:
+    office = Office()
+    case = office.inquired()
+    CaseEvidence.objects.create(
+        case=case, no=2, kind="record", reference="document:0", title="清点笔录", content={},
+        digest="0" * 64, loss=500, taken_at=AT, taken_by=office.handler.username,
+    )  # fmt: skip
+    loss = cases.loss_of(case)
+    office.propose(case, "recovery", amount=loss, scheme="resident")
+    office.decided(case, "agreement", loss=f"{loss / 100:.2f}")
+    office.execute(case)
+    area = Area(office.region.pk, TODAY.replace(day=1))
+    nothing = {"times": 0, "amount": 0}
+    assert monthly_counts.count(area)[0]["recoveries"]["case"] == nothing
+    made = Adjustment.objects.get()
+    if posted:
+        adjustments.approve(adjustment=made, who=office.finance, at=AT)
+    else:
+        adjustments.refuse(adjustment=made, who=office.finance, note="依据不足", at=AT)
+    assert monthly_counts.count(area)[0]["recoveries"]["case"]["amount"] == amount
 
 
 def test_a_region_takes_over_what_it_received_and_counts_the_rest_once(bureaus: Bureaus) -> None:
