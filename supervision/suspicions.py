@@ -213,8 +213,12 @@ LOCK = """SELECT id FROM supervision_finding WHERE id = ANY (%s) AND state = 'op
 ORDER BY id FOR UPDATE"""
 CARRY = """INSERT INTO supervision_findingclaim (finding_id, claim_id, line_no, region_code,
     institution_code, note, fee, fund)
-SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::smallint[], %s::text[], %s::text[], %s::text[],
-    %s::bigint[], %s::bigint[]) ON CONFLICT DO NOTHING"""
+SELECT finding, claim, line, (%(regions)s::text[])[place], (%(codes)s::text[])[place], note, fee, fund
+FROM unnest(%(finding)s::bigint[], %(claim)s::bigint[], %(line)s::smallint[], %(place)s::int[],
+    %(note)s::text[], %(fee)s::bigint[], %(fund)s::bigint[])
+    AS given (finding, claim, line, place, note, fee, fund)
+ON CONFLICT DO NOTHING"""
+GIVEN = ("finding", "claim", "line", "place", "note", "fee", "fund")
 #: What the records of a finding count, each claim once; and what of it each institution has.
 GROW = """UPDATE supervision_finding f SET severity = look.severity, clause = look.clause,
     figures = look.figures, first_day = least(f.first_day, look.first_day),
@@ -337,17 +341,18 @@ def _grow(more: Mapping[int, Suspicion], look: Looked) -> None:
 def _carry(ones: Mapping[int, Suspicion], using: str) -> None:
     """Store the records of findings; the notes of the first of each, a page reads those of the others."""
     said = _said(ones.values(), using)
+    places: dict[Place, int] = {}
     rows = [
-        (number, *pair, counted.place.region, counted.place.code, said[one.rule.code].get(pair, ""),
-         counted.fee, counted.fund)
+        (number, *pair, places.setdefault(counted.place, len(places) + 1),
+         said[one.rule.code].get(pair, ""), counted.fee, counted.fund)
         for number, one in ones.items() for pair in one.evidence
         for counted in (one.counted[pair[0]],)
     ]  # fmt: skip
+    where = {"regions": [one.region for one in places], "codes": [one.code for one in places]}
     with connections[using].cursor() as cursor:
         for start in range(0, len(rows), RECORDS):
-            cursor.execute(
-                CARRY, [list(column) for column in zip(*rows[start : start + RECORDS], strict=True)]
-            )
+            given = zip(*rows[start : start + RECORDS], strict=True)
+            cursor.execute(CARRY, where | dict(zip(GIVEN, map(list, given), strict=True)))
 
 
 def _said(found: Iterable[Suspicion], using: str) -> dict[str, dict[Pair, str]]:

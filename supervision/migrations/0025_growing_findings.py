@@ -72,6 +72,16 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "findingclaim", "fund", models.BigIntegerField("基金", null=True, blank=True)
         ),
+        migrations.AlterField(
+            "findingclaim",
+            "finding",
+            models.ForeignKey(
+                on_delete=models.PROTECT,
+                related_name="evidence",
+                to="supervision.finding",
+                db_index=False,
+            ),
+        ),
         migrations.RunSQL(LOOKED, BEFORE),
         migrations.AddField(
             "sanction",

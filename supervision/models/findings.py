@@ -188,7 +188,8 @@ class FindingClaim(models.Model):
     a claim that was only a neighbour of the one submitted the fund is 0. NULL where a person listed it.
     """
 
-    finding = models.ForeignKey(Finding, models.PROTECT, related_name="evidence")
+    #: its index is that of the constraint below
+    finding = models.ForeignKey(Finding, models.PROTECT, related_name="evidence", db_index=False)
     claim_id = models.BigIntegerField()
     line_no = models.SmallIntegerField(default=0, help_text="0: the whole claim")
     region_code = models.CharField(max_length=6)
