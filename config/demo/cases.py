@@ -248,7 +248,8 @@ def _shut(region: Region, maker: Maker) -> str:
             behaviour="inflated_price", acted_from=_day(60), acted_until=_day(50),
         ),
     )  # fmt: skip
-    wanted = {"kind": "suspend_department", "article": "38", "months": 6, "target": "A50"}
+    wanted = {"kind": "suspend_department", "article": "38", "months": 6, "target": "A50",
+              "condition": "defiance", "note": "示例：责令改正后仍按原价格收费"}  # fmt: skip
     _penalised(case, wanted, "示例医保办",
                ("虚报价格属实，经责令拒不改正", "同意改正", "责令暂停中医科六个月"))  # fmt: skip
     return _received(draft)
