@@ -350,9 +350,10 @@ def reverse(
     """Reverse a claim's current settlement: the next, even version; the person-year is given back (红冲).
 
     The year and scheme are the settlement's own, whatever year it is now; the posting falls into the
-    open month. A claim that was `entered` for a person's request is reversed by that request alone.
-    Raises Refusal: 404 for a claim of nobody or of somebody else; 409 when it is reversed
-    (a reversal is not reversed), was rejected, waits for its settlement, or posted nothing.
+    open month. A claim that posted nothing (every line held or refused) is reversed as well: by an
+    empty version, so that nobody passes it afterwards. One that was `entered` for a person's request
+    is reversed by that request alone. Raises Refusal: 404 for a claim of nobody or of somebody else;
+    409 when it is reversed (a reversal is not reversed) or waits for its settlement.
     """
     with transaction.atomic(savepoint=False):
         period = posting_month(institution.region_code, at)
@@ -368,7 +369,8 @@ def reverse(
         stored = answer.read(claim_id, institutions=[institution.code], entered=entered)
         if stored is None:
             raise Refusal(404, "NOT_FOUND", ("没有此申请", "no such claim"))
-        _refuse_reversal(stored)
+        if stored.reversal is not None:
+            raise Refusal(409, "ALREADY_REVERSED", ("申请已冲正", "the claim was reversed before"))
         if not entered:
             _refuse_requested(claim_id)
         settled = stored.settled or settled
@@ -382,18 +384,6 @@ def reverse(
         )  # fmt: skip
         found = answer.read(claim_id, institutions=[institution.code], entered=entered)
         return found or stored
-
-
-def _refuse_reversal(stored: answer.Stored) -> None:
-    if stored.reversal is not None:
-        raise Refusal(409, "ALREADY_REVERSED", ("申请已冲正", "the claim was reversed before"))
-    if stored.state == "reject":
-        detail = ("不予支付的申请没有可冲正的结算", "a rejected claim has nothing to reverse")
-        raise Refusal(409, "CLAIM_REJECTED", detail)
-    if not stored.legs:
-        raise Refusal(
-            409, "NOTHING_POSTED", ("申请没有入账，不能冲正", "nothing was posted for it")
-        )
 
 
 def _refuse_requested(claim_id: int) -> None:

@@ -14,7 +14,7 @@ from django.db.models import F
 
 from audit import clock, trail
 from institutions.models import Physician
-from institutions.refusals import refused
+from institutions.refusals import Refusal, refused
 from institutions.shape import scaled
 from settlement import answer, commands
 from settlement.contract import CLOCK_SKEW, QUANTITY_DIGITS
@@ -68,7 +68,7 @@ def take_back(
         institution_code=dispensing.institution_code, issuer_region=dispensing.issuer_region,
         issuer_code=dispensing.issuer_code, returned_at=returned_at, reason=given["reason"],
         note=given.get("note") or "", pharmacist_code=given.get("pharmacist") or "",
-        claims=[claim for claim in claims if claim], recorded_at=at, recorded_by=by,
+        claims=claims, recorded_at=at, recorded_by=by,
         content_sm3=digest,
     )  # fmt: skip
     traces = _store(made, dispensing, lines, given["lines"])
@@ -217,7 +217,10 @@ def _ended(parcel: Delivery) -> bool:
 
 
 def _overcharged(institution: Claimant, dispensing: Dispensing, lines: dict[str, int]) -> list[int]:
-    """Own claims, newest first, that charge more of the returned drugs than the patient keeps."""
+    """Own claims that charge more of the returned drugs than the patient keeps.
+
+    Refused ones first (they could still be passed), then the newest.
+    """
     with connection.cursor() as cursor:
         cursor.execute(USED, [dispensing.prescription_id, institution.code])
         kept = {drug: out - lines[drug] for drug, out in cursor.fetchall() if drug in lines}
@@ -230,7 +233,9 @@ def _overcharged(institution: Claimant, dispensing: Dispensing, lines: dict[str,
     rows: dict[int, dict[str, int]] = {}
     for row in charges:
         rows.setdefault(row.claim_id, {})[row.drug_code] = row.quantity
-    live = {claim: drugs for claim, drugs in rows.items() if _counts(institution, claim)}
+    found = {claim: answer.read(claim, institutions=[institution.code]) for claim in rows}
+    standing = {key: one.state for key, one in found.items() if one and one.reversal is None}
+    live = {key: rows[key] for key in sorted(standing, key=lambda key: standing[key] != "reject")}
     chosen = []
     for claim, drugs in live.items():
         over = {
@@ -243,27 +248,19 @@ def _overcharged(institution: Claimant, dispensing: Dispensing, lines: dict[str,
     return chosen
 
 
-def _counts(institution: Claimant, claim_id: int) -> bool:
-    """Whether a claim counts: neither reversed nor refused."""
-    stored = answer.read(claim_id, institutions=[institution.code])
-    return stored is not None and stored.reversal is None and stored.state != "reject"
-
-
-def _reverse(
-    institution: Claimant, claim_id: int, number: str, by: str, at: dt.datetime
-) -> int | None:
-    """Reverse a claim (红冲): its money goes back the way it came; None when nothing was posted."""
-    stored = answer.read(claim_id, institutions=[institution.code])
-    if stored is None or stored.settled is None:
+def _reverse(institution: Claimant, claim_id: int, number: str, by: str, at: dt.datetime) -> int:
+    """Reverse a claim (红冲): its money goes back the way it came, what was held is never paid."""
+    try:
+        commands.reverse(
+            institution=institution, claim_id=claim_id, reason=f"退药 {number}", by=by, at=at
+        )
+    except Refusal as refusal:
+        if refusal.code != "NOT_SETTLED":
+            raise
         raise refused(
             "lines", "CLAIM_PENDING", "药品费的申请待批量结算，结算后再登记退药",
             "the claim of these drugs waits for its settlement", status=409, clause=TRACED,
-        )  # fmt: skip
-    if not stored.legs:
-        return None
-    commands.reverse(
-        institution=institution, claim_id=claim_id, reason=f"退药 {number}", by=by, at=at
-    )
+        ) from refusal  # fmt: skip
     return claim_id
 
 

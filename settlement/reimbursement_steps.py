@@ -126,19 +126,13 @@ def undo_claim(turn: Turn) -> None:
     case: Reimbursement = turn.case
     row, claim = _settled(case), Claim.objects.filter(pk=case.claim_id or 0).first()
     own = claim is not None and case.entered.filter(claim_id=claim.pk).exists()
-    if row is not None and own and _posted(row):
+    if row is not None and own and row.state != Settlement.State.REVERSED:
         commands.reverse(
             institution=Claimant.of(case.provider), claim_id=row.claim_id,
             reason=f"{turn.step.label}：{turn.note}"[:200], by=turn.by, at=turn.at,
             entered=True,
         )  # fmt: skip
     case.claim_id, case.payable, case.calculated_by, case.approved_by = None, None, "", ""
-
-
-def _posted(row: Settlement) -> bool:
-    """Whether there is something to reverse."""
-    over = (Settlement.State.REVERSED, Settlement.State.REJECTED)
-    return row.state not in over and bool(row.fund or row.cash or row.account)
 
 
 def keep_approver(turn: Turn) -> None:

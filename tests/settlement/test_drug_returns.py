@@ -6,6 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from audit.models import Event
+from settlement import reviewed as reviewed_claims
 from settlement.models import (
     DispensingReturn,
     DispensingReturnLine,
@@ -185,7 +186,7 @@ def test_the_money_of_a_pharmacy_goes_back_and_the_rest_is_claimed_anew(hospital
     assert (anew["state"], anew["totals"]["fund"]) == ("payable", "3.25")  # (10 − 5) × 65 %
     assert post(pharmacy, back("TY2", codes=CODES[1:]), given["links"]["returns"], 201)[
         "reversed_claims"
-    ] == [anew["id"]]
+    ] == [too_much["id"], anew["id"]]
     assert balance(claim["id"], anew["id"]) == {}
     assert Prescription.objects.get(pk=made["id"]).state == "released"
 
@@ -214,6 +215,30 @@ def test_a_hospital_claim_goes_back_whole(hospital: Hospital) -> None:
     told = post(hospital, back(quantity="2", codes=CODES), given["links"]["returns"], 201)
     assert told["reversed_claims"] == [claim["id"]]
     assert balance(claim["id"]) == {}
+
+
+def test_what_was_held_for_returned_drugs_cannot_be_paid_later(hospital: Hospital) -> None:
+    carried = as_carried(hospital, prescription(hospital))
+    paid, held = (hospital.settled(drug_line(), prescriptions=[carried]) for _ in range(2))
+    assert (paid["lines"][0]["decision"], held["state"]) == ("payable", "review")
+    url = f"/api/v1/prescriptions/{Prescription.objects.get().pk}/dispensings"
+    given = post(hospital, two_boxes(), url, 201)
+    told = post(hospital, back(quantity="2", codes=CODES), given["links"]["returns"], 201)
+    assert told["reversed_claims"] == [held["id"], paid["id"]]
+    assert reviewed_claims.standing(held["id"]) is None
+    assert balance(paid["id"], held["id"]) == {}
+
+
+def test_a_refused_claim_goes_back_before_one_that_was_paid(hospital: Hospital) -> None:
+    pharmacy = Pharmacy()
+    made = released(hospital, pharmacy)
+    refused = post(pharmacy, charged(hospital), made["links"]["claims"], 201)
+    given = post(pharmacy, two_boxes(), made["links"]["dispensings"], 201)
+    paid = post(pharmacy, charged(hospital, number="YD2", quantity=1), made["links"]["claims"], 201)
+    assert (refused["state"], paid["state"]) == ("reject", "payable")
+    told = post(pharmacy, back(), given["links"]["returns"], 201)
+    assert told["reversed_claims"] == [refused["id"]]
+    assert reviewed_claims.standing(paid["id"]) is not None
 
 
 def test_the_page_shows_goods_and_money_coming_back(hospital: Hospital) -> None:

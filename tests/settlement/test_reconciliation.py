@@ -244,6 +244,17 @@ def test_differences_are_worked_off_until_the_month_is_balanced(hospital: Hospit
     assert ledger.balance().sound
 
 
+def test_a_held_claim_does_not_keep_a_decision_over_many_from_being_carried_out(hospital) -> None:
+    held = hospital.settled(line(fee="15.00"))
+    made = matched(hospital, rows(hospital)[2:])
+    kept = made.differences.values_list("pk", flat=True)
+    done = reconciliation.resolve(ledger=made, differences=kept, resolution="reverse",
+                                  reason="医院无此单据", by="clerk", at=clock.now())  # fmt: skip
+    assert (done, standing(hospital).state) == (3, "balanced")
+    gone = Settlement.objects.filter(claim_id__in=(held["id"], hospital.claims[0]["id"]), version=2)
+    assert gone.count() == 2
+
+
 def test_a_later_ledger_of_the_month_replaces_the_one_before(hospital: Hospital) -> None:
     old = matched(hospital, rows(hospital)[:-1])
     new = matched(hospital, rows(hospital))

@@ -11,7 +11,7 @@ from audit.procedure import Refused
 from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.models import Office, Scope
 from institutions.refusals import Refusal
-from settlement import appointments, invoices, ledger, person_requests, reimbursements
+from settlement import appointments, invoices, ledger, person_requests, reimbursements, reviewed
 from settlement.models import AppointmentSlot, EInvoice, Leg, Reimbursement, Settlement
 from tests import factories
 from tests.factories import line
@@ -106,6 +106,19 @@ def test_given_back_the_claim_is_reversed_and_calculated_anew(agency: Agency) ->
         case=case, claim=agency.claim(), who=agency.clerk, by=agency.clerk.username, at=AT
     )
     assert (case.payable, case.claim_id != first) == (600, True)
+    assert ledger.balance().sound
+
+
+@pytest.mark.parametrize(("step", "facts"), [("recalculate", {}), ("deny", {"basis": CLAUSE})])
+def test_a_held_claim_that_a_request_gave_up_is_never_paid(agency: Agency, step, facts) -> None:
+    case = agency.calculated(agency.submitted(amount=1500), line(fee="15.00"))
+    held = case.claim_id
+    agency.step(case, step, agency.finance, note="明细有误", facts=facts)
+    assert [row.version for row in Settlement.objects.filter(claim_id=held)] == [1, 2]
+    with pytest.raises(Refusal) as refusal, transaction.atomic():
+        reviewed.post(claim_id=held, version=1, verdicts={1: reviewed.Verdict("passed", 300)},
+                      reason="人工审核", by="reviewer", at=AT)  # fmt: skip
+    assert refusal.value.code == "CLAIM_CHANGED"
     assert ledger.balance().sound
 
 

@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from django.db import transaction
 
+from audit import clock
 from institutions.access import EVERYTHING, set_scope
-from settlement import ledger
+from institutions.refusals import Refusal
+from settlement import ledger, reviewed
 from settlement.models import Accumulator, Leg, LineResult, PersonalAccount, Settlement
+from settlement.reviewed import Verdict
 from tests import factories
 from tests.factories import line
 from tests.settlement.hospital import Hospital
@@ -76,26 +80,36 @@ def test_what_cannot_be_reversed(hospital: Hospital) -> None:
     twice = hospital.settled()
     assert hospital.reverse(twice).status_code == 201
     before = year()
-    held, rejected = hospital.settled(line(fee="12.01")), hospital.settled(line(item="999"))
     other = Hospital()
     found = {
         "again": hospital.reverse(twice),
-        "nothing posted": hospital.reverse(held),
-        "rejected": hospital.reverse(rejected),
         "of another hospital": other.reverse(twice),
         "unknown": hospital.post({"reason": "x"}, url="/api/v1/claims/99999999/reversal"),
         "without reason": hospital.reverse(twice, ""),
     }
     assert {name: (a.status_code, a.json()["code"]) for name, a in found.items()} == {
         "again": (409, "ALREADY_REVERSED"),
-        "nothing posted": (409, "NOTHING_POSTED"),
-        "rejected": (409, "CLAIM_REJECTED"),
         "of another hospital": (404, "NOT_FOUND"),
         "unknown": (404, "NOT_FOUND"),
         "without reason": (400, "BODY_INVALID"),
     }
     assert year() == before
     assert Settlement.objects.filter(version=2).count() == 1
+
+
+@pytest.mark.parametrize("given", [{"fee": "12.01"}, {"item": "999"}])
+def test_a_held_or_refused_claim_is_reversed_and_never_passed_again(hospital, given) -> None:
+    claim = hospital.settled(line(**given))
+    before = year()
+    assert hospital.reverse(claim).json()["state"] == "reversed"
+    assert (year(), ledger.balance().sound) == (before, True)
+    assert sum(Leg.objects.values_list("amount", flat=True)) == 0
+    last = Settlement.objects.get(claim_id=claim["id"], version=2)
+    assert (last.fee, last.fund, last.cash) == (-1201 if "fee" in given else -1200, 0, last.cash)
+    with pytest.raises(Refusal) as refusal, transaction.atomic():
+        reviewed.post(claim_id=claim["id"], version=1, verdicts={1: Verdict("passed")},
+                      reason="人工审核", by="reviewer", at=clock.now())  # fmt: skip
+    assert refusal.value.code == "CLAIM_CHANGED"
 
 
 def test_a_later_release_does_not_change_what_was_settled(hospital: Hospital) -> None:
