@@ -22,17 +22,17 @@ from settlement.periods import posting_month
 
 State = Batch.State
 CHUNK_REVERSED = "batch.chunk_reversed"
-#: Settled claims of a chunk that nobody reversed and that posted something; those that a person's
-#: request has taken over (手工报销) stay.
-TO_REVERSE = """SELECT s.claim_id, s.version FROM settlement_settlement s
+#: The version that counts of the claims a chunk settled (one that was reviewed or settled anew has a later
+#: one), of held and rejected ones too; those that a person's request has taken over (手工报销) stay.
+TO_REVERSE = """SELECT s.claim_id, max(v.version) FROM settlement_settlement s
+    JOIN settlement_settlement v ON v.claim_id = s.claim_id
     WHERE s.claim_id BETWEEN %s AND %s AND s.batch_id = %s AND s.version = 1
-        AND NOT EXISTS (SELECT FROM settlement_settlement r
-            WHERE r.claim_id = s.claim_id AND r.version > 1)
-        AND EXISTS (SELECT FROM settlement_leg g
-            WHERE g.claim_id = s.claim_id AND g.version = 1 AND g.period = s.period)
         AND NOT EXISTS (SELECT FROM settlement_reimbursement q
             WHERE q.claim_id = s.claim_id AND q.state NOT IN ('refused', 'withdrawn'))
-    ORDER BY s.claim_id"""
+    GROUP BY 1 HAVING max(v.version) %% 2 = 1 ORDER BY 1"""
+KEPT = """SELECT count(*) FROM settlement_reimbursement q
+    JOIN settlement_settlement s ON s.claim_id = q.claim_id AND s.version = 1
+    WHERE s.batch_id = %s AND q.state NOT IN ('refused', 'withdrawn')"""
 #: The lock of a person is the account (settlement.ledger.LOCK): taken in the order of batches.
 LOCK_PERSONS = """SELECT person_id FROM settlement_personalaccount
     WHERE person_id IN (SELECT person_id FROM settlement_settlement
@@ -76,7 +76,7 @@ def go_on(*, batch_id: int, by: str, at: dt.datetime) -> int:
         ended.state = State.REVERSED
         ended.save(using=SETTLER, update_fields=["state"])
         count = _given_back(batch_id)
-        record(ended, "reversed", by=by, at=at, claims=count)
+        record(ended, "reversed", by=by, at=at, claims=count, kept=_kept(batch_id))
     return count
 
 
@@ -94,6 +94,13 @@ def _given_back(batch_id: int) -> int:
         action=CHUNK_REVERSED, subject__startswith=f"batch:{batch_id}/"
     )
     return sum(len((trail.said_of(event) or {})["detail"]["claims"]) for event in told)
+
+
+def _kept(batch_id: int) -> int:
+    """How many claims of a batch stay because a person's request lives by them."""
+    with connections[SETTLER].cursor() as cursor:
+        cursor.execute(KEPT, [batch_id])
+        return cursor.fetchone()[0]
 
 
 def _reverse(batch: Batch, chunk: Chunk, *, by: str, at: dt.datetime) -> None:

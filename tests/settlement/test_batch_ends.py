@@ -9,19 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, connections, transaction
+from django.db.models import Sum
 from django.test import Client
 from django.utils import timezone
 
 from audit import trail
 from audit.models import Event
-from institutions.access import EVERYTHING, set_scope
+from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.refusals import Refusal
 from pricing.releases import catalogue_at
-from settlement import failpoints, invoices, sheets
+from settlement import failpoints, invoices, ledger, reviewed, sheets
 from settlement.batch import commands, downloads, intake, parts, undo
 from settlement.batch.chunk import settle_chunk
 from settlement.bench import data
-from settlement.models import Batch, Chunk, Claim, EInvoice, Settlement
+from settlement.models import Accumulator, Batch, Chunk, Claim, EInvoice, LineResult, Settlement
+from settlement.reviewed import Verdict
 from tests import factories
 from tests.audit.sealing import superuser
 from tests.settlement.test_batch import Hospital
@@ -206,6 +208,27 @@ def test_what_was_given_back_is_told_whole_however_many_runs_it_took(place: str)
     assert 0 < first < every == given_back
     told = Event.objects.using("settler").get(action="batch.reversed")
     assert (trail.said_of(told) or {})["detail"]["claims"] == every
+
+
+def test_nothing_of_a_batch_that_was_given_back_still_counts(place: str) -> None:
+    batch = settle_all(data.loaded_batch(CLAIMS, seed=2, tag="A"))
+    set_scope(EVERYTHING)
+    paid = Settlement.objects.filter(fund__gt=500).first()
+    line_no = LineResult.objects.filter(claim_id=paid.claim_id, decision=0).first().line_no
+    with scoped(EVERYTHING):
+        reviewed.post(claim_id=paid.claim_id, version=1, verdicts={line_no: Verdict("passed", 1)},
+                      reason="核减", by="reviewer", at=timezone.now())  # fmt: skip
+    held = Settlement.objects.filter(state__in=("review", "no_rule", "reject"), fund=0)
+    assert held.exists()
+    with superuser() as cursor:
+        cursor.execute("UPDATE settlement_batch SET state = 'failed' WHERE id = %s", [batch.pk])
+    undo.undo(batch_id=batch.pk, reason="文件传错", by="head", at=timezone.now())
+    assert undo.go_on(batch_id=batch.pk, by=BY, at=timezone.now()) == CLAIMS
+    set_scope(EVERYTHING)
+    last = dict(Settlement.objects.order_by("version").values_list("claim_id", "version"))
+    assert (len(last), set(last.values()), last[paid.claim_id]) == (CLAIMS, {2, 4}, 4)
+    used = Accumulator.objects.aggregate(fund=Sum("fund_used"), own=Sum("own_used"))
+    assert (used, ledger.balance().sound) == ({"fund": 0, "own": 0}, True)
 
 
 def test_a_batch_is_given_back_by_one_worker_at_a_time(place: str) -> None:
