@@ -176,14 +176,24 @@ def review(
 def withdraw(
     *, institution: Claimant, prescription_id: int, reason: str, by: str, at: dt.datetime
 ) -> Prescription:
-    """The issuing institution takes a prescription back while nothing of it was handed out."""
+    """The issuing institution takes a prescription back while nothing of it was handed out or claimed."""
     found = locked(prescription_id, issuer=institution.code)
     if found.state not in OPEN:
         raise state_refused(found)
+    if _charged(found):
+        raise refused("", "PRESCRIPTION_CHARGED", "处方已用于申报，请由申报机构先冲正单据，再撤回处方",
+                      "a claim charges it", status=409, clause=FLOW)  # fmt: skip
     found.releases.filter(recalled_at__isnull=True).update(recalled_at=at, recalled_by=by)
     _move(found, State.WITHDRAWN, reason)
     _record(found, "withdraw", by=by, at=at, reason=reason)
     return found
+
+
+def _charged(found: Prescription) -> bool:
+    """Whether a claim of any institution charges it: paid, held, refused or waiting, but not reversed."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT settlement_prescription_charged(%s)", [found.pk])
+        return bool(cursor.fetchone()[0])
 
 
 def _move(found: Prescription, state: str, reason: str = "") -> None:

@@ -195,6 +195,20 @@ def test_the_record_wins_over_the_claim(hospital: Hospital) -> None:
     assert sent(hospital, prescription(hospital, "CF4"))["reason"] == "PRESCRIPTION_PERSON"
 
 
+def test_a_prescription_that_is_charged_is_not_withdrawn(hospital: Hospital) -> None:
+    given = prescription(hospital)
+    carried = as_carried(hospital, given)
+    paid, held = (hospital.settled(drug_line(), prescriptions=[carried]) for _ in range(2))
+    made = Prescription.objects.get()
+    url = f"/api/v1/prescriptions/{made.pk}/withdrawal"
+    for claim in (paid, held):
+        assert code(hospital.post({"reason": "误开"}, url=url)) == (409, "PRESCRIPTION_CHARGED")
+        with pytest.raises(IntegrityError, match="is charged by a claim"), transaction.atomic():
+            Prescription.objects.filter(pk=made.pk).update(state="withdrawn", state_reason="误开")
+        assert hospital.reverse(claim).status_code == 201
+    assert post(hospital, {"reason": "误开"}, url)["state"] == "withdrawn"
+
+
 def test_a_prescription_is_charged_once(hospital: Hospital) -> None:
     given = prescription(hospital)
     first = hospital.settled(drug_line(), prescriptions=[as_carried(hospital, given)])
