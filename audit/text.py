@@ -3,6 +3,8 @@
 Pure functions: integers and strings in, display text out. Amounts are fen, rates per ten thousand.
 """
 
+from collections.abc import Sequence
+
 
 def yuan(fen: int, *, sign: bool = False) -> str:
     """Write an amount of fen as yuan: 123456 → ``1,234.56``; with ``sign`` also ``+1.00``.
@@ -31,16 +33,24 @@ def share(part: int, whole: int) -> str:
     return rate((part * 20000 + whole) // (2 * whole))
 
 
-def shares_of_hundred(amounts: list[int]) -> list[str]:
-    """Write amounts as per cent with one digit that add up to exactly 100 (largest remainder)."""
-    total = sum(amounts)
-    if total == 0:
-        return ["0.0%" for _ in amounts]
-    floors = [amount * 1000 // total for amount in amounts]
-    by_rest = sorted(range(len(amounts)), key=lambda i: (-(amounts[i] * 1000 % total), i))
-    for i in by_rest[: 1000 - sum(floors)]:
+def apportion(total: int, weights: Sequence[int]) -> list[int]:
+    """Split a total by weights into whole numbers that add up to it: largest remainder, the first of equals.
+
+    Without any weight everything is 0. A part is never above its weight while the total is not above theirs.
+    """
+    whole = sum(weights)
+    if whole == 0:
+        return [0 for _ in weights]
+    floors = [weight * total // whole for weight in weights]
+    by_rest = sorted(range(len(weights)), key=lambda i: (-(weights[i] * total % whole), i))
+    for i in by_rest[: total - sum(floors)]:
         floors[i] += 1
-    return [f"{value // 10}.{value % 10}%" for value in floors]
+    return floors
+
+
+def shares_of_hundred(amounts: Sequence[int]) -> list[str]:
+    """Write amounts as per cent with one digit that add up to exactly 100."""
+    return [f"{value // 10}.{value % 10}%" for value in apportion(1000, amounts)]
 
 
 def mask(value: str, *, head: int, tail: int) -> str:

@@ -39,7 +39,8 @@ class Line:
     balance: int
 
 
-#: The treating region's own versions, the insured region's vouchers of them, and what cleared either.
+#: The treating region's own versions, the insured region's vouchers of them, what was deducted of them, and
+#: what cleared either.
 BOOK = """SELECT own, other, side, month, sum(arisen)::bigint, sum(cleared)::bigint FROM (
     SELECT r.policy_region AS own, s.insured_pool AS other, 'held' AS side, s.period AS month,
         s.fund + s.account + s.major + s.assistance AS arisen, 0 AS cleared
@@ -49,13 +50,14 @@ BOOK = """SELECT own, other, side, month, sum(arisen)::bigint, sum(cleared)::big
     SELECT r.policy_region,
         CASE v.kind WHEN 'regional' THEN d.detail ->> 'treating' ELSE d.detail ->> 'other' END,
         CASE v.kind WHEN 'regional' THEN 'owed' ELSE d.detail ->> 'side' END, v.period,
-        CASE v.kind WHEN 'regional' THEN -l.amount ELSE 0 END,
-        CASE WHEN v.kind = 'regional' THEN 0 WHEN d.detail ->> 'side' = 'owed' THEN l.amount
+        CASE WHEN v.kind = 'regional_paid' THEN 0 WHEN d.detail ->> 'side' = 'held' THEN l.amount
+            ELSE -l.amount END,
+        CASE WHEN v.kind <> 'regional_paid' THEN 0 WHEN d.detail ->> 'side' = 'owed' THEN l.amount
             ELSE -l.amount END
     FROM settlement_voucher v JOIN institutions_region r ON r.code = v.region_code
     JOIN settlement_voucher d ON d.id = coalesce(v.reverses_id, v.id)
     JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 15
-    WHERE v.kind IN ('regional', 'regional_paid') AND v.region_code = ANY(%(codes)s)
+    WHERE v.kind IN ('regional', 'regional_paid', 'deduction') AND v.region_code = ANY(%(codes)s)
 ) b GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
 
 

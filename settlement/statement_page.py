@@ -48,7 +48,9 @@ class Step:
 
 def steps_of(row: Statement, paid: int) -> list[Step]:
     """申报 → 审核扣款 → 保证金 → 预付冲抵 → 考核系数 → (特殊调整 · 上期结转) → 应付 → 实付."""
-    base = max(row.fund - row.deducted, 0)
+    kept = row.deductions.exclude(state=Deduction.State.WITHDRAWN)
+    of_account = kept.aggregate(sum=Sum("account", default=0))["sum"]
+    base = max(row.fund - row.deducted + of_account, 0)
     basis = row.basis
 
     def step(key: str, label: str, amount: int, kind: str, note: str = "", **more: Any) -> Step:
@@ -62,7 +64,7 @@ def steps_of(row: Statement, paid: int) -> list[Step]:
                  {"label": "统筹基金", "amount": row.fund, "tone": "fund"},
                  {"label": "个人账户", "amount": row.account, "tone": "account"})),
         step("deducted", "审核扣款", row.deducted, "less" if row.deducted >= 0 else "more",
-             "统筹基金已支付而查实不予支付的部分" if row.deducted >= 0 else "冲正单据的扣款退回",
+             "医保已支付而查实不予支付的部分" if row.deducted >= 0 else "冲正单据的扣款退回",
              tone="over"),
         step("deposit", "质量保证金", row.deposit, "less",
              f"（统筹基金－扣款）{yuan(base)} × {rate(row.deposit_ratio)}", tone="f"),

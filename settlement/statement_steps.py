@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Sum
 from django.urls import reverse
 
 from audit import trail
@@ -20,9 +19,10 @@ from audit.models import Move
 from audit.moves import advance, refresh
 from audit.procedure import Due, Handbook, Pauses, Refused, State, Turn, checked, load
 from institutions import news
+from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution, Region
 from institutions.refusals import Refusal, refused
-from settlement import statements
+from settlement import payers, statements
 from settlement.models import (
     ClaimKey,
     Deduction,
@@ -72,8 +72,11 @@ def withdraw(*, period: Period, reason: str, by: str, approved_by: str, at: dt.d
     """Take back every statement of a month that is opened again: vouchers reversed, drafts once more."""
     rows = list(Statement.objects.filter(pool=period.pool, period=period.month))
     for row in rows:
-        for voucher in posted_for(row):
-            reverse_voucher(voucher=voucher, reason=reason, by=by, approved_by=approved_by, at=at)
+        with scoped(EVERYTHING):  # what was deducted of another region's claims stands in its book
+            for voucher in posted_for(row):
+                reverse_voucher(
+                    voucher=voucher, reason=reason, by=by, approved_by=approved_by, at=at
+                )
         if row.state != "draft":
             advance(case=row, procedure=PROCEDURE, handbook=HANDBOOK, step="reopen", by=by, at=at,
                     note=reason)  # fmt: skip
@@ -254,8 +257,8 @@ def deduct(
     *, claim_id: int, amount: int, reason: str, note: str, line_no: int | None = None,
     clause: str = "", by: str, at: dt.datetime,
 ) -> Deduction:  # fmt: skip
-    """Cut a claim (or one line) by what the fund should not have paid; it bears on the next statement
-    that is still a draft. Refused: 404 no such claim or line, 409 reversed, 422 more than was paid.
+    """Cut a claim (or one line) by what should not have been paid, each payer by its share; it bears on the
+    next statement that is still a draft. Refused: 404 no such claim or line, 409 reversed, 422 too much.
     """
     settled = Settlement.objects.filter(claim_id=claim_id).order_by("-version").first()
     if settled is None:
@@ -271,17 +274,19 @@ def deduct(
     clause = clause.strip() or deduction_clause(settled.region_code, settled.service_date)
     if not clause:
         raise refused("clause", "CLAUSE_MISSING", "请填写扣款依据", "name the clause")
-    left = _left(settled, line_no)
+    parts = payers.left(settled, _known_line(settled, line_no))
+    left = sum(parts.values())
     if not 0 < amount <= left:
         raise refused("amount", "DEDUCTION_TOO_LARGE",
-                      f"扣款应大于0且不超过统筹基金已支付而未扣的{left / 100:.2f}元",
-                      "more than the fund paid", clause=clause)  # fmt: skip
+                      f"扣款应大于0且不超过医保已支付而未扣的{left / 100:.2f}元",
+                      "more than was paid", clause=clause)  # fmt: skip
     try:
         with transaction.atomic():
             made = Deduction.objects.create(
                 region_code=settled.region_code, institution_code=settled.institution_code,
                 scheme=settled.scheme, claim_id=claim_id, line_no=line_no, amount=amount,
                 reason=reason, note=note.strip()[:200], clause=clause[:120], made_at=at, made_by=by,
+                **payers.split(amount, parts),
             )  # fmt: skip
     except IntegrityError as error:
         if "deduction" not in str(error):
@@ -292,7 +297,8 @@ def deduct(
     trail.record(
         by=by, at=at, action="deduction.make", subject=f"claim:{claim_id}",
         region_code=made.region_code, institution_code=made.institution_code,
-        detail={"deduction": made.pk, "line": line_no, "amount": amount, "reason": reason,
+        detail={"deduction": made.pk, "line": line_no, "amount": amount,
+                **{name: getattr(made, name) for name in payers.OTHERS}, "reason": reason,
                 "note": made.note, "clause": made.clause, "statement": made.statement_id},
     )  # fmt: skip
     return made
@@ -361,8 +367,8 @@ def uncut(settled: Settlement) -> int:
 
 
 def deductible(settled: Settlement) -> int:
-    """What the fund paid an institution for a claim and was not cut yet (fen)."""
-    return 0 if paid_to_person(settled.claim_id) else _left(settled, None)
+    """What was paid to an institution for a claim and was not cut yet (fen)."""
+    return 0 if paid_to_person(settled.claim_id) else sum(payers.left(settled).values())
 
 
 def _known_reason(reason: str, note: str) -> None:
@@ -372,20 +378,11 @@ def _known_reason(reason: str, note: str) -> None:
         raise refused("note", "REASON_MISSING", "请填写扣款说明", "say what was found")
 
 
-def _left(settled: Settlement, line_no: int | None) -> int:
-    taken = Deduction.objects.filter(claim_id=settled.claim_id).exclude(
-        state=Deduction.State.WITHDRAWN
-    )
-    left = settled.fund - (taken.aggregate(sum=Sum("amount"))["sum"] or 0)
-    if line_no is None:
-        return left
-    line = LineResult.objects.filter(
-        claim_id=settled.claim_id, version=settled.version, line_no=line_no
-    ).first()
-    if line is None:
+def _known_line(settled: Settlement, line_no: int | None) -> int | None:
+    lines = LineResult.objects.filter(claim_id=settled.claim_id, version=settled.version)
+    if line_no is not None and not lines.filter(line_no=line_no).exists():
         raise refused("line_no", "LINE_UNKNOWN", "没有此明细行", "no such line", status=404)
-    cut = taken.filter(line_no=line_no).aggregate(sum=Sum("amount"))["sum"] or 0
-    return min(left, max(line.fund, 0) - cut)
+    return line_no
 
 
 def _given_back(row: Deduction) -> bool:

@@ -17,7 +17,7 @@ from django.db.models import Q
 from agreements.models import Assessment
 from audit import clock, trail
 from institutions.models import Institution
-from settlement import advances
+from settlement import advances, regional_deductions
 from settlement.models import Leg, Period, Statement, Voucher
 from settlement.terms import CONFIRMATION, DEPOSIT, SET_OFF, WHOLE, Terms, cite, ratio, terms_of
 from settlement.vouchers import post_voucher
@@ -65,21 +65,28 @@ SELECT institution_code, scheme, max(region_code) FROM (
     WHERE payable < 0
 ) k GROUP BY 1, 2 ORDER BY 1, 2"""
 
-#: A claim reversed (or settled anew for less) after it was cut: what was cut too much is given back.
+#: A claim reversed (or settled anew for less) after it was cut: what was cut too much of a payer's part is
+#: given back.
 GIVE_BACK = """INSERT INTO settlement_deduction (region_code, institution_code, scheme, claim_id,
-    amount, reason, note, clause, state, made_at, made_by, dispute, answer, answered_by)
-SELECT d.region_code, d.institution_code, d.scheme, d.claim_id, paid.fund - d.taken, 'returned',
-    '单据已冲正或重新结算，原扣款多扣部分退回', d.clause, 'made', %(at)s, %(by)s, '', '', ''
+    amount, major, assistance, account, reason, note, clause, state, made_at, made_by, dispute, answer,
+    answered_by)
+SELECT d.region_code, d.institution_code, d.scheme, d.claim_id,
+    back.fund + back.major + back.assistance + back.account, back.major, back.assistance, back.account,
+    'returned', '单据已冲正或重新结算，原扣款多扣部分退回', d.clause, 'made', %(at)s, %(by)s, '', '', ''
 FROM (SELECT claim_id, scheme, max(region_code) AS region_code, max(clause) AS clause,
-        max(institution_code) AS institution_code, sum(amount) AS taken
+        max(institution_code) AS institution_code,
+        sum(amount - major - assistance - account) AS fund, sum(major) AS major,
+        sum(assistance) AS assistance, sum(account) AS account
     FROM settlement_deduction WHERE state <> 'withdrawn'
         AND (amount < 0 OR statement_id IS NOT NULL
             OR claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim))
     GROUP BY claim_id, scheme) d
 JOIN institutions_region r ON r.code = d.region_code AND r.policy_region = %(pool)s
-CROSS JOIN LATERAL (SELECT greatest(sum(s.fund), 0) AS fund FROM settlement_settlement s
-    WHERE s.claim_id = d.claim_id AND s.period <= %(month)s) paid
-WHERE d.taken > paid.fund"""
+CROSS JOIN LATERAL (SELECT least(sum(s.fund) - d.fund, 0) AS fund, least(sum(s.major) - d.major, 0) AS major,
+        least(sum(s.assistance) - d.assistance, 0) AS assistance,
+        least(sum(s.account) - d.account, 0) AS account FROM settlement_settlement s
+    WHERE s.claim_id = d.claim_id AND s.period <= %(month)s) back
+WHERE back.fund + back.major + back.assistance + back.account < 0"""
 
 ASSIGN = """UPDATE settlement_deduction d SET statement_id = t.id FROM settlement_statement t
 WHERE d.statement_id IS NULL AND d.state <> 'withdrawn' AND t.id = ANY(%(ids)s)
@@ -107,7 +114,8 @@ COMPUTE = """WITH mine AS (
         AND s.claim_id NOT IN (SELECT claim_id FROM settlement_enteredclaim)
     GROUP BY 1, 2
 ), taken AS (
-    SELECT statement_id, sum(amount)::bigint AS amount FROM settlement_deduction
+    SELECT statement_id, sum(amount)::bigint AS amount, sum(account)::bigint AS account
+    FROM settlement_deduction
     WHERE statement_id = ANY(%(ids)s) AND state <> 'withdrawn' GROUP BY 1
 ), adjusted AS (
     SELECT v.institution_code, v.scheme, -sum(l.amount)::bigint AS amount
@@ -133,7 +141,7 @@ COMPUTE = """WITH mine AS (
         coalesce(t.amount, 0) AS deducted, coalesce(j.amount, 0) AS adjustments,
         coalesce(l.amount, 0) AS carried, greatest(coalesce(v.amount, 0), 0) AS advance,
         coalesce(a.coefficient, %(whole)s) AS coefficient,
-        greatest(coalesce(c.fund, 0) - coalesce(t.amount, 0), 0) AS base
+        greatest(coalesce(c.fund, 0) - coalesce(t.amount - t.account, 0), 0) AS base
     FROM mine m
     LEFT JOIN claims c USING (institution_code, scheme)
     LEFT JOIN taken t ON t.statement_id = m.id
@@ -269,25 +277,32 @@ def last_day(month: dt.date) -> dt.date:
 def finalise(statement: Statement, *, by: str, approved_by: str, at: dt.datetime) -> None:
     """Post the steps of a statement, each once in this edition; 应付 is what the ledger then owes.
 
-    A step below zero (deductions given back) is posted the other way round.
+    A step below zero (deductions given back) is posted the other way round. What is deducted of claims
+    that another region paid goes back there.
     """
+    elsewhere = regional_deductions.shares(statement)
     for column, kind, account in POSTED:
-        amount = getattr(statement, column)
-        if not amount:
-            continue
         basis = statement.basis.get(column, {})
         clause = basis.get("clause", {})
-        post_voucher(
-            kind=kind, effect=f"statement:{statement.pk}/{kind.value}/{statement.edition}",
-            subject=statement.subject, region_code=statement.region_code,
-            institution_code=statement.institution_code, scheme=statement.scheme,
-            legs={Account.INSTITUTION_PAYABLE: amount, account: -amount},
-            reason=f"{statement.number} {statement.period:%Y年%m月}{kind.label}",
-            clause=f"{clause['document']} {clause['clause']}" if clause else "",
-            detail={"period": f"{statement.period:%Y-%m}", "step": column,
-                    "example": bool(basis.get("example"))},
-            by=by, approved_by="" if approved_by == by else approved_by, at=at,
-        )  # fmt: skip
+        given: dict[str, Any] = {
+            "kind": kind, "effect": f"statement:{statement.pk}/{kind.value}/{statement.edition}",
+            "subject": statement.subject, "scheme": statement.scheme,
+            "reason": f"{statement.number} {statement.period:%Y年%m月}{kind.label}",
+            "clause": f"{clause['document']} {clause['clause']}" if clause else "",
+            "detail": {"period": f"{statement.period:%Y-%m}", "step": column,
+                       "example": bool(basis.get("example"))},
+            "by": by, "approved_by": "" if approved_by == by else approved_by, "at": at,
+        }  # fmt: skip
+        amount = getattr(statement, column)
+        if kind == Kind.DEDUCTION:
+            amount -= sum(elsewhere.values())
+            regional_deductions.post(statement, elsewhere, **given)
+        if amount:
+            post_voucher(
+                legs={Account.INSTITUTION_PAYABLE: amount, account: -amount},
+                region_code=statement.region_code, institution_code=statement.institution_code,
+                **given,
+            )  # fmt: skip
 
 
 def posted_for(statement: Statement) -> Sequence[Voucher]:

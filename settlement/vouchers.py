@@ -98,8 +98,8 @@ def reverse_voucher(
     return post_voucher(
         kind=Voucher.Kind(voucher.kind), effect=f"reverse:{voucher.pk}", subject=voucher.subject,
         legs=legs, region_code=voucher.region_code, institution_code=voucher.institution_code,
-        scheme=voucher.scheme, reason=reason, clause=voucher.clause, reverses=voucher, by=by,
-        approved_by=approved_by, at=at,
+        scheme=voucher.scheme, reason=reason, clause=voucher.clause, detail=voucher.detail,
+        reverses=voucher, by=by, approved_by=approved_by, at=at,
     )  # fmt: skip
 
 

@@ -199,7 +199,9 @@ class ClaimEvidence(forms.Form):
     institution = forms.CharField(
         label="医疗机构编码", max_length=12, required=False, help_text="两家机构有同号单据时填写。"
     )
-    loss = YuanField(label="造成的损失（元）", help_text="不超过统筹基金已支付的金额。")
+    loss = YuanField(
+        label="造成的损失（元）", help_text="不超过统筹、大病、救助和个人账户已支付的金额。"
+    )
     note = forms.CharField(label="证明内容", max_length=200)
     because = forms.CharField(label="并列理由", max_length=200, required=False, help_text=BECAUSE)
 

@@ -19,6 +19,7 @@ from audit.text import yuan
 from institutions import documents
 from institutions.models import Physician, Region, User
 from institutions.refusals import Refusal, refused
+from settlement import payers
 from settlement.models import Claim, InsuredPerson, Settlement
 from supervision import case_losses, case_steps, law, writs
 from supervision.hands import covers, of_agency, refuse_recused
@@ -249,14 +250,14 @@ def add_claim(
     *, case: SupervisionCase, claim_no: str, loss: int, note: str, by: str, at: dt.datetime,
     institution: str = "", because: str = "",
 ) -> CaseEvidence:  # fmt: skip
-    """A settled claim of the case; `loss` is at most what the fund paid for it."""
+    """A settled claim of the case; `loss` is at most what was paid for it, whoever paid."""
     claim = _claim_of(case, claim_no, institution.strip())
     settled = Settlement.objects.filter(claim_id=claim.pk).order_by("-version").first()
     if settled is None:
         raise refused("claim_no", "CLAIM_UNKNOWN", "该单据尚未结算", "it is not settled")
-    if not 0 <= loss <= max(settled.fund, 0):
-        raise refused("loss", "LOSS_TOO_LARGE", "损失不能超过统筹基金已支付的金额",
-                      "more than the fund paid")  # fmt: skip
+    if not 0 <= loss <= max(sum(payers.paid(settled).values()), 0):
+        raise refused("loss", "LOSS_TOO_LARGE", "损失不能超过统筹、大病、救助和个人账户已支付的金额",
+                      "more than was paid")  # fmt: skip
     content = {name: getattr(settled, name) for name in OF_SETTLEMENT} | {
         "claim_no": claim.claim_no, "facts": hashlib.new("sm3", bytes(claim.facts)).hexdigest(),
         "loss": loss,

@@ -13,8 +13,8 @@ from audit import clock
 from audit.moves import opened
 from institutions.refusals import Refusal, refused
 from pricing.rules import REASONS, VOCABULARY
-from settlement import reviewed, statement_steps
-from settlement.kernel import NO_RULE, PAYABLE, REVIEW
+from settlement import payers, reviewed, statement_steps
+from settlement.kernel import NO_RULE, REVIEW
 from settlement.models import Claim, ClaimLine, EnteredClaim, LineResult, Settlement
 from supervision.models import Finding, Review, ReviewLine, SamplingPlan
 from supervision.review_steps import HANDBOOK, PROCEDURE
@@ -84,22 +84,23 @@ def open_review(
 
 
 def _lines_of(settled: Settlement, wanted: set[int]) -> list[ReviewLine]:
-    """The lines in question, unsaved: what is held, and what the fund paid the institution."""
+    """The lines in question, unsaved: what is held, and what was paid to the institution, whoever paid."""
     recoverable = not statement_steps.paid_to_person(settled.claim_id)
+    paid_by_line = payers.paid_by_line(settled) if recoverable else {}
     charged = {row.line_no: row for row in ClaimLine.objects.filter(claim_id=settled.claim_id)}
     found = []
     for row in LineResult.objects.filter(
         claim_id=settled.claim_id, version=settled.version
     ).order_by("line_no"):
         held = row.decision in (REVIEW, NO_RULE)
-        paid = recoverable and row.decision == PAYABLE and row.fund > 0
+        paid = sum(paid_by_line.get(row.line_no, {}).values())
         if not (held or (paid and (not wanted or row.line_no in wanted))):
             continue
         found.append(ReviewLine(
             region_code=settled.region_code, line_no=row.line_no, kind=Kind.HELD if held else Kind.PAID,
             item_code=charged[row.line_no].item_code, fee=charged[row.line_no].fee,
             held_for=REASONS[row.reason] if held else "", overcharge=max(row.overcharge, 0),
-            fund=0 if held else row.fund,
+            fund=0 if held else paid,
         ))  # fmt: skip
     return found
 

@@ -127,7 +127,7 @@ def _fits(row: ReviewLine) -> None:
     if row.verdict == Mark.CUT:
         most = row.fee - 1 if held else row.fund
         if not 0 < row.amount <= most:
-            words = "小于费用" if held else "不超过统筹基金已支付的"
+            words = "小于费用" if held else "不超过医保已支付的"
             raise refused("amount", "CUT_TOO_LARGE",
                           f"核减应大于0且{words}{(row.fee if held else row.fund) / 100:.2f}元",
                           "an odd cut")  # fmt: skip

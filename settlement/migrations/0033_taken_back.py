@@ -1,6 +1,9 @@
-"""A prescription that a claim charges is not withdrawn."""
+"""Taken back by whom and from whom: deductions by payer, charged prescriptions."""
 
-from django.db import migrations
+from importlib import import_module
+
+from django.db import migrations, models
+from django.db.models import F, Q
 
 #: Whether a claim charges a prescription: any that was not reversed or left out of its batch, whosever it is.
 CHARGED = """
@@ -37,9 +40,82 @@ DROP FUNCTION refuse_charged_withdrawal();
 DROP FUNCTION settlement_prescription_charged(bigint);
 """
 
+#: As before (0009), over all that was paid through the statement: each payer has back at most what it paid.
+WITHIN = """
+CREATE OR REPLACE FUNCTION deduction_within_fund() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    paid_by bigint[];
+    given bigint[] := ARRAY[NEW.amount - NEW.major - NEW.assistance - NEW.account, NEW.major,
+        NEW.assistance, NEW.account];
+    taken_by bigint[];
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('deduction ' || NEW.claim_id, 0));
+    SELECT ARRAY[coalesce(sum(fund), 0), coalesce(sum(major), 0), coalesce(sum(assistance), 0),
+        coalesce(sum(account), 0)] INTO paid_by
+    FROM settlement_settlement WHERE claim_id = NEW.claim_id;
+    SELECT ARRAY[coalesce(sum(amount - major - assistance - account), 0), coalesce(sum(major), 0),
+        coalesce(sum(assistance), 0), coalesce(sum(account), 0)] INTO taken_by
+    FROM settlement_deduction WHERE claim_id = NEW.claim_id AND state <> 'withdrawn';
+    IF NEW.amount > 0 AND EXISTS (SELECT FROM unnest(paid_by, taken_by, given) p (paid, taken, more)
+            WHERE more > 0 AND taken + more > paid) THEN
+        RAISE EXCEPTION 'deductions of claim % exceed what was paid', NEW.claim_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'deduction_within_fund';
+    END IF;
+    IF NEW.amount < 0 AND EXISTS (SELECT FROM unnest(taken_by, given) p (taken, more)
+            WHERE taken + more < 0) THEN
+        RAISE EXCEPTION 'more is given back for claim % than was deducted', NEW.claim_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'deduction_within_fund';
+    END IF;
+    RETURN NEW;
+END $$;
+"""
+BEFORE = import_module("settlement.migrations.0009_statements").TRIGGERS
+BEFORE = BEFORE[BEFORE.index("CREATE FUNCTION deduction_within_fund") :]
+BEFORE = BEFORE[: BEFORE.index("CREATE TRIGGER")].replace(
+    "CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"
+)
+
 
 class Migration(migrations.Migration):
     dependencies = (("settlement", "0027_first_claim"),)
     operations = (
+        migrations.AddConstraint(
+            "voucher",
+            models.CheckConstraint(
+                condition=~Q(kind="deduction", institution_code="") | Q(detail__has_key="side"),
+                name="voucher_deduction_of_whom",
+            ),
+        ),
         migrations.RunSQL(CHARGED, UNCHARGED),
+        *(
+            migrations.AddField(
+                "deduction", name, models.BigIntegerField(default=0, verbose_name=f"{payer}部分")
+            )
+            for name, payer in (
+                ("major", "大病保险"),
+                ("assistance", "医疗救助"),
+                ("account", "个人账户"),
+            )
+        ),
+        migrations.AddConstraint(
+            "deduction",
+            models.CheckConstraint(
+                condition=Q(
+                    amount__gt=0,
+                    major__gte=0,
+                    assistance__gte=0,
+                    account__gte=0,
+                    amount__gte=F("major") + F("assistance") + F("account"),
+                )
+                | Q(
+                    amount__lt=0,
+                    major__lte=0,
+                    assistance__lte=0,
+                    account__lte=0,
+                    amount__lte=F("major") + F("assistance") + F("account"),
+                ),
+                name="deduction_parts",
+            ),
+        ),
+        migrations.RunSQL(WITHIN, BEFORE),
     )

@@ -110,6 +110,10 @@ class Voucher(models.Model):
                 | (Q(institution_code="", subject__startswith="claim:") & ~Q(scheme="")),
                 name="voucher_regional_of_a_claim",
             ),
+            models.CheckConstraint(
+                condition=~Q(kind="deduction", institution_code="") | Q(detail__has_key="side"),
+                name="voucher_deduction_of_whom",
+            ),
         )
 
     def __str__(self):

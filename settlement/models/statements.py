@@ -145,10 +145,12 @@ class Statement(Case):
 
 
 class Deduction(models.Model):
-    """A part of what the fund paid for a claim that the agency does not accept (第二十四条).
+    """A part of what was paid for a claim that the agency does not accept (第二十四条).
 
-    `amount` < 0 gives back what was deducted for a claim reversed later. A row bears on the statement
-    that it is counted in; without one it waits for the next. Only its answer changes, by another person.
+    `major`, `assistance` and `account` are the parts of `amount` that those payers get back, the rest is
+    the pooled fund's. `amount` < 0 gives back what was deducted for a claim reversed later. A row bears on
+    the statement that it is counted in; without one it waits for the next. Only its answer changes, by
+    another person.
     """
 
     class Reason(models.TextChoices):
@@ -179,6 +181,9 @@ class Deduction(models.Model):
     claim_id = models.BigIntegerField(db_index=True)
     line_no = models.SmallIntegerField("行号", null=True, blank=True)
     amount = models.BigIntegerField("扣款金额", help_text="fen")
+    major = models.BigIntegerField("大病保险部分", default=0)
+    assistance = models.BigIntegerField("医疗救助部分", default=0)
+    account = models.BigIntegerField("个人账户部分", default=0)
     reason = models.CharField("扣款类别", max_length=14, choices=Reason)
     note = models.CharField("说明", max_length=200)
     clause = models.CharField("依据", max_length=120)
@@ -202,6 +207,23 @@ class Deduction(models.Model):
                 condition=Q(amount__gt=0) & ~Q(reason="returned")
                 | Q(amount__lt=0, reason="returned"),
                 name="deduction_sign",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    amount__gt=0,
+                    major__gte=0,
+                    assistance__gte=0,
+                    account__gte=0,
+                    amount__gte=F("major") + F("assistance") + F("account"),
+                )
+                | Q(
+                    amount__lt=0,
+                    major__lte=0,
+                    assistance__lte=0,
+                    account__lte=0,
+                    amount__lte=F("major") + F("assistance") + F("account"),
+                ),
+                name="deduction_parts",
             ),
             models.CheckConstraint(
                 condition=Q(answered_by="") | ~Q(answered_by=F("made_by")),

@@ -23,7 +23,7 @@ from institutions.models import Institution
 from institutions.naming import named
 from institutions.refusals import Refusal
 from pricing.releases import current
-from settlement import commands, export, search, words
+from settlement import commands, export, payers, search, words
 from settlement.batch_forms import XLSX
 from settlement.claim_forms import PersonForm, ReversalForm
 from settlement.detail import Detail, moment
@@ -144,7 +144,7 @@ def claim(request: PortalRequest, claim_id: int) -> HttpResponse:
         "ledger": detail.ledger(), "releases": detail.releases(), "timeline": detail.timeline(),
         "may_flow": request.user.may("medicines.view"),
         "reversed": detail.reversed, "may_reverse": own and request.user.may("claims.reverse"),
-        "may_deduct": own and bool(detail.last and detail.last.fund > 0)
+        "may_deduct": own and bool(detail.last and sum(payers.paid(detail.last).values()) > 0)
         and request.user.may("statements.deduct") and not paid_to_person(claim_id),
         "regional": detail.regional() if request.user.may("payments.view") else [],
         "institution": detail.institution,

@@ -26,7 +26,7 @@ from institutions.models import Institution
 from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from institutions.views.file import frozen_words
-from settlement import statement_page, statement_steps, statements, words
+from settlement import payers, statement_page, statement_steps, statements, words
 from settlement.detail import in_order, moment
 from settlement.models import Claim, Deduction, HospitalLedger, Period, Settlement, Statement
 from settlement.statement_forms import (
@@ -229,7 +229,8 @@ def deduct(request: PortalRequest, claim_id: int) -> HttpResponse:
                         {"label": "审核扣款", "url": ""}],
         "title": f"审核扣款 {claim.claim_no}", "form": form, "button": "扣款", "danger": True,
         "back": reverse("claim", args=[claim.pk]),
-        "hint": f"统筹基金已支付而未扣的金额为 {yuan(left)} 元。扣款记入该机构下一张未送出的结算单。",
+        "hint": f"医保（统筹、大病、救助、个人账户）已支付而未扣的金额为 {yuan(left)} 元。"
+                "扣款按各方支付比例分摊，记入该机构下一张未送出的结算单。",
     }))  # fmt: skip
 
 
@@ -351,7 +352,7 @@ def _line(entry: dict[str, Any], may_cut: bool) -> Row:
     line: Settlement = entry["settlement"]
     address = reverse("claim", args=[line.claim_id])
     actions = [Action(label="查看", url=address)]
-    if may_cut and line.version % 2 and line.fund > 0:
+    if may_cut and line.version % 2 and any(payers.paid(line).values()):
         actions.append(Action(label="扣款", url=reverse("claim-deduct", args=[line.claim_id])))
     return Row(
         key=f"{line.claim_id}-{line.version}", label=entry["number"], actions=actions,

@@ -30,10 +30,11 @@ Account = Leg.Account
 
 SETTLEMENT = """INSERT INTO settlement_settlement (claim_id, version, state, period, region_code,
     institution_code, person_id, scheme, year, service_date, fee, in_scope, over_cap, out_of_scope,
-    held, fund, account, cash, hospital, deductible, example, settled_at, settled_by, reason, insured_pool)
+    held, fund, account, cash, hospital, deductible, example, settled_at, settled_by, reason, insured_pool,
+    major, assistance)
 VALUES (%(id)s, %(version)s, %(state)s, %(period)s, %(region)s, %(institution)s, %(person)s,
     %(scheme)s, %(year)s, %(day)s, %(fee)s, %(in_scope)s, 0, 0, %(held)s, %(fund)s, %(account)s,
-    %(cash)s, 0, 0, false, %(at)s, 'test', '', %(insured_pool)s)"""
+    %(cash)s, 0, 0, false, %(at)s, 'test', '', %(insured_pool)s, %(major)s, %(assistance)s)"""
 LEG = """INSERT INTO settlement_leg (claim_id, version, account, amount, period, region_code,
     institution_code) SELECT %s, %s, a, b, %s, %s, %s FROM unnest(%s::smallint[], %s::bigint[]) l (a, b)"""
 
@@ -66,7 +67,7 @@ class Place:
     def claim(
         self, *, fund: int, account: int = 0, cash: int = 0, held: int = 0, number: str = "",
         month: dt.date = NOVEMBER, when: dt.datetime | None = None, day: dt.date | None = None,
-        scheme: str = "", insured_pool: str = "",
+        scheme: str = "", insured_pool: str = "", major: int = 0, assistance: int = 0,
     ) -> int:  # fmt: skip
         """Settle a claim of these amounts; its month is that of `when` or the next open one.
 
@@ -82,21 +83,21 @@ class Place:
         service = day or moment.date()
         self._store(claim_id, 1, moment, service, scheme or self.scheme,
                     fund=fund, account=account, cash=cash, held=held,
-                    insured_pool=insured_pool)  # fmt: skip
+                    insured_pool=insured_pool, major=major, assistance=assistance)  # fmt: skip
         return claim_id
 
     def reverse(self, claim_id: int, when: dt.datetime | None = None) -> None:
         """Reverse a claim."""
         with connection.cursor() as cursor:
             cursor.execute(
-                """SELECT fund, account, cash, held, service_date, scheme, insured_pool
+                """SELECT fund, account, cash, held, service_date, scheme, insured_pool, major, assistance
                 FROM settlement_settlement
                 WHERE claim_id = %s AND version = 1""", [claim_id],
             )  # fmt: skip
-            fund, account, cash, held, service, scheme, pool = cursor.fetchone()
+            fund, account, cash, held, service, scheme, pool, major, assistance = cursor.fetchone()
         self._store(claim_id, 2, when or at(11, 20), service, scheme,
                     fund=-fund, account=-account, cash=-cash, held=-held,
-                    insured_pool=pool)  # fmt: skip
+                    insured_pool=pool, major=-major, assistance=-assistance)  # fmt: skip
 
     def advance(self, amount: int, when: dt.datetime | None = None) -> Voucher:
         """Money paid in advance."""
@@ -134,20 +135,22 @@ class Place:
 
     def _store(
         self, claim_id: int, version: int, moment: dt.datetime, service: dt.date, scheme: str, *,
-        fund: int, account: int, cash: int, held: int, insured_pool: str = "",
+        fund: int, account: int, cash: int, held: int, insured_pool: str = "", major: int = 0,
+        assistance: int = 0,
     ) -> None:  # fmt: skip
         period = posting_month(self.region, moment)
-        scope = fund + account + cash
+        scope = fund + account + cash + major + assistance
         values = {
             "id": claim_id, "version": version, "period": period, "region": self.region,
             "institution": self.code, "person": self.person.pk, "scheme": scheme,
             "year": service.year, "day": service, "fee": scope + held, "in_scope": scope,
             "held": held, "fund": fund, "account": account, "cash": cash, "at": moment,
-            "insured_pool": insured_pool,
+            "insured_pool": insured_pool, "major": major, "assistance": assistance,
             "state": "reversed" if version % 2 == 0 else "review" if held else "payable",
         }  # fmt: skip
-        paid = {15: fund + account} if insured_pool else {1: fund, 2: account}
-        sides = paid | {3: cash, 6: -fund - account, 7: -cash}
+        paid = {1: fund, 2: account, 13: major, 14: assistance}
+        owed = sum(paid.values())
+        sides = ({15: owed} if insured_pool else paid) | {3: cash, 6: -owed, 7: -cash}
         sides = {key: amount for key, amount in sides.items() if amount}
         with connection.cursor() as cursor:
             cursor.execute(SETTLEMENT, values)
@@ -165,4 +168,6 @@ class Place:
             fund_used=F("fund_used") + fund,
             in_scope_used=F("in_scope_used") + scope,
             own_used=F("own_used") + scope - fund,
+            major_used=F("major_used") + major,
+            assistance_used=F("assistance_used") + assistance,
         )

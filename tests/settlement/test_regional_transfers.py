@@ -26,10 +26,10 @@ Account = Leg.Account
 class Pair:
     """Wenzhou treats persons of Nantong: 60.00 in November, of which 10.00 are reversed, 25.00 later."""
 
-    def __init__(self) -> None:
-        self.place = money.Place("wenzhou", policies=False)
+    def __init__(self, *, policies: bool = False) -> None:
+        self.place = money.Place("wenzhou", policies=policies)
         self.debtor = factories.region("nantong")
-        self.treated(5000, at(11, 15))
+        self.first = self.treated(5000, at(11, 15))
         self.wrong = self.treated(1000, at(11, 16))
         self.back(self.wrong, 1000, at(11, 20))
         self.treated(2500, at(12, 3))

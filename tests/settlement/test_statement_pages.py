@@ -63,17 +63,17 @@ def test_the_statement_shows_its_chain_with_clauses_and_lines(place) -> None:
     row = sent(place)
     clerk = client_of(place, "settlement_clerk")
     page = text(clerk.get(reverse("statement", args=[row.pk])))
-    for word in ("申报 105.00 － 审核扣款 4.00 － 质量保证金 4.80 ＝ 应付 96.20", "温医保办〔2021〕6号", "二十四",
+    for word in ("申报 105.00 － 审核扣款 4.00 － 质量保证金 4.81 ＝ 应付 96.19", "温医保办〔2021〕6号", "二十四",
                  "示例参数", "WZ-1", "缺病历", "请于 2021-12-15 前确认", "三方核对"):  # fmt: skip
         assert word in page
     held = text(clerk.get(reverse("statement", args=[row.pk]), {"only": "held"}))
     assert "WZ-1</a>" not in held.split('id="lines"')[-1]
     assert "待人工审核" in held
     listed = text(clerk.get(reverse("statements")))
-    assert "96.20" in listed
+    assert "96.19" in listed
     assert place.hospital.name in listed
     assert "关账中" in listed
-    assert "96.20" not in text(
+    assert "96.19" not in text(
         clerk.get(reverse("statements"), {"period": "2021-11", "scheme": "lixiu"})
     )
 

@@ -89,9 +89,10 @@ def test_every_step_has_its_share_and_its_clause(place) -> None:
     )
     closing_month(place)
     row = only()
-    # base 9001: deposit 5 % = 450.05 → 450; assessment 2 % = 180.02 → 180; rest 8704, half 4352 > 4000
-    assert (row.deducted, row.deposit, row.assessment, row.set_off) == (999, 450, 180, 4000)
-    assert row.payable == 10_333 - 999 - 450 - 180 - 4000
+    # 32 of the 999 are the account's; base 9033: deposit 5 % = 451.65 → 452; assessment 2 % = 180.66 → 181;
+    # rest 8701, half 4350.5 > 4000
+    assert (row.deducted, row.deposit, row.assessment, row.set_off) == (999, 452, 181, 4000)
+    assert row.payable == 10_333 - 999 - 452 - 181 - 4000
     assert {step: row.basis[step]["clause"]["clause"] for step in ("declared", "deducted", "deposit",
             "set_off", "assessment")} == {"declared": "二十四", "deducted": "二十四",
             "deposit": "二十一", "set_off": "二十四", "assessment": "二十一"}  # fmt: skip

@@ -14,7 +14,7 @@ from institutions.holidays import NATIONAL, import_year, national_year
 from institutions.models import Notification
 from institutions.refusals import Refusal
 from settlement import adjustments
-from settlement.models import Adjustment, Deduction
+from settlement.models import Adjustment, Deduction, Settlement
 from supervision import case_papers, case_steps, cases, recusals, sanctions
 from supervision.models import (
     CaseEvidence,
@@ -302,6 +302,20 @@ def test_a_measure_says_how_much_and_against_whom(
 ) -> None:
     with pytest.raises(Refusal, match=code):
         office.propose(office.inquired(), kind, **given)
+
+
+def test_a_loss_reaches_what_the_personal_account_paid(office: Office) -> None:
+    case = office.inquired()
+    office.house.patient = factories.person("nantong", "employee", account_balance=10_000)
+    made = office.house.send(pay_from_account=True)
+    set_scope(EVERYTHING)
+    settled = Settlement.objects.get(claim_id=made.pk)
+    assert settled.account > 0
+    given = {"case": case, "claim_no": made.claim_no, "note": "", "by": office.handler.username}
+    with pytest.raises(Refusal, match="LOSS_TOO_LARGE"):
+        cases.add_claim(loss=settled.fund + settled.account + 1, at=AT, **given)
+    row = cases.add_claim(loss=settled.fund + settled.account, at=AT, **given)
+    assert row.loss == settled.fund + settled.account
 
 
 def test_evidence_is_taken_once_with_its_digest_and_stays(office: Office) -> None:
