@@ -31,7 +31,7 @@ LEDGER_BODY = file_body(
 )
 DIFFERENCE = described(
     kind={"enum": Discrepancy.Kind.values}, kind_label=TEXT, claim_no=TEXT, line_no=WHOLE,
-    row=or_null(WHOLE), service_date=DAY, fee_ours=openapi.MAYBE_YUAN,
+    claim_no_theirs=or_null(TEXT), row=or_null(WHOLE), service_date=DAY, fee_ours=openapi.MAYBE_YUAN,
     fee_theirs=openapi.MAYBE_YUAN, fund_ours=openapi.MAYBE_YUAN, fund_theirs=openapi.MAYBE_YUAN,
     state_ours=TEXT, state_theirs=TEXT, resolution=or_null(TEXT), reason=or_null(TEXT),
 )  # fmt: skip
@@ -72,7 +72,8 @@ def _difference(row: Discrepancy) -> dict:
     values = {name: getattr(row, name) for name in amounts}
     return {
         "kind": row.kind, "kind_label": row.get_kind_display(), "claim_no": row.claim_no,
-        "line_no": row.line_no, "row": row.row, "service_date": row.service_date.isoformat(),
+        "line_no": row.line_no, "claim_no_theirs": row.claim_no_theirs or None, "row": row.row,
+        "service_date": row.service_date.isoformat(),
         **{name: None if value is None else yuan(value) for name, value in values.items()},
         "state_ours": row.state_ours, "state_theirs": row.state_theirs,
         "resolution": row.resolution or None, "reason": row.reason or None,

@@ -1,7 +1,8 @@
 """Reconciliation with a hospital: its own ledger of a month against ours, line by line, in SQL.
 
 Three keys: the person, the day, the serial number (claim number and line). The serial number pairs
-the lines; a pair whose person, day or item is not the same is a difference of its own. Ours is what was
+the lines; a pair whose person, day or item is not the same is a difference of its own. What then is left on
+both sides pairs by person, day and item: the claim is there, one number of it is wrong. Ours is what was
 posted in the month: a claim reversed in it stands as reversed. Differences are worked off with a
 reason; when none is left the month is balanced (已对平), and the statement page may say so.
 """
@@ -34,6 +35,7 @@ NONE, OPEN, BALANCED = "none", "open", "balanced"
 FITTING: dict[str, tuple[str, ...]] = {
     Kind.ONLY_OURS: (Resolution.OURS, Resolution.REVERSE),
     Kind.ONLY_THEIRS: (Resolution.OURS, Resolution.RESEND),
+    Kind.NUMBER: (Resolution.OURS, Resolution.REVERSE_RESEND),
     Kind.IDENTITY: (Resolution.OURS, Resolution.REVERSE_RESEND),
     Kind.AMOUNT: (Resolution.OURS, Resolution.REVERSE_RESEND),
     Kind.STATE: (Resolution.OURS, Resolution.REVERSE),
@@ -48,7 +50,8 @@ PUT = """INSERT INTO settlement_ledgerrow (ledger_id, region_code, institution_c
         %(claim_no)s::text[], %(line_no)s::smallint[], %(person)s::bytea[], %(day)s::date[],
         %(item)s::text[], %(fee)s::bigint[], %(fund)s::bigint[], %(state)s::text[]) g"""
 
-#: Both ledgers joined by the serial number; what differs, and how, goes into the table. Last column:
+#: Both ledgers joined by the serial number, the rest by person, day and item (equal fees first); what
+#: differs, and how, goes into the table. Last column:
 #: what the hospital says the funds owe it for the month by scheme ('': claims that are not ours); a
 #: claim of an earlier month that was reversed in this one is taken back.
 MATCH = """WITH posted AS (
@@ -71,33 +74,65 @@ MATCH = """WITH posted AS (
     SELECT row, claim_no, line_no, service_date AS day, item_code AS item, person_hash AS person,
         fee, fund, state, row_number() OVER (PARTITION BY claim_no, line_no ORDER BY row) AS k
     FROM settlement_ledgerrow WHERE ledger_id = %(ledger)s
-), pairs AS (
-    SELECT o.claim_id, coalesce(o.claim_no, t.claim_no) AS claim_no,
-        coalesce(o.line_no, t.line_no) AS line_no, t.row, coalesce(o.day, t.day) AS day,
-        o.fee AS fee_ours, t.fee AS fee_theirs, o.fund AS fund_ours, t.fund AS fund_theirs,
+), numbered AS MATERIALIZED (
+    SELECT o.claim_id, o.scheme, o.here, t.row, coalesce(o.claim_no, t.claim_no) AS claim_no,
+        coalesce(o.line_no, t.line_no) AS line_no, coalesce(o.person, t.person) AS person,
+        coalesce(o.day, t.day) AS day, coalesce(o.item, t.item) AS item, o.fee AS fee_ours,
+        t.fee AS fee_theirs, o.fund AS fund_ours, t.fund AS fund_theirs,
         coalesce(o.state, '') AS state_ours, coalesce(t.state, '') AS state_theirs,
-        CASE WHEN t.claim_no IS NULL THEN 'only_ours' WHEN o.claim_no IS NULL THEN 'only_theirs'
-            WHEN o.person <> t.person OR o.day <> t.day OR o.item <> t.item THEN 'identity'
+        CASE WHEN o.person <> t.person OR o.day <> t.day OR o.item <> t.item THEN 'identity'
             WHEN o.fee <> t.fee OR (o.state = t.state AND o.fund <> t.fund) THEN 'amount'
             WHEN o.state <> t.state THEN 'state' END AS kind
     FROM ours o FULL JOIN (SELECT * FROM theirs WHERE k = 1) t
         ON t.claim_no = o.claim_no AND t.line_no = o.line_no
+), rest AS (  -- n: the how-manieth of its side among those of one person, day, item and fee
+    SELECT *, row_number() OVER (PARTITION BY person, day, item, coalesce(fee_ours, fee_theirs),
+        row IS NULL ORDER BY claim_no, line_no) AS n
+    FROM numbered WHERE claim_id IS NULL OR row IS NULL
+), equal AS (
+    SELECT *, count(*) OVER (PARTITION BY person, day, item, coalesce(fee_ours, fee_theirs), n) = 2
+        AS alike FROM rest
+), ranked AS (  -- m: the same among those of whatever fee that found nobody with theirs
+    SELECT *, row_number() OVER (PARTITION BY person, day, item, alike, row IS NULL
+        ORDER BY claim_no, line_no) AS m FROM equal
+), near AS MATERIALIZED (
+    SELECT max(claim_id) AS claim_id, max(scheme) AS scheme, bool_or(here) AS here, max(row) AS row,
+        coalesce(max(claim_no) FILTER (WHERE row IS NULL), max(claim_no)) AS claim_no,
+        coalesce(max(line_no) FILTER (WHERE row IS NULL), max(line_no)) AS line_no,
+        day, max(fee_ours) AS fee_ours, max(fee_theirs) AS fee_theirs, max(fund_ours) AS fund_ours,
+        max(fund_theirs) AS fund_theirs, max(state_ours) AS state_ours,
+        max(state_theirs) AS state_theirs,
+        CASE WHEN count(*) = 1 THEN '' ELSE max(claim_no || '/' || line_no)
+            FILTER (WHERE row IS NOT NULL) END AS claim_no_theirs,
+        CASE WHEN count(*) = 2 THEN 'number' WHEN max(row) IS NULL THEN 'only_ours'
+            ELSE 'only_theirs' END AS kind
+    FROM ranked GROUP BY person, day, item, alike, CASE WHEN alike THEN n ELSE m END,
+        CASE WHEN alike THEN coalesce(fee_ours, fee_theirs) END
+), pairs AS (
+    SELECT claim_id, claim_no, line_no, row, day, fee_ours, fee_theirs, fund_ours, fund_theirs,
+        state_ours, state_theirs, claim_no_theirs, kind FROM near
+    UNION ALL
+    SELECT claim_id, claim_no, line_no, row, day, fee_ours, fee_theirs, fund_ours, fund_theirs,
+        state_ours, state_theirs, '', kind
+    FROM numbered WHERE claim_id IS NOT NULL AND row IS NOT NULL
     UNION ALL
     SELECT o.claim_id, t.claim_no, t.line_no, t.row, t.day, o.fee, t.fee, o.fund, t.fund,
-        coalesce(o.state, ''), t.state, 'duplicate'
+        coalesce(o.state, ''), t.state, '', 'duplicate'
     FROM theirs t LEFT JOIN ours o ON t.claim_no = o.claim_no AND t.line_no = o.line_no
     WHERE t.k > 1
 ), put AS (
     INSERT INTO settlement_discrepancy (ledger_id, region_code, institution_code, kind, claim_id,
         claim_no, line_no, row, service_date, fee_ours, fee_theirs, fund_ours, fund_theirs,
-        state_ours, state_theirs, resolution, reason, resolved_by)
+        state_ours, state_theirs, claim_no_theirs, resolution, reason, resolved_by)
     SELECT %(ledger)s, %(region)s, %(institution)s, kind, claim_id, claim_no, line_no, row, day,
-        fee_ours, fee_theirs, fund_ours, fund_theirs, state_ours, state_theirs, '', '', ''
+        fee_ours, fee_theirs, fund_ours, fund_theirs, state_ours, state_theirs, claim_no_theirs,
+        '', '', ''
     FROM pairs WHERE kind IS NOT NULL RETURNING 1
 ), schemes AS (
-    SELECT coalesce(o.scheme, '') AS scheme, sum(CASE WHEN t.state = 'settled' THEN t.fund
-        WHEN NOT o.here THEN -t.fund ELSE 0 END)::bigint AS fund
-    FROM theirs t LEFT JOIN (SELECT DISTINCT claim_no, scheme, here FROM ours) o USING (claim_no)
+    SELECT coalesce(n.scheme, o.scheme, '') AS scheme, sum(CASE WHEN t.state = 'settled' THEN t.fund
+        WHEN NOT coalesce(n.here, o.here) THEN -t.fund ELSE 0 END)::bigint AS fund
+    FROM theirs t LEFT JOIN near n ON n.row = t.row
+    LEFT JOIN (SELECT DISTINCT claim_no, scheme, here FROM ours) o ON o.claim_no = t.claim_no
     GROUP BY 1
 )
 SELECT (SELECT count(*) FROM put),

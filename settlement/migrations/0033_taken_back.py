@@ -1,4 +1,4 @@
-"""Taken back by whom and from whom: deductions by payer, charged prescriptions."""
+"""Taken back by whom and from whom: deductions by payer, charged prescriptions, mistyped claim numbers."""
 
 from importlib import import_module
 
@@ -118,4 +118,48 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL(WITHIN, BEFORE),
+        migrations.AlterField(
+            "discrepancy",
+            "kind",
+            models.CharField(
+                choices=[
+                    ("only_ours", "中心有、机构无"),
+                    ("only_theirs", "机构有、中心无"),
+                    ("number", "单据号不一致"),
+                    ("identity", "人员、日期或项目不符"),
+                    ("amount", "金额不符"),
+                    ("state", "状态不符"),
+                    ("duplicate", "机构账重复"),
+                ],
+                max_length=11,
+                verbose_name="差异类别",
+            ),
+        ),
+        migrations.AddField(
+            "discrepancy",
+            "claim_no_theirs",
+            models.CharField(
+                blank=True,
+                default="",
+                help_text="theirs with its line, where it is another",
+                max_length=50,
+                verbose_name="机构单据号",
+            ),
+            preserve_default=False,
+        ),
+        migrations.AddConstraint(
+            "discrepancy",
+            models.CheckConstraint(
+                condition=Q(kind="number") & ~Q(claim_no_theirs="")
+                | ~Q(kind="number") & Q(claim_no_theirs=""),
+                name="discrepancy_names_their_number",
+            ),
+        ),
+        migrations.AddConstraint(
+            "discrepancy",
+            models.CheckConstraint(
+                condition=~Q(kind="number", resolution__in=("reverse", "resend")),
+                name="discrepancy_number_is_settled_once",
+            ),
+        ),
     )

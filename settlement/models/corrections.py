@@ -374,6 +374,7 @@ class Discrepancy(models.Model):
     class Kind(models.TextChoices):
         ONLY_OURS = "only_ours", "中心有、机构无"
         ONLY_THEIRS = "only_theirs", "机构有、中心无"
+        NUMBER = "number", "单据号不一致"
         IDENTITY = "identity", "人员、日期或项目不符"
         AMOUNT = "amount", "金额不符"
         STATE = "state", "状态不符"
@@ -392,6 +393,12 @@ class Discrepancy(models.Model):
     claim_id = models.BigIntegerField(null=True, blank=True)
     claim_no = models.CharField("单据号", max_length=40)
     line_no = models.SmallIntegerField("行号")
+    claim_no_theirs = models.CharField(
+        "机构单据号",
+        max_length=50,
+        blank=True,
+        help_text="theirs with its line, where it is another",
+    )
     row = models.IntegerField("机构账行", null=True, blank=True)
     service_date = models.DateField("服务日期")
     fee_ours = models.BigIntegerField(null=True, blank=True)
@@ -420,6 +427,15 @@ class Discrepancy(models.Model):
                 & ~Q(resolved_by="")
                 & ~Q(reason=""),
                 name="discrepancy_resolved_with_reason",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="number") & ~Q(claim_no_theirs="")
+                | ~Q(kind="number") & Q(claim_no_theirs=""),
+                name="discrepancy_names_their_number",
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind="number", resolution__in=("reverse", "resend")),
+                name="discrepancy_number_is_settled_once",
             ),
         )
 

@@ -31,7 +31,7 @@ CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "机构对账", "url": "
 PAGE, DIFFERENCES_PAGE, ERRORS_PAGE = 20, 50, 50
 MOST_AT_ONCE = 100_000
 TONES = {"checked": "info", "different": "warn", "balanced": "ok", "superseded": "mute"}
-KIND_TONES = {"only_ours": "bad", "only_theirs": "bad", "identity": "bad", "amount": "warn",
+KIND_TONES = {"only_ours": "bad", "only_theirs": "bad", "number": "warn", "identity": "bad", "amount": "warn",
               "state": "warn", "duplicate": "info"}  # fmt: skip
 STATES = {"settled": "已结算", "reversed": "已冲正", "": "—"}
 
@@ -248,7 +248,8 @@ def _difference(row: Discrepancy) -> Row:
         actions=[Action(label="单据", url=url)] if url else [],
         cells=[
             Cell(text=row.get_kind_display(), tone=KIND_TONES[row.kind]),
-            Cell(text=row.claim_no, url=url, code=True, sub=f"第 {row.line_no} 行"),
+            Cell(text=row.claim_no, url=url, code=True, sub=f"第 {row.line_no} 行"
+                 + (f"，机构账为 {row.claim_no_theirs}" if row.claim_no_theirs else "")),
             Cell(text=row.service_date.isoformat(), sub=f"机构账第 {row.row} 行" if row.row else ""),
             Cell(text=_money(row.fee_theirs), sub=_fund(row.fund_theirs)),
             Cell(text=_money(row.fee_ours), sub=_fund(row.fund_ours)),

@@ -187,7 +187,7 @@ def test_every_class_of_difference(hospital: Hospital) -> None:
     lines[5 - 1]["统筹基金"] = "0.01"
     lines[-2]["状态"] = "已结算"
     lines.append(row(hospital, first, 1))
-    lines.append(row(hospital, first, 0, 单据号="UNKNOWN"))
+    lines.append(row(hospital, first, 0, 单据号="UNKNOWN", 项目编码="999"))
     made = matched(hospital, lines)
     found = set(made.differences.values_list("kind", "claim_no", "line_no"))
     assert found == {
@@ -196,10 +196,47 @@ def test_every_class_of_difference(hospital: Hospital) -> None:
         ("amount", third["claim_no"], 2), ("state", fourth["claim_no"], 1),
         ("duplicate", first["claim_no"], 2), ("only_theirs", "UNKNOWN", 1),
     }  # fmt: skip
+    assert len(found) == made.differences.count()
     assert made.state == State.DIFFERENT
     assert standing(hospital).open == 8
     task = Task.objects.get(subject=f"ledger:{made.pk}")
     assert (task.permission, task.state) == ("reconciliations.handle", "open")
+
+
+def test_a_mistyped_number_is_one_difference_and_no_claim_is_reversed_for_it(hospital) -> None:
+    first, second, third = hospital.claims[:3]
+    lines = rows(hospital)
+    lines[0]["单据号"] = lines[1]["单据号"] = "N0-typed"  # the first visit, its number wrong
+    lines[2] |= {"单据号": "N1-typed", "金额": "13.00"}  # one line of the second, its fee as well
+    del lines[4:6]  # the third is unknown to the hospital
+    made = matched(hospital, lines)
+    found = made.differences.values_list(
+        "kind", "claim_no", "line_no", "claim_no_theirs", "fee_theirs"
+    )
+    assert set(found) == {
+        ("number", first["claim_no"], 1, "N0-typed/1", 1200),
+        ("number", first["claim_no"], 2, "N0-typed/2", 500),
+        ("number", second["claim_no"], 1, "N1-typed/1", 1300),
+        ("only_ours", third["claim_no"], 1, "", None),
+        ("only_ours", third["claim_no"], 2, "", None),
+    }
+    set_scope(EVERYTHING)
+    assert list(made.totals["schemes"]) == ["employee"]  # theirs is money of our claims
+    numbers = made.differences.filter(kind="number")
+    act = {"ledger": made, "reason": "医院单据号录错", "by": "clerk", "at": clock.now()}
+    wrong = {"differences": numbers.values_list("pk", flat=True), "resolution": "reverse"}
+    with pytest.raises(Refusal, match="DOES_NOT_FIT"):
+        reconciliation.resolve(**wrong, **act)
+    done = {"resolution": "reverse", "reason": "x", "resolved_by": "c", "resolved_at": clock.now()}
+    with pytest.raises(IntegrityError, match="number_is_settled_once"), transaction.atomic():
+        numbers.update(**done)
+    kept = numbers.values_list("pk", flat=True)
+    assert reconciliation.resolve(differences=list(kept), resolution="ours", **act) == 3
+    assert not Settlement.objects.filter(claim_id=first["id"], version=2).exists()
+    clerk = factories.log_in(Client(), factories.user("settlement_clerk", hospital.row.region))
+    page = clerk.get(reverse("reconciliation", args=[made.pk])).content.decode()
+    assert "单据号不一致" in page
+    assert "机构账为 N0-typed/1" in page
 
 
 def test_differences_are_worked_off_until_the_month_is_balanced(hospital: Hospital) -> None:
@@ -207,7 +244,7 @@ def test_differences_are_worked_off_until_the_month_is_balanced(hospital: Hospit
     lines = rows(hospital)
     lines[0]["金额"] = "13.00"
     del lines[2:4]
-    lines.append(row(hospital, first, 0, 单据号="UNKNOWN"))
+    lines.append(row(hospital, first, 0, 单据号="UNKNOWN", 服务日期="2021-06-01"))
     made = matched(hospital, lines)
     by_kind = {kind: list(made.differences.filter(kind=kind).values_list("pk", flat=True))
                for kind in Discrepancy.Kind.values}  # fmt: skip
