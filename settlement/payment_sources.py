@@ -288,7 +288,7 @@ def live(subjects: Iterable[str]) -> dict[str, str]:
 
 def list_of(subject: str) -> str:
     """The number of the payment list that a source stands on; empty where it stands on none."""
-    return _live([subject]).get(subject, "")
+    return live([subject]).get(subject, "")
 
 
 def _freezes(codes: Iterable[str], on: dt.date) -> dict[str, str]:

@@ -362,13 +362,13 @@ def paid_to_person(claim_id: int) -> bool:
 
 
 def uncut(settled: Settlement) -> int:
-    """What the fund paid for a claim, to whomever, and was not cut yet (fen); 0 of a reversed one."""
-    return 0 if settled.version % 2 == 0 else max(_left(settled, None), 0)
+    """What was paid for a claim, to whomever, and was not cut yet (fen); 0 of a reversed one."""
+    return 0 if settled.version % 2 == 0 else sum(payers.left(settled).values())
 
 
 def deductible(settled: Settlement) -> int:
     """What was paid to an institution for a claim and was not cut yet (fen)."""
-    return 0 if paid_to_person(settled.claim_id) else sum(payers.left(settled).values())
+    return 0 if paid_to_person(settled.claim_id) else uncut(settled)
 
 
 def _known_reason(reason: str, note: str) -> None:

@@ -62,13 +62,11 @@ def parts_of(case: SupervisionCase) -> list[Part]:
 
 
 def _part(case: SupervisionCase, settled: Settlement, number: str, title: str, lost: int) -> Part:
-    gone = settled.version % 2 == 0
-    held = statement_steps.uncut(settled)
-    more = 0 if gone else settled.major + settled.assistance
+    held = min(lost, statement_steps.uncut(settled))
     personal = bool(case.person_id) or statement_steps.paid_to_person(settled.claim_id)
-    cut = 0 if personal else min(lost, held)
-    asked = min(lost - cut, more + (held if personal else 0))
-    return Part(settled.claim_id, number, title, lost, cut, asked, REVERSED if gone else CUT)
+    cut, asked = (0, held) if personal else (held, 0)
+    why = REVERSED if settled.version % 2 == 0 else CUT
+    return Part(settled.claim_id, number, title, lost, cut, asked, why)
 
 
 def recover(row: Sanction, on: dt.date, who: User, at: dt.datetime) -> Effects:

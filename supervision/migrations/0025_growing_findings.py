@@ -53,7 +53,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("supervision", "0021_merged_findings"),)
+    dependencies = (("supervision", "0024_fair_cases"),)
     operations = (
         migrations.AddField(
             "finding", "sequence", models.SmallIntegerField(default=1, db_default=1)

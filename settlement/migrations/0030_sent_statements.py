@@ -47,5 +47,5 @@ DROP FUNCTION deduction_was_not_sent();
 
 
 class Migration(migrations.Migration):
-    dependencies = (("settlement", "0027_first_claim"),)
+    dependencies = (("settlement", "0029_checking_and_requests"),)
     operations = (migrations.RunSQL(STATEMENTS + DEDUCTIONS, UNDO),)

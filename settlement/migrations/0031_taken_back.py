@@ -77,7 +77,7 @@ BEFORE = BEFORE[: BEFORE.index("CREATE TRIGGER")].replace(
 
 
 class Migration(migrations.Migration):
-    dependencies = (("settlement", "0027_first_claim"),)
+    dependencies = (("settlement", "0030_sent_statements"),)
     operations = (
         migrations.AddConstraint(
             "voucher",
