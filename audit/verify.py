@@ -116,11 +116,12 @@ class Bundle:
         archived = not body and row["seq"] < self.head["archived"]
         ensure(leaf.hex() == row["leaf"] or archived, row["seq"], "正文与叶哈希不符")
         if "proof" in row:
+            ensure(self.seen is None or row["seq"] > self.seen, row["seq"], "重复或次序颠倒")
             self.count(row["seq"], body)
             top = self.notes[self.head["last"]]
             leaf, *way = map(bytes.fromhex, [row["leaf"], *row["proof"]])
-            proven = self.climb(self.seen, top.size - 1, leaf, way)[1] == top.root
-            ensure(proven, self.seen, "包含证明不成立")
+            root = self.climb(self.seen, top.size - 1, leaf, way)[1]
+            ensure(root == top.root, self.seen, "包含证明不成立")
         else:
             ensure(row["seq"] == self.size, self.size, "缺失、多出或错位")
             self.grow(bytes.fromhex(row["leaf"]), body)

@@ -20,7 +20,7 @@ from audit.models import Checkpoint, Event, Leaf
 from tests.audit.sealing import AT, act, seal, superuser
 
 SIZES = (4, 8, 13)
-LONGEST = 160  #: lines of code of the verifier
+LONGEST = 161  #: lines of code of the verifier
 PROGRAM = Path(verify.__file__)
 
 
@@ -136,6 +136,19 @@ def test_an_entry_does_not_pass_for_one_beyond_the_log(log, size: int, seq: int,
     forged.write_text(lines.replace(f'"seq":{seq},', f'"seq":{told_as},'), encoding="utf-8")
     status, sentence = verify.verify(forged, log / "key.pem")
     assert (status, "包含证明不成立" in sentence) == (verify.BROKEN, True), sentence
+
+
+def test_an_act_is_shown_once(log):
+    """The head is not signed: whoever repeats a line can count it there as well."""
+    top = Checkpoint.objects.get(size=13)
+    head, *lines = bundles.selection(seqs=[2, 11], top=top, by="auditor", at=AT)
+    entry = next(line for line in lines if line.startswith('{"seq":2,'))
+    forged = log / "forged.jsonl"
+    forged.write_text(
+        "".join([head.replace('"entries":2', '"entries":3'), *lines, entry]), encoding="utf-8"
+    )
+    status, sentence = verify.verify(forged, log / "key.pem")
+    assert (status, "重复或次序颠倒" in sentence) == (verify.BROKEN, True), sentence
 
 
 def test_the_program_is_read_before_it_is_trusted():
