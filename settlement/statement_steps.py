@@ -114,8 +114,9 @@ def may_be_decided(turn: Turn) -> None:
 
 
 def effect_compute(turn: Turn) -> None:
-    """The figures are those of this moment: deductions may have changed."""
-    compute([turn.case])
+    """The figures are those of this moment: deductions may have been withdrawn. What was deducted since
+    the institution was told waits for the next statement, unless it is told of this one again."""
+    compute([turn.case], take=turn.step.key != "decide")
     turn.case.refresh_from_db(fields=[*FIGURES, "example", "basis"])
 
 

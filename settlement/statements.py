@@ -205,8 +205,11 @@ def make(*, period: Period, by: str, at: dt.datetime) -> int:
     return count
 
 
-def compute(rows: Iterable[Statement]) -> None:
-    """The figures of statements of one month, from the ledger and the region's terms."""
+def compute(rows: Iterable[Statement], *, take: bool = True) -> None:
+    """The figures of statements of one month, from the ledger and the region's terms.
+
+    `take`: deductions that stand on no statement yet are taken into these.
+    """
     wanted = list(rows)
     if not wanted:
         return
@@ -226,7 +229,8 @@ def compute(rows: Iterable[Statement]) -> None:
         "advances": list(advanced.values()),
     }  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute(ASSIGN, given)
+        if take:
+            cursor.execute(ASSIGN, given)
         cursor.execute(COMPUTE, given)
     basis = basis_of(first.pool, first.period, terms)
     Statement.objects.filter(pk__in=ids).update(basis=basis)

@@ -328,6 +328,17 @@ def test_silence_is_decided_only_after_the_deadline(place) -> None:
     assert only().finalised_at == at(12, 16)
 
 
+def test_a_decision_takes_no_deduction_that_the_institution_was_not_told(place) -> None:
+    claim = place.claim(fund=10_000)
+    period = closing_month(place)
+    send_all(period=period, who=place.user("settlement_clerk"), by="clerk", at=at(12, 1))
+    deduct(claim_id=claim, amount=1_000, reason="records", note="缺病历", by="reviewer", at=at(12, 10))
+    take(statement=only(), step="decide", who=place.user("finance_officer"), by="finance",
+         at=at(12, 16), facts={"answer": "逾期未确认"})  # fmt: skip
+    assert (only().state, only().deducted) == ("decided", 0)
+    assert Deduction.objects.get().statement is None  # it waits for December's
+
+
 def test_a_reopening_needs_two_people_and_reverses_the_vouchers(place) -> None:
     place.claim(fund=10_000)
     place.confirmed(closing_month(place))
