@@ -22,6 +22,7 @@ from settlement.models import (
     Leg,
     PaymentList,
     PaymentOrder,
+    Refund,
     Voucher,
     Way,
 )
@@ -358,6 +359,8 @@ def _wrong(order: PaymentOrder, answer: bank_files.Answer, today: dt.date) -> st
         return "银行支付须登记流水号"
     if answer.state != Result.PAID and not answer.reason.strip():
         return "退票或拒付须写明原因"
+    if answer.state == Result.RETURNED and order.refunds.filter(state=Refund.State.POSTED).exists():
+        return "收款人已退款并入账，登记退票会重复收回；请先与银行核对"
     return ""
 
 

@@ -400,6 +400,16 @@ def test_a_refund_goes_back_the_way_it_came_by_two_persons(agency: Agency) -> No
     assert ledger.balance().sound
 
 
+def test_what_the_payee_gave_back_does_not_come_back_from_the_bank_too(agency: Agency) -> None:
+    made = agency.sent(agency.statement().subject)
+    take(agency, made)
+    row = refund(agency, made.orders.get())
+    refunds.decide(refund=row, accept=True, by=agency.finance.username, at=AT)
+    told = refusal_of(take, agency=agency, made=made, state="returned")
+    assert (told.code, "重复收回" in told.detail[0]) == ("RESULTS_INVALID", True)
+    assert payments.paid_of(made.orders.get().subject) == 500_000
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [

@@ -332,7 +332,9 @@ def test_a_decision_takes_no_deduction_that_the_institution_was_not_told(place) 
     claim = place.claim(fund=10_000)
     period = closing_month(place)
     send_all(period=period, who=place.user("settlement_clerk"), by="clerk", at=at(12, 1))
-    deduct(claim_id=claim, amount=1_000, reason="records", note="缺病历", by="reviewer", at=at(12, 10))
+    deduct(
+        claim_id=claim, amount=1_000, reason="records", note="缺病历", by="reviewer", at=at(12, 10)
+    )
     take(statement=only(), step="decide", who=place.user("finance_officer"), by="finance",
          at=at(12, 16), facts={"answer": "逾期未确认"})  # fmt: skip
     assert (only().state, only().deducted) == ("decided", 0)
