@@ -73,8 +73,10 @@ def test_hand_computed_years() -> None:
 )  # fmt: skip
 def test_the_kernel_is_the_oracle(visits: list[tuple[int, int, int]]) -> None:
     rows = [(person, fee, RESIDENT, price_class) for person, fee, price_class in visits]
-    lines = [(person, min(fee, CAPS[place]), 0, place - 1, 0) for person, fee, place in visits]
-    expected = oracle(lines, PLANS, [Later(0, 0, 0, [], 0, 0)])
+    lines = [
+        (person, min(fee, CAPS[place]), 0, place - 1, 0, RESIDENT) for person, fee, place in visits
+    ]
+    expected = oracle(lines, PLANS, [Later(0, 0, 0, [], 0, 0, 0, 0)])
     found = settle(RULES, rows, kernel.State.blank(4))
     assert [(row[DEDUCTIBLE], row[FUND]) for row in found] == [line[1:3] for line in expected]
 

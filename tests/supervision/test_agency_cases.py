@@ -75,9 +75,11 @@ def test_the_agency_takes_its_own_case_from_opening_to_the_archive(agency: Agenc
     assert (case.state, case.archive_no) == ("archived", "320600-XY-2021-0001")
     papers = list(case.papers.all())
     assert [row.kind for row in papers] == [
-        "filing", "notice", "evidence", "receipt", "decision", "receipt", "closing",
+        "filing", "notice", "evidence", "receipt", "decision", "receipt", "talk", "receipt", "minutes",
+        "closing",
     ]  # fmt: skip
     assert {row.content["issuer"] for row in papers} == {"南通市医疗保险服务经办机构"}
+    assert "第29条" not in "".join(f"{case_papers.context_of(row)}" for row in papers)
     for row in papers:
         assert case_papers.pdf_of(row).startswith(b"%PDF")
 
@@ -99,7 +101,7 @@ def test_its_papers_rest_on_the_agreement_and_name_no_certificate(agency: Agency
     assert notice["times"]["statement"]["clause"] == "国务院令第735号 第13条"
     clauses = {entry.clause for entry in (*PROCEDURES[AGREEMENT].steps,
                                           *PROCEDURES[AGREEMENT].states.values())}  # fmt: skip
-    assert clauses == {"第13条"}
+    assert clauses == {"国务院令第735号 第13条"}
 
 
 def test_each_side_touches_its_own_cases_only(agency: Agency) -> None:

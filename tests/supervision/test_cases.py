@@ -15,7 +15,7 @@ from institutions.models import Notification
 from institutions.refusals import Refusal
 from settlement import adjustments
 from settlement.models import Adjustment, Deduction, Settlement
-from supervision import case_papers, case_steps, cases, recusals, sanctions
+from supervision import case_papers, case_steps, cases, recusals, sanctions, writs
 from supervision.models import (
     CaseEvidence,
     CaseInspector,
@@ -37,7 +37,7 @@ def office() -> Office:
 
 
 def test_the_table_names_only_what_is_in_the_handbook() -> None:
-    checked(case_steps.HANDBOOK, [PROCEDURES[case_steps.TABLE]])
+    checked(case_steps.HANDBOOK, [PROCEDURES[writs.TABLE]])
 
 
 # --- The whole way ---

@@ -13,7 +13,7 @@ from pricing.releases import current
 from pricing.rules import SERVICES
 from pricing.watching import Switch
 from settlement.columns import day_number
-from supervision import cases, findings, suspicions
+from supervision import case_losses, cases, findings, suspicions
 from supervision.models import Finding
 from supervision.rules import RULES, Found, Visits
 from supervision.suspicions import Cited, Looked, Names, Place
@@ -178,4 +178,4 @@ def test_every_claim_of_a_large_finding_counts_once_in_a_case(office: Office) ->
     rows = [cases.add_finding(case=case, finding=row, by=office.handler.username, at=AT)
             for row in (large, again)]  # fmt: skip
     assert [len(row.content["claims_of"]) for row in rows] == [620, 620]
-    assert len(cases.losses([rows[1]])) == len(cases.losses([rows[0]]))
+    assert len(case_losses.losses([rows[1]])) == len(case_losses.losses([rows[0]]))

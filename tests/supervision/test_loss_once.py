@@ -73,7 +73,14 @@ def test_all_fines_of_a_case_stay_within_the_range_of_the_article(office: Office
             office.propose(case, "fine", article=article, amount=amount)
         assert "本案另有罚款" in error.value.faults[0].detail[0]
     office.propose(case, "fine", article="38", amount=loss)
-    office.propose(case, "fine", article="39", amount=1_000_000)  # no multiple of the loss
+    office.propose(
+        case,
+        "fine",
+        article="39",
+        amount=1_000_000,
+        condition="defiance",
+        note="责令改正后逾期未改正",
+    )  # no multiple of the loss
     sanctions.drop(sanction=first, by=office.handler.username, at=AT)
     office.notify(case, "penalty", "38", loss=f"{loss / 100:.2f}")
 

@@ -15,7 +15,7 @@ from audit.models import Event, Task
 from institutions import commands as registry
 from institutions.models import Physician, User
 from institutions.refusals import Refusal
-from supervision import repairs, subjects
+from supervision import lifting, repairs, subjects
 from supervision.models import PointEntry, PointRepair, Restriction
 from tests import factories
 from tests.settlement.test_pages import AT
@@ -235,7 +235,7 @@ def test_the_task_of_a_suspension_ends_when_the_register_changes(
         registry.leave(physician=suspended, on=TODAY, **sign)
     else:
         row = Restriction.objects.get(subject_code=suspended.pk)
-        subjects.lift(restriction=row, on=TODAY, reason="复核", who=office.third, at=AT)
+        lifting.lift(restriction=row, on=TODAY, reason="复核", who=office.third, at=AT)
     assert waiting(suspended) == []
 
 

@@ -107,15 +107,13 @@ def test_papers_and_files_of_a_person_s_case_name_the_person(office: Office) -> 
     assert {"supervisioncase.print", "document.read"} <= set(actions)
 
 
-def test_a_hospital_s_system_that_reads_a_person_s_case_leaves_events(office: Office) -> None:
+def test_a_hospital_s_system_reads_no_case_of_a_person(office: Office) -> None:
+    """The person is the party, also where it happened at the hospital."""
     case = case_of(office)
     office.notify(case, "penalty", "41")
     reader, paper = hospital_of(office), case.papers.get(kind="notice")
-    assert reader.get(f"supervision-cases/{case.pk}").status_code == 200
-    assert reader.get(f"supervision-cases/{case.pk}/papers/{paper.pk}").status_code == 200
+    assert reader.get(f"supervision-cases/{case.pk}").status_code == 404
+    assert reader.get(f"supervision-cases/{case.pk}/papers/{paper.pk}").status_code == 404
     set_scope(EVERYTHING)
-    own = bytes(person_of(office).id_hash)
-    for action in ("supervisioncase.read", "supervisioncase.print"):
-        ((subject, actor, digest),) = looks(action)
-        assert (subject, digest) == (case.subject, own)
-        assert actor.startswith("client:")
+    assert not looks("supervisioncase.read")
+    assert not looks("supervisioncase.print")
