@@ -7,6 +7,8 @@ from importlib import import_module
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
 
+YOUNG = 50_000  #: objects made and not freed before Python looks for rings among them; its own is 700
+
 
 def serve() -> WSGIHandler:
     """The application, once the database is known to keep what it acknowledges."""
@@ -20,6 +22,7 @@ def serve() -> WSGIHandler:
     get_resolver().check()  # loads every page once, before the fork
     import_module("settlement.folds")  # and what is compiled
     gc.freeze()  # what is loaded stays: no request looks through it for garbage
+    gc.set_threshold(YOUNG)  # a claim makes some ten thousand objects, hardly one of them in a ring
     return handler
 
 

@@ -52,7 +52,7 @@ VISITED = (3, 5, 7, 9)  #: months of 2021 with an offline visit: no session is l
 #: The sessions of one physician lie behind each other, as on real days, and each patient comes back when
 #: the drugs are used up: an honest practice, in which the rules find nothing.
 FIRST_SESSION = dt.datetime(2021, 4, 1, 8, tzinfo=dt.timezone(dt.timedelta(hours=8)))
-SESSION_DAYS, SUPPLY_DAYS = 14, 28
+SESSION_DAYS, SUPPLY_DAYS = 28, 28
 _serial, _bare = itertools.count(0), itertools.count(1)
 
 
