@@ -202,10 +202,14 @@ DATABASE_SETTLER_URL = os.environ.get("DATABASE_SETTLER_URL") or SERVERS.get(
 REDIS_URL = os.environ.get("REDIS_URL") or Servers(VAR_DIR).urls()["REDIS_URL"]
 
 
-def database(url: str) -> dict[str, object]:
+def database(url: str, **options: str) -> dict[str, object]:
     """Django's settings for one role's address; connections are kept and checked before use."""
-    return {**dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True)}
+    found = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True)
+    return {**found, "OPTIONS": {**options, **found.get("OPTIONS", {})}}
 
+
+#: A prepared statement (audit/prepared.py) is planned once, not anew for each claim's values.
+PLANNED_ONCE = "-c plan_cache_mode=force_generic_plan"
 
 # Tables belong to the owner, so migrations run as the owner; nothing else does.
 OWNER_COMMANDS = {
@@ -213,7 +217,7 @@ OWNER_COMMANDS = {
 }  # fmt: skip
 AS_OWNER = sys.argv[1:2] != [] and sys.argv[1] in OWNER_COMMANDS
 DATABASES = {
-    "default": database(DATABASE_OWNER_URL if AS_OWNER else DATABASE_URL),
+    "default": database(DATABASE_OWNER_URL if AS_OWNER else DATABASE_URL, options=PLANNED_ONCE),
     "settler": {**database(DATABASE_SETTLER_URL), "TEST": {"MIRROR": "default"}},
 }
 CACHES = {

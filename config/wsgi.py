@@ -7,7 +7,8 @@ from importlib import import_module
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
 
-YOUNG = 50_000  #: objects made and not freed before Python looks for rings among them; its own is 700
+#: Objects made and not freed before Python looks for rings among them; its own number is 700.
+YOUNG = 50_000
 
 
 def serve() -> WSGIHandler:

@@ -1,6 +1,7 @@
 """What the records say of goods: handed out or not, delivered or not, with how many trace codes.
 
-Read by one visit (`of_visit`) and by an audit of a period (`supervision.load`), with one meaning.
+Read by one visit (`COLUMNS` of `supervision.near`) and by an audit of a period (`supervision.load`), with
+one meaning.
 """
 
 import json
@@ -8,9 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection
-
-from audit import prepared
 from pricing.watching import Switch
 from settlement.facts import Claimant, encounter_key
 from supervision.evidence import WITH_GOODS
@@ -37,22 +35,22 @@ CROSS JOIN LATERAL (SELECT l.quantity - (
     SELECT coalesce(sum(r.quantity), 0) FROM settlement_dispensingreturnline r
     WHERE r.line_id = l.id) AS quantity) out
 WHERE WHICH"""
-NEAR = """SELECT
-    EXISTS (SELECT FROM settlement_evidence WHERE kind = 'purchase' AND MINE) OR EXISTS (
+#: Of a visit: whether goods were handed out, whether delivered, and per drug the codes needed and recorded.
+COLUMNS = """(EXISTS (SELECT FROM settlement_evidence WHERE kind = 'purchase' AND MINE) OR EXISTS (
         SELECT FROM settlement_dispensing d JOIN settlement_prescription p ON p.id = d.prescription_id
-        WHERE p.encounter_key = %(encounter)s),
-    EXISTS (SELECT FROM settlement_evidence WHERE kind = 'delivery' AND MINE) OR EXISTS (
+        WHERE p.encounter_key = %(encounter)s))::int AS dispensed,
+    (EXISTS (SELECT FROM settlement_evidence WHERE kind = 'delivery' AND MINE) OR EXISTS (
         SELECT FROM settlement_delivery w JOIN settlement_dispensing d ON d.id = w.dispensing_id
         JOIN settlement_prescription p ON p.id = d.prescription_id
-        WHERE p.encounter_key = %(encounter)s),
+        WHERE p.encounter_key = %(encounter)s))::int AS delivered,
     (SELECT json_object_agg(drug, json_build_array(needed, codes)) FROM (
         SELECT drug, sum(needed)::int AS needed, sum(codes)::int AS codes FROM (HANDED) handed
-        GROUP BY drug) drugs)""".replace(
-    "MINE", "encounter_key = %(encounter)s AND institution_code = %(place)s"
+        GROUP BY drug) drugs) AS handed""".replace(
+    "MINE", "encounter_key = %(encounter)s AND institution_code = %(claimant)s"
 ).replace(
     "HANDED",
     HANDED.replace("WHICH", """p.institution_code = %(issuer)s AND p.number = ANY (%(numbers)s)
-        AND d.institution_code = %(place)s"""),
+        AND d.institution_code = %(claimant)s"""),
 )  # fmt: skip
 
 
@@ -65,20 +63,23 @@ class Goods:
     handed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def of_visit(claimant: Claimant, claim: Mapping[str, Any], switches: Iterable[Switch]) -> Goods:
-    """One statement for a visit with drugs or a delivery, where a rule of goods is on; else none."""
+def asked(claim: Mapping[str, Any], switches: Iterable[Switch]) -> bool:
+    """Whether goods matter: a visit with drugs or a delivery, where a rule of goods is on."""
     goods = any(line["kind"] in KINDS for line in claim["lines"])
-    if not goods or not any(switch.rule in WITH_GOODS for switch in switches):
-        return Goods()
-    encounter = claim["encounter"]
-    with connection.cursor() as cursor:
-        prepared.execute(cursor, NEAR, {
-            "encounter": encounter_key(claimant.code, encounter["id"]), "place": claimant.code,
-            "issuer": (claimant.issuer or claimant).code, "pool": claimant.policy_region,
-            "numbers": [one["no"] for one in claim.get("prescriptions", ())],
-        })  # fmt: skip
-        dispensed, delivered, handed = cursor.fetchone()
+    return goods and any(switch.rule in WITH_GOODS for switch in switches)
+
+
+def given(claimant: Claimant, claim: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that `COLUMNS` needs."""
+    return {
+        "encounter": encounter_key(claimant.code, claim["encounter"]["id"]),
+        "claimant": claimant.code, "issuer": (claimant.issuer or claimant).code,
+        "pool": claimant.policy_region,
+        "numbers": [one["no"] for one in claim.get("prescriptions", ())],
+    }  # fmt: skip
+
+
+def told(dispensed: int, delivered: int, handed: Any) -> Goods:
+    """What `COLUMNS` found."""
     found = json.loads(handed) if isinstance(handed, str) else handed or {}
-    return Goods(
-        int(dispensed), int(delivered), {drug: (row[0], row[1]) for drug, row in found.items()}
-    )
+    return Goods(dispensed, delivered, {drug: (row[0], row[1]) for drug, row in found.items()})

@@ -1,7 +1,8 @@
 """One visit and its neighbourhood as columns: what reminding and watching look at.
 
 One statement reads the person's recent claims and the physician's claims of that day, whatever
-institution they belong to; texts become numbers here, so nothing else is asked.
+institution they belong to, and what is recorded of the visit's goods; texts become numbers here, so nothing
+else is asked.
 """
 
 import datetime as dt
@@ -21,7 +22,8 @@ from settlement.contract import fee, local_day, quantity, unit_price
 from settlement.facts import Claimant, Law, encounter_key, main_diagnosis
 from settlement.kernel import REJECT, Results
 from settlement.records import ICD_CATEGORY, Known
-from supervision.goods import Goods, of_visit
+from supervision import goods
+from supervision.goods import Goods
 from supervision.rules import RULES, Visits
 from supervision.suspicions import Names, Place
 
@@ -34,17 +36,20 @@ CROSS JOIN LATERAL (
     SELECT institution_id, valid_from, valid_until, checked_at FROM institutions_post
     WHERE physician_id = d.code) post
 WHERE post.checked_at IS NOT NULL AND d.is_clinician"""
-#: First whether the physician is registered that day at the institution or its parent, then the neighbours.
-NEAR = """SELECT registered.here, coalesce(place.kind = 'pharmacy', false), near.*
+#: First whether the physician is registered that day at the institution or its parent, and the visit's
+#: goods, then the neighbours.
+NEAR = """SELECT registered.*, coalesce(place.kind = 'pharmacy', false), near.*
 FROM (SELECT EXISTS (
     SELECT FROM (POSTS) post
     WHERE post.physician = %(physician)s
         AND post.place IN (SELECT unnest(ARRAY[i.code, i.parent_id]) FROM institutions_institution i
             WHERE i.code = %(place)s)
         AND coalesce(post.since, '-infinity') <= %(day)s
-        AND coalesce(post.until, 'infinity') >= %(day)s) AS here) registered
+        AND coalesce(post.until, 'infinity') >= %(day)s) AS here, GOODS) registered
 LEFT JOIN supervision_near(%(person)s, %(physician)s, %(day)s, %(since)s, %(but)s) near ON true
 LEFT JOIN institutions_institution place ON place.code = near.institution""".replace("POSTS", POSTS)
+WITHOUT_GOODS = NEAR.replace("GOODS", "-1 AS dispensed, -1 AS delivered, NULL::json AS handed")
+WITH_GOODS = NEAR.replace("GOODS", goods.COLUMNS)
 VIDEO = ("video", "voice")  #: media that take the physician's whole attention
 Row = dict[str, int]
 
@@ -75,16 +80,15 @@ def visits_near(asked: Asked, switches: Iterable[Switch]) -> tuple[Visits, Names
     """The visit as the last row, judged; its neighbours before it."""
     switches = tuple(switches)
     day = local_day(asked.claim["encounter"]["started_at"])
-    goods = of_visit(asked.claimant, asked.claim, switches)
     back = max((RULES[s.rule].lookback(s.numbers) for s in switches), default=0)
     physician = asked.claim["physician"]["code"]
-    registered, rows, lines = _neighbours(asked, day, back)
+    registered, found, rows, lines = _neighbours(asked, day, back, switches)
     texts = {number_of(physician): physician}
     place = Place(asked.claimant.code, asked.claimant.region_code)
-    lines += _own_lines(asked, len(rows), goods)
+    lines += _own_lines(asked, len(rows), found)
     rows.append(_own(asked, day) | {
-        "registered": int(registered or not physician), "dispensed": goods.dispensed,
-        "delivered": goods.delivered,
+        "registered": int(registered or not physician), "dispensed": found.dispensed,
+        "delivered": found.delivered,
     })  # fmt: skip
     focus = np.zeros(len(rows), bool)
     focus[-1] = True
@@ -99,10 +103,14 @@ def _columns(rows: list[Row]) -> Mapping[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows], np.int64) for name in rows[-1]}
 
 
-def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[bool, list[Row], list[Row]]:
-    """Whether the physician is registered where the visit is, the neighbours, their lines."""
+def _neighbours(
+    asked: Asked, day: dt.date, back: int, switches: Iterable[Switch]
+) -> tuple[bool, Goods, list[Row], list[Row]]:
+    """Whether the physician is registered where the visit is, its goods, the neighbours, their lines."""
+    wanted = goods.asked(asked.claim, switches)
+    more = goods.given(asked.claimant, asked.claim) if wanted else {}
     with connection.cursor() as cursor:
-        prepared.execute(cursor, NEAR, {
+        prepared.execute(cursor, WITH_GOODS if wanted else WITHOUT_GOODS, more | {
             "place": (asked.claimant.issuer or asked.claimant).code,
             "person": asked.known.person_id or 0, "physician": asked.claim["physician"]["code"],
             "day": day, "since": day - dt.timedelta(days=back), "but": asked.known.claim_id,
@@ -111,7 +119,7 @@ def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[bool, list[Row],
     rows: list[Row] = []
     lines: list[Row] = []
     blank = dict.fromkeys(_FACTS, -1) | {"title": 0, "visit_type": 0}
-    for (_, pharmacy, key, place, physician, person, on, began, ended, medium, disease, encounter,
+    for (_, _, _, _, pharmacy, key, place, physician, person, on, began, ended, medium, disease, encounter,
          amount, its_lines) in found:  # fmt: skip
         if key is None:  # no neighbour
             continue
@@ -126,7 +134,8 @@ def _neighbours(asked: Asked, day: dt.date, back: int) -> tuple[bool, list[Row],
                 "traces": -1, "needed": 0, "recorded": 0,
                 "days": -1 if days is None else days, "ordered": -1, "title_min": 0,
             })  # fmt: skip
-    return bool(found[0][0]), rows, lines
+    here, *recorded = found[0][:4]
+    return bool(here), goods.told(*recorded), rows, lines
 
 
 def _met(
