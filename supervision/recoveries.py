@@ -1,8 +1,8 @@
 """追回: what can still be taken back of a case's loss, claim by claim, and why the rest cannot.
 
-An institution's part of a claim is cut by a deduction, never beyond what the ledger still holds of it;
-what the fund paid to a person, 大病 and 救助, and what the evidence says without naming claims is an
-adjustment by two persons. What was reversed or cut before is back already: it is shown with the
+An institution's part of a claim is cut by a deduction, whoever paid it (`settlement.payers`), never beyond
+what the ledger still holds of it; what was paid to a person, and what the evidence says without naming
+claims, is an adjustment by two persons. What was reversed or cut before is back already: it is shown with the
 reason, not taken again.
 (国务院令第735号 第38、40、41、45条；温医保办〔2021〕6号 二十四)
 """
