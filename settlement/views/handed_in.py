@@ -48,14 +48,16 @@ def _free(region: Region) -> list[AppointmentSlot]:
 def areas(request: HttpRequest) -> HttpResponse:
     """Where what may be handed in; a page shows no more than that there are free times."""
     today = clock.today()
+    rows = [
+        {"name": row.name,
+         "apply": reverse("public-disease", args=[row.code])
+         if filings.Law.of(row.code, today).diseases else "",
+         "book": reverse("public-booking", args=[row.code]) if _free(row) else ""}
+        for row in receipts.areas()
+    ]  # fmt: skip
     return render(request, "public/requests.html", {
-        "areas": [
-            {"name": row.name,
-             "apply": reverse("public-disease", args=[row.code])
-             if filings.Law.of(row.code, today).diseases else "",
-             "book": reverse("public-booking", args=[row.code]), "free": bool(_free(row))}
-            for row in receipts.areas()
-        ],
+        "areas": [row for row in rows if row["apply"] or row["book"]],
+        "others": [row["name"] for row in rows if not row["apply"] and not row["book"]],
     })  # fmt: skip
 
 
