@@ -204,7 +204,9 @@ REDIS_URL = os.environ.get("REDIS_URL") or Servers(VAR_DIR).urls()["REDIS_URL"]
 
 def database(url: str, **options: str) -> dict[str, object]:
     """Django's settings for one role's address; connections are kept and checked before use."""
-    found = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True)
+    found = dj_database_url.parse(
+        url, engine="config.postgresql", conn_max_age=600, conn_health_checks=True
+    )
     return {**found, "OPTIONS": {**options, **found.get("OPTIONS", {})}}
 
 

@@ -1,13 +1,17 @@
 """Row level security: the scope of a request or task, set for exactly one transaction."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import connections, transaction
 from django.http import HttpRequest
 from django_htmx.middleware import HtmxDetails
 
+from audit import prepared
 from institutions.models import Scope, User
 
+SET = "SELECT set_config('app.scope', %(scope)s, true)"
 EVERYTHING = Scope(everything=True)
 
 
@@ -20,15 +24,25 @@ class PortalRequest(HttpRequest):
 
 
 @contextmanager
-def scoped(scope: Scope, *, using: str = "default"):
+def scoped(
+    scope: Scope, *, using: str = "default", first: tuple[str, Mapping[str, Any]] | None = None
+) -> Iterator[tuple | None]:
     """Open a transaction in which rows outside `scope` do not exist for the application role.
 
-    Inside another transaction the scope before is put back at the end.
+    Inside another transaction the scope before is put back at the end. `first` is a statement with
+    its values that goes to the server with the scope, prepared; its row is what the block gets.
     """
     nested = connections[using].in_atomic_block
     with transaction.atomic(using=using):
-        before = _set(scope.setting(), using)
-        yield
+        before = _set(scope.setting(), using) if nested or first is None else ""
+        row = None
+        if first is not None:
+            statement, given = first
+            with connections[using].cursor() as cursor:
+                sent = statement if nested else (SET, statement)
+                prepared.execute(cursor, sent, {**given, "scope": scope.setting()})
+                row = cursor.fetchone()
+        yield row
         if nested:
             _set(before, using)
 

@@ -93,9 +93,14 @@ class InstitutionView(APIView):
         self.by = self.client.name
         self.at: dt.datetime = clock.now()
 
+    @property
+    def scope(self) -> Scope:
+        """Whose rows this request may see: its institution's own."""
+        return Scope(institutions=(self.client.institution,))
+
     def rows(self):
         """The transaction of this request, in which other institutions' rows do not exist."""
-        return scoped(Scope(institutions=(self.client.institution,)))
+        return scoped(self.scope)
 
 
 class OfficeView(APIView):

@@ -117,10 +117,10 @@ class Claims(ClaimsView):
 
     def _receive(self, claim: dict, key: commands.Key) -> commands.Receipt:
         try:
-            with self.rows():
-                return commands.receive(
-                    institution=self.institution, claim=claim, key=key, by=self.by, at=self.at
-                )
+            return commands.receive(
+                institution=self.institution, claim=claim, key=key, by=self.by, at=self.at,
+                scope=self.scope,
+            )  # fmt: skip
         except IntegrityError as error:
             refusal = commands.conflict_of(
                 error, institution=self.institution, claim_no=claim["claim_no"]

@@ -6,7 +6,8 @@ leaves nothing behind. The clock is the caller's.
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from audit import prepared, trail
 from audit.models import Event
 from institutions import crypto
 from institutions.access import EVERYTHING, scoped
+from institutions.models import Scope
 from institutions.refusals import Fault, Refusal
 from pricing import releases
 from settlement import answer, bookings, contract, facts, invoices, ledger, prescriptions, watching
@@ -27,7 +29,7 @@ from settlement.kernel import Results, check_lines, settle
 from settlement.models import Reimbursement
 from settlement.periods import month_of, posting_month
 from settlement.posting import RESULT, TOTALS, Posted, post
-from settlement.records import Known
+from settlement.records import RECORDS, Known
 
 CREATED = 201
 
@@ -49,12 +51,15 @@ class Receipt:
     replayed: bool = False
 
 
+#: The key, or the one who has it; the month to post to and the version of the law are asked with it.
 GATE = """WITH gate AS (SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)) AS mine),
 put AS (INSERT INTO settlement_idempotencykey (institution_code, key, body_sm3, created_at)
     SELECT %(institution)s, %(key)s, %(body)s, %(at)s FROM gate WHERE mine
     ON CONFLICT DO NOTHING RETURNING 1)
-SELECT settlement_posting_month(%(region)s, %(month)s), VERSION, (SELECT mine FROM gate),
-    EXISTS (SELECT 1 FROM put)""".replace("VERSION", releases.VERSION)
+SELECT (SELECT mine FROM gate), EXISTS (SELECT 1 FROM put), FIRST"""
+KEYLESS = "SELECT true, true, FIRST"
+FIRST = f"settlement_posting_month(%(area)s, %(month)s), {releases.VERSION}"
+GATE, KEYLESS = GATE.replace("FIRST", FIRST), KEYLESS.replace("FIRST", FIRST)
 REPLAY = """SELECT body_sm3, status, answer FROM settlement_idempotencykey
     WHERE institution_code = %s AND key = %s"""
 KEEP = """UPDATE settlement_idempotencykey SET status = %s, answer = %s
@@ -63,27 +68,25 @@ KEEP = """UPDATE settlement_idempotencykey SET status = %s, answer = %s
 
 def receive(
     *, institution: Claimant, claim: dict, by: str, at: dt.datetime, key: Key | None = None,
-    request: str = "",
+    request: str = "", scope: Scope | None = None,
 ) -> Receipt:  # fmt: skip
     """Store and settle a claim (checked by settlement.contract), or replay the answer of its key.
 
     `request` is the reimbursement that a manual claim is entered for: it holds the invoice already.
+    With a `scope` it opens the transaction itself; the scope then goes with the first statement.
 
-    Order: key, rules, records, person-year lock, kernel (lines by number), ledger, trail.
+    Order: key, records and rules, person-year lock, kernel (lines by number), ledger, trail.
     Raises Refusal: 409 for a key in flight or a known claim number; 422 for another body, an
     unknown person, no rules.
     """
-    with transaction.atomic(savepoint=False):
-        if key is None:
-            period, version = posting_month(institution.region_code, at), releases.version()
-        else:
-            period, version, replay = gate(institution, key, at)
-            if replay is not None:
-                return replay
+    with _opened(institution, claim, key, at, scope) as (mine, inserted, period, version, *records):
+        replay = _replay(institution, key, mine, inserted) if key else None
+        if replay is not None:
+            return replay
         failpoint("receive.keyed")
         claim = claim | {"lines": sorted(claim["lines"], key=lambda line: line["line_no"])}
         day = contract.local_day(claim["encounter"]["started_at"])
-        catalogue = releases.catalogue_at(version)
+        catalogue = releases.catalogue_at(releases.stamp(version))
         rules = catalogue.rules(institution.policy_region, day, examples=facts.examples_allowed())
         if rules is None:
             raise Refusal(
@@ -91,14 +94,29 @@ def receive(
                 "NO_POLICY",
                 ("本统筹区没有已发布的政策文件", "no policy is published for the region"),
             )
-        known = facts.read(institution, claim, rules, at=at)
+        known = facts.completed(Known(*records), institution, claim, rules, at=at)
         _refuse_known(claim, known)
         if claim["channel"] == invoices.MANUAL:
             invoices.use_for_claim(institution, claim, rules, request=request, at=at)
         settled = _Settling(institution, claim, known, facts.Law.of(catalogue, rules, known, day))
-        if claim.get("prescriptions"):
-            prescriptions.take(institution, claim, known, settled.record, catalogue, by=by, at=at)
-        return settled.store(period=period, by=by, at=at, key=key)
+        return settled.store(catalogue, period=period, by=by, at=at, key=key)
+
+
+@contextmanager
+def _opened(
+    institution: Claimant, claim: dict, key: Key | None, at: dt.datetime, scope: Scope | None
+) -> Iterator[tuple]:
+    """The transaction of a claim, with the row of its first statement: the key, the month, the version
+    of the law, and what the records say. In somebody else's transaction without a scope."""
+    given = _first(institution, key, at) | facts.asked(institution, claim, at)
+    statement = (GATE if key else KEYLESS) + RECORDS.replace("SELECT", ",", 1)
+    if scope is not None:
+        with scoped(scope, first=(statement, given)) as row:
+            yield row or ()
+        return
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        prepared.execute(cursor, statement, given)
+        yield cursor.fetchone()
 
 
 class _Dry(Exception):
@@ -128,29 +146,37 @@ def presettle(*, institution: Claimant, claim: dict, by: str, at: dt.datetime) -
 
 def enter(institution: Claimant, key: Key, at: dt.datetime) -> Receipt | None:
     """Insert the key first. In somebody else's transaction it means 409, stored a replay."""
-    return gate(institution, key, at)[-1]
-
-
-def gate(institution: Claimant, key: Key, at: dt.datetime) -> tuple[dt.date, tuple, Receipt | None]:
-    """`enter` in one statement with the month to post to and the version of the law (releases)."""
-    given: dict[str, Any] = {"lock": f"key:{institution.code}/{key.text}", "institution": institution.code,
-             "key": key.text, "body": key.body_sm3, "at": at,
-             "region": institution.region_code, "month": month_of(at)}  # fmt: skip
     with connection.cursor() as cursor:
-        prepared.execute(cursor, GATE, given)
-        period, version, mine, inserted = cursor.fetchone()
-        if inserted:
-            return period, releases.stamp(version), None
-        if not mine:
-            detail = (
-                "同一幂等键的请求正在处理，请稍后重试",
-                "a request with this key is in flight",
-            )
-            raise Refusal(409, "IDEMPOTENCY_IN_FLIGHT", detail)
+        prepared.execute(cursor, GATE, _first(institution, key, at))
+        mine, inserted, *_ = cursor.fetchone()
+    return _replay(institution, key, mine, inserted)
+
+
+def _first(institution: Claimant, key: Key | None, at: dt.datetime) -> dict[str, Any]:
+    """The values of GATE, or of KEYLESS."""
+    given: dict[str, Any] = {"institution": institution.code, "area": institution.region_code,
+                             "at": at, "month": month_of(at)}  # fmt: skip
+    if key is not None:
+        lock = f"key:{institution.code}/{key.text}"
+        given |= {"lock": lock, "key": key.text, "body": key.body_sm3}
+    return given
+
+
+def _replay(institution: Claimant, key: Key, mine: bool, inserted: bool) -> Receipt | None:
+    """None for a key that GATE entered; the stored answer of one that was known before."""
+    if inserted:
+        return None
+    if not mine:
+        detail = (
+            "同一幂等键的请求正在处理，请稍后重试",
+            "a request with this key is in flight",
+        )
+        raise Refusal(409, "IDEMPOTENCY_IN_FLIGHT", detail)
+    with connection.cursor() as cursor:
         cursor.execute(REPLAY, [institution.code, key.text])
         body_sm3, status, stored = cursor.fetchone()
     _refuse_other_body(key, body_sm3)
-    return period, releases.stamp(version), Receipt(status, bytes(stored), replayed=True)
+    return Receipt(status, bytes(stored), replayed=True)
 
 
 def _refuse_other_body(key: Key, body_sm3: bytes) -> None:
@@ -204,12 +230,24 @@ class _Settling:
         self.encounter = claim["encounter"]["id"]
         self.encounter_key = facts.encounter_key(institution.code, self.encounter)
 
-    def store(self, *, period: dt.date, by: str, at: dt.datetime, key: Key | None) -> Receipt:
+    def store(
+        self, catalogue: releases.Catalogue, *, period: dt.date, by: str, at: dt.datetime,
+        key: Key | None,
+    ) -> Receipt:  # fmt: skip
+        claim, known = self.claim, self.known
+        entering = None
+        if claim.get("prescriptions"):
+            entering = prescriptions.entering(
+                self.institution, claim, known, catalogue, by=by, at=at
+            )
         year = ledger.lock_year(
-            person=self.known.person_id, year=self.day.year, scheme=self.known.scheme,
-            balance=self.known.account_balance, region=self.institution.region_code,
+            entering, person=known.person_id, year=self.day.year, scheme=known.scheme,
+            balance=known.account_balance, area=self.institution.region_code,
             encounter_key=self.encounter_key, consult=facts.CONSULT,
         )  # fmt: skip
+        if entering is not None:
+            held = prescriptions.held(year.beside)
+            prescriptions.write(self.record, self.institution, claim, known, held)
         failpoint("receive.locked")
         columns = facts.columns(self.claim, self.record, self.law, year.prior_items)
         releases = self.law.releases

@@ -67,9 +67,9 @@ class Claimant:
         )
 
 
-def read(claimant: Claimant, claim: dict, rules: Rules, *, at: dt.datetime) -> Known:
-    """Everything the records say, in one statement; also the next claim id."""
-    given = {
+def asked(claimant: Claimant, claim: dict, at: dt.datetime, *, anywhere: bool = False) -> dict:
+    """The values of RECORDS; `anywhere`: any institution's visit may precede a revisit (I-WZ-7)."""
+    return {
         "institution": claimant.code,
         "own": list(claimant.own),
         "region": claimant.policy_region,
@@ -81,15 +81,32 @@ def read(claimant: Claimant, claim: dict, rules: Rules, *, at: dt.datetime) -> K
         "department": claim["encounter"]["department_code"],
         "person": crypto.person_hash(claim["person"]["credential"]),
         "category": main_diagnosis(claim)[:ICD_CATEGORY],
-        "anywhere": revisit_anywhere(rules),
+        "anywhere": anywhere,
     }
-    with connection.cursor() as cursor:
-        prepared.execute(cursor, RECORDS, given)
-        known = Known(*cursor.fetchone())
+
+
+def read(claimant: Claimant, claim: dict, rules: Rules, *, at: dt.datetime) -> Known:
+    """Everything the records say, in one statement (two for a pharmacy); also the next claim id."""
+    known = _read(asked(claimant, claim, at, anywhere=revisit_anywhere(rules)))
     if claimant.issuer is None:
         return known
-    visit = read(claimant.issuer, claim, rules, at=at)
+    visit = _read(asked(claimant.issuer, claim, at, anywhere=revisit_anywhere(rules)))
     return replace(known, **{name: getattr(visit, name) for name in OF_THE_VISIT})
+
+
+def completed(
+    known: Known, claimant: Claimant, claim: dict, rules: Rules, *, at: dt.datetime
+) -> Known:
+    """What was read before the rules were known, as `read` gives it."""
+    if claimant.issuer is None and not revisit_anywhere(rules):
+        return known
+    return read(claimant, claim, rules, at=at)
+
+
+def _read(given: dict) -> Known:
+    with connection.cursor() as cursor:
+        prepared.execute(cursor, RECORDS, given)
+        return Known(*cursor.fetchone())
 
 
 def main_diagnosis(claim: dict) -> str:

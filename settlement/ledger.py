@@ -4,6 +4,7 @@ import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -203,14 +204,14 @@ for _mark, _names in {
 #: CONFLICT whose WHERE is false locks and writes nothing). Then the year is opened, then all is read,
 #: by a statement of its own: it sees what was committed while the first waited.
 LOCK = """INSERT INTO settlement_personalaccount (person_id, account_left, region_code)
-    VALUES (%(person)s, %(balance)s, %(region)s)
+    VALUES (%(person)s, %(balance)s, %(area)s)
     ON CONFLICT (person_id) DO UPDATE SET account_left = 0 WHERE false;
 INSERT INTO settlement_accumulator (person_id, year, scheme, USED, region_code)
-    VALUES (%(person)s, %(year)s, %(scheme)s, ZEROS, %(region)s)
+    VALUES (%(person)s, %(year)s, %(scheme)s, ZEROS, %(area)s)
     ON CONFLICT (person_id, year, scheme) DO NOTHING;
 SELECT a.scheme <> %(scheme)s AS other, a.id, a.USED, p.account_left,
     EXISTS (SELECT FROM settlement_claim
-        WHERE encounter_key = %(encounter_key)s AND person_id = %(person)s)
+        WHERE encounter_key = %(encounter_key)s AND person_id = %(person)s), BESIDE
 FROM settlement_accumulator a JOIN settlement_personalaccount p USING (person_id)
 WHERE a.person_id = %(person)s AND a.year = %(year)s ORDER BY other
 FOR NO KEY UPDATE OF a"""
@@ -255,6 +256,7 @@ class Locked:
     whole: tuple[int, ...]  #: the same in every scheme of the year
     account_left: int
     prior_items: list[str]
+    beside: Any = None  #: what was asked beside it (Entering)
 
     def state(self) -> State:
         """The person-year as the kernel folds it: of the scheme, then as a whole."""
@@ -263,18 +265,38 @@ class Locked:
         )
 
 
-def lock_year(**given: Any) -> Locked:
-    """Lock a person and the person-year; a new account starts with the balance last reported."""
+@dataclass(frozen=True)
+class Entering:
+    """What is written before the person is locked, and asked as one JSON value beside the year."""
+
+    written: tuple[str, ...]
+    asked: str
+    given: Mapping[str, Any]
+
+
+def lock_year(entering: Entering | None = None, **given: Any) -> Locked:
+    """Lock a person and the person-year; a new account starts with the balance last reported.
+
+    One round trip, with what the claim is `entering`.
+    """
+    written, beside = (entering.written, entering.asked) if entering else ((), "NULL")
     with connection.cursor() as cursor:
-        prepared.execute(cursor, LOCK.split(";\n"), given)
+        values = {**entering.given, **given} if entering else given
+        prepared.execute(cursor, (*written, *lock_statements(beside)), values)
         rows = cursor.fetchall()
-        _, key, *used, account, earlier = rows[0]
+        _, key, *used, account, earlier, found = rows[0]
         prior: list[str] = []
         if earlier:
             cursor.execute(PRIOR_ITEMS, given)
             prior = cursor.fetchone()[0]
-        whole = tuple(map(sum, zip(*(row[2:-2] for row in rows), strict=True)))
-        return Locked(key, tuple(used), whole, account, prior)
+        whole = tuple(map(sum, zip(*(row[2:-3] for row in rows), strict=True)))
+        return Locked(key, tuple(used), whole, account, prior, found)
+
+
+@lru_cache(maxsize=4)
+def lock_statements(beside: str = "NULL") -> list[str]:
+    """The statements of LOCK; the last also asks for a value of its own."""
+    return LOCK.replace("BESIDE", f"({beside})").split(";\n")
 
 
 def totals_of(posted: Posted, i: int = 0) -> dict[str, int]:

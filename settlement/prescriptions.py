@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
-from django.db import connection
 
-from audit import prepared, trail
+from audit import trail
 from institutions.shape import moment, scaled
 from pricing.releases import Catalogue
 from pricing.rules import CODES
+from settlement import ledger
 from settlement.columns import NO_DAY
 from settlement.contract import QUANTITY_DIGITS, local_day
 from settlement.facts import Claimant, encounter_key, examples_allowed
@@ -78,20 +78,22 @@ BY_PERMITTED = "NOT EXISTS (SELECT FROM (ACTS) act WHERE NOT PERMITTED)".replace
     .replace("%(day)s", "act.day"),
 ).replace("ACTS", ACTS)
 #: Nobody else knows of a prescription that this very claim brings.
-READ = """SELECT p.number, p.person_id, p.state, p.signed_at IS NOT NULL, p.review = 'passed',
-    BY_PERMITTED,
+READ = """SELECT p.number, p.person_id, p.state, p.signed_at IS NOT NULL AS signed,
+    p.review = 'passed' AS reviewed, BY_PERMITTED AS permitted,
     CASE WHEN p.first_claim = %(claim_id)s
         THEN (SELECT json_agg(json_build_array(l.drug_code, l.quantity, 0, 0, 0, 0))
             FROM settlement_prescriptionline l WHERE l.prescription_id = p.id)
         ELSE (SELECT json_agg(json_build_array(u.drug_code, u.prescribed, u.dispensed_mine,
                 u.dispensed_others, u.charged_mine, u.charged_others))
-            FROM settlement_prescription_used(p.id, %(claimant)s, %(claim_id)s) u) END
+            FROM settlement_prescription_used(p.id, %(claimant)s, %(claim_id)s) u) END AS drugs
     FROM unnest(%(numbers)s::text[]) AS g (number) CROSS JOIN LATERAL (FOUND) p"""
 #: One look-up by the unique key for each number: no plan may read all that an institution issued.
 FOUND = """SELECT * FROM settlement_prescription
     WHERE institution_code = %(issuer)s AND number = g.number OFFSET 0"""
 LINES, CHARGES, READ = (text.replace("FOUND", FOUND) for text in (LINES, CHARGES, READ))
 READ = READ.replace("BY_PERMITTED", BY_PERMITTED)
+READ_AS_ONE = """SELECT json_agg(json_build_array(number, person_id, state, signed, reviewed, permitted,
+    drugs)) FROM (READ) p""".replace("READ", READ)
 NUMBERED = CHARGES.replace("CLAIM_ID", "%(claim_id)s")
 KEYED = (
     CHARGES.replace("CLAIM_ID", "k.claim_id")
@@ -123,21 +125,17 @@ class Held:
     drugs: dict[str, Used] = field(default_factory=dict)
 
 
-def take(
-    claimant: Claimant, claim: dict, known: Known, record: np.ndarray, catalogue: Catalogue,
-    *, by: str, at: dt.datetime,
-) -> None:  # fmt: skip
-    """Enter or find the prescriptions of a claim, note its charges, write the record's word on it."""
+def entering(
+    claimant: Claimant, claim: dict, known: Known, catalogue: Catalogue, *, by: str, at: dt.datetime
+) -> ledger.Entering:
+    """How the prescriptions of a claim are entered or found, its charges noted, the records asked."""
     given = _given(claimant, [claim], by=by, at=at) | {
         "claim_id": known.claim_id,
         "prescriptions": _json(_records(claimant, [(claim, known)], catalogue)),
         "drugs": _json(_drugs([claim])), "charges": _json(_charges([claim])),
     }  # fmt: skip
     entered = (LOCK,) if claimant.issuer else (PUT, LINES)
-    with connection.cursor() as cursor:
-        prepared.execute(cursor, (*entered, NUMBERED, READ), given)
-        held = _held(cursor.fetchall())
-    write(record, claimant, claim, known, held)
+    return ledger.Entering((*entered, NUMBERED), READ_AS_ONE, given)
 
 
 def take_many(
@@ -160,8 +158,8 @@ def take_many(
         "drugs": _json(_drugs(carrying)),
     }  # fmt: skip
     cursor.execute(f"{PUT};\n{LINES};\n{READ}", given)
-    for number, held in _held(cursor.fetchall()).items():
-        found.setdefault(number, held)
+    for number, one in held(cursor.fetchall()).items():
+        found.setdefault(number, one)
     for claim, facts, record in piece:
         write(record, claimant, claim, facts, found)
         _count(claim, found)
@@ -351,7 +349,8 @@ def _charges(claims: Iterable[dict]) -> Iterator[dict]:
                        "drug_code": drug, "quantity": quantity}  # fmt: skip
 
 
-def _held(rows: Iterable[tuple]) -> dict[str, Held]:
+def held(rows: Iterable[Sequence[Any]]) -> dict[str, Held]:
+    """The rows of READ by number."""
     return {
         number: Held(
             person, state, signed, reviewed, permitted, {u[0]: Used(*u[1:]) for u in used or ()}

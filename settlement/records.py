@@ -75,6 +75,7 @@ SUSPENSIONS = {
     ),
 }
 
+#: What the records say; other values may be selected before them.
 RECORDS = """SELECT nextval('settlement_claim_id_seq'),
     (SELECT claim_id FROM settlement_claimkey
         WHERE institution_code = %(institution)s AND claim_no = %(claim_no)s),

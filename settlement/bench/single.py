@@ -362,9 +362,9 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
         persons = itertools.cycle(
             list(InsuredPerson.objects.values_list("pk", flat=True)[:PERSONS])
         )
-    year = {"year": 2021, "scheme": "resident", "balance": 0, "region": REGION, "encounter_key": 0,
+    year = {"year": 2021, "scheme": "resident", "balance": 0, "area": REGION, "encounter_key": 0,
             "consult": 1}  # fmt: skip
-    checksum = "0" * 64
+    checksum, lock = "0" * 64, ";\n".join(ledger.lock_statements())
 
     def connect() -> Callable[[], None]:
         link = psycopg2.connect(settings.DATABASE_URL)
@@ -382,9 +382,9 @@ def bare(values: dict) -> Callable[[], Callable[[], None]]:
             own["id"] = cursor.fetchone()[1]
             cursor.execute(commands.GATE, {"lock": own["key"], "institution": INSTITUTION,
                                            "key": own["key"], "body": b"x", "at": now,
-                                           "region": REGION, "month": month_of(now)})  # fmt: skip
+                                           "area": REGION, "month": month_of(now)})  # fmt: skip
             cursor.execute(PRESCRIBED, own)
-            cursor.execute(ledger.LOCK, year | {"person": person})
+            cursor.execute(lock, year | {"person": person})
             own["accumulator"] = cursor.fetchone()[1]
             cursor.execute(ledger.STORE + ledger.POST, own)
             link.commit()

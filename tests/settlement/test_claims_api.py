@@ -61,11 +61,11 @@ def test_a_claim_is_settled_and_read_back(hospital: Hospital) -> None:
     assert hospital.get(claim["links"]["self"]).json() == claim
 
 
-@pytest.mark.parametrize(("prescribed", "trips", "statements"), [(False, 6, 8), (True, 7, 12)])
+@pytest.mark.parametrize(("prescribed", "trips", "statements"), [(False, 4, 7), (True, 4, 10)])
 def test_a_claim_takes_few_round_trips(
     committed_db: str, prescribed: bool, trips: int, statements: int
 ) -> None:
-    """Token, scope, key with month and law, records, (prescriptions), lock in one trip, store with event."""
+    """Token; scope, key, month, law and records; (prescriptions and) lock; store with event."""
     forget_databases()
     factories.policies("nantong")
     made = Hospital()
