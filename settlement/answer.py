@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class Stored:
         last = self.versions[-1] if self.versions else None
         return last if last is not None and last["version"] % 2 == 0 else None
 
-    @property
+    @cached_property
     def record(self) -> np.void:
         return records(self.facts)[0]
 

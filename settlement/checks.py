@@ -3,8 +3,9 @@
 One function per rule of the vocabulary (`pricing.rules`), with the numbers of the document's entry.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from pricing.rules import CATEGORIES, CODES, SERVICES
 from settlement.columns import NO_DAY, UNKNOWN_DAY, Columns
 
 CONSULT, REMOTE = SERVICES.index("consult"), SERVICES.index("remote_consult")
-UNAPPROVED = tuple(SERVICES.index(name) for name in ("unapproved_item", "self_defined_item"))
+UNAPPROVED = np.array([name in ("unapproved_item", "self_defined_item") for name in SERVICES])
 PUBLIC = CODES["ownership"].index("public")
 SUSPENDED = CODES["agreement_state"].index("suspended")
 ACTIVE = CODES["standing"].index("active")
@@ -41,6 +42,30 @@ class Lines:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.facts[name]
+
+    @cached_property
+    def cap(self) -> np.ndarray:
+        """The highest payable amount: the document's, and no more than the drug list's ceiling."""
+        cap = self.rules.cap[self.row, self["ownership"], self["price_class"]]
+        ceiling = self["ceiling"]
+        return np.where((ceiling != NONE) & (cap != NONE), np.minimum(cap, ceiling), cap)
+
+    @cached_property
+    def category(self) -> tuple[np.ndarray, np.ndarray]:
+        """Category and first self-pay share: the drug list's where the drug is on it, else the row's."""
+        listed, rules = self["drug_listed"] == 1, self.rules
+        category = np.where(listed, self["category"], rules.category[self.row])
+        return category, np.where(listed, self["first_share"], rules.first_share[self.row])
+
+    @cached_property
+    def homes(self) -> list[tuple[Rules | None, np.ndarray]]:
+        """Lines of persons insured elsewhere, by the release of their region (None: not loaded)."""
+        home = self["home"]
+        numbers = np.unique(home[home != 0]).tolist() if np.count_nonzero(home) else []
+        return [
+            (self.releases[number - 1] if number > 0 else None, np.flatnonzero(home == number))
+            for number in numbers
+        ]
 
 
 def predicate(function: Callable) -> Callable:
@@ -83,7 +108,7 @@ def delivery_fee_excluded(lines: Lines, check: Check) -> Mask:
 
 @predicate
 def approved_items_only(lines: Lines, check: Check) -> Mask:
-    return np.isin(lines["service"], UNAPPROVED) & (lines["nonprofit"] != 0)
+    return UNAPPROVED[lines["service"]] & (lines["nonprofit"] != 0)
 
 
 @predicate
@@ -150,7 +175,7 @@ def online_permitted(lines: Lines, check: Check) -> Mask:
 @predicate
 def category_covered(lines: Lines, check: Check) -> Mask:
     """丙类 is paid by the person wholly; it counts towards nothing."""
-    return category_of_lines(lines)[0] == SELF_PAID
+    return lines.category[0] == SELF_PAID
 
 
 @predicate
@@ -239,7 +264,7 @@ def no_duplicate_charge(lines: Lines, check: Check) -> Mask:
 
 @predicate
 def cap_known(lines: Lines, check: Check) -> Mask:
-    return (cap_of(lines) == NONE) & lines.rules.known_services[lines["service"]]
+    return (lines.cap == NONE) & lines.rules.known_services[lines["service"]]
 
 
 @predicate
@@ -251,7 +276,7 @@ def tariff_known(lines: Lines, check: Check) -> Mask:
     if not lines.strict:
         return failing
     no_price = remote & (lines.rules.count_price == NONE)
-    return failing | no_price | (cap_of(lines) == NONE) | (benefit_of(lines, "mode") == MODE_OPEN)
+    return failing | no_price | (lines.cap == NONE) | (benefit_of(lines, "mode") == MODE_OPEN)
 
 
 @predicate
@@ -260,20 +285,6 @@ def no_overcharge(lines: Lines, check: Check) -> Mask:
     if not lines.strict:
         return np.zeros(lines.facts.n, bool)
     return overcharge_of(lines, lines["fee"]) > 0
-
-
-def cap_of(lines: Lines) -> np.ndarray:
-    """The highest payable amount: the document's, and no more than the drug list's ceiling."""
-    cap = lines.rules.cap[lines.row, lines["ownership"], lines["price_class"]]
-    ceiling = lines["ceiling"]
-    return np.where((ceiling != NONE) & (cap != NONE), np.minimum(cap, ceiling), cap)
-
-
-def category_of_lines(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
-    """Category and first self-pay share: the drug list's where the drug is on it, else the row's."""
-    listed = lines["drug_listed"] == 1
-    category = np.where(listed, lines["category"], lines.rules.category[lines.row])
-    return category, np.where(listed, lines["first_share"], lines.rules.first_share[lines.row])
 
 
 def overcharge_of(lines: Lines, fee: np.ndarray) -> np.ndarray:
@@ -285,7 +296,7 @@ def benefit_of(lines: Lines, column: str) -> np.ndarray:
     """A column of the benefits of each line's scheme and class; mode OPEN where none is loaded."""
     scheme, price_class = lines["scheme"], lines["price_class"]
     found = getattr(lines.rules.benefit_tables, column)[scheme, price_class]
-    for rules, at in homes(lines):
+    for rules, at in lines.homes:
         found = found.copy()
         if rules is None:
             found[at] = 0
@@ -293,16 +304,6 @@ def benefit_of(lines: Lines, column: str) -> np.ndarray:
             table = getattr(rules.benefit_tables, column)
             found[at] = table[scheme[at], price_class[at]]
     return found
-
-
-def homes(lines: Lines) -> Iterator[tuple[Rules | None, np.ndarray]]:
-    """Lines of persons insured elsewhere, by the release of their region (None: not loaded)."""
-    home = lines["home"]
-    if not home.any():
-        return
-    for number in np.unique(home[home != 0]):
-        rules = lines.releases[number - 1] if number > 0 else None
-        yield rules, np.flatnonzero(home == number)
 
 
 def _rows(rules: Rules, codes: list[str]) -> list[int]:

@@ -107,9 +107,8 @@ def day_of(number: int) -> dt.date:
     return EPOCH + dt.timedelta(days=int(number))
 
 
-def blank(n: int = 1) -> np.ndarray:
-    """`n` records of facts, all unknown."""
-    facts = np.zeros(n, FACTS)
+def _unknown() -> np.ndarray:
+    facts = np.zeros(1, FACTS)
     for name in TRISTATE:
         facts[name] = -1
     facts["experience_months"] = -1
@@ -119,9 +118,18 @@ def blank(n: int = 1) -> np.ndarray:
     return facts
 
 
+_UNKNOWN = _unknown()
+_UNKNOWN_BYTES = _UNKNOWN.tobytes()
+
+
+def blank(n: int = 1) -> np.ndarray:
+    """`n` records of facts, all unknown."""
+    return _UNKNOWN.repeat(n)
+
+
 def records(raw: bytes) -> np.ndarray:
     """The record of a claim as stored; what an earlier, shorter one does not say is unknown."""
-    return np.frombuffer(raw + blank().tobytes()[len(raw) :], FACTS)
+    return np.frombuffer(raw + _UNKNOWN_BYTES[len(raw) :], FACTS)
 
 
 def filed(claims: np.ndarray) -> np.ndarray:

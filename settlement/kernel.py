@@ -25,8 +25,6 @@ from settlement.checks import (
     REMOTE,
     Lines,
     benefit_of,
-    cap_of,
-    category_of_lines,
     duplicates,
     overcharge_of,
 )
@@ -124,10 +122,12 @@ def check_lines(
         meant = ~lines.decided
         if not check.for_everything:
             meant &= check.applies[facts["service"]]
-            if not meant.any():
+            if not np.count_nonzero(meant):
                 continue
         failing = PREDICATES[check.rule.name](lines, check) & meant
-        if not failing.any():
+        if not np.count_nonzero(
+            failing
+        ):  # some forty checks: a fifth of any()'s time for one claim
             continue
         found = _decide(lines, check)
         if "review" in facts:
@@ -196,7 +196,7 @@ def _amounts(
         priced = remote & (rules.count_price != NONE)
         flags[priced & (fee >= 0) & (fee != total)] |= FLAG["FEE_MISMATCH"]
         fee = np.where(remote & (fee < 0), np.where(priced, total, OPEN), fee)
-    cap = cap_of(lines)
+    cap = lines.cap
     known = (cap != NONE) & (fee >= 0)
     in_scope = np.where(known, np.minimum(fee, cap), OPEN)
     over_cap = np.where(known, fee - in_scope, OPEN)
@@ -209,7 +209,7 @@ def _amounts(
     flags[paper] |= FLAG["PAPER_SIGNATURE_PENDING"]
     example = rules.example_rows[lines.row] | (lines["example"] != 0)
     flags[example & ~refused] |= FLAG["EXAMPLE_PARAMETER"]
-    category, share = category_of_lines(lines)
+    category, share = lines.category
     first = np.where(known & ~refused, rounded(in_scope * share), 0)
     nothing = np.zeros(n, np.int64)
     return Results(

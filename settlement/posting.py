@@ -83,13 +83,14 @@ def post(
     held = (results.decision == REVIEW) | (results.decision == NO_RULE)
     fee = results.fee
 
-    order = np.argsort(at, kind="stable") if (np.diff(at) < 0).any() else slice(None)
-    starts = np.flatnonzero(np.diff(at[order], prepend=-1))
+    order = np.argsort(at, kind="stable") if (at[1:] < at[:-1]).any() else slice(None)
+    claim = at[order]
+    starts = np.flatnonzero(np.concatenate([[True], claim[1:] != claim[:-1]]))[: len(at)]
 
     def total(amounts: np.ndarray, lines: np.ndarray) -> np.ndarray:
         sums = np.zeros(n_claims, np.int64)
         given = np.where(lines, amounts, 0)[order]
-        sums[at[order][starts]] = np.add.reduceat(given, starts) if len(starts) else 0
+        sums[claim[starts]] = np.add.reduceat(given, starts) if len(starts) else 0
         return sums
 
     own = results.in_scope - results.fund - results.major - results.assistance
@@ -172,11 +173,9 @@ def _offsite(facts: Columns, releases: Sequence[Rules], which: np.ndarray, n: in
 def _states(at: np.ndarray, decision: np.ndarray, n: int) -> np.ndarray:
     """Worst first: review, then no_rule; payable or rejected when all lines are; else partial."""
     some = [np.bincount(at[decision == code], minlength=n) > 0 for code in range(4)]
-    return np.select(
-        [some[REVIEW], some[NO_RULE], ~some[REJECT], ~some[PAYABLE]],
-        [REVIEW, NO_RULE, PAYABLE, REJECT],
-        MIXED,
-    ).astype(np.int16)
+    state = np.where(some[REJECT], np.where(some[PAYABLE], MIXED, REJECT), PAYABLE)
+    state = np.where(some[NO_RULE], NO_RULE, state)
+    return np.where(some[REVIEW], REVIEW, state).astype(np.int16)
 
 
 def _chargeable(
