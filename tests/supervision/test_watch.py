@@ -1,5 +1,6 @@
 """Watching at submit: what is held, what it costs, that nothing is asked where nobody watches."""
 
+import datetime as dt
 import json
 
 import pytest
@@ -56,6 +57,30 @@ def test_an_honest_claim_costs_one_statement_more(wenzhou, settings) -> None:
         counts.append(len(caught))
     assert counts[1] - counts[0] == 1
     assert Finding.objects.count() == 0
+
+
+def scans_of(month: str) -> dict[str, int]:
+    """How often the partitions of lines and results of a month were read in this transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, coalesce(idx_scan, 0) + seq_scan FROM pg_stat_xact_user_tables"
+            " WHERE relname IN ('settlement_claimline_' || %(month)s,"
+            " 'settlement_lineresult_' || %(month)s)", {"month": month}
+        )  # fmt: skip
+        return dict(cursor.fetchall())
+
+
+def test_neighbours_are_looked_for_in_their_months_only(wenzhou) -> None:
+    """A session of June has no neighbours in the months before it, however many there are."""
+    one = wenzhou.post(claim(wenzhou, "one", 0)).json()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT settlement_open_period(%s)", [dt.date(2018, 1, 1)])
+    this_month = one["versions"][0]["posted"].replace("-", "_")
+    before, now = scans_of("2018_01"), scans_of(this_month)
+    assert wenzhou.post(claim(wenzhou, "two", 20)).status_code == 201
+    assert scans_of("2018_01") == before
+    assert len(before) == 2
+    assert scans_of(this_month) != now
 
 
 def test_a_region_without_watching_rules_asks_nothing(settings, monkeypatch) -> None:
