@@ -41,14 +41,16 @@ State = Period.State
 def begin_closing(*, pool: str, month: dt.date, by: str, at: dt.datetime) -> Period:
     """open → closing, and the statements of the month are made.
 
-    Refused: 422 PERIOD_NOT_OVER before the month has ended, 409 PERIOD_NOT_OPEN the second time,
-    409 EARLIER_PERIOD_OPEN while an earlier month with postings is not closed.
+    Refused: 422 PERIOD_NOT_OVER before the month has ended; 409 PERIOD_NOT_OPEN the second time,
+    LATER_PERIOD_CLOSED once a later month has begun to close, EARLIER_PERIOD_OPEN while an earlier one
+    that makes statements is not closed.
     """
     period = locked(pool, month)
     if month >= month_of(at):
         raise refused("month", "PERIOD_NOT_OVER", f"{period}尚未结束，不能关账",
                       "the month has not ended")  # fmt: skip
     _in_state(period, State.OPEN, "PERIOD_NOT_OPEN")
+    _last_in_order(period, "本月不再单独关账，等待的扣款和结转计入以后月份")
     _earlier_closed(period)
     period.state, period.closing_at, period.closing_by = State.CLOSING, at, by
     period.save()
@@ -174,13 +176,7 @@ def decide_reopening(
 def _can_reopen(period: Period) -> None:
     if period.state == State.OPEN:
         raise refused("state", "PERIOD_OPEN", f"{period}尚未关账", "the month is open", status=409)
-    later = Period.objects.filter(pool=period.pool, month__gt=period.month).exclude(
-        state=State.OPEN
-    )
-    if found := later.order_by("month").first():
-        raise refused("month", "LATER_PERIOD_CLOSED",
-                      f"{found}已关账或正在关账，{period}不能反关账；错账请在以后月份红冲",
-                      "a later month is closed", status=409)  # fmt: skip
+    _last_in_order(period, f"{period}不能反关账；错账请在以后月份红冲")
     rows = Statement.objects.filter(pool=period.pool, period=period.month)
     subjects = [row.subject for row in rows.select_for_update().order_by("pk")]
     with scoped(EVERYTHING):  # the list may be of an agency above
@@ -202,7 +198,7 @@ def _in_state(period: Period, state: State, code: str) -> None:
 
 
 #: What statements are made from by month: settlements, and vouchers on 应付医疗机构 (a deduction waits for
-#: any later month of its claim).
+#: any later month of its claim, a debt is carried to it); and the months whose statements are not final.
 EARLIER = """SELECT least(
     (SELECT min(s.period) FROM settlement_settlement s
     JOIN institutions_region r ON r.code = s.region_code
@@ -214,11 +210,14 @@ EARLIER = """SELECT least(
     JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 6
     WHERE r.policy_region = %(pool)s AND v.period < %(month)s AND v.kind <> ALL(%(own)s)
         AND v.institution_code <> '' AND v.scheme <> '' AND NOT EXISTS (SELECT FROM settlement_period p
-            WHERE p.pool = %(pool)s AND p.month = v.period AND p.state = 'closed')))"""
+            WHERE p.pool = %(pool)s AND p.month = v.period AND p.state = 'closed')),
+    (SELECT min(p.month) FROM settlement_period p
+    WHERE p.pool = %(pool)s AND p.month < %(month)s AND (p.state = 'closing' OR p.state = 'open'
+        AND EXISTS (SELECT FROM settlement_statement t WHERE t.pool = p.pool AND t.period = p.month))))"""
 
 
 def earliest_open(pool: str, *, before: dt.date) -> dt.date | None:
-    """The first month before `before` that makes statements and is not closed; None when all are."""
+    """The first month before `before` that makes or has statements and is not closed; None: all are."""
     given: dict[str, Any] = {
         "pool": pool, "month": before, "own": [kind.value for kind in statements.OWN]
     }  # fmt: skip
@@ -227,9 +226,22 @@ def earliest_open(pool: str, *, before: dt.date) -> dt.date | None:
         return cursor.fetchone()[0]
 
 
+def later_closed(pool: str, *, after: dt.date) -> Period | None:
+    """The first month after `after` that is closing or closed."""
+    later = Period.objects.filter(pool=pool, month__gt=after).exclude(state=State.OPEN)
+    return later.order_by("month").first()
+
+
 def _earlier_closed(period: Period) -> None:
     """Months are closed in their order: what is carried over comes from the one before."""
     first = earliest_open(period.pool, before=period.month)
     if first is not None:
         raise refused("month", "EARLIER_PERIOD_OPEN", f"{first:%Y年%m月}尚未关账，请先办理",
                       "an earlier month is not closed", status=409)  # fmt: skip
+
+
+def _last_in_order(period: Period, otherwise: str) -> None:
+    """What a later month took over is not made anew under it."""
+    if found := later_closed(period.pool, after=period.month):
+        raise refused("month", "LATER_PERIOD_CLOSED", f"{found}已关账或正在关账，{otherwise}",
+                      "a later month is closed", status=409)  # fmt: skip

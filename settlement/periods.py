@@ -71,6 +71,15 @@ VOUCHERS = """SELECT count(*) FROM settlement_statement t LEFT JOIN LATERAL (
         AND v.kind IN ('deduction', 'deposit', 'set_off', 'assessment')) v ON true
 WHERE t.pool = %(pool)s AND t.period = %(month)s AND t.finalised_at IS NOT NULL
     AND v.posted <> t.deducted + t.deposit + t.set_off + t.assessment"""
+#: Debts of the statement before that the month's statements do not carry as they are.
+CARRIED = """SELECT count(*) FROM (
+    SELECT institution_code, scheme, carried FROM settlement_statement
+    WHERE pool = %(pool)s AND period = %(month)s) t
+FULL JOIN (
+    SELECT DISTINCT ON (institution_code, scheme) institution_code, scheme, least(0, payable) AS debt
+    FROM settlement_statement WHERE pool = %(pool)s AND period < %(month)s
+    ORDER BY institution_code, scheme, period DESC) last USING (institution_code, scheme)
+WHERE coalesce(t.carried, 0) <> coalesce(last.debt, 0)"""
 LOOSE = """SELECT count(*) FROM settlement_voucher v
 JOIN institutions_region r ON r.code = v.region_code
 JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 6
@@ -123,7 +132,8 @@ PAYERS = (1, 2, 13, 14, 15)
 def differences(period: Period) -> list[str]:
     """Where settlements, ledger and statements of a month do not agree; must be empty.
 
-    Σ settlements = Σ legs by account = Σ statements, institution by institution and scheme by scheme.
+    Σ settlements = Σ legs by account = Σ statements, institution by institution and scheme by scheme;
+    what a statement carries is what the one before owed.
     """
     given: dict[str, Any] = {"pool": period.pool, "month": period.month}
     found = []
@@ -134,6 +144,8 @@ def differences(period: Period) -> list[str]:
         legs = dict(cursor.fetchall())
         cursor.execute(VOUCHERS, given)
         wrong = cursor.fetchone()[0]
+        cursor.execute(CARRIED, given)
+        uncarried = cursor.fetchone()[0]
         cursor.execute(LOOSE, given)
         loose = cursor.fetchone()[0]
     statements = {
@@ -153,6 +165,8 @@ def differences(period: Period) -> list[str]:
         found.append(f"结算明细与总账不符：{want}，{book}")
     if wrong:
         found.append(f"{wrong}张结算单的凭证与其金额不符")
+    if uncarried:
+        found.append(f"{uncarried}家机构的上期结转与其上一张结算单的应付不符")
     if loose:
         found.append(f"{loose}张凭证记入应付医疗机构，却没有机构或险种")
     return [*found, *_between_regions(given)]
@@ -229,13 +243,22 @@ def region_code_of(pool: str) -> str:
     return min(region_codes(pool), default="")
 
 
+#: The months of a pool move one at a time: each looks at those before and after it.
+ORDER = "SELECT pg_advisory_xact_lock(hashtext('periods ' || %s), 0)"
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('period ' || %s), %s - date '2000-01-01')"
+
+
+def in_turn(pool: str) -> None:
+    """No month of the pool begins, ends or is opened again until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(ORDER, [pool])
 
 
 def locked(pool: str, month: dt.date) -> Period:
     """The month's row, made if absent, locked with the key that postings share. Lock before row."""
     if not Region.objects.filter(policy_region=pool).exists():
         raise Refusal(404, "NOT_FOUND", ("没有此统筹区", "no such pooling region"))
+    in_turn(pool)
     with connection.cursor() as cursor:
         cursor.execute(LOCK, [pool, month])
     Period.objects.bulk_create([Period(pool=pool, month=month)], ignore_conflicts=True)

@@ -178,16 +178,18 @@ def _page(
     asked = _asked(row)
     events = Event.objects.visible_to(request.user).filter(subject=subject_of(row))
     before = closing.earliest_open(row.pool, before=row.month) if agency else None
+    after = closing.later_closed(row.pool, after=row.month) if agency else None
     held = list(held_claims(row).order_by("claim_id")[: HELD_SHOWN + 1]) if agency else []
     return render(request, "settlement/period.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "结算期", "url": reverse("periods")},
             {"label": str(row), "url": ""}],
         "period": row, "state": {"text": row.get_state_display(), "tone": TONES[Period.State(row.state)]},
         "region": Region.objects.filter(policy_region=row.pool).order_by("code").first(),
-        "acts": _acts(request, row, asked, bound, before), "asked": asked,
+        "acts": _acts(request, row, asked, bound, before, after), "asked": asked,
         "before": {"label": f"{before:%Y年%m月}",
                    "url": reverse("period", args=[row.pool, f"{before:%Y-%m}"])}
         if before and row.state == Period.State.OPEN else None,
+        "after": after if row.state == Period.State.OPEN else None,
         "asked_by": Login(asked.proposed_by) if asked else "",
         "asked_at": moment(asked.proposed_at)[:16] if asked else "",
         "hindrances": [text for _, text in closing.hindrances(row)]
@@ -211,11 +213,13 @@ def _acts(
     asked: Reopening | None,
     bound: dict[str, forms.Form],
     before: dt.date | None,
+    after: Period | None,
 ) -> list[dict[str, Any]]:
     drafts = Statement.objects.filter(pool=row.pool, period=row.month, state="draft")
     closing_now = row.state == Period.State.CLOSING
+    over = row.month < month_of(clock.now())
     can = {
-        "begin": row.state == Period.State.OPEN and row.month < month_of(clock.now()) and not before,
+        "begin": row.state == Period.State.OPEN and over and not before and not after,
         "send": closing_now and drafts.exists(), "close": closing_now,
         "decide": asked is not None, "reopen": row.state != Period.State.OPEN and asked is None,
     }  # fmt: skip

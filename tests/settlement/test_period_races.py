@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from django.db import connections, transaction
@@ -17,6 +18,7 @@ from settlement.batch import checking, commands
 from settlement.batch.chunk import settle_chunk
 from settlement.models import Chunk, Period, Settlement, Statement
 from settlement.periods import differences, posting_month
+from settlement.statement_steps import deduct
 from tests import factories
 from tests.settlement import money
 from tests.settlement.hospital import forget_databases
@@ -144,3 +146,34 @@ def test_a_chunk_that_settles_while_the_month_closes_is_posted_to_the_next(place
         assert [row.period for row in Settlement.objects.all()] == [DECEMBER]
         assert closing.hindrances(period) == []
         assert ledger.balance().sound
+
+
+def test_two_months_that_begin_at_once_follow_one_another(place) -> None:
+    """October has a debt to carry, nothing else: November waits for it, or it is passed over."""
+
+    def prepare() -> None:
+        claim = place.claim(fund=9000, when=at(9, 5))
+        place.closed(dt.date(2021, 9, 1), (10, 2))
+        deduct(claim_id=claim, amount=9000, reason="duplicate", note="x", by="r", at=at(10, 5))
+
+    apart(prepare)()
+    start = threading.Barrier(2)
+
+    def try_it(month: dt.date) -> str:
+        start.wait()
+        try:
+            closing.begin_closing(pool=place.pool, month=month, by="finance", at=at(12, 1))
+        except Refusal as refusal:
+            return refusal.code
+        time.sleep(0.2)
+        return "begun"
+
+    with ThreadPoolExecutor(2) as pool:
+        made = [
+            pool.submit(apart(partial(transaction.atomic(try_it), month)))
+            for month in (dt.date(2021, 10, 1), NOVEMBER)
+        ]
+        found = sorted(one.result() for one in made)
+    assert found in (["EARLIER_PERIOD_OPEN", "begun"], ["LATER_PERIOD_CLOSED", "begun"])
+    with scoped(EVERYTHING):
+        assert Statement.objects.filter(period__gt=dt.date(2021, 9, 1)).get().payable == -9000
