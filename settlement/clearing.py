@@ -17,10 +17,12 @@ from django.urls import reverse
 
 from agreements.models import Assessment
 from audit import clock, tasks, trail
+from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
 from institutions.refusals import refused
 from settlement.budgets import Budget, budgets
 from settlement.models import Clearing, Leg, Period, Scheme, Statement, Voucher
+from settlement.periods import in_turn, region_codes
 from settlement.terms import DEPOSIT_RETURN, SHARING, WHOLE, Terms, half_up, terms_of
 from settlement.vouchers import post_voucher, reverse_voucher
 
@@ -85,7 +87,8 @@ def propose(
 def decide(*, clearing: Clearing, agree: bool, decision: str, by: str, at: dt.datetime) -> Clearing:
     """Another person posts the clearing (CLEARING, DEPOSIT_RETURN) or refuses it.
 
-    Figures that have changed since the proposal (a late upload) refuse it: 409 FIGURES_CHANGED.
+    Figures that have changed since the proposal (a late upload) refuse it: 409 FIGURES_CHANGED; so does
+    a December that was opened again: 409 YEAR_OPEN.
     """
     row = Clearing.objects.select_for_update().get(pk=clearing.pk)
     if row.proposed_by == by:
@@ -126,6 +129,21 @@ def reverse_clearing(*, clearing: Clearing, reason: str, by: str, at: dt.datetim
     row.save()
     _record(row, "clearing.reverse", by=by, at=at)
     return row
+
+
+def refuse_cleared(period: Period) -> None:
+    """409 YEAR_CLEARED while a clearing of the month's year is in force for an institution of its pool:
+    what it gave back stands on the year's statements."""
+    with scoped(EVERYTHING):  # whichever district it is of
+        row = Clearing.objects.filter(
+            region_code__in=region_codes(period.pool), year=period.month.year, state=State.APPROVED
+        ).order_by("pk").first()  # fmt: skip
+    if row is not None:
+        name = Institution.objects.get(pk=row.institution_code).name
+        raise refused("month", "YEAR_CLEARED",
+                      f"{name}{row.year}年{row.get_scheme_display()}已年终清算，"
+                      f"{period}的结算单不能变动；请先冲销年终清算",
+                      "the year was cleared", status=409, clause=CLAUSE)  # fmt: skip
 
 
 # --- Figures ---
@@ -212,7 +230,9 @@ def _return_ratio(result: Assessment | None, terms: Terms, year: int) -> int:
 
 def _unchanged(row: Clearing) -> None:
     institution = Institution.objects.select_related("region").get(pk=row.institution_code)
-    terms = terms_of(institution.region.policy_region, dt.date(row.year, 12, 31))
+    pool = institution.region.policy_region
+    _year_closed(pool, row.year)
+    terms = terms_of(pool, dt.date(row.year, 12, 31))
     now = _figures(institution, row.scheme, row.year, terms)
     if any(getattr(row, name) != now[name] for name in ("budget", "used", "deposits", "returned")):
         raise refused("state", "FIGURES_CHANGED",
@@ -258,10 +278,11 @@ def _once(institution: Institution, scheme: str, year: int) -> None:
 
 
 def _year_closed(pool: str, year: int) -> None:
-    closed = Period.objects.filter(
-        pool=pool, month=dt.date(year, 12, 1), state=Period.State.CLOSED
-    ).exists()
-    if not closed:
+    """December is closed, or was empty and a later month is: it stays so until the transaction ends."""
+    in_turn(pool)
+    if not Period.objects.filter(
+        pool=pool, month__gte=dt.date(year, 12, 1), state=Period.State.CLOSED
+    ).exists():
         raise refused("year", "YEAR_OPEN", f"{year}年12月尚未关账，不能年终清算",
                       "December is not closed", status=409)  # fmt: skip
 

@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from audit import tasks
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal, refused
-from settlement import statement_steps, statements, terms
+from settlement import clearing, statement_steps, statements, terms
 from settlement.models import Batch, Chunk, Period, Reopening, Statement
 from settlement.payment_sources import live
 from settlement.periods import (
@@ -43,7 +43,7 @@ def begin_closing(*, pool: str, month: dt.date, by: str, at: dt.datetime) -> Per
 
     Refused: 422 PERIOD_NOT_OVER before the month has ended; 409 PERIOD_NOT_OPEN the second time,
     LATER_PERIOD_CLOSED once a later month has begun to close, EARLIER_PERIOD_OPEN while an earlier one
-    that makes statements is not closed.
+    that makes statements is not closed, YEAR_CLEARED while a clearing of its year stands.
     """
     period = locked(pool, month)
     if month >= month_of(at):
@@ -52,6 +52,7 @@ def begin_closing(*, pool: str, month: dt.date, by: str, at: dt.datetime) -> Per
     _in_state(period, State.OPEN, "PERIOD_NOT_OPEN")
     _last_in_order(period, "本月不再单独关账，等待的扣款和结转计入以后月份")
     _earlier_closed(period)
+    clearing.refuse_cleared(period)
     period.state, period.closing_at, period.closing_by = State.CLOSING, at, by
     period.save()
     record(period, "period.closing", by=by, at=at, detail={})
@@ -120,7 +121,8 @@ def hindrances(period: Period) -> list[Hindrance]:
 def propose_reopening(
     *, pool: str, month: dt.date, reason: str, by: str, at: dt.datetime
 ) -> Reopening:
-    """Ask for a closing or closed month to be opened again. Refused once money of it is on a list or paid."""
+    """Ask for a closing or closed month to be opened again. Refused once money of it is on a list or paid,
+    and while a clearing of its year stands."""
     period = locked(pool, month)
     _can_reopen(period)
     if Reopening.objects.filter(pool=pool, month=month, state="proposed").exists():
@@ -177,6 +179,7 @@ def _can_reopen(period: Period) -> None:
     if period.state == State.OPEN:
         raise refused("state", "PERIOD_OPEN", f"{period}尚未关账", "the month is open", status=409)
     _last_in_order(period, f"{period}不能反关账；错账请在以后月份红冲")
+    clearing.refuse_cleared(period)
     rows = Statement.objects.filter(pool=period.pool, period=period.month)
     subjects = [row.subject for row in rows.select_for_update().order_by("pk")]
     with scoped(EVERYTHING):  # the list may be of an agency above

@@ -21,6 +21,7 @@ from settlement.models import (
     Clearing,
     Deduction,
     Period,
+    Reopening,
     Settlement,
     Statement,
     Voucher,
@@ -290,6 +291,57 @@ def test_a_year_without_its_parts_is_not_cleared(place) -> None:
     Assessment.objects.all().delete()
     with pytest.raises(Refusal, match="NOT_ASSESSED"):
         proposed(cleared)
+
+
+def reopening(place: money.Place, month: dt.date) -> Reopening:
+    return closing.propose_reopening(pool=place.pool, month=month, reason="漏扣一笔", by="one",
+                                     at=at(1, 22, 2022))  # fmt: skip
+
+
+def test_no_month_of_a_cleared_year_is_opened_again(place) -> None:
+    """A deposit that came back is kept back no more: a second return would take another's."""
+    cleared_year(place, 11_000)
+    december = dt.date(2021, 12, 1)
+    asked = reopening(place, december)
+    row = proposed(place)
+    clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+    given = {"reopening": asked, "decision": "", "by": "two", "at": at(1, 22, 2022)}
+    with pytest.raises(Refusal, match="YEAR_CLEARED") as refusal:
+        closing.decide_reopening(agree=True, **given)
+    assert refusal.value.detail[0] == (
+        f"{place.hospital.name}2021年居民医保已年终清算，2021年12月的结算单不能变动；请先冲销年终清算"
+    )
+    closing.decide_reopening(agree=False, **given)
+    with pytest.raises(Refusal, match="YEAR_CLEARED"):
+        reopening(place, december)
+    Period.objects.filter(month=december).delete()  # as when December was passed over
+    with pytest.raises(Refusal, match="YEAR_CLEARED"):
+        reopening(place, NOVEMBER)
+    with pytest.raises(Refusal, match="YEAR_CLEARED"):
+        closing.begin_closing(pool=place.pool, month=december, by="f", at=at(1, 23, 2022))
+    clearing.reverse_clearing(clearing=row, reason="反关账", by="chief", at=at(1, 23, 2022))
+    assert reopening(place, NOVEMBER).state == "proposed"
+
+
+def test_a_clearing_is_not_approved_over_a_month_opened_meanwhile(place) -> None:
+    cleared_year(place, 11_000)
+    row = proposed(place)
+    asked = reopening(place, dt.date(2021, 12, 1))
+    closing.decide_reopening(reopening=asked, agree=True, decision="", by="two", at=at(1, 22, 2022))
+    with pytest.raises(Refusal, match="YEAR_OPEN"):
+        clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 22, 2022))
+    assert not Voucher.objects.filter(subject=f"clearing:{row.pk}").exists()
+
+
+def test_a_year_whose_december_was_empty_is_cleared_after_a_later_month(place) -> None:
+    cleared_year(place, 11_000)
+    Period.objects.filter(month=dt.date(2021, 12, 1)).delete()
+    with pytest.raises(Refusal, match="YEAR_OPEN"):
+        proposed(place)
+    place.closed(dt.date(2022, 1, 1), (2, 3, 2022))
+    row = clearing.propose(institution=place.hospital, scheme="resident", year=2021, by="clerk",
+                           at=at(2, 4, 2022))  # fmt: skip
+    assert (row.used, row.deposit_held) == (12_000, 500)
 
 
 def test_without_an_indicator_nothing_is_shared_and_deposits_come_back(place) -> None:

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
-from settlement import closing, ledger
+from settlement import clearing, closing, ledger
 from settlement.batch import checking, commands
 from settlement.batch.chunk import settle_chunk
 from settlement.models import Chunk, Period, Settlement, Statement
@@ -23,6 +23,7 @@ from tests import factories
 from tests.settlement import money
 from tests.settlement.hospital import forget_databases
 from tests.settlement.money import NOVEMBER, at
+from tests.settlement.test_budgets import cleared_year, proposed
 
 DECEMBER = dt.date(2021, 12, 1)
 
@@ -177,3 +178,37 @@ def test_two_months_that_begin_at_once_follow_one_another(place) -> None:
     assert found in (["EARLIER_PERIOD_OPEN", "begun"], ["LATER_PERIOD_CLOSED", "begun"])
     with scoped(EVERYTHING):
         assert Statement.objects.filter(period__gt=dt.date(2021, 9, 1)).get().payable == -9000
+
+
+def test_a_year_is_cleared_or_its_december_opened_again_never_both(place) -> None:
+    with scoped(EVERYTHING):
+        cleared_year(place, 11_000)
+        row = proposed(place)
+        asked = closing.propose_reopening(
+            pool=place.pool, month=DECEMBER, reason="x", by="one", at=at(1, 21, 2022)
+        )
+    start = threading.Barrier(2)
+
+    def clear() -> None:
+        clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+
+    def reopen() -> None:
+        closing.decide_reopening(
+            reopening=asked, agree=True, decision="", by="two", at=at(1, 21, 2022)
+        )
+
+    def try_it(act: Callable[[], object]) -> str:
+        start.wait()
+        try:
+            act()
+        except Refusal as refusal:
+            return refusal.code
+        time.sleep(0.2)
+        return "done"
+
+    with ThreadPoolExecutor(2) as pool:
+        made = [
+            pool.submit(apart(partial(transaction.atomic(try_it), act))) for act in (clear, reopen)
+        ]
+        found = [one.result() for one in made]
+    assert found in (["done", "YEAR_CLEARED"], ["YEAR_OPEN", "done"])
