@@ -8,6 +8,7 @@ by the year's assessment either way. Two persons; once a year, again only after 
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from django.conf import settings
@@ -17,13 +18,14 @@ from django.urls import reverse
 
 from agreements.models import Assessment
 from audit import clock, tasks, trail
+from audit.text import yuan
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
-from institutions.refusals import refused
+from institutions.refusals import Refusal, refused
 from settlement.budgets import Budget, budgets
 from settlement.models import Clearing, Leg, Period, Scheme, Statement, Voucher
 from settlement.periods import in_turn, region_codes
-from settlement.terms import DEPOSIT_RETURN, SHARING, WHOLE, Terms, half_up, terms_of
+from settlement.terms import DEPOSIT_RETURN, SHARING, WHOLE, Terms, cite, half_up, terms_of
 from settlement.vouchers import post_voucher, reverse_voucher
 
 Account = Leg.Account
@@ -70,7 +72,8 @@ def propose(
     terms = terms_of(pool, dt.date(year, 12, 31))
     row = Clearing(
         region_code=institution.region_id, institution_code=institution.pk, scheme=scheme,
-        year=year, proposed_at=at, proposed_by=by, **_figures(institution, scheme, year, terms),
+        year=year, proposed_at=at, proposed_by=by, claims=_count(institution, scheme, year),
+        **_figures(institution, _budget(institution, scheme, year), terms),
     )  # fmt: skip
     row.save()
     tasks.open_task(
@@ -127,6 +130,7 @@ def reverse_clearing(*, clearing: Clearing, reason: str, by: str, at: dt.datetim
     row.state, row.reversed_at, row.reversed_by = State.REVERSED, at, by
     row.reversal_reason = reason.strip()[:200]
     row.save()
+    tasks.close(subject=f"clearing:{row.pk}", by=by, at=at)
     _record(row, "clearing.reverse", by=by, at=at)
     return row
 
@@ -146,6 +150,57 @@ def refuse_cleared(period: Period) -> None:
                       "the year was cleared", status=409, clause=CLAUSE)  # fmt: skip
 
 
+# --- Late figures ---
+
+#: What a clearing rests on, the field that says it in one amount, and its word.
+COMPARED = (
+    ("budget", "budget", "年度总额指标"), ("used", "used", "统筹基金使用"),
+    ("deposits", "deposit_held", "质量保证金余额"), ("returned", "returned", "返还质量保证金"),
+)  # fmt: skip
+
+
+def changes(clearing: Clearing, *, budget: Budget | None = None) -> list[str]:
+    """In words, what came after a clearing in force (a late upload, a reversal, a deduction made final):
+    it is reversed and made anew. Empty while today's figures are the clearing's."""
+    if clearing.state != State.APPROVED:
+        return []
+    with scoped(EVERYTHING):  # an institution sees nothing of its internet hospital's
+        institution = _institution(clearing)
+        budget = budget or _budget(institution, clearing.scheme, clearing.year)
+        try:
+            return _differing(clearing, institution, budget)
+        except Refusal as refusal:
+            return [refusal.detail[0]]
+
+
+def watch(*, by: str, at: dt.datetime) -> int:
+    """A task for each clearing in force that `changes` names; closed when its figures agree again."""
+    count = 0
+    rows = Clearing.objects.filter(state=State.APPROVED).order_by("year", "pk")
+    for year, group in groupby(rows, key=lambda row: row.year):
+        found = list(group)
+        places = Institution.objects.select_related("region").in_bulk(
+            {row.institution_code for row in found}
+        )
+        known = {(one.institution, one.scheme): one for one in budgets(year, places.values())}
+        for row in found:
+            told = changes(row, budget=known.get((row.institution_code, row.scheme)))
+            if not told:
+                tasks.close(subject=f"clearing:{row.pk}", by=by, at=at)
+                continue
+            place = places[row.institution_code]
+            clause = cite(place.region.policy_region, dt.date(year, 12, 31), CLAUSE)
+            tasks.open_task(
+                subject=f"clearing:{row.pk}", permission="periods.close", at=at,
+                title=f"{place.name}{year}年{row.get_scheme_display()}年终清算与现有数据不符，须冲销重算",
+                region_code=row.region_code, institution_code=row.institution_code,
+                url=reverse("clearing", args=[row.pk]), status=told[0][:60],
+                clause=f"{clause['document']} {clause['clause']}" if clause else "",
+            )  # fmt: skip
+            count += 1
+    return count
+
+
 # --- Figures ---
 
 COUNT = """SELECT count(*) FROM settlement_settlement s
@@ -154,9 +209,19 @@ WHERE s.year = %s AND s.scheme = %s AND s.version %% 2 = 1 AND s.period >= make_
     AND s.insured_pool = '' AND coalesce(i.parent_id, i.code) = %s"""
 
 
-def _figures(institution: Institution, scheme: str, year: int, terms: Terms) -> dict[str, Any]:
+def _count(institution: Institution, scheme: str, year: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT, [year, scheme, year, institution.pk])
+        return cursor.fetchone()[0]
+
+
+def _budget(institution: Institution, scheme: str, year: int) -> Budget:
     found = (row for row in budgets(year, [institution]) if row.scheme == scheme)
-    budget = next(found, Budget(institution.pk, scheme, year))
+    return next(found, Budget(institution.pk, scheme, year))
+
+
+def _figures(institution: Institution, budget: Budget, terms: Terms) -> dict[str, Any]:
+    scheme, year = budget.scheme, budget.year
     deposits = _deposits(institution, scheme, year)
     if budget.indicator <= 0 and not deposits:
         raise refused("budget", "NOTHING_TO_CLEAR",
@@ -168,12 +233,9 @@ def _figures(institution: Institution, scheme: str, year: int, terms: Terms) -> 
     result = _result(institution, year)
     back = _return_ratio(result, terms, year) if deposits else 0
     returned = sum(half_up(held, back) for held in deposits.values())
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT, [year, scheme, year, institution.pk])
-        claims = cursor.fetchone()[0]
     used = {key: terms[key] for key in keys if key in terms}
     return {
-        "budget": budget.indicator, "used": budget.used, "claims": claims, "tiers": tiers,
+        "budget": budget.indicator, "used": budget.used, "tiers": tiers,
         "retained": amount if surplus >= 0 else 0, "borne": amount if surplus < 0 else 0,
         "deposit_held": sum(deposits.values()), "deposits": deposits, "returned": returned,
         "forfeited": sum(deposits.values()) - returned, "return_ratio": back,
@@ -229,15 +291,28 @@ def _return_ratio(result: Assessment | None, terms: Terms, year: int) -> int:
 
 
 def _unchanged(row: Clearing) -> None:
-    institution = Institution.objects.select_related("region").get(pk=row.institution_code)
-    pool = institution.region.policy_region
-    _year_closed(pool, row.year)
-    terms = terms_of(pool, dt.date(row.year, 12, 31))
-    now = _figures(institution, row.scheme, row.year, terms)
-    if any(getattr(row, name) != now[name] for name in ("budget", "used", "deposits", "returned")):
+    institution = _institution(row)
+    _year_closed(institution.region.policy_region, row.year)
+    if found := _differing(row, institution, _budget(institution, row.scheme, row.year)):
         raise refused("state", "FIGURES_CHANGED",
-                      "清算后数据有变动（补传、冲正、扣款或指标调整），请退回重新清算",
+                      "清算后数据有变动（补传、冲正、扣款或指标调整），请退回重新清算："
+                      f"{'；'.join(found)}",
                       "figures have changed since", status=409)  # fmt: skip
+
+
+def _institution(row: Clearing) -> Institution:
+    return Institution.objects.select_related("region").get(pk=row.institution_code)
+
+
+def _differing(row: Clearing, institution: Institution, budget: Budget) -> list[str]:
+    """In words, where today's figures are others than the clearing's."""
+    terms = terms_of(institution.region.policy_region, dt.date(row.year, 12, 31))
+    now = _figures(institution, budget, terms)
+    return [
+        f"{label}现为{yuan(now[shown])}元，清算为{yuan(getattr(row, shown))}元"
+        for name, shown, label in COMPARED
+        if getattr(row, name) != now[name]
+    ]
 
 
 def _post(row: Clearing, *, by: str, at: dt.datetime) -> None:

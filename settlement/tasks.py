@@ -8,6 +8,7 @@ from institutions.access import EVERYTHING, scoped
 from pricing.releases import current
 from settlement import (
     budgets,
+    clearing,
     conserved,
     evidence,
     filings,
@@ -129,6 +130,10 @@ def watch_balance() -> str:
 
 @shared_task(name="settlement.watch_budgets", soft_time_limit=600, time_limit=900)
 def watch_budgets() -> int:
-    """Every morning: a task for each budget whose use has reached a warning line (温州 十八)."""
+    """Every morning: a task for each budget whose use has reached a warning line, and for each yearly
+    clearing whose figures have changed since (温州 十八)."""
+    at = clock.now()
     with scoped(EVERYTHING):
-        return budgets.watch_all(year=clock.today().year, by=BEAT, at=clock.now())
+        return budgets.watch_all(year=clock.today().year, by=BEAT, at=at) + clearing.watch(
+            by=BEAT, at=at
+        )

@@ -360,7 +360,8 @@ def _clearing(
     return render(request, "settlement/clearing.html", named({
         "breadcrumbs": [*CRUMBS, {"label": "年终清算", "url": reverse("clearings")},
                         {"label": f"{row.year}年 {place.name}", "url": ""}],
-        "clearing": row, "place": place, "may_vouchers": request.user.may("payments.view"),
+        "clearing": row, "place": place, "changes": "；".join(clearing.changes(row)),
+        "may_vouchers": request.user.may("payments.view"),
         "state": {"text": row.get_state_display(), "tone": CLEARING_TONES[row.state]},
         "acts": [
             {"key": key, "title": shown[key][0], "hint": shown[key][1], "danger": key == "reverse",

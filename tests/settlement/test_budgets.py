@@ -15,6 +15,7 @@ from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.models import Institution, Scope
 from institutions.refusals import Refusal
 from settlement import budgets, clearing, closing, ledger
+from settlement import tasks as settlement_tasks
 from settlement.budgets import Budget
 from settlement.models import (
     BudgetEntry,
@@ -277,6 +278,61 @@ def test_what_was_uploaded_meanwhile_sends_the_clearing_back(place) -> None:
     place.claim(fund=100, when=at(1, 20, 2022), day=dt.date(2021, 12, 30))
     with pytest.raises(Refusal, match="FIGURES_CHANGED"):
         clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+
+
+def test_what_is_uploaded_after_the_clearing_is_told_until_it_is_reversed(
+    place, monkeypatch
+) -> None:
+    cleared_year(place, 11_000)
+    row = proposed(place)
+    clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+    online = money.Place("wenzhou")
+    Institution.objects.filter(pk=online.code).update(parent=place.code)
+    monkeypatch.setattr("audit.clock.now", lambda: at(1, 26, 2022))
+    pages = [
+        factories.log_in(Client(), factories.user(role, where))
+        for role, where in (
+            ("finance_officer", place.hospital.region),
+            ("hospital", place.hospital),
+        )
+    ]
+    url = reverse("clearing", args=[row.pk])
+
+    def told() -> list[str]:
+        found = Task.objects.filter(subject=f"clearing:{row.pk}", state="open")
+        return list(found.values_list("status", flat=True))
+
+    assert (settlement_tasks.watch_budgets(), told()) == (0, [])
+    assert not any("须冲销重算" in page.get(url).content.decode() for page in pages)
+    late = online.claim(fund=50_000, when=at(1, 25, 2022), day=dt.date(2021, 12, 30))
+    words = "统筹基金使用现为620.00元，清算为120.00元"
+    assert (settlement_tasks.watch_budgets(), told()) == (1, [words])
+    assert settlement_tasks.watch_budgets() == 1
+    task = Task.objects.get(subject=f"clearing:{row.pk}", state="open")
+    assert task.title == (f"{place.hospital.name}2021年居民医保年终清算与现有数据不符，须冲销重算")
+    assert (task.permission, task.clause) == ("periods.close", "温医保办〔2021〕6号 十八")
+    for page in pages:
+        html = page.get(url).content.decode()
+        assert words in html
+        assert "与清算不符，须冲销重算" in html
+    online.reverse(late, at(1, 27, 2022))
+    assert (settlement_tasks.watch_budgets(), told()) == (0, [])
+    indicator(place, 1_000)
+    assert settlement_tasks.watch_budgets() == 1
+    assert told() == ["年度总额指标现为120.00元，清算为110.00元"]
+    clearing.reverse_clearing(clearing=row, reason="指标调整", by="chief", at=at(1, 28, 2022))
+    assert told() == []
+    assert "与清算不符" not in pages[0].get(url).content.decode()
+    assert settlement_tasks.watch_budgets() == 0
+
+
+def test_a_clearing_whose_assessment_is_gone_is_told_too(place) -> None:
+    cleared_year(place, 11_000)
+    row = proposed(place)
+    row = clearing.decide(clearing=row, agree=True, decision="", by="finance", at=at(1, 21, 2022))
+    assert clearing.changes(row) == []
+    Assessment.objects.update(superseded_at=at(1, 22, 2022))
+    assert clearing.changes(row) == ["2021年度尚未考核，不能返还质量保证金"]
 
 
 def test_a_year_without_its_parts_is_not_cleared(place) -> None:
