@@ -131,8 +131,8 @@ def decide(
 
 # --- Its use ---
 
-#: Services of a year lie in no month before it: the posting is after the service. Deductions of final
-#: statements are taken off in the month of their claim, never more than the fund pays for it now.
+#: Services of a year lie in no month before it: the posting is after the service. The fund's part of what
+#: final statements deduct is taken off in the month of the claim, never more than it pays for it now.
 USE = """SELECT coalesce(i.parent_id, i.code), u.scheme, u.month, sum(u.amount)::bigint FROM (
     SELECT s.institution_code, s.scheme, extract(month FROM s.service_date)::int AS month,
         sum(s.fund) AS amount
@@ -142,7 +142,8 @@ USE = """SELECT coalesce(i.parent_id, i.code), u.scheme, u.month, sum(u.amount):
     GROUP BY 1, 2, 3
     UNION ALL
     SELECT d.institution_code, d.scheme, paid.month, -least(d.taken, paid.fund) FROM (
-        SELECT d.institution_code, d.scheme, d.claim_id, sum(d.amount) AS taken
+        SELECT d.institution_code, d.scheme, d.claim_id,
+            sum(d.amount - d.major - d.assistance - d.account) AS taken
         FROM settlement_deduction d JOIN settlement_statement t ON t.id = d.statement_id
         WHERE d.state <> 'withdrawn' AND t.finalised_at IS NOT NULL
             AND d.institution_code = ANY(%(codes)s)

@@ -128,6 +128,17 @@ def test_what_reviews_cut_is_not_used_once_the_statement_is_final(place) -> None
     assert (used(10), used()) == (0, 2000)
 
 
+def test_what_other_payers_get_back_was_no_use_of_the_budget(place) -> None:
+    indicator(place, 11_000)
+    made = cut(
+        place.claim(fund=10_000, major=4000, assistance=1000, account=5000), 10_000, at(11, 20)
+    )
+    assert (made.amount, made.major, made.assistance, made.account) == (10_000, 2000, 500, 2500)
+    cut(place.claim(fund=0, major=700), 700, at(11, 20))
+    place.closed(NOVEMBER, (12, 2))
+    assert budgets.budgets(2021, [place.hospital])[0].used == 5000
+
+
 def test_persons_of_another_pool_use_nothing_of_the_local_indicator(place) -> None:
     indicator(place, 100_000)
     place.claim(fund=8000)
