@@ -15,6 +15,7 @@ from settlement.models import Deduction, LineResult, Settlement
 #: The payers in the order of payment; a deduction's part of the first is what the others leave of it.
 PAYERS = ("fund", "major", "assistance", "account")
 OTHERS = PAYERS[1:]
+LABELS = {"fund": "统筹基金", "major": "大病保险", "assistance": "医疗救助", "account": "个人账户"}
 Parts = Mapping[str, int]  #: payer → fen
 
 

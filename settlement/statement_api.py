@@ -1,6 +1,7 @@
 """REST: an institution's own statements: list, read with the chain, confirm, object."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -21,17 +22,18 @@ from institutions.rest import (
 from settlement import statement_page, statement_steps, statements
 from settlement.case_rest import CaseView
 from settlement.models import Statement
+from settlement.payers import PAYERS
 
 TEXT, DAY, WHOLE = openapi.TEXT, openapi.DAY, openapi.WHOLE
 AMOUNT = {"type": "string", "pattern": r"^-?\d+\.\d{2}$"}
 AMOUNTS = (
-    "fee", "held", "fund", "account", "declared", "deducted", "deposit", "set_off", "assessment",
-    "adjustments", "carried", "payable",
+    "fee", "held", "declared", "deducted", "deposit", "set_off", "assessment", "adjustments", "carried",
+    "payable",
 )  # fmt: skip
 SUMMARY: dict[str, dict] = {
     "id": WHOLE, "number": TEXT, "period": TEXT, "scheme": TEXT, "state": TEXT, "label": TEXT,
     "round": WHOLE, "confirm_by": openapi.or_null(DAY), "version": WHOLE, "claims": WHOLE,
-    "reversals": WHOLE, "held_claims": WHOLE, **dict.fromkeys(AMOUNTS, AMOUNT), "paid": AMOUNT,
+    "reversals": WHOLE, "held_claims": WHOLE, **dict.fromkeys((*PAYERS, *AMOUNTS), AMOUNT), "paid": AMOUNT,
     "example_parameters": openapi.BOOL,
 }  # fmt: skip
 STEP = openapi.record(key=TEXT, label=TEXT, amount=AMOUNT, note=TEXT, document=TEXT, clause=TEXT)
@@ -98,8 +100,8 @@ class Statements(StatementsView):
         with self.rows():
             rows = self.seen()
             part, after = newest(request, rows if month is None else rows.filter(period=month))
-            paid = statements.paid_of(part)
-            shown = [summary(row, paid.get(row.pk, 0)) for row in part]
+            paid, parts = statements.paid_of(part), statement_page.paid_by(part)
+            shown = [summary(row, paid.get(row.pk, 0), parts[row.pk]) for row in part]
         return json_answer({"results": shown, "next": after})
 
 
@@ -146,13 +148,14 @@ class Objecting(StatementsView):
         return self.take(request, number, "object", OBJECTING)
 
 
-def summary(row: Statement, paid: int) -> dict[str, Any]:
-    """A statement as a list shows it."""
+def summary(row: Statement, paid: int, parts: Mapping[str, int]) -> dict[str, Any]:
+    """A statement as a list shows it; `parts`: what each payer pays of what is declared."""
     return {
         "id": row.pk, "number": row.number, "period": f"{row.period:%Y-%m}", "scheme": row.scheme,
         "state": row.state, "label": statement_steps.PROCEDURE.states[row.state].label,
         "round": row.round, "confirm_by": iso(row.due), "version": row.version,
         "claims": row.claims, "reversals": row.reversals, "held_claims": row.held_claims,
+        **{name: yuan(amount) for name, amount in parts.items()},
         **{name: yuan(getattr(row, name)) for name in AMOUNTS}, "paid": yuan(paid),
         "example_parameters": row.example,
     }  # fmt: skip
@@ -164,7 +167,7 @@ def represent(row: Statement) -> dict[str, Any]:
     deductions = list(row.deductions.all())
     numbers = statement_page.claim_numbers([found.claim_id for found in deductions])
     return {
-        **summary(row, paid),
+        **summary(row, paid, statement_page.paid_by([row])[row.pk]),
         "steps": [
             {"key": step.key, "label": step.label, "amount": yuan(step.amount), "note": step.note,
              "document": step.clause["document"] if step.clause else "",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 
 from audit import charts
 from audit.text import rate, yuan
@@ -17,15 +17,19 @@ from settlement.models import (
     Deduction,
     EnteredClaim,
     InsuredPerson,
+    Leg,
     Settlement,
     Statement,
     Voucher,
 )
+from settlement.payers import LABELS, PAYERS
 
+AMOUNTS = ("fee", *PAYERS, "cash", "held")
 LINES_HEAD = (
-    "单据号", "版本", "参保人", "服务日期", "费用", "统筹基金", "个人账户", "个人现金", "待审金额",
-    "审核扣款", "状态", "结算时间",
+    "单据号", "版本", "参保人", "服务日期", "费用", *LABELS.values(), "个人现金", "待审金额", "审核扣款",
+    "状态", "结算时间",
 )  # fmt: skip
+TONES = {"fund": "fund", "major": "e", "assistance": "f", "account": "account"}
 ONLY = {
     "": "全部", "paid": "已结算", "deducted": "有扣款", "reversed": "冲正", "held": "待审",
 }  # fmt: skip
@@ -52,6 +56,8 @@ def steps_of(row: Statement, paid: int) -> list[Step]:
     of_account = kept.aggregate(sum=Sum("account", default=0))["sum"]
     base = max(row.fund - row.deducted + of_account, 0)
     basis = row.basis
+    shares = {name: amount for name, amount in paid_by([row])[row.pk].items() if amount}
+    funds = "、".join(LABELS[name] for name in shares if name != "account") or LABELS["fund"]
 
     def step(key: str, label: str, amount: int, kind: str, note: str = "", **more: Any) -> Step:
         found = basis.get(key, {})
@@ -59,19 +65,20 @@ def steps_of(row: Statement, paid: int) -> list[Step]:
                     bool(found.get("example")), **more)  # fmt: skip
 
     steps = [
-        step("declared", "申报金额", row.declared, "total", f"结算{row.claims}笔、冲正{row.reversals}笔",
-             tone="total", parts=(
-                 {"label": "统筹基金", "amount": row.fund, "tone": "fund"},
-                 {"label": "个人账户", "amount": row.account, "tone": "account"})),
+        step("declared", "申报金额", row.declared, "total",
+             "，".join((f"结算{row.claims}笔、冲正{row.reversals}笔", *told(shares))),
+             tone="total", parts=[
+                 {"label": LABELS[name], "amount": amount, "tone": TONES[name]}
+                 for name, amount in shares.items()]),
         step("deducted", "审核扣款", row.deducted, "less" if row.deducted >= 0 else "more",
              "医保已支付而查实不予支付的部分" if row.deducted >= 0 else "冲正单据的扣款退回",
              tone="over"),
         step("deposit", "质量保证金", row.deposit, "less",
-             f"（统筹基金－扣款）{yuan(base)} × {rate(row.deposit_ratio)}", tone="f"),
+             f"（{funds}－扣款）{yuan(base)} × {rate(row.deposit_ratio)}", tone="f"),
         step("set_off", "预付款冲抵", row.set_off, "less",
              f"预付余额以内，不超过余额应付的{rate(row.set_off_ratio)}", tone="e"),
         step("assessment", "考核扣减", row.assessment, "less",
-             f"（统筹基金－扣款）{yuan(base)} × （1－考核系数{rate(row.coefficient)}）", tone="d"),
+             f"（{funds}－扣款）{yuan(base)} × （1－考核系数{rate(row.coefficient)}）", tone="d"),
     ]  # fmt: skip
     if row.adjustments:
         kind = "more" if row.adjustments > 0 else "less"
@@ -143,24 +150,70 @@ def table_of(steps: Sequence[Step]) -> list[dict[str, Any]]:
 # --- Lines ---
 
 
+#: What the ledger owes the institution for a version; 手工报销 is owed to the person instead.
+OWED = Leg.objects.filter(
+    claim_id=OuterRef("claim_id"), version=OuterRef("version"), period=OuterRef("period"),
+    account=Leg.Account.INSTITUTION_PAYABLE,
+)  # fmt: skip
+
+
 def lines(row: Statement, only: str = "") -> QuerySet[Settlement]:
-    """The claims of a statement: the month's settlements, reversals as rows of their own."""
-    rows = (
-        Settlement.objects.filter(
-            institution_code=row.institution_code, period=row.period, scheme=row.scheme
-        )
-        .exclude(claim_id__in=EnteredClaim.ids())
-        .order_by("claim_id", "version")
-    )
+    """The claims of a statement: the month's settlements, reversals as rows of their own.
+
+    Those that are "paid" add up to what is declared.
+    """
+    rows = _settled([row]).order_by("claim_id", "version")
     if only == "reversed":
         return rows.filter(state=Settlement.State.REVERSED)
     if only == "paid":
-        return rows.filter(~Q(fund=0) | ~Q(account=0))
+        return rows.filter(Exists(OWED))
     if only == "held":
         return rows.exclude(held=0)
     if only == "deducted":
         return rows.filter(claim_id__in=row.deductions.values("claim_id"))
     return rows
+
+
+def paid_by(rows: Sequence[Statement]) -> dict[int, dict[str, int]]:
+    """Statement → what each payer pays for its claims (fen), together what is declared; one query."""
+    sums = (
+        _settled(rows)
+        .filter(Exists(OWED))
+        .values_list("institution_code", "period", "scheme")
+        .annotate(**{f"of_{name}": Sum(name) for name in PAYERS})
+    )
+    found = {
+        (code, period, scheme): dict(zip(PAYERS, paid, strict=True))
+        for code, period, scheme, *paid in sums
+    }
+    return {
+        row.pk: found.get((row.institution_code, row.period, row.scheme), dict.fromkeys(PAYERS, 0))
+        for row in rows
+    }
+
+
+def _settled(rows: Sequence[Statement]) -> QuerySet[Settlement]:
+    """What was posted in the months, institutions and schemes of statements, but for persons' requests."""
+    return Settlement.objects.filter(
+        institution_code__in={row.institution_code for row in rows},
+        period__in={row.period for row in rows}, scheme__in={row.scheme for row in rows},
+    ).exclude(claim_id__in=EnteredClaim.ids()).order_by()  # fmt: skip
+
+
+def told(amounts: Mapping[str, int]) -> list[str]:
+    """What payers paid, in words; who paid nothing is left out."""
+    return [f"{LABELS[name]} {yuan(amount)} 元" for name, amount in amounts.items() if amount]
+
+
+def settled_by(row: Statement) -> dict[str, int]:
+    """What each payer pays of the month's lines, to whomever: what a hospital's ledger is matched with."""
+    return _settled([row]).aggregate(**{name: Sum(name, default=0) for name in PAYERS})
+
+
+def payers_on(row: Statement) -> tuple[str, ...]:
+    """The payers that the lines of a statement name: those for the few who need them only where they paid."""
+    few = _settled([row]).filter(~Q(major=0) | ~Q(assistance=0)).exists()
+    return PAYERS if few else ("fund", "account")
 
 
 def claim_numbers(claims: Sequence[int]) -> dict[int, str]:
@@ -206,7 +259,7 @@ def export_rows(row: Statement, only: str = "", size: int = 2000) -> Iterator[li
             line = found["settlement"]
             yield [
                 found["number"], str(line.version), found["person"], line.service_date.isoformat(),
-                *(plain(getattr(line, name)) for name in ("fee", "fund", "account", "cash", "held")),
+                *(plain(getattr(line, name)) for name in AMOUNTS),
                 plain(found["deducted"]), line.get_state_display(),
                 f"{line.settled_at:%Y-%m-%d %H:%M}",
             ]  # fmt: skip

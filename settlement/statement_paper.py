@@ -9,7 +9,7 @@ from institutions.models import Institution
 from settlement import statements
 from settlement.capitals import capitals
 from settlement.models import Clearing, Statement
-from settlement.statement_page import identity, steps_of, table_of
+from settlement.statement_page import identity, paid_by, steps_of, table_of
 from settlement.statement_steps import PROCEDURE
 from settlement.statements import FIGURES
 
@@ -24,6 +24,7 @@ def render(row: Statement, *, by: str, at: dt.datetime) -> bytes:
         "number": row.number, "institution": row.institution_code, "scheme": row.scheme,
         "period": f"{row.period:%Y-%m}", "state": row.state, "edition": row.edition,
         "paid": form["paid"], "digest": row.digest, "example": row.example,
+        "payers": paid_by([row])[row.pk],
     }  # fmt: skip
     return pdf.render(
         "reports/statement.html", {"form": form, "demo": form["demo"]}, at=at,

@@ -28,10 +28,10 @@ class StatementQuerySet(ScopedQuerySet):
 class Statement(Case):
     """One institution, scheme and month: declared → deducted → deposit → set-off → assessment → payable.
 
-    `declared` is what the ledger owes for the claims of the month (pooled fund and personal account,
-    reversals included). `payable` below zero is carried to the next month, never paid. While `state`
-    is not in FINAL the figures are a draft; their vouchers (subject `statement:<id>`) are posted once,
-    when it becomes final. Its line detail is the month's `Settlement` rows.
+    `declared` is what the ledger owes for the claims of the month (`fund`: pooled fund, major illness and
+    assistance; `account`: personal account; reversals included). `payable` below zero is carried to the
+    next month, never paid. While `state` is not in FINAL the figures are a draft; their vouchers (subject
+    `statement:<id>`) are posted once, when it becomes final. Its lines are the month's `Settlement` rows.
     (温医保办〔2021〕6号 十八、二十一、二十四)
     """
 

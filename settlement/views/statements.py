@@ -1,6 +1,6 @@
 """机构月结算单: the list by month, one statement with its chain and lines, the steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
@@ -328,6 +328,7 @@ def _lines(request: PortalRequest, row: Statement, only: str) -> Table:
     page = Paginator(found, LINES_PAGE).get_page(request.GET.get("page"))
     may_cut = request.user.may("statements.deduct")
     query = f"?only={only}" if only else ""
+    named_payers = statement_page.payers_on(row)
     return Table(
         id="lines", caption=statement_page.ONLY[only], show_caption=False,
         toolbar=[
@@ -338,17 +339,20 @@ def _lines(request: PortalRequest, row: Statement, only: str) -> Table:
         ],
         columns=[
             Column(label="单据号"), Column(label="参保人"), Column(label="服务日期"),
-            Column(label="费用（元）", numeric=True), Column(label="统筹基金（元）", numeric=True),
-            Column(label="个人账户（元）", numeric=True), Column(label="扣款（元）", numeric=True),
-            Column(label="状态"),
+            Column(label="费用（元）", numeric=True),
+            *(Column(label=f"{payers.LABELS[name]}（元）", numeric=True) for name in named_payers),
+            Column(label="扣款（元）", numeric=True), Column(label="状态"),
         ],
-        rows=[_line(entry, may_cut) for entry in statement_page.described(row, list(page))],
+        rows=[
+            _line(entry, named_payers, may_cut)
+            for entry in statement_page.described(row, list(page))
+        ],
         pages=Pages(total=page.paginator.count, size=LINES_PAGE, page=page.number, sizes=(LINES_PAGE,)),
         empty_title="没有单据", empty_text="本单没有这一类单据。",
     )  # fmt: skip
 
 
-def _line(entry: dict[str, Any], may_cut: bool) -> Row:
+def _line(entry: dict[str, Any], named_payers: Sequence[str], may_cut: bool) -> Row:
     line: Settlement = entry["settlement"]
     address = reverse("claim", args=[line.claim_id])
     actions = [Action(label="查看", url=address)]
@@ -360,7 +364,8 @@ def _line(entry: dict[str, Any], may_cut: bool) -> Row:
             Cell(text=entry["number"], url=address, code=True,
                  sub=f"第 {line.version} 版" if line.version > 1 else ""),
             Cell(text=entry["person"]), Cell(text=line.service_date.isoformat()),
-            Cell(text=yuan(line.fee)), Cell(text=yuan(line.fund)), Cell(text=yuan(line.account)),
+            Cell(text=yuan(line.fee)),
+            *(Cell(text=yuan(getattr(line, name))) for name in named_payers),
             Cell(text=yuan(entry["deducted"]) if entry["deducted"] else "—"),
             Cell(text=line.get_state_display(), tone=words.STATE_TONES[line.state]),
         ],
@@ -403,13 +408,18 @@ def _match(row: Statement, paid: int, *, may_open: bool) -> list[dict[str, Any]]
     theirs = HospitalLedger.objects.filter(
         institution_code=row.institution_code, period=row.period
     ).order_by("-pk").first()  # fmt: skip
+    ours = statement_page.settled_by(row)
+    others = "、".join(statement_page.told({name: ours[name] for name in payers.OTHERS}))
+    persons = sum(ours.values()) - row.declared
     due = max(row.payable, 0)
     bank = "已付清" if paid == due else f"应付 {yuan(due)} 元"
     return [
-        _hospital_side(row, theirs, may_open=may_open),
-        {"side": "中心结算", "what": "统筹基金", "amount": yuan(row.fund), "difference": "",
+        _hospital_side(row, theirs, ours["fund"], may_open=may_open),
+        {"side": "中心结算", "what": "统筹基金", "amount": yuan(ours["fund"]), "difference": "",
          "badge": STATES[row.state].label, "tone": STATES[row.state].tone,
-         "note": f"{row.claims:,} 笔结算、{row.reversals:,} 笔冲正；另个人账户 {yuan(row.account)} 元"},
+         "note": f"{row.claims:,} 笔结算、{row.reversals:,} 笔冲正"
+                 + (f"；另{others}" if others else "")
+                 + (f"；其中 {yuan(persons)} 元付给参保人，不入本单" if persons else "")},
         {"side": "银行实付", "what": "拨付减退票", "amount": yuan(paid),
          "difference": yuan(paid - due, sign=True), "against": "与应付", "badge": bank,
          "tone": "ok" if paid == due else "wait",
@@ -418,9 +428,10 @@ def _match(row: Statement, paid: int, *, may_open: bool) -> list[dict[str, Any]]
 
 
 def _hospital_side(
-    row: Statement, theirs: HospitalLedger | None, *, may_open: bool
+    row: Statement, theirs: HospitalLedger | None, ours: int, *, may_open: bool
 ) -> dict[str, Any]:
-    """What the hospital's own ledger of the month says the fund owes it in this scheme."""
+    """What the hospital's own ledger of the month says the pooled fund owes it in this scheme; `ours`:
+    what the lines say that it is compared with."""
     side = {"side": "医院账", "what": "统筹基金", "amount": "—", "difference": "", "tone": "wait"}
     if theirs is None:
         return side | {"badge": "未上传", "note": "机构按月上传自己的账，逐笔对账"}
@@ -436,7 +447,7 @@ def _hospital_side(
     if others:
         side["note"] += f"；另有 {yuan(others)} 元的单据不在本期结算中"
     return side | {"amount": yuan(amount), "against": "与中心",
-                   "difference": yuan(amount - row.fund, sign=True)}  # fmt: skip
+                   "difference": yuan(amount - ours, sign=True)}  # fmt: skip
 
 
 def _vouchers(row: Statement) -> Table:

@@ -15,11 +15,11 @@ from institutions.models import User
 from institutions.refusals import refused
 from settlement import statement_page, statement_paper, statements
 from settlement.models import InsuredPerson, Settlement, Statement
+from settlement.payers import LABELS
 from supervision.reports.book import Book, Column
 from supervision.reports.wish import Wish
 
 STATES = dict(Settlement.State.choices)
-AMOUNTS = ("fee", "fund", "account", "cash", "held")
 READ = 2_000
 
 
@@ -62,7 +62,7 @@ def _lines(row: Statement) -> list[list[Any]]:
         found.extend(
             [one["number"], one["settlement"].version, one["person"],
              masked.get(one["settlement"].person_id, ""), f"{one['settlement'].service_date}",
-             *(getattr(one["settlement"], name) for name in AMOUNTS), one["deducted"],
+             *(getattr(one["settlement"], name) for name in statement_page.AMOUNTS), one["deducted"],
              one["settlement"].state]
             for one in statement_page.described(row, part)
         )  # fmt: skip
@@ -98,10 +98,10 @@ def lay(figures: Mapping[str, Any], book: Book) -> None:
     book.body("reports/statement_body.html", figures["form"], _tables(figures["form"]))
     book.list_rows(
         f"结算单 {figures['number']} 明细",
-        [Column("单据号", 36, "x"), Column("版本", 12, "c"), Column("参保人", 18), Column("证件号", 34, "x"),
-         Column("服务日期", 22, "c"), Column("费用", 20, "r"), Column("统筹基金", 20, "r"),
-         Column("个人账户", 20, "r"), Column("个人现金", 20, "r"), Column("待审", 20, "r"),
-         Column("审核扣款", 20, "r"), Column("状态", 20, "c")],
+        [Column("单据号", 36, "x"), Column("版本", 11, "c"), Column("参保人", 16), Column("证件号", 33, "x"),
+         Column("服务日期", 20, "c"),
+         *(Column(label, 17, "r") for label in ("费用", *LABELS.values(), "个人现金", "待审", "审核扣款")),
+         Column("状态", 17, "c")],
         [[number, str(version), name, identity, day, *(yuan(amount) for amount in amounts),
           STATES[state]]
          for number, version, name, identity, day, *amounts, state in figures["rows"]],

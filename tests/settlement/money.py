@@ -68,10 +68,12 @@ class Place:
         self, *, fund: int, account: int = 0, cash: int = 0, held: int = 0, number: str = "",
         month: dt.date = NOVEMBER, when: dt.datetime | None = None, day: dt.date | None = None,
         scheme: str = "", insured_pool: str = "", major: int = 0, assistance: int = 0,
+        to_person: bool = False,
     ) -> int:  # fmt: skip
         """Settle a claim of these amounts; its month is that of `when` or the next open one.
 
-        `insured_pool`: the other region that owes it; no voucher of that region is posted.
+        `insured_pool`: the other region that owes it; no voucher of that region is posted. `to_person`: the
+        funds' part is owed to the person (手工报销).
         """
         moment = when or at(month.month, 15, month.year)
         with connection.cursor() as cursor:
@@ -82,8 +84,8 @@ class Place:
         )
         service = day or moment.date()
         self._store(claim_id, 1, moment, service, scheme or self.scheme,
-                    fund=fund, account=account, cash=cash, held=held,
-                    insured_pool=insured_pool, major=major, assistance=assistance)  # fmt: skip
+                    fund=fund, account=account, cash=cash, held=held, insured_pool=insured_pool,
+                    major=major, assistance=assistance, to_person=to_person)  # fmt: skip
         return claim_id
 
     def reverse(self, claim_id: int, when: dt.datetime | None = None) -> None:
@@ -136,7 +138,7 @@ class Place:
     def _store(
         self, claim_id: int, version: int, moment: dt.datetime, service: dt.date, scheme: str, *,
         fund: int, account: int, cash: int, held: int, insured_pool: str = "", major: int = 0,
-        assistance: int = 0,
+        assistance: int = 0, to_person: bool = False,
     ) -> None:  # fmt: skip
         period = posting_month(self.region, moment)
         scope = fund + account + cash + major + assistance
@@ -150,7 +152,11 @@ class Place:
         }  # fmt: skip
         paid = {1: fund, 2: account, 13: major, 14: assistance}
         owed = sum(paid.values())
-        sides = ({15: owed} if insured_pool else paid) | {3: cash, 6: -owed, 7: -cash}
+        sides = ({15: owed} if insured_pool else paid) | {
+            3: cash,
+            16 if to_person else 6: -owed,
+            7: -cash,
+        }
         sides = {key: amount for key, amount in sides.items() if amount}
         with connection.cursor() as cursor:
             cursor.execute(SETTLEMENT, values)

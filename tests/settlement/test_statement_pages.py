@@ -1,9 +1,11 @@
 """The pages of months, statements, advances, budgets and clearings: what they show, who may act."""
 
+import csv
 import datetime as dt
 import hashlib
 import json
 import re
+from decimal import Decimal
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -13,8 +15,16 @@ from django.urls import reverse
 from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
 from institutions.models import User
-from settlement import budgets, closing
-from settlement.models import Advance, BudgetEntry, Deduction, Period, Scheme, Statement
+from settlement import budgets, closing, payers, statement_page
+from settlement.models import (
+    Advance,
+    BudgetEntry,
+    Deduction,
+    HospitalLedger,
+    Period,
+    Scheme,
+    Statement,
+)
 from settlement.statement_steps import deduct, send_all
 from tests import factories
 from tests.settlement import money
@@ -130,6 +140,66 @@ def test_what_somebody_else_did_meanwhile_is_refused(place) -> None:
     answer = hospital.post(step(row, "confirm"), given)
     assert answer.status_code == 409
     assert "请刷新" in text(answer)
+
+
+def paid_by_four(place: money.Place) -> Statement:
+    """Claims paid by one fund alone, by several, by none; one whose money is the person's."""
+    place.claim(fund=0, major=4000, cash=100, number="D-1")
+    place.claim(fund=0, assistance=50, number="J-1")
+    place.claim(fund=1000, major=400, account=30, number="T-1")
+    place.claim(fund=700, major=70, to_person=True, number="B-1")
+    place.reverse(place.claim(fund=90, number="C-1"))
+    place.claim(fund=0, held=700, number="H-1")
+    closing.begin_closing(pool=place.pool, month=NOVEMBER, by="finance", at=at(12, 1))
+    return Statement.objects.get()
+
+
+def test_the_lines_that_a_statement_opens_add_up_to_what_it_declares(place) -> None:
+    row = paid_by_four(place)
+    shown = statement_page.lines(row, "paid")
+    paid = {name: sum(getattr(line, name) for line in shown) for name in payers.PAYERS}
+    assert paid == {"fund": 1000, "major": 4400, "assistance": 50, "account": 30}
+    assert paid == statement_page.paid_by([row])[row.pk]
+    assert sum(paid.values()) == row.declared == 5480
+    assert not {"B-1", "H-1"} & set(
+        statement_page.claim_numbers([x.claim_id for x in shown]).values()
+    )
+    clerk = client_of(place, "settlement_clerk")
+    page = text(clerk.get(reverse("statement", args=[row.pk]), {"only": "paid"}))
+    assert "大病保险 44.00 元，医疗救助 0.50 元" in page
+    table = page.split('id="lines"')[-1]
+    for head in ("统筹基金（元）", "大病保险（元）", "医疗救助（元）", "个人账户（元）"):
+        assert head in table
+    assert "D-1" in table
+    export = clerk.get(reverse("statement-lines", args=[row.pk, "csv"]), {"only": "paid"})
+    lines = b"".join(export.streaming_content).decode("utf-8-sig").splitlines()
+    heads, *rows = csv.reader(lines)
+    named = [dict(zip(heads, cells, strict=True)) for cells in rows]
+    summed = sum(Decimal(one[label]) for one in named for label in payers.LABELS.values())
+    assert summed == Decimal("54.80")
+
+
+def test_a_statement_without_major_illness_names_two_payers(place) -> None:
+    row = sent(place)
+    table = text(client_of(place, "settlement_clerk").get(reverse("statement", args=[row.pk])))
+    assert "个人账户（元）" in table
+    assert "大病保险" not in table
+
+
+def test_the_hospitals_pooled_fund_is_compared_with_the_pooled_fund(place) -> None:
+    row = paid_by_four(place)
+    HospitalLedger.objects.create(
+        region_code=place.region, institution_code=place.code, period=NOVEMBER, file_name="x.csv",
+        rows=1, file_sm3="0" * 64, uploaded_at=at(12, 1), uploaded_by="h", state="balanced",
+        matched_at=at(12, 1), balanced_at=at(12, 1), totals={"schemes": {"resident": 1700}},
+    )  # fmt: skip
+    page = text(client_of(place, "finance_officer").get(reverse("statement", args=[row.pk])))
+    match = page.split('id="match-title"')[1].split("</table>")[0]
+    told = " ".join(re.sub(r"<[^>]+>", " ", match).split())
+    assert "已对平 x.csv，1 行 17.00 0.00 与中心" in told
+    assert "中心结算 统筹基金" in told
+    assert ("另大病保险 44.70 元、医疗救助 0.50 元、个人账户 0.30 元；其中 7.70 元付给参保人，不入本单 17.00"
+            in told)  # fmt: skip
 
 
 def test_the_paper_and_the_exports(place) -> None:

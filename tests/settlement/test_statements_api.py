@@ -8,7 +8,7 @@ from django.test import Client
 from audit.models import Event
 from institutions.access import EVERYTHING, set_scope
 from settlement import closing
-from settlement.models import Statement
+from settlement.models import Period, Statement
 from settlement.statement_steps import deduct, send_all
 from tests import factories
 from tests.settlement import money
@@ -60,6 +60,20 @@ def test_the_own_statements_with_chain_and_deductions(place) -> None:
     assert read["confirm_by"] == "2021-12-15"
     assert caller.get("?period=2021-13").status_code == 400
     assert caller.get(f"/{2**63}").status_code == 404
+
+
+def test_what_is_declared_is_told_payer_by_payer(place) -> None:
+    place.confirm_all(Period.objects.get(), (12, 3))
+    closing.close(pool=place.pool, month=NOVEMBER, by="finance", at=at(12, 3))
+    december = at(12, 1).date()
+    place.claim(fund=1000, major=400, assistance=20, account=5, month=december)
+    month = closing.begin_closing(pool=place.pool, month=december, by="finance", at=at(1, 2, 2022))
+    send_all(period=month, who=place.user("settlement_clerk"), by="clerk", at=at(1, 2, 2022))
+    caller = Caller(place)
+    (row,) = caller.get("?period=2021-12").json()["results"]
+    for told in (row, caller.get(f"/{row['id']}").json()):
+        parts = [told[name] for name in ("fund", "major", "assistance", "account", "declared")]
+        assert parts == ["10.00", "4.00", "0.20", "0.05", "14.25"]
 
 
 def test_it_is_confirmed_once_with_a_name(place) -> None:

@@ -75,7 +75,7 @@ def test_evaluation_divides_at_the_day(place) -> None:
 
 
 def test_statement_as_a_kept_report(place) -> None:
-    claim = place.claim(fund=1_000, number="WZ-9")
+    claim = place.claim(fund=1_000, major=250, assistance=50, number="WZ-9")
     deduct(
         claim_id=claim, amount=400, reason="records", note="缺病历", by="reviewer", at=at(11, 30)
     )
@@ -93,7 +93,17 @@ def test_statement_as_a_kept_report(place) -> None:
         "示例参数",
     ):
         assert word in text, word
-    assert len(figures_in(content)["rows"]) == 6
+    rows = figures_in(content)["rows"]
+    assert len(rows) == 6
+    (own,) = (line for line in rows if line[0] == "WZ-9")
+    assert own[5:10] == [
+        1_300,
+        1_000,
+        250,
+        50,
+        0,
+    ]  # fee, pooled fund, major illness, assistance, account
+    assert "大病保险" in text
     masked(content, place)
     with pytest.raises(Refusal, match="SUBJECT"):
         orders.order(kind="statement", wish=wish(place, subject="999999"),
