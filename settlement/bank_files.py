@@ -27,7 +27,7 @@ OUTCOMES = {
     "失败": PaymentOrder.State.REJECTED, "拒付": PaymentOrder.State.REJECTED,
 }  # fmt: skip
 FEN_PER_YUAN = 100
-MOST_ROWS = 20_000
+MOST_ROWS, LONGEST_SERIAL = 20_000, 60
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,15 @@ def read(name: str, content: bytes) -> list[Answer]:
         ]
     except (sheets.SheetError, ValueError) as error:
         raise refused("file", "FILE_INVALID", str(error), "the file cannot be read") from None
-    places = _places(rows[0][1] if rows else [])
     faults: list[Fault] = []
     answers: list[Answer] = []
-    for number, cells in rows[1 : MOST_ROWS + 1]:
-        given = {key: cells[at].strip() if at < len(cells) else "" for key, at in places.items()}
-        if given["number"]:
-            found = list(_wrong(given))
-            faults += [
-                Fault(f"/rows/{number}", "ROW", (f"第 {number} 行：{words}", "a wrong row"))
-                for words in found
-            ]
-            answers += [] if found else [_answer(given, number)]
+    for number, given in _given(rows):
+        found = list(_wrong(given))
+        faults += [
+            Fault(f"/rows/{number}", "ROW", (f"第 {number} 行：{words}", "a wrong row"))
+            for words in found
+        ]
+        answers += [] if found else [_answer(given, number)]
     faults += _twice(answers)
     if not answers and not faults:
         raise refused("file", "FILE_EMPTY", "文件中没有处理结果", "the file holds no results")
@@ -111,6 +108,20 @@ def read(name: str, content: bytes) -> list[Answer]:
         words = "；".join(fault.detail[0] for fault in faults[:20])
         raise Refusal(422, "RESULTS_INVALID", (words, "rows of the file are wrong"), tuple(faults))
     return answers
+
+
+def _given(rows: Sequence[tuple[int, Sequence[str]]]) -> list[tuple[int, dict[str, str]]]:
+    """The rows that answer for an order, by column; a row of sums or an empty one says nothing."""
+    places = _places(rows[0][1] if rows else [])
+    read = (
+        (number, {key: cells[at].strip() if at < len(cells) else "" for key, at in places.items()})
+        for number, cells in rows[1:]
+    )
+    found = [row for row in read if any(row[1][key] for key in ("number", "state", "serial"))]
+    if len(found) > MOST_ROWS:
+        words = f"文件有 {len(found):,} 行处理结果，一次至多 {MOST_ROWS:,} 行，请分成几个文件登记"
+        raise refused("file", "TOO_MANY_ROWS", words, "more rows than one file may hold")
+    return found
 
 
 def _places(head: Sequence[str]) -> dict[str, int]:
@@ -128,6 +139,8 @@ def _places(head: Sequence[str]) -> dict[str, int]:
 
 def _wrong(given: Mapping[str, str]) -> Iterator[str]:
     outcome = OUTCOMES.get(given["state"])
+    if not given["number"]:
+        yield "没有指令号"
     if outcome is None:
         yield f"处理结果应为成功、退票或拒付，而不是“{given['state']}”"
     if _fen(given["amount"]) is None:
@@ -136,6 +149,8 @@ def _wrong(given: Mapping[str, str]) -> Iterator[str]:
         yield f"处理日期“{given['on']}”应为 YYYY-MM-DD"
     if outcome == PaymentOrder.State.PAID and not given["serial"]:
         yield "成功的指令须有银行流水号"
+    if len(given["serial"]) > LONGEST_SERIAL:
+        yield f"银行流水号至多 {LONGEST_SERIAL} 字"
     if (
         outcome in (PaymentOrder.State.RETURNED, PaymentOrder.State.REJECTED)
         and not given["reason"]
@@ -146,7 +161,7 @@ def _wrong(given: Mapping[str, str]) -> Iterator[str]:
 def _answer(given: Mapping[str, str], row: int) -> Answer:
     return Answer(
         number=given["number"], state=OUTCOMES[given["state"]], amount=_fen(given["amount"]) or 0,
-        on=_day(given["on"]) or dt.date.min, serial=given["serial"][:60],
+        on=_day(given["on"]) or dt.date.min, serial=given["serial"],
         reason=given["reason"][:200], row=row,
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from django import forms
 from django.db.models import Q, QuerySet
 
 from institutions.models import Institution
+from settlement import bank_files
 from settlement.models import PaymentList, PaymentOrder, Reimbursement, Voucher
 from settlement.reimbursement_forms import Yuan, day_field, text_field
 
@@ -53,7 +54,7 @@ class ResultFileForm(forms.Form):
     file = forms.FileField(
         label="银行结果文件", widget=forms.FileInput({"accept": ".csv,.xlsx"}),
         help_text="CSV 或 XLSX，列：指令号、金额（元）、处理结果、银行流水号、处理日期、原因。"
-        "有一行不符则整个文件不登记。",
+        f"至多 {bank_files.MOST_ROWS // 10_000} 万行；有一行不符则整个文件不登记。",
     )  # fmt: skip
 
 

@@ -356,6 +356,29 @@ def test_a_result_file_is_read_with_every_fault_at_once(agency: Agency) -> None:
         assert refusal_of(bank_files.read, name=name, content=content).status == 422
     twice = head + good + good
     assert "重复" in refusal_of(bank_files.read, name="r.csv", content=twice.encode()).detail[0]
+    for row, words in (
+        (",5.00,成功,N3,2021-12-20,\n", "第 4 行：没有指令号"),
+        (f"X1,5.00,成功,{'9' * 61},2021-12-20,\n", "第 4 行：银行流水号至多 60 字"),
+    ):
+        refusal = refusal_of(bank_files.read, name="r.csv", content=(head + good + row).encode())
+        assert refusal.detail[0] == words
+    assert len(bank_files.read("r.csv", (head + good + ",5006.00,,,,\n,,,,,\n").encode())) == 2
+
+
+def test_a_result_file_of_too_many_rows_is_refused_whole() -> None:
+    """A row that nobody reads would be a payment that nobody records."""
+
+    def file(rows: int) -> bytes:
+        head = "指令号,金额（元）,处理结果,银行流水号,处理日期,原因\n"
+        body = "".join(f"N{n},1.00,成功,S{n},2021-12-01,\n" for n in range(rows))
+        return f"{head}{body},{rows}.00,,,,\n".encode()
+
+    assert len(bank_files.read("r.csv", file(20_000))) == 20_000
+    with pytest.raises(Refusal, match="TOO_MANY_ROWS") as refused:
+        bank_files.read("r.csv", file(20_001))
+    (fault,) = refused.value.faults
+    assert (refused.value.status, fault.pointer) == (422, "/file")
+    assert fault.detail[0].startswith("文件有 20,001 行处理结果，一次至多 20,000 行")
 
 
 def test_a_reimbursement_can_go_to_the_personal_account(agency: Agency) -> None:
