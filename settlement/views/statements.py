@@ -410,7 +410,7 @@ def _match(row: Statement, paid: int, *, may_open: bool) -> list[dict[str, Any]]
     ).order_by("-pk").first()  # fmt: skip
     ours = statement_page.settled_by(row)
     others = "、".join(statement_page.told({name: ours[name] for name in payers.OTHERS}))
-    persons = sum(ours.values()) - row.declared
+    persons = sum(ours.values()) - sum(statement_page.paid_by([row])[row.pk].values())
     due = max(row.payable, 0)
     bank = "已付清" if paid == due else f"应付 {yuan(due)} 元"
     return [
