@@ -264,7 +264,7 @@ def effect_execute(turn: Turn) -> None:
 
 
 def _recover(case: Review, row: ReviewLine, at: dt.datetime) -> None:
-    """追回: the fund's part of a paid line bears on the first statement that is still a draft."""
+    """追回: what was paid of a line, whoever paid, bears on the first statement that is still a draft."""
     made = statement_steps.deduct(
         claim_id=case.claim_id, line_no=row.line_no, amount=row.amount, reason=row.category,
         note=f"{case.number} {row.note}"[:200], clause=row.clause, by=case.decided_by, at=at,

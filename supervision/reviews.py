@@ -132,7 +132,7 @@ def _fits(row: ReviewLine) -> None:
                           f"核减应大于0且{words}{(row.fee if held else row.fund) / 100:.2f}元",
                           "an odd cut")  # fmt: skip
     if not held and row.verdict in (Mark.HOLD, Mark.REFUSE, Mark.SELF_PAID):
-        raise refused("verdict", "LINE_IS_PAID", "该项已支付，只能通过或核减（扣回统筹基金）",
+        raise refused("verdict", "LINE_IS_PAID", "该项已支付，只能通过或核减（扣回医保已付）",
                       "a paid line is passed or cut")  # fmt: skip
     kept = row.overcharge - row.amount
     if held and row.verdict in (Mark.PASS, Mark.CUT) and kept > 0:

@@ -155,7 +155,7 @@ class Review(Case):
 
 
 class ReviewLine(models.Model):
-    """A line in question and its verdict. Of a held line the fee is cut, of a paid one the fund's part."""
+    """A line in question and its verdict. Of a held line the fee is cut, of a paid one what was paid."""
 
     class Kind(models.TextChoices):
         HELD = "held", "待审"

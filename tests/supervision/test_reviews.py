@@ -297,8 +297,11 @@ def test_a_paid_line_is_taken_back_by_the_next_statement(bureau: Bureau) -> None
     assert (case.source, case.severity, case.stake) == ("finding", 3, 600)
     with pytest.raises(Refusal, match="CUT_TOO_LARGE"):
         bureau.mark(case, Marking("cut", 601, "duplicate"))
-    with pytest.raises(Refusal, match="LINE_IS_PAID"):
+    with pytest.raises(Refusal, match="LINE_IS_PAID") as refused:
         bureau.mark(case, Marking("refuse", wording="duplicate"))
+    assert refused.value.detail[0].endswith(
+        "（扣回医保已付）"
+    )  # whoever paid, not the pooled fund alone
     bureau.mark(case, Marking("cut", 600, "duplicate"))
     bureau.take(case, "decide", bureau.first)
     bureau.take(case, "accept", bureau.office, signed_name="张三")
