@@ -150,7 +150,8 @@ def _settle(lease: Lease, *, by: str, at: dt.datetime) -> bool:
     mine = Chunk.objects.using(SETTLER).filter(
         pk=chunk.pk, epoch=chunk.epoch, state=Chunk.State.WAITING
     )
-    if not mine.select_for_update(skip_locked=True).exists():
+    free = mine.select_for_update(skip_locked=True, of=("self",))
+    if free.filter(batch__state__in=GOING_ON).first() is None:
         return False
     with connections[SETTLER].cursor() as cursor, ThreadPoolExecutor(1) as aside:
         watch(f"chunk {chunk.pk}", seconds=settings.SETTLER_IDLE_SECONDS)
@@ -298,6 +299,7 @@ def _microseconds(at: dt.datetime) -> int:
 
 
 UNENDED = (Chunk.State.WAITING, Chunk.State.QUARANTINED)
+GOING_ON = (Batch.State.RUNNING, Batch.State.PAUSED)  #: what is at work in a paused batch ends
 
 
 def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
@@ -306,7 +308,7 @@ def close_if_done(batch_id: int, *, by: str, at: dt.datetime) -> None:
     The batch's row is locked first: of two chunks that end at once the second sees the first.
     """
     batch = Batch.objects.using(SETTLER).select_for_update().defer(*HEAVY).get(pk=batch_id)
-    if batch.state not in (Batch.State.RUNNING, Batch.State.PAUSED):
+    if batch.state not in GOING_ON:
         return
     chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id).order_by("number")
     if chunks.filter(state__in=UNENDED).exists():

@@ -19,7 +19,7 @@ from institutions.models import Institution
 from institutions.refusals import Refusal
 from pricing.releases import current
 from settlement import sheets
-from settlement.batch.chunk import close_if_done
+from settlement.batch.chunk import UNENDED, close_if_done
 from settlement.batch.intake import Laws, UnsoundError, load_file
 from settlement.batch.parts import (
     CHUNK_TASK,
@@ -217,24 +217,15 @@ def set_aside(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
 
 
 def cancel(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
-    """Stop a batch for good. Chunks at work end first; what is settled stays and may be given back.
-
-    Chunks are locked before the batch, as workers do; those of a load that just ended are passed over
-    where a worker has them: it reads the batch's state next and leaves them.
-    """
+    """Stop a batch for good. Chunks at work end first; what is settled stays and may be given back."""
     with settling():
-        unended = (Chunk.State.WAITING, Chunk.State.QUARANTINED)
-        _locked_chunks(batch_id, *unended)
-        batch = locked(
-            batch_id, State.CHECKING, State.CHECKED, State.LOADING, State.RUNNING, State.PAUSED
-        )
+        batch, waiting = _stopped(batch_id)
         need_reason(reason)
-        chunks = Chunk.objects.using(SETTLER)
-        waiting = _locked_chunks(batch_id, *unended, skip_locked=True)
-        chunks.filter(pk__in=[chunk.pk for chunk in waiting]).update(state=Chunk.State.CANCELLED)
-        _free_invoices(waiting, at=at)
-        settled = chunks.filter(batch_id=batch_id, state=Chunk.State.DONE).aggregate(
-            claims=Sum("claims", default=0), fee=Sum("fee", default=0)
+        _leave_out(waiting, at=at)
+        settled = (
+            Chunk.objects.using(SETTLER)
+            .filter(batch_id=batch_id, state=Chunk.State.DONE)
+            .aggregate(claims=Sum("claims", default=0), fee=Sum("fee", default=0))
         )
         batch.state, batch.reason, batch.closed_at = State.CANCELLED, reason, at
         batch.save(using=SETTLER, update_fields=["state", "reason", "closed_at"])
@@ -242,9 +233,34 @@ def cancel(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
     return batch
 
 
-def _locked_chunks(batch_id: int, *states: str, skip_locked: bool = False) -> list[Chunk]:
-    rows = Chunk.objects.using(SETTLER).select_for_update(skip_locked=skip_locked)
+def _stopped(batch_id: int) -> tuple[Batch, list[Chunk]]:
+    """A batch that may be cancelled and every chunk of it that has not ended, all locked.
+
+    Chunks are locked before the batch, as workers do. Those that came up meanwhile, by a load or a split,
+    may be in a worker's hands, who wants the batch next: it is let go while they are waited for.
+    """
+    while True:
+        chunks = _locked_chunks(batch_id, *UNENDED)
+        before = transaction.savepoint(using=SETTLER)
+        batch = locked(
+            batch_id, State.CHECKING, State.CHECKED, State.LOADING, State.RUNNING, State.PAUSED
+        )
+        unended = Chunk.objects.using(SETTLER).filter(batch_id=batch_id, state__in=UNENDED)
+        if unended.count() == len(chunks):
+            return batch, chunks
+        transaction.savepoint_rollback(before, using=SETTLER)
+
+
+def _locked_chunks(batch_id: int, *states: str) -> list[Chunk]:
+    rows = Chunk.objects.using(SETTLER).select_for_update()
     return list(rows.filter(batch_id=batch_id, state__in=states).order_by("pk"))
+
+
+def _leave_out(left_out: list[Chunk], *, at: dt.datetime) -> None:
+    """Cancel locked chunks: their claims will never be settled and hold nothing."""
+    rows = Chunk.objects.using(SETTLER).filter(pk__in=[chunk.pk for chunk in left_out])
+    rows.update(state=Chunk.State.CANCELLED)
+    _free_invoices(left_out, at=at)
 
 
 #: Prescriptions need nothing: settlement_prescription_used passes over claims that were left out.
@@ -288,6 +304,7 @@ def sweep(*, by: str, at: dt.datetime) -> int:
     """
     failpoint("sweep.begun")
     end_stopped()
+    leave_out_forgotten(at=at)
     tired = Chunk.objects.using(SETTLER).filter(
         state=Chunk.State.WAITING, attempts__gte=MAX_ATTEMPTS, batch__state=State.RUNNING
     )
@@ -304,6 +321,23 @@ def sweep(*, by: str, at: dt.datetime) -> int:
             rung += ring_if_still(batch, at=at)
     failpoint("sweep.rung")
     return rung
+
+
+def leave_out_forgotten(*, at: dt.datetime) -> None:
+    """Cancel what still waits in a cancelled batch: nobody settles it, and it would hold its invoices."""
+    with settling():
+        forgotten = list(
+            Chunk.objects.using(SETTLER)
+            .select_for_update(skip_locked=True, of=("self",))
+            .filter(
+                state__in=UNENDED,
+                batch__state__in=(State.CANCELLED, State.REVERSING, State.REVERSED),
+            )
+            .order_by("pk")
+        )  # fmt: skip
+        if forgotten:
+            _leave_out(forgotten, at=at)
+            log.warning("%s chunks still waited in cancelled batches", len(forgotten))
 
 
 #: Sessions of loads and chunks that wait inside a statement for their client: for the rest of a COPY, or
@@ -333,16 +367,14 @@ WORKED_ON = (*TASKS, State.RUNNING)
 
 
 def wake(batch: Batch, *, at: dt.datetime) -> None:
-    """Ring, as the sweep does, for a running batch that somebody looks at and in which nothing moves."""
-    if batch.state == State.RUNNING and batch.started_at and batch.started_at < at - STALE:
+    """Ring, as the sweep does, for a batch that somebody looks at and in which nothing moves."""
+    if batch.state in WORKED_ON and (batch.started_at or batch.created_at) < at - STALE:
         with settling():
             ring_if_still(batch, at=at)
 
 
 def ring_if_still(batch: Batch, *, at: dt.datetime) -> int:
     """Ring for a batch in which nothing moves; how often."""
-    if batch.state not in WORKED_ON:
-        return 0
     if batch.state != State.RUNNING:
         task = TASKS[State(batch.state)]
         transaction.on_commit(lambda: ring(task, [batch.pk]), using=SETTLER)

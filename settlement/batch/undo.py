@@ -14,6 +14,7 @@ from audit.models import Event
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
 from settlement import bookings, ledger
+from settlement.batch.chunk import UNENDED
 from settlement.batch.commands import LOAD_SECONDS, UNDO_TASK, locked, need_reason
 from settlement.batch.parts import HEAVY, SETTLER, record, watch
 from settlement.failpoints import failpoint
@@ -57,12 +58,17 @@ def undo(*, batch_id: int, reason: str, by: str, at: dt.datetime) -> Batch:
 
 
 def go_on(*, batch_id: int, by: str, at: dt.datetime) -> int:
-    """Reverse what is left, chunk by chunk. The batch ends reversed: how many claims in all; else 0."""
+    """Reverse what is left, chunk by chunk. The batch ends reversed: how many claims in all; else 0.
+
+    While a chunk still waits nothing is begun: it might be settled after its turn. The sweep cancels it.
+    """
     batch = Batch.objects.using(SETTLER).defer(*HEAVY).filter(pk=batch_id).first()
     if batch is None or batch.state != State.REVERSING:
         return 0
-    chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id, state=Chunk.State.DONE)
-    for chunk in chunks.order_by("number"):
+    chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id)
+    if chunks.filter(state__in=UNENDED).exists():
+        return 0
+    for chunk in chunks.filter(state=Chunk.State.DONE).order_by("number"):
         with scoped(EVERYTHING):
             if not _mine(batch_id):
                 return 0

@@ -2,9 +2,10 @@
 
 import datetime as dt
 import json
+import time
 import weakref
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -19,6 +20,7 @@ from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.refusals import Refusal
 from pricing.releases import catalogue_at
 from settlement import failpoints, invoices, ledger, reviewed, sheets
+from settlement.batch import chunk as chunks
 from settlement.batch import commands, downloads, intake, parts, undo
 from settlement.batch.chunk import settle_chunk
 from settlement.bench import data
@@ -42,12 +44,27 @@ CHANGES = (
 )
 
 
+CANCELLED = "UPDATE settlement_batch SET state = 'cancelled', reason = '文件传错' WHERE id = %s"
+
+
 @pytest.fixture
 def place(committed_db: str, broker: str) -> str:
     catalogue_at.cache_clear()
     factories.policies("wenzhou")
     data.region()
     return broker
+
+
+def aside(pool: ThreadPoolExecutor, act: Callable[[], object]) -> Future:
+    """Do it in a thread, which leaves no connection behind."""
+
+    def alone() -> object:
+        try:
+            return act()
+        finally:
+            connections.close_all()
+
+    return pool.submit(alone)
 
 
 # --- Claims are those that were frozen ---
@@ -192,6 +209,116 @@ def test_a_settled_claim_keeps_its_invoice_when_the_rest_is_cancelled(committed_
         EInvoice.objects.update(released_at=AT)
 
 
+def test_what_still_waits_in_a_cancelled_batch_is_left_out_by_the_sweep(committed_db: str) -> None:
+    """However it came to that: the claim holds its invoice no longer, and the result file has it."""
+    hospital = Hospital(1)
+    body = factories.body(
+        hospital.patients[0], hospital.doctor, channel="manual", e_invoice_no="3206-1"
+    )
+    key = hospital.upload([body]).json()["id"]
+    commands.confirm(batch_id=key, by=BY, at=AT)
+    commands.load(batch_id=key, by=BY, at=AT)
+    with superuser() as cursor:
+        cursor.execute(CANCELLED, [key])
+    chunk = Chunk.objects.using("settler").get(batch=key)
+    with transaction.atomic(using="settler"):
+        Chunk.objects.using("settler").select_for_update().get(pk=chunk.pk)
+        with ThreadPoolExecutor(1) as pool:  # somebody has it: the next sweep does it
+            aside(pool, lambda: commands.sweep(by=BY, at=AT)).result()
+    chunk.refresh_from_db(using="settler")
+    assert chunk.state == Chunk.State.WAITING
+    commands.sweep(by=BY, at=AT)
+    chunk.refresh_from_db(using="settler")
+    assert chunk.state == Chunk.State.CANCELLED
+    set_scope(EVERYTHING)
+    assert not EInvoice.objects.filter(released_at__isnull=True).exists()
+    rows = downloads.result_rows(Batch.objects.using("settler").get(pk=key))
+    assert [row[-1] for row in rows] == ["已取消：文件传错"]
+
+
+# --- Cancelling while workers are at it ---
+
+WAITS = """SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+    AND datname = current_database()"""
+
+
+def until(reached: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def somebody_waits() -> bool:
+    with superuser() as cursor:
+        cursor.execute(WAITS)
+        return cursor.fetchone()[0] > 0
+
+
+def test_a_cancel_waits_for_a_part_that_came_up_meanwhile(place: str) -> None:
+    """It waits for one chunk while another is split and a worker takes the part: nothing is left behind."""
+    batch = data.loaded_batch(CLAIMS, seed=2, tag="A")
+    first, second = waiting(batch)
+    rows = Chunk.objects.using("settler").filter(batch=batch)
+    rows.filter(pk=second).update(attempts=parts.MAX_ATTEMPTS)
+    with (
+        failpoints.planned("chunk.read:1:sleep") as slow,
+        ThreadPoolExecutor(2) as pool,
+        transaction.atomic(using="settler"),
+    ):
+        slow.seconds = 1.5
+        rows.select_for_update().get(pk=first)  # as the worker does that settles it
+        cancel = aside(
+            pool,
+            lambda: commands.cancel(batch_id=batch.pk, reason="文件传错", by=BY, at=timezone.now()),
+        )
+        until(somebody_waits)
+        part = aside(pool, lambda: split_and_settle(second))
+        until(lambda: slow.passed["chunk.read"])
+        assert not cancel.done()
+    assert part.result() is True
+    cancel.result()
+    assert not rows.filter(state__in=chunks.UNENDED).exists()
+    undo.undo(batch_id=batch.pk, reason="文件传错", by="head", at=timezone.now())
+    given_back = undo.go_on(batch_id=batch.pk, by=BY, at=timezone.now())
+    assert fresh(batch).state == Batch.State.REVERSED
+    assert given_back == sum(row.claims for row in rows.filter(state="done")) > 0
+    assert ledger.balance().sound
+
+
+def split_and_settle(chunk: int) -> bool:
+    assert parts.give_up(chunk, by=BY, at=timezone.now())
+    whole = Chunk.objects.using("settler").get(pk=chunk)
+    part = Chunk.objects.using("settler").filter(batch=whole.batch_id, part_of=whole.number)[0]
+    return settle_chunk(part.pk, by=BY, at=timezone.now())
+
+
+def test_a_lease_is_worth_nothing_in_a_cancelled_batch(place: str) -> None:
+    batch = data.loaded_batch(100, seed=2, tag="A")
+    key = waiting(batch)[0]
+    with failpoints.planned("lease.taken:1:sleep") as plan, ThreadPoolExecutor(1) as pool:
+        plan.seconds = 1
+        work = aside(pool, lambda: settle_chunk(key, by="worker", at=timezone.now()))
+        until(lambda: plan.passed["lease.taken"])
+        with superuser() as cursor:
+            cursor.execute(CANCELLED, [batch.pk])
+        assert work.result() is False
+    assert settled(batch) == 0
+
+
+def test_nothing_is_given_back_while_a_chunk_waits(place: str) -> None:
+    batch = data.loaded_batch(CLAIMS, seed=2, tag="A")
+    settle_chunk(waiting(batch)[0], by=BY, at=timezone.now())
+    with superuser() as cursor:
+        cursor.execute(CANCELLED, [batch.pk])
+    undo.undo(batch_id=batch.pk, reason="文件传错", by="head", at=timezone.now())
+    assert undo.go_on(batch_id=batch.pk, by=BY, at=timezone.now()) == 0
+    assert fresh(batch).state == Batch.State.REVERSING
+    commands.sweep(by=BY, at=timezone.now())
+    assert undo.go_on(batch_id=batch.pk, by=BY, at=timezone.now()) == settled(batch) > 0
+    assert fresh(batch).state == Batch.State.REVERSED
+
+
 # --- Giving back, looking, deciding ---
 
 
@@ -278,6 +405,23 @@ def test_whoever_looks_at_a_batch_that_stands_still_rings(
     rung.clear()
     commands.wake(batch, at=began + commands.STALE * 3 + dt.timedelta(seconds=1))
     assert rung == []  # something moves
+
+
+@pytest.mark.parametrize(("state", "task"), commands.TASKS.items())
+def test_whoever_looks_at_a_batch_that_waits_for_a_worker_rings(
+    place: str, monkeypatch, state: str, task: str
+) -> None:
+    """It is checked, loaded or given back: as after a lost message, with or without beat."""
+    rung: list = []
+    monkeypatch.setattr(commands, "ring", lambda *bell: rung.append(bell))
+    batch = Batch.objects.using("settler").create(
+        institution_code=data.INSTITUTION, region_code=data.REGION, file_name="x.jsonl",
+        state=state, reason="x", created_at=data.AT, created_by=BY,
+    )  # fmt: skip
+    commands.wake(batch, at=data.AT + commands.STALE / 2)
+    assert rung == []
+    commands.wake(batch, at=data.AT + commands.STALE * 2)
+    assert rung == [(task, [batch.pk])]
 
 
 def test_a_lease_names_its_session_and_does_not_outlive_a_stopped_host(
