@@ -29,7 +29,7 @@ test: setup-dev  ## the whole test suite
 bench: setup-dev  ## figures as JSON lines, a table, docs/benchmarks.md; N= claims in the batch
 	@$(MANAGE) bench $(if $(N),--n $(N))
 
-faults: setup-dev  ## kills workers and servers at every fail point; SEEDS= plans, ONLY= part of a fault's name
+faults: setup-dev  ## kills processes at every fail point, and servers; SEEDS= plans, ONLY= part of a fault's name
 	@DJANGO_ENV=test $(MANAGE) faults --seeds $(or $(SEEDS),2) $(if $(ONLY),--only $(ONLY))
 
 races: setup-dev  ## races with real threads in full size: some minutes

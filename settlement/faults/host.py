@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-BY = "faults"
 BASE = Path(__file__).resolve().parents[2]
 
 
@@ -149,18 +148,17 @@ def posts(path: str) -> None:
     send(Path(path))
 
 
-def load(batch: str, broker: str) -> None:
-    """Load a confirmed batch; the bells for its chunks ring at the broker of the place."""
+def act(name: str, batch: str, broker: str) -> None:
+    """What somebody does with a batch (material.ACTS); bells ring at the broker of the place."""
     from celery import current_app
-    from django.utils import timezone
 
-    from settlement.batch import commands
+    from settlement.faults.material import ACTS
 
     current_app.conf.broker_url = current_app.conf.broker_write_url = broker
-    commands.load(batch_id=int(batch), by=BY, at=timezone.now())
+    ACTS[name](int(batch))
 
 
-DOES: dict[str, Callable[..., None]] = {"celery": celery, "posts": posts, "load": load}
+DOES: dict[str, Callable[..., None]] = {"celery": celery, "posts": posts, "act": act}
 
 
 def main() -> None:

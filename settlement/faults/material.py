@@ -8,6 +8,7 @@ posted in its own books. The same in every run of a template.
 import datetime as dt
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution, Region
 from pricing import commands as law
 from pricing.models import Release
-from settlement.batch import checking, commands
+from settlement.batch import checking, commands, undo
+from settlement.batch.chunk import settle_chunk
+from settlement.batch.parts import MAX_ATTEMPTS, SETTLER
 from settlement.bench import data, single
-from settlement.models import InsuredPerson
+from settlement.models import Batch, Chunk, InsuredPerson
 
 BY, PUBLISHER = "faults", "faults-2"
 CLAIMS_EACH = 6
@@ -97,3 +100,37 @@ def send(path: Path) -> None:
         )  # fmt: skip
         if answer.status_code != 201:
             sys.exit(f"{key}: {answer.status_code} {answer.content.decode()[:500]}")
+
+
+def load(batch: int) -> None:
+    """Load a confirmed batch."""
+    commands.load(batch_id=batch, by=BY, at=timezone.now())
+
+
+def send_again(batch: int) -> None:
+    """The file of a batch that nobody has loaded comes once more, in its place, and a worker checks it."""
+    commands.cancel(batch_id=batch, reason="重新上传", by=BY, at=timezone.now())
+    first = Batch.objects.using(SETTLER).get(pk=batch)
+    checking.take(
+        institution=Institution.objects.select_related("region").get(pk=first.institution_code),
+        file_name=first.file_name, content=bytes(first.file or b""), by=BY, at=timezone.now(), start=True,
+    )  # fmt: skip
+
+
+def tire(batch: int) -> None:
+    """The chunks of a batch have failed so often that they are split."""
+    Chunk.objects.using(SETTLER).filter(batch_id=batch).update(attempts=MAX_ATTEMPTS)
+
+
+def give_back(batch: int) -> None:
+    """All chunks but the last are settled, the batch is cancelled and is to be given back."""
+    *first, _ = Chunk.objects.using(SETTLER).filter(batch_id=batch).order_by("number")
+    for chunk in first:
+        settle_chunk(chunk.pk, by=BY, at=timezone.now())
+    commands.cancel(batch_id=batch, reason="文件传错", by=BY, at=timezone.now())
+    undo.undo(batch_id=batch, reason="文件传错", by=PUBLISHER, at=timezone.now())
+
+
+ACTS: dict[str, Callable[[int], None]] = {
+    act.__name__: act for act in (load, send_again, tire, give_back)
+}

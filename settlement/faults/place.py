@@ -66,9 +66,12 @@ class Place:
 
     def _load(self) -> None:
         self._copy(self.waiting, self.loaded)
-        urls = {key: renamed(self.urls[key], self.loaded) for key in URLS}
-        log = self.folder / "load.log"
-        if self.host.start("load", [str(self.batch), self.broker], urls, log).wait():
+        self.act("load", {key: renamed(self.urls[key], self.loaded) for key in URLS})
+
+    def act(self, name: str, urls: Mapping[str, str]) -> None:
+        """Do one of material.ACTS with the batch of a database."""
+        log = self.folder / f"{name}-{self.lane}.log"
+        if self.host.start("act", [name, str(self.batch), self.broker], urls, log).wait():
             raise RuntimeError(log.read_text()[-2000:])
 
     def _copy(self, template: str, name: str) -> None:

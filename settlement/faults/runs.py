@@ -29,6 +29,14 @@ PER_CHUNK = (
 ONCE = ("load.begun", "load.read", "load.claims", "load.lines", "load.frozen", "load.stored",
         "close.summed", "close.saved", "sweep.begun", "sweep.rung")  # fmt: skip
 RECEIVE = ("receive.keyed", "receive.locked", "receive.settled", "receive.stored")
+#: What is done with the batch before the workers come (material.ACTS); the points that they pass only
+#: then, and how often at least.
+BEFORE = {
+    "send_again": (("check.begun", "check.stored"), 1),
+    "tire": (("split.made",), 2),
+    "give_back": (("undo.begun", "undo.reversed"), 2),
+}
+KILLS = ("kill", "crash")
 #: A stopped host: between lease and work (fenced by the epoch), inside the transaction, and (the point
 #: chunk.copying) while the server waits for the rest of a COPY.
 STOPPED = (
@@ -43,35 +51,46 @@ OUTAGES = ("flushall", "broker", "postgres", "sessions", "disk")
 AGAIN = 3.0  #: seconds for which sessions are ended again and again, as fast as they come
 #: What everybody feels who works on these servers.
 EVERYBODY = ("flushall", "broker", "postgres", "disk")
-ENDED = ("closed", "failed")
+WELL = ("closed", "reversed")
+ENDED = (*WELL, "failed")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is broken where: a fail point and its action, and what happens outside meanwhile."""
+    """What is broken where: a fail point and its action, what happens outside meanwhile, and what before."""
 
     point: str
     action: str
     nth: int = 1
     processes: int = 1
     outside: str = ""
+    before: str = ""
 
     @property
     def name(self) -> str:
         word = self.outside or self.action or "nothing"
         return f"{word} at {self.point}" if self.point else word
 
+    @property
+    def ledger(self) -> str:
+        """Which of the calm ledgers a batch must end with, however it was checked or split."""
+        return "given_back" if self.before == "give_back" else "batch"
 
-CALM = Fault("", "")
+
+CALM, GIVEN_BACK = Fault("", ""), Fault("", "", before="give_back")
 
 
 @dataclass
 class Outcome:
-    """How a run ended; `seconds` of work from the strike, or the last start of a worker, to the close."""
+    """How a run ended; `seconds` of work from the strike, or the last start of a worker, to the end.
+
+    `kills` is the point at which a process is to be killed, if one is.
+    """
 
     seed: int
     fault: str
     nth: int
+    kills: str = ""
     struck: bool = False
     state: str = ""
     sm3: str = ""
@@ -80,9 +99,14 @@ class Outcome:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, fault: Fault, seed: int) -> "Outcome":
+        kills = fault.point if fault.action in KILLS else ""
+        return cls(seed, fault.name, fault.nth, kills)
+
     @property
     def sound(self) -> bool:
-        return self.state == "closed" and self.equal and not self.notes
+        return self.state in WELL and self.equal and not self.notes
 
 
 def planned(seed: int) -> list[Fault]:
@@ -99,14 +123,17 @@ def planned(seed: int) -> list[Fault]:
     for point in PER_CHUNK + ONCE:
         processes = 1 if point in ONCE else int(chance.choice([1, 1, 2]))
         most = 1 if point in ONCE else 4 // processes
-        faults.append(Fault(point, one(("kill", "crash")), nth(most), processes))
+        faults.append(Fault(point, one(KILLS), nth(most), processes))
     faults += [Fault(one(points), "raise") for points in (PER_CHUNK, ONCE[:6])]
     faults += [Fault(one(PER_CHUNK), "sleep", nth(4), outside=word) for word in OUTAGES]
     faults.append(Fault("", "", outside="trembling"))
     faults += [Fault(one(STOPPED[1:]), "stop"), Fault("lease.taken", "stop", nth(3))]
     faults.append(Fault("chunk.copying", "stop", nth(6)))
     faults.append(Fault("", "", outside="messages", processes=4))
-    return faults + [Fault(point, "kill", nth(8)) for point in RECEIVE]
+    faults += [Fault(point, "kill", nth(8)) for point in RECEIVE]
+    for act, (points, most) in BEFORE.items():
+        faults += [Fault(point, one(KILLS), nth(most), before=act) for point in points]
+    return faults
 
 
 @dataclass
@@ -119,10 +146,11 @@ class Outside:
 
 @dataclass(frozen=True)
 class Calm:
-    """The SM3 of the ledger without any fault: of the batch, and of the claims sent one by one."""
+    """The SM3 of the ledger without any fault: of a batch, of claims sent one by one, of one given back."""
 
     batch: str
     posts: str
+    given_back: str
 
 
 def calm_of(place: Place, outside: Outside) -> Calm:
@@ -130,18 +158,19 @@ def calm_of(place: Place, outside: Outside) -> Calm:
     batch = settled(place, place.waiting, CALM, outside, seed=0, calm="")
     loaded = settled(place, place.loaded, CALM, outside, seed=0, calm=batch.sm3)
     posts = received(place, place.waiting, CALM, seed=0, calm="")
-    if not loaded.sound or posts.state != "closed":
-        raise ValueError(f"the calm run fails: {batch} {loaded} {posts}")
-    return Calm(batch.sm3, posts.sm3)
+    given_back = settled(place, place.loaded, GIVEN_BACK, outside, seed=0, calm="")
+    if not loaded.sound or posts.state != "closed" or given_back.state != "reversed":
+        raise ValueError(f"the calm run fails: {batch} {loaded} {posts} {given_back}")
+    return Calm(batch.sm3, posts.sm3, given_back.sm3)
 
 
 def outcome_of(place: Place, fault: Fault, outside: Outside, *, seed: int, calm: Calm) -> Outcome:
     """Run one fault: on claims sent one by one, on a batch to be loaded, or on one that is loaded."""
     if fault.point in RECEIVE:
         return received(place, place.waiting, fault, seed=seed, calm=calm.posts)
-    whole = fault.point in ONCE or fault.outside == "messages"
+    whole = fault.point in ONCE or fault.outside == "messages" or fault.before == "send_again"
     template = place.waiting if whole else place.loaded
-    return settled(place, template, fault, outside, seed=seed, calm=calm.batch)
+    return settled(place, template, fault, outside, seed=seed, calm=getattr(calm, fault.ledger))
 
 
 @dataclass
@@ -174,25 +203,28 @@ class Lanes:
 def settled(place: Place, template: str, fault: Fault, outside: Outside, *, seed: int,
             calm: str) -> Outcome:  # fmt: skip
     """Run one fault on a batch that waits to be settled; `calm` is the SM3 without any fault."""
-    outcome = Outcome(seed, fault.name, fault.nth)
+    outcome = Outcome.of(fault, seed)
     outside.flush()
     with place.clone(template) as clone:
         spent = place.folder / f"struck-{place.label}"
         plan = f"{fault.point}:{fault.nth}:{fault.action}" if fault.point else ""
         worker = Worker(clone, f"w{place.label}", fault.processes, plan, spent, seconds=SLEEP)
+        if fault.before:
+            place.act(fault.before, clone.urls)
         began = time.time()
         if fault.outside and not fault.point:
             spent.touch()  # nothing strikes: what is done outside is done at once
         with working(worker), _second(fault, clone, spent) as second:
             _until_ended(clone, worker, second, outcome, spent, _act_of(fault, outside, clone))
+            ended = time.time()
             _awakened(worker, second, clone, outcome)
         outcome.struck = spent.exists()
         outcome.restarts = worker.starts - 1
         if outcome.restarts and fault.outside == "messages":
             outcome.notes.append("a message ended the worker")
         began = max(began, worker.began, spent.stat().st_mtime if outcome.struck else 0)
-        outcome.seconds = round(max(_closed_at(clone) - began, 0.0), 2)
-        _compare(clone, outcome, calm, "batch")
+        outcome.seconds = round(max(ended - began, 0.0), 2)
+        _compare(clone, outcome, calm, fault.ledger)
     if fault.point and not outcome.struck:
         outcome.notes.append("the point was not reached")
     return outcome
@@ -204,7 +236,7 @@ def _compare(clone: Clone, outcome: Outcome, calm: str, kind: str) -> None:
     outcome.equal = outcome.sm3 == calm
     if not calm:
         clone.keep(f"calm-{kind}")
-    elif not outcome.equal and outcome.state == "closed":
+    elif not outcome.equal and outcome.state in WELL:
         kept = clone.place.folder / f"calm-{kind}.dump"
         outcome.notes.append(first_difference(kept, clone.keep(f"other-{clone.place.label}")))
 
@@ -281,13 +313,6 @@ def _awakened(worker: Worker, second: Worker | None, clone: Clone, outcome: Outc
         outcome.notes.append("the worker that came back changed the ledger")
 
 
-def _closed_at(clone: Clone) -> float:
-    moment = clone.ask(
-        "SELECT extract(epoch FROM max(done_at))::float8 FROM settlement_chunk WHERE state = 'done'"
-    )
-    return float(moment or 0)
-
-
 def send_messages(clone: Clone, *, times: int) -> None:
     """Strange ones at once; then, as soon as there are chunks, many for each of them."""
     send_strange(clone)
@@ -318,7 +343,7 @@ def send_strange(clone: Clone) -> None:
 
 def received(place: Place, template: str, fault: Fault, *, seed: int, calm: str) -> Outcome:
     """Kill a process that takes single claims; whoever comes next sends the same keys again."""
-    outcome = Outcome(seed, fault.name, fault.nth)
+    outcome = Outcome.of(fault, seed)
     with place.clone(template) as clone:
         spent = place.folder / f"struck-{place.label}"
         plan = f"{fault.point}:{fault.nth}:{fault.action}" if fault.point else ""

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from institutions.access import EVERYTHING, scoped
 from pricing.commands import load_shipped
+from settlement import failpoints
 from settlement.bench import portal
 from settlement.faults import material, runs
 from settlement.faults.place import Place
@@ -61,7 +62,7 @@ class Command(BaseCommand):
 
     def sweep(self, lanes: runs.Lanes, options: dict) -> list[runs.Outcome]:
         calm = runs.calm_of(*lanes.lanes[0])
-        self.stdout.write(f"calm: {calm.batch} {calm.posts}")
+        self.stdout.write(f"calm: {calm.batch} {calm.posts} {calm.given_back}")
         outcomes = []
         for seed in range(options["first"], options["first"] + options["seeds"]):
             faults = [
@@ -105,11 +106,12 @@ class Command(BaseCommand):
 
     def report(self, outcomes: list[runs.Outcome], options: dict) -> None:
         sound = sum(outcome.sound for outcome in outcomes)
-        points = {o.fault.rpartition(" ")[2] for o in outcomes if o.struck}
+        points = {o.kills for o in outcomes if o.kills and o.struck}
         slowest = max((o.seconds for o in outcomes), default=0.0)
         self.stdout.write(
-            f"{sound} of {len(outcomes)} runs equal the calm run; {len(points)} points struck; "
-            f"slowest close {slowest:.1f} s after the worker's return"
+            f"{sound} of {len(outcomes)} runs equal the calm run; processes were killed at "
+            f"{len(points)} of {len(failpoints.POINTS)} points; slowest end {slowest:.1f} s after the "
+            "strike or the worker's return"
         )
         if options["json"]:
             text = json.dumps(
