@@ -62,6 +62,27 @@ def price_on(institution: Institution, day: dt.date) -> Price:
     return Price(None) if row is None else Price(int(str(row.value)), row.example)
 
 
+def price_of(case: Consultation) -> Price:
+    """The price of its charges: as at the session; one not known then as published since for its day."""
+    if not case.charge_count or case.session_on is None:
+        return Price(None)
+    if case.unit_price is not None:
+        return Price(case.unit_price, case.example)
+    return price_on(case.inviting, case.session_on)
+
+
+def amount_of(case: Consultation) -> int | None:
+    """What the patient owes for a session: count × price; None while either is not known."""
+    price = price_of(case).fen
+    return None if price is None else (case.charge_count or 0) * price
+
+
+def fees_of(case: Consultation, rows: Sequence[Participant]) -> dict[str, int]:
+    """The part of the amount for each hospital that is charged; nothing while the price is not known."""
+    price = price_of(case).fen
+    return {} if price is None else {key: n * price for key, n in counted(case, rows).items()}
+
+
 def accepted(case: Consultation) -> list[Participant]:
     """The hospitals that said yes, in the order in which they were asked."""
     rows = case.participants.filter(answer=Participant.Answer.ACCEPTED)
@@ -83,6 +104,15 @@ def facts_of(rows: Sequence[Participant], ratios: dict[str, int]) -> list[arithm
         experts = 0 if row.attended is False else len(row.experts)
         found.append(arithmetic.Participant(row.hospital_id, row.tier, experts, ours, theirs))
     return found
+
+
+def counted(case: Consultation, rows: Sequence[Participant]) -> dict[str, int]:
+    """How often each hospital is charged for a session: each provincial one that came once (I-JL-1)."""
+    day = case.session_on
+    policy = None if day is None else policy_of(case.inviting, day)
+    if day is None or policy is None or not arithmetic.in_force(policy.data, day):
+        return {}
+    return arithmetic.charges(facts_of(rows, {}), policy.data)
 
 
 def agreements_of(case: Consultation, rows: Sequence[Participant]) -> dict[str, SplitAgreement]:
@@ -156,8 +186,8 @@ def attended_by_accepted(turn: Turn) -> None:
 
 def collected_in_full(turn: Turn) -> None:
     """The inviting side collects the whole fee, once, by one invoice."""
-    case = turn.case
-    if case.amount is None:
+    case, price = turn.case, price_of(turn.case).fen
+    if not price:
         raise Refused(409, "PRICE_UNKNOWN", "多学科会诊价格未录入，不能收费", clause="一第3款")
     try:
         given = fen(turn.facts["amount"].replace(",", ""))
@@ -165,10 +195,11 @@ def collected_in_full(turn: Turn) -> None:
         raise Refused(
             422, "AMOUNT", "应为金额（元），至多两位小数，如 12.00", field="amount"
         ) from None
-    if given != case.amount:
+    if given != case.charge_count * price:
         raise Refused(
             422, "AMOUNT_DIFFERS",
-            f"应全额收取 {yuan(case.amount)} 元（{case.charge_count} 次 × {yuan(case.unit_price)} 元）",
+            f"应全额收取 {yuan(case.charge_count * price)} 元"
+            f"（{case.charge_count} 次 × {yuan(price)} 元）",
             clause="一第1款", field="amount",
         )  # fmt: skip
     number = turn.facts["invoice_no"]
@@ -213,12 +244,15 @@ def money_returned(turn: Turn) -> None:
 
 
 def claim_reversed(turn: Turn) -> None:
-    """The fund's money goes back before the patient's fee does: the linked claim is reversed first."""
+    """The fund's money goes back first: the linked claim is reversed before its ground is taken away."""
     number = turn.case.claim_id
     if number and claim_stands(number):
         claim = Claim.objects.get(pk=number)
-        raise Refused(409, "CLAIM_STANDS", f"关联的结算单据 {claim.claim_no} 尚未冲正，请先冲正该单据再退费",
-                      clause="一第2款")  # fmt: skip
+        raise Refused(
+            409, "CLAIM_STANDS",
+            f"关联的结算单据 {claim.claim_no} 尚未冲正，请先冲正该单据再{turn.step.label}",
+            clause="一第2款",
+        )  # fmt: skip
 
 
 # --- Effects ---
@@ -245,31 +279,45 @@ def ask_hospitals(turn: Turn) -> None:
 
 
 def keep_session(turn: Turn) -> None:
-    """The session with its count and price: each provincial hospital that came once (I-JL-1)."""
+    """The session and who came, the count, and the price as far as it is known."""
     case = turn.case
     case.session_on = dt.date.fromisoformat(turn.facts["session_on"])
     case.minutes, case.summary = int(turn.facts["minutes"]), turn.facts["summary"]
-    rows, policy = accepted(case), policy_of(case.inviting, case.session_on)
+    rows = accepted(case)
     for row in rows:
         row.attended = row.hospital_id in turn.facts["attended"]
-    known = policy is not None and arithmetic.in_force(policy.data, case.session_on)
-    counted = arithmetic.charges(facts_of(rows, {}), policy.data) if policy and known else {}
-    price = price_on(case.inviting, case.session_on)
-    case.charge_count = sum(counted.values())
+        row.save(update_fields=["attended"])
+    case.charge_count = sum(counted(case, rows).values())
     release = current().policy(case.inviting.region.policy_region, case.session_on)
     case.release_id = release.id if release else None
-    if case.charge_count and price.fen:
-        case.unit_price, case.example = price.fen, price.example
-        case.amount = case.charge_count * price.fen
-    for row in rows:
-        if row.hospital_id in counted and case.unit_price:
-            row.fee = counted[row.hospital_id] * case.unit_price
-        row.save(update_fields=["attended", "fee"])
+    fix_price(turn)
+
+
+def fix_price(turn: Turn) -> None:
+    """The price of the day of the session: fixed with it, else when the fee is collected."""
+    case, price = turn.case, price_of(turn.case)
+    if case.unit_price is not None or not price.fen:
+        return
+    case.unit_price, case.example, case.amount = price.fen, price.example, amount_of(case)
+    for hospital, fee in fees_of(case, accepted(case)).items():
+        case.participants.filter(hospital=hospital).update(fee=fee)
 
 
 def keep_entry(turn: Turn) -> None:
     """The count stands in the inpatient record and list (住院病历和清单)."""
     turn.case.entry, turn.case.entered_at = turn.facts["entry"], turn.at
+
+
+def drop_session(turn: Turn) -> None:
+    """What was recorded of a session no longer counts: neither who came nor its place in the list.
+
+    The entry and the experts' words stay readable until they are written anew.
+    """
+    case = turn.case
+    case.session_on = case.minutes = case.release_id = case.entered_at = case.claim_id = None
+    case.charge_count = case.unit_price = case.amount = None
+    case.example = False
+    case.participants.update(attended=None, fee=None)
 
 
 def post_collection(turn: Turn) -> None:
@@ -354,8 +402,8 @@ def place(case: Consultation) -> str:
 
 
 def told(turn: Turn, state: State) -> None:
-    """The invited hospitals hear what concerns them: distributed, settled, refunded, cancelled."""
-    if turn.step.key not in ("distribute", "settle", "refund", "withdraw"):
+    """The invited hospitals hear what concerns them: distributed, settled, taken back, cancelled."""
+    if turn.step.key not in ("distribute", "settle", "refund", "correct", "withdraw"):
         return
     for row in turn.case.participants.select_related("hospital"):
         if row.answer != Participant.Answer.DECLINED and row.attended is not False:
@@ -377,7 +425,8 @@ HANDBOOK = Handbook(
     },
     effects={
         "keep_consent": keep_consent, "ask_hospitals": ask_hospitals, "keep_session": keep_session,
-        "keep_entry": keep_entry, "post_collection": post_collection, "fix_shares": fix_shares,
+        "keep_entry": keep_entry, "drop_session": drop_session, "fix_price": fix_price,
+        "post_collection": post_collection, "fix_shares": fix_shares,
         "keep_settled": keep_settled, "undo_postings": undo_postings,
         "drop_questions": drop_questions,
     },

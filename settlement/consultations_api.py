@@ -52,7 +52,7 @@ from institutions.shape import record as contract
 from settlement import commands, consultations
 from settlement.api import key_of, receipt_answer
 from settlement.consultation_forms import ConsultationStepForm
-from settlement.consultation_steps import RECORD, accepted
+from settlement.consultation_steps import RECORD, accepted, amount_of, price_of
 from settlement.contract import FEE_DIGITS, decimal
 from settlement.facts import Claimant
 from settlement.models import Consultation, Participant
@@ -237,6 +237,7 @@ class Consultations(ConsultationsView):
         wanted = _wanted(request)
         with self.rows():
             rows = Consultation.objects.visible_to(self.system).filter(**wanted)
+            rows = rows.select_related("inviting__region")
             part, after = newest(request, rows)
             shown = [summary(row, self.client.institution) for row in part]
         return json_answer({"results": shown, "next": after})
@@ -293,7 +294,7 @@ class OneConsultation(ConsultationsView):
 
 
 class Steps(ConsultationsView):
-    """邀请方办理一个步骤：知情同意、登记会诊、计入清单、收费、分配、退费、取消。"""
+    """邀请方办理一个步骤：知情同意、登记会诊、计入清单、收费、分配、退费、更正、取消。"""
 
     http_method_names = ["post"]
 
@@ -413,8 +414,8 @@ def summary(row: Consultation, mine: str) -> dict[str, Any]:
         "invited": [code for code in row.parties if code != row.institution_code],
         "state": row.state, "state_label": PROCEDURES[row.procedure].states[row.state].label,
         "version": row.version, "wanted_on": iso(row.wanted_on), "session_on": iso(row.session_on),
-        "due": iso(row.due), "charge_count": row.charge_count, "amount": _yuan(row.amount),
-        "example_parameters": row.example,
+        "due": iso(row.due), "charge_count": row.charge_count, "amount": _yuan(amount_of(row)),
+        "example_parameters": price_of(row).example,
         "links": {"self": own} | {name: f"{own}/{name}" for name in LINKS},
     }  # fmt: skip
 

@@ -223,6 +223,8 @@ def list_data(case: Consultation) -> dict[str, Any]:
     policy = steps.policy_of(case.inviting, case.session_on or case.wanted_on)
     service = policy.data["services"]["remote_consult"] if policy else {}
     rows = [row for row in commands.steps.accepted(case) if row.attended is not False]
+    price, amount = steps.price_of(case), steps.amount_of(case)
+    fees = steps.fees_of(case, rows) | {row.hospital_id: row.fee for row in rows if row.fee}
     return {
         "number": case.number, "document": policy.document if policy else "",
         "clause": service.get("clause", ""), "inviting": case.inviting.name,
@@ -231,11 +233,12 @@ def list_data(case: Consultation) -> dict[str, Any]:
         "item": service.get("label", ""), "category": service.get("category", ""),
         "record_in": service.get("record_in", []), "entry": case.entry,
         "charge_count": case.charge_count,
-        "unit_price": None if case.unit_price is None else yuan(case.unit_price),
-        "amount": None if case.amount is None else yuan(case.amount), "example": case.example,
+        "unit_price": None if price.fen is None else yuan(price.fen),
+        "amount": None if amount is None else yuan(amount), "example": price.example,
         "invoice_no": case.invoice_no,
         "hospitals": [{"name": row.hospital.name, "tier": row.tier, "experts": row.experts,
-                       "fee": None if row.fee is None else yuan(row.fee)} for row in rows],
+                       "fee": yuan(fees[row.hospital_id]) if row.hospital_id in fees else None}
+                      for row in rows],
     }  # fmt: skip
 
 

@@ -27,8 +27,9 @@ def open_receipts(row: Participant) -> list[Receipt]:
 
 def facts(case: Consultation) -> list[dict[str, Any]]:
     """What is known of a consultation, in the order of its way."""
-    price = "未规定" if not case.charge_count else "未录入" if case.unit_price is None else (
-        f"{case.charge_count} 次 × {yuan(case.unit_price)} 元")  # fmt: skip
+    known = steps.price_of(case).fen
+    price = "未规定" if not case.charge_count else "未录入" if known is None else (
+        f"{case.charge_count} 次 × {yuan(known)} 元")  # fmt: skip
     found: list[dict[str, Any]] = [
         {"label": "邀请方", "value": case.inviting.name, "sub": f"{case.department}"},
         {"label": "患者", "value": case.patient_masked, "sub": f"住院号 {case.inpatient_no}", "code": True},
@@ -40,7 +41,8 @@ def facts(case: Consultation) -> list[dict[str, Any]]:
          "sub": f"{case.minutes} 分钟" if case.minutes else ""},
         {"label": "计费", "value": price if case.session_on else "—",
          "sub": "多学科会诊，每个省级医院单计一次，乙类" if case.charge_count else ""},
-        {"label": "病历记录", "value": case.entry or "—"},
+        {"label": "病历记录", "value": case.entry or "—",
+         "sub": "已撤回" if case.entry and case.entered_at is None else ""},
         {"label": "患者票据", "value": case.invoice_no or "—", "code": bool(case.invoice_no),
          "sub": f"{yuan(case.amount)} 元" if case.invoice_no and case.amount else ""},
         {"label": "会诊目的", "value": case.purpose, "wide": True},
@@ -56,17 +58,17 @@ def facts(case: Consultation) -> list[dict[str, Any]]:
 
 
 def notices(case: Consultation) -> list[dict[str, str]]:
-    found = []
+    found, price = [], steps.price_of(case)
     if case.due and case.due < clock.today():
         found.append({"tone": "warn", "title": "已超过结算期限",
                       "text": f"原则上应在 {case.due} 前结清；可以继续办理，须说明逾期原因。"})  # fmt: skip
-    if case.example:
+    if price.example:
         found.append({"tone": "info", "title": "示例参数",
                       "text": "多学科会诊价格为示例参数，非官方价格，不得用于实际收费。"})  # fmt: skip
     if case.session_on and not case.charge_count:
         found.append({"tone": "wait", "title": "无计费规则",
                       "text": "没有省级专家参加，或会诊早于文件施行：本文件没有规定金额。"})  # fmt: skip
-    elif case.charge_count and case.amount is None:
+    elif case.charge_count and price.fen is None:
         found.append(
             {"tone": "warn", "title": "价格未录入", "text": "录入多学科会诊价格后才能收费。"}
         )
@@ -82,21 +84,21 @@ def waiting(rows: Sequence[Participant]) -> dict[str, str]:
 
 def step_hint(case: Consultation, key: str, rows: Sequence[Participant]) -> str:
     """What has to be known to take a step: the price to explain, the amount to collect."""
-    if key == "collect" and case.amount is not None and case.unit_price is not None:
-        return (f"应全额收取 {yuan(case.amount)} 元"
-                f"（{case.charge_count} 次 × {yuan(case.unit_price)} 元）。")  # fmt: skip
+    price, amount = steps.price_of(case).fen, steps.amount_of(case)
+    if key == "collect" and price is not None and amount is not None:
+        return f"应全额收取 {yuan(amount)} 元（{case.charge_count} 次 × {yuan(price)} 元）。"
     policy = steps.policy_of(case.inviting, clock.today()) if key == "consent" else None
     if policy is None:
         return ""
     count = sum(arithmetic.charges(steps.facts_of(rows, {}), policy.data).values())
-    price = steps.price_on(case.inviting, clock.today())
+    today = steps.price_on(case.inviting, clock.today())
     if not count:
         return "没有邀请省级医院：本文件没有规定会诊金额，请按规定向患者说明。"
-    if price.fen is None:
+    if today.fen is None:
         return "多学科会诊价格未录入，暂不能收费。"
-    example = "（示例参数，非官方）" if price.example else ""
-    return (f"请说明：多学科会诊每个省级医院每次 {yuan(price.fen)} 元{example}，"
-            f"本次 {count} 家，合计 {yuan(count * price.fen)} 元。")  # fmt: skip
+    example = "（示例参数，非官方）" if today.example else ""
+    return (f"请说明：多学科会诊每个省级医院每次 {yuan(today.fen)} 元{example}，"
+            f"本次 {count} 家，合计 {yuan(count * today.fen)} 元。")  # fmt: skip
 
 
 def act_hint(row: Participant, key: str) -> str:

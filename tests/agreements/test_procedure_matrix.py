@@ -171,7 +171,8 @@ collect entered charged hospital
 distribute charged distributed hospital
 settle distributed settled -
 refund charged,distributed,settled refunded hospital
-withdraw draft,invited,scheduled cancelled hospital
+correct held,entered,unpriced scheduled hospital
+withdraw draft,invited,scheduled,held,entered cancelled hospital
 """
 CASE = """
 accept proposed investigating supervisor

@@ -44,9 +44,9 @@ class Linking:
                      "hospitals": [{"name": self.there.name, "provincial": True}]}  # fmt: skip
         return self.api.settled(charge, consultation=consulted)
 
-    def story(self) -> Story:
+    def story(self, stage: str = "charged") -> Story:
         number = self.api.patient.credential
-        return Story.begin(self.api.row, self.there, day=DAY, id_number=number).to("charged", DAY)
+        return Story.begin(self.api.row, self.there, day=DAY, id_number=number).to(stage, DAY)
 
     def link(self, story: Story, claim: dict) -> str:
         who = person(self.api.row)
@@ -90,6 +90,24 @@ def test_the_fee_is_not_refunded_while_its_claim_stands(linking):
     assert linking.api.reverse(claim).status_code == 201
     story.step("refund", DAY, 16, **REFUND)
     assert (story.case.state, balances(story)) == ("refunded", {})
+
+
+@pytest.mark.parametrize(("step", "state"), [("correct", "scheduled"), ("withdraw", "cancelled")])
+def test_a_session_is_not_taken_back_while_its_claim_stands(linking, step, state):
+    """Before the fee is collected a claim may be bound already: it goes back first, as in a refund."""
+    claim, story = linking.claimed(), linking.story("entered")
+    assert linking.link(story, claim) == "ok"
+    with pytest.raises(Refused) as stopped:
+        story.step(step, DAY, 16, note="登记有误")
+    assert code_of(stopped) == "CLAIM_STANDS"
+    assert f"请先冲正该单据再{ {'correct': '更正会诊登记', 'withdraw': '取消会诊'}[step] }" in str(
+        stopped.value.detail
+    )
+    assert linking.api.reverse(claim).status_code == 201
+    story.step(step, DAY, 16, note="登记有误")
+    assert (story.case.state, story.case.claim_id) == (state, None)
+    if step == "correct":
+        assert linking.link(story.to("entered", DAY), linking.claimed()) == "ok"
 
 
 def test_nothing_is_linked_to_a_refunded_consultation(linking):

@@ -5,12 +5,16 @@ from datetime import date
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
 
 from audit.models import Move, Task
 from audit.procedure import Refused
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
 from institutions.refusals import Refusal
+from pricing import commands as releases
+from pricing.models import Release
 from settlement import consultations, ledger
 from settlement.models import Leg, Receipt
 from tests import factories
@@ -42,6 +46,62 @@ def test_an_invoice_is_used_once(here, province):
     with pytest.raises(Refused) as stopped:
         again.step("collect", DAY, 13, **story.collected())
     assert code_of(stopped) == "INVOICE_TAKEN"
+
+
+@pytest.fixture
+def unpriced(settings) -> None:
+    """Where real money is paid example prices do not count, and no other is published."""
+    settings.EXAMPLE_PARAMETERS = False
+
+
+def publish_price(yuan: int) -> None:
+    """An official price of a consultation, published later, for days that are past."""
+    shipped = Release.objects.get(slug="parameters-jilin")
+    text = shipped.text.replace("effective: {from: 2021-03-25", "effective: {from: 2021-03-26")
+    row = next(line for line in text.splitlines() if "key: mdt_price" in line)
+    new = row.replace("40000", str(yuan * 100)).replace(
+        "source_kind: example", "source_kind: official"
+    )
+    made = releases.draft(text=text.replace(row, new), by="drafter", at=at(DAY, 15))
+    evidence = {"sm3": made.sm3, "cases": {"passed": 1, "failed": 0}}
+    releases.publish(release=made, evidence=evidence, by="publisher", at=at(DAY, 16))
+
+
+def test_a_price_published_after_the_session_is_charged(unpriced, here, province):
+    """一第1、3款: the price of the day of the session, whenever it came to be known."""
+    city = hospital("示例市二院", "municipal")
+    agreed(here, province)
+    story = Story.begin(here, province, city).to("entered")
+    assert (story.case.charge_count, story.case.amount) == (1, None)
+    with pytest.raises(Refused) as stopped:
+        story.step("collect", DAY, 13, invoice_no="PJ1", amount="450.00")
+    assert code_of(stopped) == "PRICE_UNKNOWN"
+    publish_price(450)
+    with pytest.raises(Refused) as stopped:
+        story.step("collect", DAY, 17, invoice_no="PJ1", amount="400.00")
+    assert stopped.value.detail == "应全额收取 450.00 元（1 次 × 450.00 元）"
+    story.step("collect", DAY, 17, invoice_no="PJ1", amount="450.00")
+    assert (story.case.unit_price, story.case.amount, story.case.example) == (45000, 45000, False)
+    fees = dict(story.case.participants.values_list("hospital_id", "fee"))
+    assert fees == {province.pk: 45000, city.pk: None}
+    story.step("distribute", DAY, 18)
+    assert story.participant(province).share == 31500
+
+
+def test_the_page_tells_the_price_that_came_later(unpriced, here, province, settings):
+    settings.DEMO_TODAY = DAY
+    story = Story.begin(here, province).to("entered")
+    client = factories.log_in(Client(), story.who)
+    address = reverse("consultation", args=[story.case.pk])
+    paper = reverse("consultation-list", args=[story.case.pk, "json"])
+    assert "录入多学科会诊价格后才能收费" in client.get(address).content.decode()
+    assert client.get(paper).json()["amount"] is None
+    publish_price(450)
+    page = client.get(address).content.decode()
+    assert "录入多学科会诊价格后才能收费" not in page
+    assert "应全额收取 450.00 元（1 次 × 450.00 元）" in page
+    listed = client.get(paper).json()
+    assert (listed["amount"], listed["hospitals"][0]["fee"]) == ("450.00", "450.00")
 
 
 def test_no_ratio_no_distribution(here, province):

@@ -93,6 +93,47 @@ def test_reducing_late_asks_for_the_reason(here, there, time_machine):
     assert Consultation.objects.get().state == "settled"
 
 
+def test_a_wrong_record_is_corrected_and_withdrawn_over_rest(here, there):
+    inviting = Caller(here)
+    path = f"/consultations/{Story.begin(here, there, day=DAY).to('entered', DAY).case.pk}"
+    shown = inviting.get(path)
+    assert [step["step"] for step in shown["next_steps"]] == ["collect", "correct", "withdraw"]
+
+    def step(key: str, status: int, **more: object) -> dict:
+        given = {
+            "step": key,
+            "version": inviting.get(path)["version"],
+            "facts": {"note": "登记有误"},
+        }
+        return inviting.post(f"{path}/steps", given | more, status)
+
+    assert step("correct", 422)["code"] == "STEP_INCOMPLETE"
+    assert step("correct", 422, confirmed=True, facts={})["code"] == "STEP_INCOMPLETE"
+    corrected = step("correct", 200, confirmed=True)
+    assert (corrected["state"], corrected["session_on"], corrected["amount"]) == (
+        "scheduled", None, None,
+    )  # fmt: skip
+    session = {
+        "session_on": DAY.isoformat(),
+        "attended": [there.pk],
+        "minutes": "30",
+        "summary": "x",
+    }
+    assert step("hold", 200, facts=session)["amount"] == "400.00"
+    assert step("withdraw", 200, confirmed=True)["state"] == "cancelled"
+
+
+def test_what_is_to_be_collected_is_told_once_the_price_is_known(here, there, settings):
+    settings.EXAMPLE_PARAMETERS = False
+    case = Story.begin(here, there, day=DAY).to("entered", DAY).case
+    inviting = Caller(here)
+    assert inviting.get(f"/consultations/{case.pk}")["amount"] is None
+    settings.EXAMPLE_PARAMETERS = True
+    assert inviting.get(f"/consultations/{case.pk}")["amount"] == "400.00"
+    (listed,) = inviting.get("/consultations")["results"]
+    assert (listed["amount"], listed["example_parameters"]) == ("400.00", True)
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [

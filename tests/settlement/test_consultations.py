@@ -1,16 +1,19 @@
 """Remote consultations: who may do what when, the money of both sides, refusals, isolation."""
 
 import datetime as dt
+import json
 import threading
 from datetime import date
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
+from django.urls import reverse
 
 from audit.models import Event, Move, Task
 from audit.procedure import PROCEDURES, Refused, checked
 from institutions.access import EVERYTHING, scoped
-from institutions.models import Institution
+from institutions.models import Institution, Notification
 from institutions.refusals import Refusal
 from settlement import consultations, ledger
 from settlement.consultation_statement import statements
@@ -269,6 +272,81 @@ def test_a_claim_is_linked_when_hospital_patient_day_and_count_agree(law, provin
     assert link(other.case, once) == "CLAIM_DIFFERS"
     assert link(story.case, once) == "ok"
     assert link(story.case, once) == "CLAIM_LINKED"
+
+
+# --- What was recorded wrongly ---
+
+
+def test_a_session_recorded_wrongly_is_corrected(here, province):
+    """Who came and when is recorded anew; consent and answers stay, nobody pays for the mistake."""
+    other = hospital("示例省级二院")
+    story = Story.begin(here, province, other, day=date(2021, 4, 10)).to(
+        "scheduled", date(2021, 4, 10)
+    )
+    story.to("entered", DAY, hold={"attended": [other.pk]})
+    assert (story.case.session_on, story.case.amount) == (DAY, 40000)
+    with pytest.raises(Refused) as stopped:
+        story.step("correct", DAY, 13)
+    assert (code_of(stopped), stopped.value.field) == ("INPUT_MISSING", "note")
+    told = Notification.objects.count()
+    story.step("correct", DAY, 13, note="到会医院勾选有误")
+    case = story.case
+    assert (case.state, case.session_on, case.entered_at, case.charge_count, case.amount) == (
+        "scheduled", None, None, None, None,
+    )  # fmt: skip
+    assert set(case.participants.values_list("answer", "attended", "fee")) == {
+        ("accepted", None, None)
+    }
+    assert statements(person(here), month=DAY.replace(day=1)) == []
+    event = Event.objects.get(action="consultation.correct", subject=case.subject)
+    assert json.loads(bytes(event.body))["detail"]["note"] == "到会医院勾选有误"
+    assert Notification.objects.count() == told + 2  # both invited hospitals
+    held = {"session_on": "2021-04-11", "attended": [province.pk, other.pk]}
+    story.to("charged", DAY, hold=held)
+    assert (case.session_on, case.charge_count, case.amount) == (date(2021, 4, 11), 2, 80000)
+    assert case.due == date(2021, 7, 11)
+
+
+def test_a_session_that_was_not_charged_by_mistake_is_corrected(here, province):
+    city = hospital("示例市二院", "municipal")
+    story = Story.begin(here, province, city).to("held", hold={"attended": [city.pk]})
+    story.step("close_open", DAY, 12, entry="病程记录 3")
+    story.step("correct", DAY, 13, note="省级医院到会未勾选")
+    assert (story.case.state, story.case.closed_at) == ("scheduled", None)
+    assert story.to("entered").case.amount == 80000 // 2
+
+
+@pytest.mark.parametrize("stage", ["held", "entered"])
+def test_a_consultation_is_withdrawn_before_it_is_charged(here, province, stage, settings):
+    """JL-04: nothing of it stays in the list; both hospitals know; a new record can be made."""
+    settings.DEMO_TODAY = DAY
+    absent = hospital("示例省级二院")
+    story = Story.begin(here, province, absent).to(stage, hold={"attended": [province.pk]})
+    with pytest.raises(Refused) as stopped:
+        story.step("withdraw", DAY, 13)
+    assert code_of(stopped) == "INPUT_MISSING"
+    story.step("withdraw", DAY, 13, note="登记有误")
+    case = story.case
+    assert (case.state, case.due, case.session_on, case.entered_at) == (
+        "cancelled", None, None, None,
+    )  # fmt: skip
+    assert not Task.objects.filter(state="open").exists()
+    told = Notification.objects.filter(text__endswith="取消会诊")
+    assert set(told.values_list("user__institution", flat=True)) == {province.pk, absent.pk}
+    assert statements(person(here), month=DAY.replace(day=1)) == []
+    client = factories.log_in(Client(), story.who)
+    assert client.get(reverse("consultation-list", args=[case.pk, "pdf"])).status_code == 404
+    page = client.get(reverse("consultation", args=[case.pk])).content.decode()
+    assert ("病程记录 12" in page, "已撤回" in page) == (stage == "entered",) * 2
+    assert Story.begin(here, province).to("charged").case.amount == 40000
+
+
+def test_what_was_collected_is_refunded_not_withdrawn(here, province):
+    story = Story.begin(here, province).to("charged")
+    for step in ("correct", "withdraw"):
+        with pytest.raises(Refused) as stopped:
+            story.step(step, DAY, 13, note="登记有误")
+        assert code_of(stopped) == "STEP_NOT_POSSIBLE"
 
 
 NONSENSE = (
