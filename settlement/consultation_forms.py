@@ -289,6 +289,10 @@ class CloseForm(forms.Form):
     closed_on = required_day("停用日")
 
 
+class ContractEndForm(forms.Form):
+    ends_on = required_day("终止日", "维保至该日；到该日已开始的维保年度仍全额缴纳。")
+
+
 class YearForm(forms.Form):
     year = forms.IntegerField(label="年度", min_value=2000, max_value=2200)
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from settlement.views import consultation_list, consultations, fee_bills, lines
+from settlement.views import consultation_list, consultations, fee_bills, line_contracts, lines
 from settlement.views import consultation_papers as papers
 
 PAIR = "consultations/statements/<str:inviting>/<str:invited>/<str:month>/"
@@ -52,8 +52,16 @@ urlpatterns = [
     path("lines/<int:pk>/", lines.line, name="line"),
     path("lines/<int:pk>/close/", lines.line_close, name="line-close"),
     path("lines/<int:pk>/void/", lines.line_void, name="line-void"),
-    path("lines/contracts/", lines.line_contracts, name="line-contracts"),
-    path("lines/contracts/new/", lines.line_contract_new, name="line-contract-new"),
+    path("lines/contracts/", line_contracts.line_contracts, name="line-contracts"),
+    path("lines/contracts/new/", line_contracts.line_contract_new, name="line-contract-new"),
+    path("lines/contracts/<int:pk>/", line_contracts.line_contract, name="line-contract"),
+    path(
+        "lines/contracts/<int:pk>/end/", line_contracts.line_contract_end, name="line-contract-end",
+    ),
+    path(
+        "lines/contracts/<int:pk>/void/", line_contracts.line_contract_void,
+        name="line-contract-void",
+    ),
     path("lines/bills/", fee_bills.fee_bills, name="fee-bills"),
     path("lines/bills/export.csv", fee_bills.fee_bills_csv, name="fee-bills-csv"),
     path("lines/bills/make/", fee_bills.fee_bills_make, name="fee-bills-make"),

@@ -1,4 +1,4 @@
-"""Commands of lines and maintenance: register, yearly bills, decisions, confirmation.
+"""Commands of lines: their register, yearly bills of lines and maintenance, decisions, confirmation.
 
 Accrued from 2019-10-01 on, collected under this notice only after confirmation (I-JL-4); whole service
 years by default, the figure by calendar month beside them. (吉卫便函〔2021〕3号 二、三)
@@ -14,12 +14,13 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from audit import clock, tasks, trail
-from institutions.models import Document, Institution
+from institutions.models import Institution
 from institutions.money import yuan
 from institutions.refusals import Refusal, refused
 from pricing.releases import Published, current
 from settlement import consultation, line_fees
 from settlement.models import FeeBill, FeeItem, Leg, MaintenanceContract, NetworkLine, Voucher
+from settlement.models.lines import Voidable
 from settlement.vouchers import post_voucher
 
 PAY, COLLECT, MAINTAIN = "lines.pay", "lines.collect", "lines.maintain"
@@ -108,8 +109,7 @@ def open_line(
 def close_line(*, line: NetworkLine, closed_on: dt.date, by: str, at: dt.datetime) -> None:
     """The last day of a line; service years that have begun stay owed whole."""
     row = NetworkLine.objects.select_for_update().get(pk=line.pk)
-    if row.voided_at:
-        raise conflict("LINE_VOIDED", "该线路已作废", "voided before")
+    still_stands(row, name="线路", code="LINE")
     if row.closed_on:
         raise conflict("LINE_CLOSED", "该线路已停用", "closed already")
     if not row.opened_on <= closed_on <= clock.local(at).date():
@@ -126,57 +126,42 @@ def void_line(*, line: NetworkLine, reason: str, by: str, at: dt.datetime) -> No
 
     Refused: 403 who registered it; 409 voided before, or on a bill that was confirmed.
     """
-    for year in range(line.opened_on.year, clock.local(at).year + 1):
-        alone(year)  # nobody draws a bill of it meanwhile
+    alone_since(line.opened_on, at=at)
     row = NetworkLine.objects.select_for_update().get(pk=line.pk)
-    if row.voided_at:
-        raise conflict("LINE_VOIDED", "该线路已作废", "voided before")
+    bills = FeeBill.objects.filter(items__line=row)
+    put_away(row, bills, name="线路", code="LINE", reason=reason, by=by, at=at)
+    noted(row, "networkline.void", by=by, at=at, number=row.number, reason=row.void_reason)
+
+
+def put_away(
+    row: Voidable, bills: QuerySet[FeeBill], *, name: str, code: str, reason: str, by: str,
+    at: dt.datetime,
+) -> None:  # fmt: skip
+    """Void a locked row of the register that stands on `bills`; `name`, `code`: what it is called."""
+    still_stands(row, name=name, code=code)
     if row.recorded_by == by:
         raise refused("", "SAME_PERSON", "作废须由登记人以外的人办理", "another person voids it",
                       status=403)  # fmt: skip
     if not reason.strip():
         raise refused("reason", "REASON_MISSING", "请填写作废理由", "a reason is needed")
-    bills = FeeBill.objects.filter(items__line=row).order_by("pk").distinct()
-    if billed := bills.exclude(state=State.DRAFT).first():
-        text = f"该线路已计入账单 {billed.number}（{billed.get_state_display()}），先冲销缴费、撤销确认"
-        raise conflict("LINE_BILLED", text, "it is on a confirmed bill")
+    not_confirmed(bills, f"该{name}", code=code)
     row.voided_at, row.voided_by, row.void_reason = at, by, reason.strip()[:200]
     row.save(update_fields=["voided_at", "voided_by", "void_reason"])
-    for bill in list(bills):
+    for bill in list(bills.order_by("pk").distinct()):
         redraw(bill=bill, by=by, at=at)
-    noted(row, "networkline.void", by=by, at=at, number=row.number, reason=row.void_reason)
 
 
-@transaction.atomic
-def record_contract(
-    *, institution: Institution, number: str, base: int, rate: int,
-    accepted_on: dt.date | None = None, ends_on: dt.date | None = None,
-    document: Document | None = None, by: str, at: dt.datetime,
-) -> MaintenanceContract:  # fmt: skip
-    """Register what was agreed for maintenance; `rate` per ten thousand lies within the printed bounds."""
-    release = law_of(institution.region.policy_region, clock.local(at).date())
-    law = release.policy.data
-    if not line_fees.rate_fits(rate * consultation.TEN_THOUSANDTH, law):
-        bounds = law["maintenance"]["rate"]
-        raise refused(
-            "rate", line_fees.RATE_OUT_OF_RANGE,
-            f"维保费率应在{bounds['min'] // 100}%至{bounds['max'] // 100}%之间", "out of range",
-            clause=bounds["clause"],
-        )  # fmt: skip
-    starts = line_fees.maintenance_start(accepted_on, law)
-    if ends_on and ends_on < starts:
-        raise refused("ends_on", line_fees.UNDER_WARRANTY,
-                      f"维保自{starts}起，此前在质保期内", "it ends before it begins",
-                      clause=law["maintenance"]["clause"])  # fmt: skip
-    if MaintenanceContract.objects.filter(number=number).exists():
-        raise refused("number", "CONTRACT_KNOWN", "该合同编号已登记", "known already", status=409)
-    row = MaintenanceContract.objects.create(
-        institution=institution, number=number, base=base, rate=rate, accepted_on=accepted_on,
-        starts_on=starts, ends_on=ends_on, document=document, region_code=institution.region_id,
-        institution_code=institution.pk, recorded_at=at, recorded_by=by,
-    )  # fmt: skip
-    noted(row, "maintenancecontract.record", by=by, at=at, number=number, rate=rate)
-    return row
+def still_stands(row: Voidable, *, name: str, code: str) -> None:
+    """Nothing more is done with what was voided."""
+    if row.voided_at:
+        raise conflict(f"{code}_VOIDED", f"该{name}已作废", "voided before")
+
+
+def not_confirmed(bills: QuerySet[FeeBill], what: str, *, code: str) -> None:
+    """What bills hold changes in drafts only; Refusal (409) names one that was confirmed."""
+    if billed := bills.exclude(state=State.DRAFT).order_by("pk").first():
+        text = f"{what}已计入账单 {billed.number}（{billed.get_state_display()}），先冲销缴费、撤销确认"
+        raise conflict(f"{code}_BILLED", text, "it is on a confirmed bill")
 
 
 # --- Yearly bills ---
@@ -194,7 +179,8 @@ def make_bills(*, year: int, prefix: str, by: str, at: dt.datetime) -> int:
         raise refused("year", "YEAR_IN_FUTURE", "不能生成以后年度的账单", "not a future year")
     inside = Q(region_code__within=prefix)
     rows = NetworkLine.objects.standing().filter(inside).select_related("institution__region")
-    contracts = MaintenanceContract.objects.filter(inside).select_related("institution__region")
+    contracts = MaintenanceContract.objects.standing().filter(inside)
+    contracts = contracts.select_related("institution__region")
     places = {row.institution_id: row.institution for row in rows}
     places |= {row.institution_id: row.institution for row in contracts}
     bills = FeeBill.objects.filter(year=year, institution__in=places)
@@ -222,6 +208,12 @@ def alone(year: int) -> None:
     """Whoever draws bills of a year does so alone until the commit."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"fee bills {year}"])
+
+
+def alone_since(first: dt.date, *, at: dt.datetime) -> None:
+    """Nobody draws a bill of any year since a day meanwhile."""
+    for year in range(first.year, clock.local(at).year + 1):
+        alone(year)
 
 
 def _held(bills: QuerySet[FeeBill]) -> frozenset[Key]:
@@ -353,7 +345,7 @@ def redraw(*, bill: FeeBill, by: str, at: dt.datetime) -> None:
     row.items.all().delete()
     for line in NetworkLine.objects.standing().filter(institution=place):
         _draw_line(draft, line, row.year, release.policy.data)
-    for contract in MaintenanceContract.objects.filter(institution=place):
+    for contract in MaintenanceContract.objects.standing().filter(institution=place):
         _draw_contract(draft, contract, row.year, release.policy.data)
     _fill({row: draft})
     row.by_month, row.release_id = draft.by_month, release.id

@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "finding.record": ("finding.confirm", "finding.refute"),
     "inspection.plan": ("inspection.approve",),
     "interview.record": ("interview.confirm", "interview.return"),
+    "maintenancecontract.record": ("maintenancecontract.void",),
     "networkline.open": ("networkline.void",),
     "outage.report": ("outage.accepted", "outage.refused"),
     "payment.prepare": ("payment.approve",),

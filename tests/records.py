@@ -16,6 +16,7 @@ from settlement.models import (
     Dispensing,
     FeeBill,
     HospitalLedger,
+    MaintenanceContract,
     Outage,
     Prescription,
     Statement,
@@ -82,6 +83,8 @@ def addresses() -> dict[str, str]:
         "foreign budget": reverse("budget", args=[theirs.code, 2021]),
         "consultation": reverse("consultation", args=[_consultation(ours).pk]),
         "foreign consultation": reverse("consultation", args=[_consultation(theirs).pk]),
+        "line-contract": reverse("line-contract", args=[_contract(ours).pk]),
+        "foreign contract": reverse("line-contract", args=[_contract(theirs).pk]),
         "fee-bill": reverse("fee-bill", args=[_fee_bill(ours).pk]),
         "foreign fee-bill": reverse("fee-bill", args=[_fee_bill(theirs).pk]),
         **{name: reverse(name) for name in (
@@ -326,6 +329,14 @@ def _fee_bill(place: Institution) -> FeeBill:
     return FeeBill.objects.create(
         institution=place, year=2021, number=f"B-{place.code}", due_on=AT.date(), release_id=1,
         region_code=place.region_id, institution_code=place.code, made_at=AT, made_by="someone",
+    )  # fmt: skip
+
+
+def _contract(place: Institution) -> MaintenanceContract:
+    return MaintenanceContract.objects.create(
+        institution=place, number=f"W-{place.code}", base=1, rate=1000, starts_on=AT.date(),
+        region_code=place.region_id, institution_code=place.code, recorded_at=AT,
+        recorded_by="someone",
     )  # fmt: skip
 
 

@@ -175,6 +175,8 @@ MATRIX = {
     "line-new":                "l nnnnnnnnnyynnn",
     "line-contracts":          "l nynyynyyyyynnn",
     "line-contract-new":       "l nnnnnnnnnyynnn",
+    "line-contract":           "l nynyynyyyyynnn",
+    "foreign contract":        "l nxnxxnxxxxxnnn",
     "fee-bills":               "l nynyynyyyyynnn",
     "fee-bill":                "l nynyynyyyyynnn",
     "foreign fee-bill":        "l nxnxxnxxxxxnnn",

@@ -6,7 +6,7 @@ from functools import partial
 from config.demo import ACTOR, TODAY, identity, moment
 from config.demo.hospitals import HOSPITALS
 from institutions.models import Institution, User
-from settlement import consultation_statement, consultations, line_payments, lines
+from settlement import consultation_statement, consultations, line_payments, lines, maintenance
 from settlement.consultations import Invited
 from settlement.models import Consultation, FeeBill
 
@@ -175,7 +175,7 @@ def _lines(places: dict[str, Institution]) -> int:
             construction_payer="示例：当地政府与运营商协商" if built else "",
         )  # fmt: skip
     for key, base, rate, accepted in CONTRACTS:
-        lines.record_contract(
+        maintenance.record_contract(
             institution=places[key], number=f"示例维保-{key}", base=base, rate=rate,
             accepted_on=accepted, by=ACTOR, at=moment(TODAY),
         )  # fmt: skip

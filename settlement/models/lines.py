@@ -7,17 +7,43 @@ from audit.models import ScopedQuerySet
 from institutions.models import Document, Institution
 
 
-class NetworkLineQuerySet(ScopedQuerySet):
+class RegisterQuerySet(ScopedQuerySet):
     def standing(self):
-        """Lines that were not registered by mistake."""
+        """What was not registered by mistake."""
         return self.filter(voided_at=None)
 
 
-class NetworkLine(models.Model):
-    """Lines of one kind that an institution opened on one day; closed, never deleted.
+class Voidable(models.Model):
+    """A row of the register, never deleted.
 
     What was registered by mistake is voided by a second person; its number is free again.
     """
+
+    recorded_at = models.DateTimeField()
+    recorded_by = models.CharField(max_length=150)
+    voided_at = models.DateTimeField(null=True, blank=True)
+    voided_by = models.CharField(max_length=150, blank=True, default="")
+    void_reason = models.CharField("作废理由", max_length=200, blank=True, default="")
+
+    objects = RegisterQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+
+def _voided_by_another(name):
+    return models.CheckConstraint(
+        condition=Q(voided_at=None, voided_by="", void_reason="")
+        | Q(voided_at__isnull=False)
+        & ~Q(voided_by="")
+        & ~Q(void_reason="")
+        & ~Q(voided_by=F("recorded_by")),
+        name=name,
+    )
+
+
+class NetworkLine(Voidable):
+    """Lines of one kind that an institution opened on one day; closed, never deleted."""
 
     class Service(models.TextChoices):
         SINGLE = "single", "单业务"
@@ -43,13 +69,6 @@ class NetworkLine(models.Model):
     construction_payer = models.CharField("工程费用承担方", max_length=80, blank=True)
     region_code = models.CharField(max_length=6)
     institution_code = models.CharField(max_length=12)
-    recorded_at = models.DateTimeField()
-    recorded_by = models.CharField(max_length=150)
-    voided_at = models.DateTimeField(null=True, blank=True)
-    voided_by = models.CharField(max_length=150, blank=True, default="")
-    void_reason = models.CharField("作废理由", max_length=200, blank=True, default="")
-
-    objects = NetworkLineQuerySet.as_manager()
 
     class Meta:
         ordering = ("institution_id", "opened_on", "id")
@@ -57,14 +76,7 @@ class NetworkLine(models.Model):
             models.UniqueConstraint(
                 fields=["number"], condition=Q(voided_at=None), name="line_number_once"
             ),
-            models.CheckConstraint(
-                condition=Q(voided_at=None, voided_by="", void_reason="")
-                | Q(voided_at__isnull=False)
-                & ~Q(voided_by="")
-                & ~Q(void_reason="")
-                & ~Q(voided_by=F("recorded_by")),
-                name="line_voided_by_another",
-            ),
+            _voided_by_another("line_voided_by_another"),
             models.CheckConstraint(
                 condition=Q(bandwidth_mb__gt=0, count__gt=0), name="line_has_width"
             ),
@@ -82,11 +94,11 @@ class NetworkLine(models.Model):
         return self.number
 
 
-class MaintenanceContract(models.Model):
+class MaintenanceContract(Voidable):
     """What an institution agreed for maintenance: base and rate; owed from `starts_on` (I-JL-7)."""
 
     institution = models.ForeignKey(Institution, models.PROTECT, related_name="+")
-    number = models.CharField("合同编号", max_length=60, unique=True)
+    number = models.CharField("合同编号", max_length=60)
     base = models.BigIntegerField("协议金额", help_text="fen")
     rate = models.IntegerField("维保费率", help_text="per ten thousand")
     accepted_on = models.DateField("验收合格日", null=True, blank=True)
@@ -95,14 +107,14 @@ class MaintenanceContract(models.Model):
     document = models.ForeignKey(Document, models.PROTECT, null=True, blank=True)
     region_code = models.CharField(max_length=6)
     institution_code = models.CharField(max_length=12)
-    recorded_at = models.DateTimeField()
-    recorded_by = models.CharField(max_length=150)
-
-    objects = ScopedQuerySet.as_manager()
 
     class Meta:
         ordering = ("institution_id", "starts_on", "id")
         constraints = (
+            models.UniqueConstraint(
+                fields=["number"], condition=Q(voided_at=None), name="contract_number_once"
+            ),
+            _voided_by_another("contract_voided_by_another"),
             models.CheckConstraint(
                 condition=Q(base__gte=0, rate__gt=0, rate__lte=10_000), name="maintenance_rate"
             ),

@@ -1,4 +1,4 @@
-"""Lines and maintenance contracts: register, what each costs by both readings, who bears it."""
+"""Lines: their register, what each costs by both readings, who bears it."""
 
 from typing import Any
 
@@ -18,17 +18,15 @@ from audit import charts, clock
 from audit.access import requires
 from audit.procedure import Refused
 from audit.tables import Action, Cell, Column, Pages, Row, Table
-from audit.text import rate, yuan
-from institutions import documents
+from audit.text import yuan
 from institutions.access import PortalRequest
 from institutions.models import Institution
 from institutions.refusals import Refusal
-from pricing.releases import current
 from settlement import consultation_forms as shapes
 from settlement import line_fees
 from settlement import lines as commands
 from settlement.correction_forms import ReasonForm
-from settlement.models import FeeBill, MaintenanceContract, NetworkLine
+from settlement.models import FeeBill, NetworkLine
 
 CRUMB = {"label": "专线与维保", "url": "/lines/"}
 PAGE = 20
@@ -247,7 +245,7 @@ def _years(fact: line_fees.Line, law: Any) -> Table:
 def line_new(request: PortalRequest) -> HttpResponse:
     """Register lines of an institution of the own area."""
     form = shapes.LineForm(request.POST or None)
-    if request.method == "POST" and form.is_valid() and _inside(request, form):
+    if request.method == "POST" and form.is_valid() and inside(request, form):
         try:
             with transaction.atomic():
                 row = commands.open_line(
@@ -258,7 +256,7 @@ def line_new(request: PortalRequest) -> HttpResponse:
         else:
             messages.success(request, f"已登记专线 {row.number}。")
             return redirect("line", pk=row.pk)
-    return _form(request, form, "登记专线", "登记", reverse("lines"))
+    return form_page(request, form, "登记专线", "登记", reverse("lines"))
 
 
 @requires(commands.MAINTAIN)
@@ -279,7 +277,7 @@ def line_close(request: PortalRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, f"专线 {row.number} 已停用。")
             return redirect("line", pk=row.pk)
-    return _form(request, form, f"停用专线 {row.number}", "停用", reverse("line", args=[pk]))
+    return form_page(request, form, f"停用专线 {row.number}", "停用", reverse("line", args=[pk]))
 
 
 @requires(commands.MAINTAIN)
@@ -299,89 +297,16 @@ def line_void(request: PortalRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, f"专线 {row.number} 已作废，待确认账单已重新生成。")
             return redirect("line", pk=row.pk)
-    return _form(
+    return form_page(
         request, form, f"作废专线 {row.number}", "作废", reverse("line", args=[pk]),
         hint="登记有误的线路由登记人以外的人作废；已计入已确认账单的不能作废，线路编号可以重新登记。",
     )  # fmt: skip
 
 
-@requires("lines.view")
-@require_GET
-def line_contracts(request: PortalRequest) -> HttpResponse:
-    """The maintenance contracts of the user's hospital or area."""
-    rows = MaintenanceContract.objects.visible_to(request.user).select_related("institution")
-    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "settlement/line_contracts.html", {
-        "breadcrumbs": [CRUMB, {"label": "维保合同", "url": ""}],
-        "tabs": tabs(request, "contracts"), "may_maintain": request.user.may(commands.MAINTAIN),
-        "table": Table(
-            id="contracts", caption="维保合同", actions=False,
-            columns=[Column(label="合同编号"), Column(label="医疗机构", wide=True),
-                     Column(label="协议金额（元）", numeric=True), Column(label="费率", numeric=True),
-                     Column(label="年费（元）", numeric=True), Column(label="维保起始日"),
-                     Column(label="验收合格日"), Column(label="合同扫描件")],
-            rows=[Row(key=str(row.pk), label=row.number, cells=[
-                Cell(text=row.number, code=True), Cell(text=row.institution.name),
-                Cell(text=yuan(row.base)), Cell(text=rate(row.rate)),
-                Cell(text=yuan(commands.yearly_fee(row))),
-                Cell(text=str(row.starts_on), sub=f"至 {row.ends_on}" if row.ends_on else ""),
-                Cell(text=str(row.accepted_on or "未填")), _paper(request, row),
-            ]) for row in page],
-            pages=Pages(total=page.paginator.count, size=PAGE, page=page.number, sizes=(PAGE,)),
-            empty_title="没有维保合同", empty_text="质保期满后按协议缴纳维保费，登记合同后计入年度账单。",
-        ),
-    })  # fmt: skip
+# --- Also for contracts ---
 
 
-def _paper(request: PortalRequest, row: MaintenanceContract) -> Cell:
-    """The scanned contract, for whoever may open documents."""
-    if row.document_id is None:
-        return Cell(text="未附")
-    url = reverse("document", args=[row.document_id]) if request.user.may("documents.view") else ""
-    return Cell(text="查看" if url else "已附", url=url)
-
-
-@requires(commands.MAINTAIN)
-@require_http_methods(["GET", "POST"])
-def line_contract_new(request: PortalRequest) -> HttpResponse:
-    """Register a maintenance contract: base and rate are the parties' agreement."""
-    form = shapes.ContractForm(request.POST or None, request.FILES or None)
-    if request.method == "POST" and form.is_valid() and _inside(request, form):
-        given = dict(form.cleaned_data)
-        paper = given.pop("paper")
-        sign: dict[str, Any] = {"by": request.user.username, "at": clock.now()}
-        try:
-            with transaction.atomic():
-                document = documents.store(
-                    content=paper.read(), name=paper.name, kind="maintenance_contract",
-                    institution=given["institution"], **sign,
-                ) if paper else None  # fmt: skip
-                row = commands.record_contract(**given, document=document, **sign)
-        except (Refusal, Refused) as error:
-            refuse(form, error)
-        else:
-            messages.success(request, f"已登记合同 {row.number}，维保自 {row.starts_on} 起。")
-            return redirect("line-contracts")
-    hint = _maintenance_hint(request)
-    return _form(request, form, "登记维保合同", "登记", reverse("line-contracts"), hint=hint)
-
-
-def _maintenance_hint(request: PortalRequest) -> str:
-    """What the notice says about maintenance, in numbers of the release."""
-    if request.user.region is None:
-        return ""
-    law = current().policy(request.user.region.policy_region, clock.today())
-    rules = law.policy.section("maintenance", None) if law else None
-    if not rules:
-        return ""
-    bounds, years = rules["rate"], rules["warranty"]["years"]
-    return (
-        f"维保费率 {rate(bounds['min'])} 至 {rate(bounds['max'])}；起始日取 {rules['fixed_start']} "
-        f"与质保期满（验收合格起 {years} 年）中较晚的一日。"
-    )
-
-
-def _inside(request: PortalRequest, form: Any) -> bool:
+def inside(request: PortalRequest, form: Any) -> bool:
     """Whether the institution of a form lies in the user's area; an error in the form if not."""
     place = form.cleaned_data["institution"]
     if Institution.objects.visible_to(request.user).filter(pk=place.pk).exists():
@@ -390,9 +315,10 @@ def _inside(request: PortalRequest, form: Any) -> bool:
     return False
 
 
-def _form(
+def form_page(
     request: PortalRequest, form: Any, title: str, button: str, back: str, *, hint: str = ""
 ) -> HttpResponse:
+    """The page of a form about lines or contracts."""
     names = Institution.objects.visible_to(request.user).order_by("name")
     return render(request, "settlement/jilin_form.html", {
         "title": title, "form": form, "button": button, "back": back, "hint": hint,

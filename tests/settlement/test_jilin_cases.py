@@ -19,7 +19,7 @@ from institutions.models import Institution
 from institutions.money import fen, yuan
 from institutions.refusals import Refusal
 from pricing.commands import SHIPPED, load_shipped
-from settlement import line_fees, line_payments, lines
+from settlement import line_fees, line_payments, lines, maintenance
 from settlement.consultation_forms import AgreementForm
 from settlement.models import (
     FeeBill,
@@ -341,7 +341,7 @@ def test_payments_of_recorded_bills(db, tmp_path):
 def contracted(case: dict, name: str = "", ends_on: date | None = None) -> MaintenanceContract:
     given = case["input"]
     accepted = given.get("acceptance_date")
-    return lines.record_contract(
+    return maintenance.record_contract(
         institution=hospital(case["id"] + name, "county"), number=case["id"] + name,
         base=fen(given.get("contract_base", "0.00")), ends_on=ends_on,
         rate=int(Decimal(given.get("rate_percent", "10")) * 100),

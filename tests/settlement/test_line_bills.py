@@ -10,7 +10,7 @@ from audit.models import Task
 from institutions.access import EVERYTHING, scoped
 from institutions.models import Institution
 from institutions.refusals import Refusal
-from settlement import ledger, line_payments, lines
+from settlement import ledger, line_payments, lines, maintenance
 from settlement.models import FeeBill, FeeItem, Leg, MaintenanceContract, NetworkLine, Voucher
 from settlement.tasks import watch_fee_bills
 from tests import factories
@@ -55,7 +55,7 @@ def test_a_bill_from_the_draft_to_the_payment(law):
     town = hospital("示例卫生院", "township", "220200")
     opened(town, date(2021, 3, 15), "township", bandwidth_mb=4)
     opened(town, date(2020, 3, 15), "township", bandwidth_mb=10, count=5)
-    contract = lines.record_contract(
+    contract = maintenance.record_contract(
         institution=town,
         number="W1",
         base=8_000_000,
@@ -321,10 +321,10 @@ def test_the_rate_of_maintenance_lies_within_the_notice(law, rate, fits):
     place = hospital("示例县医院", "county")
     given = {"institution": place, "number": "W1", "base": 100, "rate": rate, **SIGNED}
     if fits:
-        assert lines.record_contract(**given).rate == rate
+        assert maintenance.record_contract(**given).rate == rate
         return
     with pytest.raises(Refusal) as stopped:
-        lines.record_contract(**given)
+        maintenance.record_contract(**given)
     assert code_of(stopped) == "RATE_OUT_OF_RANGE"
 
 
@@ -342,7 +342,7 @@ def test_registers_refuse_what_cannot_be(law):
         with pytest.raises(Refusal):
             lines.close_line(line=line, closed_on=day, **SIGNED)
     with pytest.raises(Refusal) as stopped:
-        lines.record_contract(
+        maintenance.record_contract(
             institution=place, number="W1", base=100, rate=1000, ends_on=date(2021, 8, 31), **SIGNED
         )
     assert code_of(stopped) == "UNDER_WARRANTY"
@@ -366,12 +366,19 @@ def test_a_hospital_sees_its_own_lines_only(law):
         )
 
 
+TWICE = """INSERT INTO settlement_maintenancecontract (institution_id, number, base, rate, starts_on,
+    region_code, institution_code, recorded_at, recorded_by, voided_by, void_reason)
+SELECT institution_id, number, base, rate, starts_on, region_code, institution_code, recorded_at,
+    recorded_by, '', '' FROM settlement_maintenancecontract"""
 NONSENSE = (
     ("UPDATE settlement_networkline SET bandwidth_mb = 0", "line_has_width"),
     ("UPDATE settlement_networkline SET closed_on = '2000-01-01'", "line_closed_after_opening"),
     ("UPDATE settlement_networkline SET construction_fee = -1", "line_construction_fee"),
     ("UPDATE settlement_maintenancecontract SET rate = 0", "maintenance_rate"),
     ("UPDATE settlement_maintenancecontract SET ends_on = '2000-01-01'", "maintenance_span"),
+    ("UPDATE settlement_maintenancecontract SET voided_at = now(), void_reason = 'x'",
+     "contract_voided_by_another"),
+    (TWICE, "contract_number_once"),
     ("UPDATE settlement_feebill SET amount = -1", "fee_bill_amounts"),
     ("UPDATE settlement_feebill SET state = 'confirmed'", "fee_bill_confirmed"),
     ("UPDATE settlement_feebill SET paid_on = '2021-01-01'", "fee_bill_paid"),
@@ -387,7 +394,7 @@ NONSENSE = (
 def test_the_database_refuses_nonsense(law):
     place = hospital("示例县医院", "county")
     opened(place)
-    lines.record_contract(institution=place, number="W1", base=100, rate=1000, **SIGNED)
+    maintenance.record_contract(institution=place, number="W1", base=100, rate=1000, **SIGNED)
     bill = bill_of(place)
     for statement, name in NONSENSE:
         with (

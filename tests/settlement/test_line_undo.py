@@ -10,8 +10,8 @@ from django.urls import reverse
 from audit.models import Event, Task
 from institutions.models import Institution, User
 from institutions.refusals import Refusal
-from settlement import ledger, line_payments, lines
-from settlement.models import FeeBill, FeeItem, Leg, NetworkLine, Voucher
+from settlement import ledger, line_payments, lines, maintenance
+from settlement.models import FeeBill, FeeItem, Leg, MaintenanceContract, NetworkLine, Voucher
 from tests import factories
 from tests.settlement.jilin import at, hospital, person
 from tests.settlement.test_line_bills import DAY, SIGNED, balances, bill_of, code_of, opened
@@ -231,3 +231,137 @@ def test_the_page_voids_a_line(town) -> None:
     token = factories.token(town, "lines:read")
     listed = Client().get("/api/v1/lines", headers={"Authorization": f"Bearer {token}"}).json()
     assert [row["bandwidth_mb"] for row in listed["results"]] == [4]
+
+
+# --- A contract registered by mistake, a contract that ends ---
+
+
+def contracted(place: Institution, number: str = "W1", **more: object) -> MaintenanceContract:
+    """Maintenance from 2021-09-01 on: 8000 yuan a year."""
+    given = {"base": 8_000_000, "rate": 1000, "accepted_on": date(2018, 5, 1)} | more
+    return maintenance.record_contract(institution=place, number=number, **given, **SIGNED)
+
+
+def void_contract(contract: MaintenanceContract, **more: object) -> None:
+    given = {"contract": contract, "at": at(DAY, 16), "by": "second", "reason": "金额登记有误"}
+    maintenance.void_contract(**(given | more))
+
+
+def end(contract: MaintenanceContract, day: date, on: date = DAY) -> None:
+    maintenance.end_contract(contract=contract, ends_on=day, by="centre", at=at(on, 16))
+
+
+def test_a_wrong_contract_is_voided_by_another_and_registered_anew(town) -> None:
+    wrong = contracted(town, base=80_000_000)
+    bill = bill_of(town)
+    assert (bill.amount, bill.items.count()) == (750_000 + 8_000_000, 3)
+    for given, code in (({"by": "centre"}, "SAME_PERSON"), ({"reason": " "}, "REASON_MISSING")):
+        with pytest.raises(Refusal) as stopped:
+            void_contract(wrong, **given)
+        assert code_of(stopped) == code
+    void_contract(wrong)
+    bill.refresh_from_db()
+    wrong.refresh_from_db()
+    assert (bill.amount, bill.items.count()) == (750_000, 2)
+    assert (wrong.voided_by, wrong.void_reason) == ("second", "金额登记有误")
+    assert Event.objects.get(action="maintenancecontract.void").actor == "second"
+    right = contracted(town)
+    assert right.number == wrong.number
+    with pytest.raises(Refusal) as stopped:
+        contracted(town)
+    assert code_of(stopped) == "CONTRACT_KNOWN"
+    lines.redraw(bill=bill, **SIGNED)
+    lines.make_bills(year=2021, prefix="22", **SIGNED)
+    assert list(FeeItem.objects.filter(line=None).values_list("contract", "amount")) == [
+        (right.pk, 800_000)
+    ]
+    for again in (void_contract, lambda row: end(row, DAY)):
+        with pytest.raises(Refusal) as stopped:
+            again(wrong)
+        assert code_of(stopped) == "CONTRACT_VOIDED"
+
+
+def test_a_contract_on_a_confirmed_bill_is_not_voided(town) -> None:
+    contract = contracted(town)
+    bill = lines.confirm_bill(bill=bill_of(town), **SIGNED)
+    with pytest.raises(Refusal) as stopped:
+        void_contract(contract)
+    assert code_of(stopped) == "CONTRACT_BILLED"
+    assert f"该合同已计入账单 {bill.number}（待缴）" in str(stopped.value.detail)
+    with pytest.raises(DatabaseError, match="billed or voided"), transaction.atomic():
+        MaintenanceContract.objects.filter(pk=contract.pk).update(
+            voided_at=at(DAY, 16), voided_by="second", void_reason="误登记"
+        )
+    line_payments.undo_confirmation(bill=bill, **WHY, **OTHER)
+    void_contract(contract)
+    bill.refresh_from_db()
+    assert (bill.state, bill.items.filter(line=None).count()) == ("draft", 0)
+    with pytest.raises(DatabaseError, match="billed or voided"), transaction.atomic():
+        MaintenanceContract.objects.filter(pk=contract.pk).update(base=1)
+
+
+def test_a_contract_that_ends_begins_no_further_year(town) -> None:
+    """The year that has begun stays owed whole; a draft of a later one is drawn anew."""
+    contract = contracted(town)
+    first = lines.confirm_bill(bill=bill_of(town), **SIGNED)
+    later = {"by": "centre", "at": at(date(2022, 10, 8))}
+    lines.make_bills(year=2022, prefix="22", **later)
+    draft = FeeBill.objects.get(year=2022)
+    assert draft.items.filter(contract=contract).count() == 1
+    with pytest.raises(Refusal) as stopped:
+        end(contract, date(2021, 8, 31), date(2022, 10, 8))
+    assert code_of(stopped) == "DAY_NOT_POSSIBLE"
+    end(contract, date(2022, 8, 31), date(2022, 10, 8))
+    contract.refresh_from_db()
+    assert contract.ends_on == date(2022, 8, 31)
+    assert not draft.items.filter(contract=contract).exists()
+    assert first.items.filter(contract=contract).count() == 1
+    assert Event.objects.get(action="maintenancecontract.end").actor == "centre"
+    with pytest.raises(Refusal) as stopped:
+        end(contract, date(2022, 9, 30), date(2022, 10, 8))
+    assert code_of(stopped) == "CONTRACT_ENDED"
+    end(contract, date(2022, 6, 30), date(2022, 10, 8))
+    for year in (2022, 2023):
+        lines.make_bills(year=year, prefix="22", by="centre", at=at(date(2023, 10, 8)))
+    assert FeeItem.objects.filter(contract=contract).count() == 1
+
+
+def test_a_contract_does_not_end_before_a_year_that_was_confirmed(town) -> None:
+    contract = contracted(town, ends_on=date(2024, 8, 31))
+    later = {"by": "centre", "at": at(date(2022, 10, 8))}
+    lines.make_bills(year=2022, prefix="22", **later)
+    bill = lines.confirm_bill(bill=FeeBill.objects.get(year=2022), **later)
+    with pytest.raises(Refusal) as stopped:
+        end(contract, date(2022, 8, 31), date(2022, 10, 8))
+    assert code_of(stopped) == "CONTRACT_BILLED"
+    assert f"该合同 2022-08-31 以后的维保年度已计入账单 {bill.number}" in str(stopped.value.detail)
+    end(contract, date(2022, 9, 1), date(2022, 10, 8))
+    assert MaintenanceContract.objects.get().ends_on == date(2022, 9, 1)
+
+
+def test_the_pages_end_and_void_a_contract(town) -> None:
+    contract = contracted(town)
+    bill = bill_of(town)
+    own, client = Client(), Client()
+    own.force_login(person(town))
+    client.force_login(person(town.region, "health_commission"))
+    page, ending, voiding = (
+        reverse(name, args=[contract.pk])
+        for name in ("line-contract", "line-contract-end", "line-contract-void")
+    )
+    seen = client.get(page).content.decode()
+    assert page in client.get(reverse("line-contracts")).content.decode()
+    assert all(
+        address in seen for address in (ending, voiding, reverse("fee-bill", args=[bill.pk]))
+    )
+    assert ending not in own.get(page).content.decode()
+    assert own.post(voiding, {"reason": "误登记"}).status_code == 403
+    refused = client.post(ending, {"ends_on": "2021-08-31"})
+    assert (refused.status_code, "不能早于维保起始日" in refused.content.decode()) == (422, True)
+    assert client.post(ending, {"ends_on": "2021-12-31"}).status_code == 302
+    assert "2021-12-31" in client.get(page).content.decode()
+    assert client.post(voiding, {"reason": ""}).status_code == 422
+    assert client.post(voiding, {"reason": "误登记"}).status_code == 302
+    for address in (page, reverse("line-contracts")):
+        assert "已作废" in client.get(address).content.decode()
+    assert voiding not in client.get(page).content.decode()
