@@ -56,7 +56,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Pages:
-    """Paging. Numbered when ``page`` is set, else by cursors (None: there is no such page)."""
+    """Paging. Numbered when ``page`` is set, else by cursors (None: there is no such page).
+
+    ``query`` is the name of the page's number in the address; a second table of a page has its own.
+    """
 
     total: int | None = None
     size: int = 20
@@ -64,6 +67,7 @@ class Pages:
     previous: str | None = None
     next: str | None = None
     sizes: Sequence[int] = (20, 50, 100)
+    query: str = "page"
 
     @property
     def last(self) -> int:

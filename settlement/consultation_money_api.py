@@ -34,6 +34,7 @@ from institutions.shape import DAY as DATE
 from institutions.shape import code, nullable, text
 from institutions.shape import record as contract
 from settlement import consultation_statement, consultations
+from settlement.consultation_statement import AMOUNTS
 from settlement.consultations_api import AMOUNT, CASE, ONE, ConsultationsView, hospital_of
 from settlement.contract import decimal
 from settlement.models import Consultation, SplitAgreement
@@ -54,13 +55,12 @@ AGREEMENT = record(
     valid_from=DAY, valid_until=or_null(DAY), confirmed_at=or_null(MOMENT),
     withdrawn_at=or_null(MOMENT),
 )  # fmt: skip
-TOTALS = ("collected", "share", "paid", "receipted", "open")
 ENTRY = record(
     consultation=WHOLE, number=TEXT, session_on=DAY, state=TEXT, due=or_null(DAY),
-    **dict.fromkeys(TOTALS, AMOUNT), payment_no=TEXT, receipts=listed(TEXT),
+    **dict.fromkeys(AMOUNTS, AMOUNT), payment_no=TEXT, receipts=listed(TEXT),
 )  # fmt: skip
 PAIR = record(
-    inviting=TEXT, invited=TEXT, sessions=WHOLE, **dict.fromkeys(TOTALS, AMOUNT),
+    inviting=TEXT, invited=TEXT, sessions=WHOLE, **dict.fromkeys(AMOUNTS, AMOUNT),
     entries=listed(ENTRY),
 )  # fmt: skip
 MONTH = OpenApiParameter("month", str, description="会诊日期所在月份（YYYY-MM），默认本月")
@@ -271,11 +271,11 @@ def pair(one: consultation_statement.Statement) -> dict[str, Any]:
     totals = one.totals
     return {
         "inviting": one.inviting.pk, "invited": one.invited.pk, "sessions": totals["sessions"],
-        **{name: yuan(totals[name]) for name in TOTALS},
+        **{name: yuan(totals[name]) for name in AMOUNTS},
         "entries": [
             {"consultation": each.case.pk, "number": each.case.number,
              "session_on": iso(each.case.session_on), "state": each.case.state,
-             "due": iso(each.case.due), **{name: yuan(getattr(each, name)) for name in TOTALS},
+             "due": iso(each.case.due), **{name: yuan(getattr(each, name)) for name in AMOUNTS},
              "payment_no": each.row.payment_no,
              "receipts": [receipt.number for receipt in each.receipts]}
             for each in one.entries

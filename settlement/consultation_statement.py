@@ -4,11 +4,14 @@ Collected, shares, receipts, paid, open; the separate account beside it. (吉卫
 """
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Prefetch
+from django.db.models import Case, Count, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum, When
+from django.db.models.functions import Coalesce, TruncMonth
 
 from audit import trail
 from audit.procedure import PROCEDURES
@@ -24,88 +27,150 @@ HEADS = (
 )  # fmt: skip
 
 
+AMOUNTS = ("collected", "share", "paid", "receipted", "open")
+Totals = dict[str, int]
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One consultation as far as it concerns the pair (fen)."""
+    """One consultation as far as it concerns the pair; amounts as `sessions` says them (fen)."""
 
     case: Consultation
     row: Participant
     receipts: tuple[Receipt, ...]
-
-    @property
-    def collected(self) -> int:
-        """What the patient paid for this hospital and did not get back."""
-        there = self.case.collected_at and not self.case.refunded_at
-        return (self.row.fee or 0) if there else 0
+    collected: int
+    paid: int
+    receipted: int
+    open: int
 
     @property
     def share(self) -> int:
         return self.row.share or 0
 
-    @property
-    def paid(self) -> int:
-        return self.share if self.row.paid_at and not self.row.returned_at else 0
-
-    @property
-    def receipted(self) -> int:
-        return sum(receipt.amount for receipt in self.receipts)
-
-    @property
-    def open(self) -> int:
-        """What is not paid or whose revenue is not reduced yet."""
-        return 0 if self.row.reversed_at or self.row.returned_at else self.share
-
     def late(self, on: dt.date) -> bool:
         return bool(self.case.due and on > self.case.due)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Statement:
-    """A pair of hospitals and a month."""
+    """A pair of hospitals and a month: its totals, and its consultations or a page of them."""
 
     inviting: Institution
     invited: Institution
     month: dt.date
-    entries: list[Entry] = field(default_factory=list)
+    totals: Totals
+    entries: Sequence[Entry] = ()
 
-    @property
-    def totals(self) -> dict[str, int]:
-        rows = self.entries
-        return {
-            "sessions": len(rows), "collected": sum(row.collected for row in rows),
-            "share": sum(row.share for row in rows), "paid": sum(row.paid for row in rows),
-            "receipted": sum(row.receipted for row in rows), "open": sum(row.open for row in rows),
-        }  # fmt: skip
+
+def sessions(
+    user: User, *, first: dt.date, last: dt.date | None = None, inviting: str = "",
+    invited: str = "",
+) -> QuerySet[Participant]:  # fmt: skip
+    """Who came to consultations of some months (first days; `last`: of one), with amounts in fen.
+
+    `collected`: what the patient paid for this hospital and did not get back; `paid`: what it was given
+    and kept; `receipted`: its receipts; `open`: what is not paid or whose revenue is not reduced yet.
+    """
+    end = last or first
+    receipts = _receipts(user).filter(participant=OuterRef("pk")).order_by().values("participant")
+    rows = (
+        Participant.objects.visible_to(user)
+        .filter(
+            consultation__in=Consultation.objects.visible_to(user),
+            consultation__session_on__gte=first, answer=Participant.Answer.ACCEPTED,
+            consultation__session_on__lte=month_end(end.year, end.month),
+        )
+        .exclude(attended=False)
+        .annotate(
+            collected=_where("fee", consultation__collected_at__isnull=False,
+                             consultation__refunded_at=None),
+            paid=_where("share", paid_at__isnull=False, returned_at=None),
+            receipted=Coalesce(Subquery(receipts.annotate(fen=Sum("amount")).values("fen")), 0),
+            open=_where("share", reversed_at=None, returned_at=None),
+        )
+    )  # fmt: skip
+    if inviting:
+        rows = rows.filter(institution_code=inviting)
+    return rows.filter(hospital=invited) if invited else rows
+
+
+def _where(amount: str, **condition: Any) -> Case:
+    return Case(When(Q(**condition), then=Coalesce(amount, 0)), default=0)
+
+
+def _receipts(user: User) -> QuerySet[Receipt]:
+    return Receipt.objects.visible_to(user).filter(void_at=None).order_by("pk")
+
+
+# --- Sums by the database ---
+
+SUMS = {"sessions": Count("pk"), **{f"{name}_sum": Sum(name) for name in AMOUNTS}}
+
+
+def _totals(found: Mapping[str, Any]) -> Totals:
+    return {
+        "sessions": found["sessions"], **{name: found[f"{name}_sum"] or 0 for name in AMOUNTS}
+    }  # fmt: skip
+
+
+def by_month(user: User, *, first: dt.date, last: dt.date) -> dict[dt.date, Totals]:
+    """Totals of every month with consultations, by its first day."""
+    rows = sessions(user, first=first, last=last).order_by()
+    found = rows.values(month=TruncMonth("consultation__session_on")).annotate(**SUMS)
+    return {row["month"]: _totals(row) for row in found}
+
+
+def paired(rows: QuerySet[Participant]) -> QuerySet[Participant, Any]:
+    """The pairs of hospitals in the order of their codes, with their sums."""
+    pairs = rows.order_by().values("institution_code", "hospital_id").annotate(**SUMS)
+    return pairs.order_by("institution_code", "hospital_id")
+
+
+def summed(pairs: Iterable[Mapping[str, Any]], *, month: dt.date) -> list[Statement]:
+    """Statements without their consultations, of rows of `paired`."""
+    found = list(pairs)
+    named = Institution.objects.in_bulk(
+        {row[side] for row in found for side in ("institution_code", "hospital_id")}
+    )
+    return [
+        Statement(named[row["institution_code"]], named[row["hospital_id"]], month, _totals(row))
+        for row in found
+    ]
+
+
+# --- One by one ---
+
+
+def detailed(rows: QuerySet[Participant], user: User) -> QuerySet[Participant]:
+    """The rows with all that `entry_of` needs, by pair and day."""
+    return (
+        rows.select_related("consultation__inviting", "hospital", "agreement")
+        .prefetch_related(Prefetch("receipts", _receipts(user)))
+        .order_by("institution_code", "hospital_id", "consultation__session_on", "pk")
+    )
+
+
+def entry_of(row: Participant) -> Entry:
+    """A row of `detailed` as a line of its statement."""
+    amounts = {name: getattr(row, name) for name in AMOUNTS if name != "share"}
+    return Entry(row.consultation, row, tuple(row.receipts.all()), **amounts)
 
 
 def statements(
     user: User, *, month: dt.date, inviting: str = "", invited: str = ""
 ) -> list[Statement]:
-    """The statements of a month that the user may see, pair by pair in the order of their codes."""
-    receipts = Receipt.objects.visible_to(user).filter(void_at=None).order_by("pk")
-    rows = (
-        Participant.objects.visible_to(user)
-        .filter(
-            consultation__in=Consultation.objects.visible_to(user),
-            consultation__session_on__gte=month, answer=Participant.Answer.ACCEPTED,
-            consultation__session_on__lte=month_end(month.year, month.month),
-        )
-        .exclude(attended=False)
-        .select_related("consultation__inviting", "hospital", "agreement")
-        .prefetch_related(Prefetch("receipts", receipts))
-        .order_by("institution_code", "hospital_id", "consultation__session_on", "pk")
-    )  # fmt: skip
-    if inviting:
-        rows = rows.filter(institution_code=inviting)
-    if invited:
-        rows = rows.filter(hospital=invited)
-    found: dict[tuple[str, str], Statement] = {}
-    for row in rows:
-        case = row.consultation
-        key = (case.inviting_id, row.hospital_id)
-        pair = found.setdefault(key, Statement(case.inviting, row.hospital, month))
-        pair.entries.append(Entry(case, row, tuple(row.receipts.all())))
-    return list(found.values())
+    """The whole statements of a month that the user may see, pair by pair in the order of their codes."""
+    rows = sessions(user, first=month, inviting=inviting, invited=invited)
+    entries = map(entry_of, detailed(rows, user))
+    found = []
+    for _, part in groupby(entries, lambda one: (one.row.institution_code, one.row.hospital_id)):
+        lines = list(part)
+        sums = {name: sum(getattr(line, name) for line in lines) for name in AMOUNTS}
+        head = lines[0]
+        found.append(Statement(
+            head.case.inviting, head.row.hospital, month, {"sessions": len(lines), **sums}, lines
+        ))  # fmt: skip
+    return found
 
 
 def csv_rows(pairs: Iterable[Statement]) -> Iterable[list[str]]:

@@ -454,7 +454,7 @@ def _pager(context: Context, pages: Pages | None) -> dict[str, Any] | None:
         return None
     numbers = (
         [
-            {"number": n, "current": n == pages.page, "url": _query(context, page=n)}
+            {"number": n, "current": n == pages.page, "url": _query(context, **{pages.query: n})}
             for n in pages.numbers()
         ]
         if pages.page
@@ -466,15 +466,15 @@ def _pager(context: Context, pages: Pages | None) -> dict[str, Any] | None:
     return {
         "pages": pages,
         "numbers": numbers,
-        "previous": _query(context, page=back, cursor=pages.previous)
+        "previous": _query(context, **{pages.query: back}, cursor=pages.previous)
         if back or pages.previous
         else "",
-        "next": _query(context, page=on, cursor=pages.next) if on or pages.next else "",
+        "next": _query(context, **{pages.query: on}, cursor=pages.next) if on or pages.next else "",
         "sizes": [
             {
                 "size": s,
                 "current": s == pages.size,
-                "url": _query(context, size=s, page=None, cursor=None),
+                "url": _query(context, **{pages.query: None}, size=s, cursor=None),
             }
             for s in pages.sizes
         ],

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -263,13 +263,17 @@ def _statements_page(
     request: PortalRequest, month: dt.date, typed: shapes.AccountForm | None = None
 ) -> HttpResponse:
     """The statements of a month; `typed` is a report of the separate account that was refused."""
-    found = pairs.statements(request.user, month=month)
+    rows = pairs.paired(pairs.sessions(request.user, first=month))
+    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     own = request.user.institution_id
     report = AccountReport.objects.filter(institution=own, month=month).first() if own else None
     return render(request, "settlement/consultation_statements.html", named({
         "breadcrumbs": [CRUMB, {**STATEMENTS, "url": ""}], "tabs": tabs("consultation-statements"),
         "month": month, "before": add_months(month, -1), "after": add_months(month, 1),
-        "table": _pairs_table(found), "chart": _chart(request, month),
+        "table": _pairs_table(
+            pairs.summed(page, month=month), total=page.paginator.count, number=page.number
+        ),
+        "chart": _chart(request, month),
         "csv": f"{reverse('consultation-statements-csv')}?month={month:%Y-%m}",
         "reports": _reports(request, month),
         "form": (typed or _account_form(report)) if own and request.user.may(steps.RECORD) else None,
@@ -285,16 +289,25 @@ def _account_form(report: AccountReport | None) -> shapes.AccountForm:
     return shapes.AccountForm(initial=initial)
 
 
-def _reports(request: PortalRequest, month: dt.date) -> list[dict[str, Any]]:
+def _reports(request: PortalRequest, month: dt.date) -> Table:
+    """The separate accounts of the month; their pages are counted by themselves."""
     rows = AccountReport.objects.visible_to(request.user).filter(month=month)
-    return [
-        {"label": row.institution.name, "value": f"{yuan(row.staff_pay)} 元",
-         "sub": "；".join(filter(None, (row.account_name, row.note)))}
-        for row in rows.select_related("institution")
-    ]  # fmt: skip
+    rows = rows.select_related("institution").order_by("institution_id")
+    page = Paginator(rows, PAGE).get_page(request.GET.get("accounts"))
+    return Table(
+        id="accounts", caption="财务专账", actions=False,
+        columns=[Column(label="邀请方", wide=True), Column(label="专账名称", wide=True),
+                 Column(label="劳务补贴支出（元）", numeric=True), Column(label="说明", wide=True)],
+        rows=[Row(key=str(row.pk), label=row.institution.name, cells=[
+            Cell(text=row.institution.name), Cell(text=row.account_name),
+            Cell(text=yuan(row.staff_pay)), Cell(text=row.note),
+        ]) for row in page],
+        pages=Pages(total=page.paginator.count, size=PAGE, page=page.number, sizes=(PAGE,),
+                    query="accounts"),
+    )  # fmt: skip
 
 
-def _pairs_table(found: list[pairs.Statement]) -> Table:
+def _pairs_table(found: list[pairs.Statement], *, total: int, number: int) -> Table:
     rows = []
     for pair in found:
         totals, args = pair.totals, [pair.inviting.pk, pair.invited.pk, f"{pair.month:%Y-%m}"]
@@ -316,17 +329,18 @@ def _pairs_table(found: list[pairs.Statement]) -> Table:
                  Column(label="会诊", numeric=True), Column(label="患者缴费（元）", numeric=True),
                  Column(label="应分（元）", numeric=True), Column(label="已付（元）", numeric=True),
                  Column(label="票据（元）", numeric=True), Column(label="未结（元）", numeric=True)],
-        rows=rows, empty_title="本月没有会诊",
+        rows=rows, pages=Pages(total=total, size=PAGE, page=number, sizes=(PAGE,)),
+        empty_title="本月没有会诊",
         empty_text="有会诊的月份按邀请方、受邀方成对列出，供双方财务核对。",
     )  # fmt: skip
 
 
 def _chart(request: PortalRequest, month: dt.date) -> dict[str, Any]:
     months = [add_months(month, -n) for n in range(MONTHS_DRAWN - 1, -1, -1)]
+    found = pairs.by_month(request.user, first=months[0], last=month)
     kept, shared, unsettled = [], [], []
     for each in months:
-        totals = [pair.totals for pair in pairs.statements(request.user, month=each)]
-        total = {key: sum(one[key] for one in totals) for key in ("collected", "share", "open")}
+        total = found.get(each, dict.fromkeys(pairs.AMOUNTS, 0))
         kept.append(max(total["collected"] - total["share"], 0))
         shared.append(total["share"] - total["open"])
         unsettled.append(total["open"])
@@ -370,19 +384,21 @@ def consultation_account(request: PortalRequest, month: str) -> HttpResponse:
 def consultation_statement(
     request: PortalRequest, inviting: str, invited: str, month: str, form: str = ""
 ) -> HttpResponse:
-    """The statement of a pair and a month: page, paper, or CSV."""
-    found = pairs.statements(
-        request.user, month=first_of_month(month), inviting=inviting, invited=invited
-    )
+    """The statement of a pair and a month: a page of it, or the whole as paper or CSV."""
+    first = first_of_month(month)
+    which: dict[str, Any] = {"inviting": inviting, "invited": invited}
+    rows = pairs.sessions(request.user, first=first, **which)
+    found = pairs.summed(pairs.paired(rows), month=first)
     if not found:
         raise Http404
-    pair = found[0]
     if form:
-        return _paper_of(request, pair, form)
+        (whole,) = pairs.statements(request.user, month=first, **which)
+        return _paper_of(request, whole, form)
+    pair, totals = found[0], found[0].totals
+    page = Paginator(pairs.detailed(rows, request.user), PAGE).get_page(request.GET.get("page"))
     args = [inviting, invited, f"{pair.month:%Y-%m}"]
-    totals = pair.totals
     return render(request, "settlement/consultation_statement.html", named({
-        "pair": pair, "rows": _entries(pair, clock.today()), "law": _law(pair),
+        "pair": pair, "rows": _entries(page, clock.today()), "law": _law(pair),
         "stats": [
             {"label": "会诊", "value": str(totals["sessions"]), "unit": "次"},
             {"label": "患者缴费", "value": yuan(totals["collected"]), "unit": "元"},
@@ -406,7 +422,7 @@ def _law(pair: pairs.Statement) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _entries(pair: pairs.Statement, today: dt.date) -> Table:
+def _entries(page: Page, today: dt.date) -> Table:
     return Table(
         id="entries", caption="会诊明细",
         columns=[Column(label="会诊编号"), Column(label="会诊日期"),
@@ -429,8 +445,9 @@ def _entries(pair: pairs.Statement, today: dt.date) -> Table:
                 Cell(text=pairs.state_of(row.case), tone="bad" if row.late(today) else "info",
                      sub=f"期限 {row.case.due}" if row.case.due else row.case.late_reason),
             ])
-            for row in pair.entries
+            for row in map(pairs.entry_of, page)
         ],
+        pages=Pages(total=page.paginator.count, size=PAGE, page=page.number, sizes=(PAGE,)),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Pages of remote consultations and of the fees of lines: what each side sees and can do, papers, exports."""
 
+import copy
 from datetime import date
 
 import pytest
@@ -9,6 +10,7 @@ from django.urls import reverse
 
 from audit.models import Event
 from institutions.models import Institution
+from settlement import consultation_statement as statements
 from settlement import consultations, line_payments, lines
 from settlement.consultations import Invited
 from settlement.models import (
@@ -16,6 +18,7 @@ from settlement.models import (
     Consultation,
     FeeBill,
     MaintenanceContract,
+    Participant,
     SplitAgreement,
 )
 from tests import factories
@@ -211,6 +214,98 @@ def test_the_statement_of_both_finance_departments(here, there):
                 account_name="会诊专账", staff_pay="90.00")  # fmt: skip
     assert sent.status_code == 302
     assert AccountReport.objects.get().staff_pay == 9000
+
+
+def copied(story: Story, count: int, *hospitals: Institution) -> None:
+    """The consultation so many times more: by numbers of their own, or each with another hospital."""
+    case, row = Consultation.objects.get(pk=story.case.pk), story.case.participants.get()
+    cases, rows = [], []
+    for n in range(count):
+        one, each = copy.copy(case), copy.copy(row)
+        one.pk = each.pk = None
+        one.number = one.invoice_no = f"X{n:04d}"
+        each.hospital = hospitals[n] if hospitals else row.hospital
+        one.parties = [one.inviting_id, each.hospital_id]
+        cases.append(one)
+        rows.append(each)
+    for one, each in zip(Consultation.objects.bulk_create(cases), rows, strict=True):
+        each.consultation = one
+    Participant.objects.bulk_create(rows)
+
+
+def test_a_long_statement_is_paged_and_its_papers_are_whole(
+    here, there, django_assert_max_num_queries
+):
+    agreed(here, there)
+    copied(Story.begin(here, there, day=DAY).to("distributed", DAY), 44)
+    client, args = client_of(here), [here.pk, there.pk, "2021-12"]
+    address = reverse("consultation-statement", args=args)
+    counts = []
+    for number in (1, 2, 3):
+        with django_assert_max_num_queries(24):
+            page = body(client, f"{address}?page={number}")
+        counts.append(page.count('class="code">'))
+        assert "18,000.00" in page  # the totals are those of the whole month
+    assert counts == [20, 20, 5]
+    csv = body(client, reverse("consultation-statement-file", args=[*args, "csv"]))
+    assert (csv.count("\r\n"), csv.count("X00")) == (47, 44)
+    (whole,) = statements.statements(person(here), month=DAY.replace(day=1))
+    assert len(whole.entries) == 45
+
+
+def test_pairs_and_accounts_of_a_month_are_paged(here, there, django_assert_max_num_queries):
+    others = [hospital(f"示例省级第{n:02d}医院") for n in range(20)]
+    copied(Story.begin(here, there, day=DAY).to("charged", DAY), 20, *others)
+    for place in (here, *others):
+        statements.report_account(
+            institution=place, month=date(2021, 12, 1), account_name="会诊专账", staff_pay=100,
+            note="", **SIGNED,
+        )  # fmt: skip
+    centre = client_of(here.region.parent, "health_commission")
+    address = f"{reverse('consultation-statements')}?month=2021-12"
+    with django_assert_max_num_queries(24):
+        first = body(centre, address)
+    assert [first.count(f"/{here.pk}/{row.pk}/") > 0 for row in (*others, there)] == [
+        row.pk in sorted(place.pk for place in (*others, there))[:20] for row in (*others, there)
+    ]
+    assert "accounts=2" in first
+    last = body(centre, f"{address}&page=2&accounts=2")
+    assert last.count(f"/{here.pk}/") == first.count(f"/{here.pk}/") // 20
+    assert last.count("会诊专账") == 1
+
+
+def test_the_database_sums_a_month_as_the_statements_do(here, there):
+    """Every figure of the tables and the chart, over stages, months and a refund."""
+    other = hospital("示例省级第二医院", area="220100")
+    for place in (there, other):
+        agreed(here, place)
+    earlier, months = date(2021, 11, 8), (date(2021, 11, 1), date(2021, 12, 1))
+    done = Story.begin(here, there, other, day=earlier).to("distributed", earlier)
+    for number, place in enumerate((there, other)):
+        done.pay(place, earlier)
+        done.receipt(place, earlier, amount=20_000, number=f"SJ{number}")
+        done.receipt(place, earlier, amount=8_000, number=f"SK{number}")
+    done.reduce(there, earlier)
+    Story.begin(here, there, day=earlier).to("entered", earlier)
+    back = Story.begin(here, there, day=DAY).to("charged", DAY)
+    back.step("refund", DAY, 13, note="重复收费", refund_no="TF1")
+    Story.begin(here, there, day=DAY).to("charged", DAY)
+    for user in (person(here), person(there), person(here.region.parent, "health_commission")):
+        summed = statements.by_month(user, first=months[0], last=months[1])
+        for month in months:
+            whole = statements.statements(user, month=month)
+            pairs = statements.paired(statements.sessions(user, first=month))
+            assert [one.totals for one in statements.summed(pairs, month=month)] == [
+                one.totals for one in whole
+            ]
+            assert summed[month] == {
+                name: sum(one.totals[name] for one in whole) for name in whole[0].totals
+            }
+    assert summed[months[0]] == {
+        "sessions": 3, "collected": 80_000, "share": 56_000, "paid": 56_000, "receipted": 56_000,
+        "open": 28_000,
+    }  # fmt: skip
+    assert (summed[months[1]]["sessions"], summed[months[1]]["collected"]) == (2, 40_000)
 
 
 def test_agreements_are_recorded_confirmed_and_ended_by_forms(here, there):
