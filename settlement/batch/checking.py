@@ -61,13 +61,9 @@ def check(
 def go_on(*, batch_id: int, by: str, at: dt.datetime) -> bool:
     """Check a stored file; False when another worker does or did. One transaction.
 
-    Judged as of the moment it arrived. The attempt is counted before: a file that ends its workers is
-    not checked for ever.
+    Judged as of the moment it arrived.
     """
-    if not commands.count_attempt(batch_id, State.CHECKING, CHECK_FAILED, by=by, at=at):
-        return False
-    with commands.settling():
-        batch = commands.unlocked(batch_id, State.CHECKING)
+    with commands.attempt(batch_id, State.CHECKING, CHECK_FAILED, by=by, at=at) as batch:
         if batch is None:
             return False
         watch(f"check {batch.pk}", seconds=commands.LOAD_SECONDS)

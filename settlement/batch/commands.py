@@ -5,11 +5,12 @@ sweep. How its file is checked: settlement.batch.checking; giving back: settleme
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce
 
@@ -73,14 +74,8 @@ def begin_loading(batch: Batch, *, by: str, at: dt.datetime) -> None:
 
 
 def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
-    """Load and freeze a confirmed batch; False when another worker does or did. One transaction.
-
-    The attempt is counted before: a file that ends its workers is not loaded for ever.
-    """
-    if not count_attempt(batch_id, State.LOADING, LOAD_FAILED, by=by, at=at):
-        return False
-    with settling():
-        batch = unlocked(batch_id, State.LOADING)
+    """Load and freeze a confirmed batch; False when another worker does or did. One transaction."""
+    with attempt(batch_id, State.LOADING, LOAD_FAILED, by=by, at=at) as batch:
         if batch is None:
             return False
         watch(f"load {batch.pk}", seconds=LOAD_SECONDS)
@@ -108,10 +103,40 @@ def unlocked(batch_id: int, state: str) -> Batch | None:
     return rows.filter(pk=batch_id, state=state).first()
 
 
-def count_attempt(
+@contextmanager
+def attempt(
     batch_id: int, state: str, told: sheets.RowError, *, by: str, at: dt.datetime
-) -> bool:
-    """Count an attempt to check or load; the sixth is not made, and the batch has failed: `told` why."""
+) -> Iterator[Batch | None]:
+    """The transaction that checks or loads a batch, with its locked row; None when nobody is to do it.
+
+    The attempt is counted before, in a transaction of its own: a file that ends its workers is not
+    tried for ever. One session is at a batch at a time: of ten bells one counts.
+    """
+    with _alone(batch_id) as mine:
+        if not mine or not _counted(batch_id, state, told, by=by, at=at):
+            yield None
+            return
+        with settling():
+            yield unlocked(batch_id, state)
+
+
+@contextmanager
+def _alone(batch_id: int) -> Iterator[bool]:
+    """Whether no other session is at the batch; it keeps the others out until it ends."""
+    key = ["batch attempt", batch_id]
+    with connections[SETTLER].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s), %s::int)", key)
+        mine = bool(cursor.fetchone()[0])
+    try:
+        yield mine
+    finally:
+        if mine:
+            with suppress(Error), connections[SETTLER].cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(hashtext(%s), %s::int)", key)
+
+
+def _counted(batch_id: int, state: str, told: sheets.RowError, *, by: str, at: dt.datetime) -> bool:
+    """Count an attempt; the sixth is not made, and the batch has failed: `told` why."""
     with settling():
         batch = unlocked(batch_id, state)
         if batch is None:

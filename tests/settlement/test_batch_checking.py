@@ -4,9 +4,12 @@ import datetime as dt
 import io
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.test import Client
@@ -96,6 +99,21 @@ def test_a_worker_finds_what_would_be_found_at_once(hospital: Hospital, monkeypa
     assert len({str(CalamineWorkbook.from_filelike(io.BytesIO(book)).get_sheet_by_index(0).to_python())
                 for book in books}) == 1  # fmt: skip
     assert not Claim.objects.using("settler").exists()
+
+
+def test_of_many_bells_for_a_file_one_counts(hospital: Hospital) -> None:
+    hospital.upload(claims_of(hospital, hospital.patients))
+    batch = only()
+    with (
+        closing(psycopg2.connect(settings.DATABASE_SETTLER_URL)) as other,
+        other.cursor() as cursor,
+    ):
+        at_it = "SELECT pg_advisory_lock(hashtext('batch attempt'), %s)"
+        cursor.execute(at_it, [batch.pk])
+        assert [go_on(batch) for _ in range(9)] == [False] * 9
+    assert (fresh(batch).state, fresh(batch).attempts) == (State.CHECKING, 0)
+    until(lambda: go_on(batch))
+    assert fresh(batch).state == State.CHECKED
 
 
 def test_a_file_that_cannot_be_read_says_so(hospital: Hospital, monkeypatch) -> None:
