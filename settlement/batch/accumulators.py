@@ -130,12 +130,17 @@ class PersonYears:
         )
 
     @property
-    def fresh(self) -> np.ndarray:
-        """Per claim: nothing of this person-year was ever settled before this chunk."""
-        return (self.ids == 0)[self.of_claim]
+    def unknown(self) -> np.ndarray:
+        """Per claim: nothing of this person was ever settled before this chunk, in no year and scheme."""
+        return (self.accounts.before < 0)[self.accounts.of_claim]
 
     def store(self, cursor: Any) -> None:
-        """Write the state back: new rows by COPY, known ones by one UPDATE."""
+        """Write the state back: new rows by COPY, known ones by one UPDATE.
+
+        The account before the year, as in settlement.ledger.LOCK: a single claim of a person whom both are
+        the first to settle waits for this chunk, or this chunk for it, and never each for the other.
+        """
+        self.accounts.store(cursor, self.region_code)
         used = dict(zip(COUNTED, self.state.columns(), strict=True))
         old, new = np.flatnonzero(self.ids), np.flatnonzero(self.ids == 0)
         if new.size:
@@ -149,7 +154,6 @@ class PersonYears:
         if old.size:
             values = (self.ids, *used.values())
             cursor.execute(STORE, [array_text(value[old]) for value in values])
-        self.accounts.store(cursor, self.region_code)
 
 
 def _found(wanted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -226,11 +226,11 @@ def prior_charges(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per line: was the same consultation, or another level of it, charged in an earlier claim?
 
-    The person-years are locked, so nobody else settles these persons meanwhile. A person-year in
-    which nothing was settled has no earlier charge and is not looked for.
+    The persons are locked, so nobody else settles them meanwhile. Who is new to the ledger has no earlier
+    charge and is not looked for; one whose year or scheme is new may have it in another.
     """
     none = np.zeros(len(lines), np.int64)
-    keys = np.unique(claims["encounter_key"][~years.fresh & (claims["encounter_key"] != 0)])
+    keys = np.unique(claims["encounter_key"][~years.unknown & (claims["encounter_key"] != 0)])
     if not keys.size:
         return none, none
     charges = copy_out(

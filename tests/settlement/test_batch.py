@@ -1,6 +1,7 @@
 """Batches: checked wholly, settled exactly once under faults, equal to the single path."""
 
 import contextlib
+import datetime as dt
 import json
 import os
 import signal
@@ -23,11 +24,21 @@ from audit.models import Event
 from config.celery import app
 from institutions.refusals import Refusal
 from pricing.releases import catalogue_at
+from pricing.rules import REASON_NO
 from settlement import ledger
 from settlement.batch import checking, commands, downloads
 from settlement.batch.chunk import settle_chunk
 from settlement.bench import data
-from settlement.models import Accumulator, Batch, Chunk, Claim, Leg, LineResult, Settlement
+from settlement.models import (
+    Accumulator,
+    Batch,
+    Chunk,
+    Claim,
+    InsuredPerson,
+    Leg,
+    LineResult,
+    Settlement,
+)
 from tests import factories
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,6 +214,15 @@ class Hospital:
         headers = {"Authorization": f"Bearer {self.token}"} | given.pop("headers", {})
         return getattr(self.client, method)(path, headers=headers, **given)
 
+    def sent(self, claim: dict) -> dict:
+        """The answer to a single claim that is taken."""
+        answer = self.call(
+            "post", "/api/v1/claims", data=json.dumps(claim), content_type="application/json",
+            headers={"Idempotency-Key": f"k-{claim['claim_no']}"},
+        )  # fmt: skip
+        assert answer.status_code == 201, answer.content.decode()
+        return answer.json()
+
     def upload(self, claims: list[dict], *, start: str = "false", **headers: str):
         content = "\n".join(json.dumps(claim, ensure_ascii=False) for claim in claims).encode()
         file = SimpleUploadedFile("../../x.jsonl", content)
@@ -267,12 +287,8 @@ def test_a_file_settles_like_single_claims(committed_db: str, broker: str) -> No
     hospital = Hospital(6)
     single, filed = hospital.patients[:3], hospital.patients[3:]
     sent = claims_of(hospital, single)
-    for number, claim in enumerate(sent):
-        answer = hospital.call(
-            "post", "/api/v1/claims", data=json.dumps(claim), content_type="application/json",
-            headers={"Idempotency-Key": f"k{number}"},
-        )  # fmt: skip
-        assert answer.status_code == 201, answer.content.decode()
+    for claim in sent:
+        hospital.sent(claim)
     claims = claims_of(hospital, filed)
     key = {"Idempotency-Key": "batch-1"}
     answer = hospital.upload(claims, start="true", **key)
@@ -315,6 +331,36 @@ def test_a_file_settles_like_single_claims(committed_db: str, broker: str) -> No
         sum(Leg.objects.using("settler").filter(claim_id=claim_id).values_list("amount", flat=True))
         == 0
     )
+
+
+@pytest.mark.parametrize("change", ["scheme", "year"])
+def test_a_visit_charged_in_another_scheme_or_year_is_found(committed_db: str, change: str) -> None:
+    """That a person-year is new does not make its person new: a file refuses what a single claim refuses."""
+    hospital = Hospital(2)
+    later = []
+    for patient in hospital.patients:
+        first, again = (
+            factories.body(patient, hospital.doctor, day=day)
+            for day in (factories.DAY, dt.date(2022, 1, 4) if change == "year" else factories.DAY)
+        )
+        again["encounter"]["id"] = first["encounter"]["id"]
+        for claim in (first, again):
+            claim["prescriptions"][0]["no"] = claim["claim_no"]
+        assert hospital.sent(first)["state"] == "payable"
+        if change == "scheme":
+            other = {"employee": "resident", "resident": "employee"}[patient.scheme]
+            InsuredPerson.objects.filter(pk=patient.pk).update(scheme=other)
+        later.append(again)
+    alone, filed = later
+    hospital.sent(alone)
+    key = hospital.upload([filed], start="true").json()["id"]
+    assert commands.load(batch_id=key, by=BY, at=timezone.now())
+    settle_all(Batch.objects.using("settler").get(pk=key))
+    result = outcome([filed["claim_no"]])
+    assert result == outcome([alone["claim_no"]])
+    assert {line[2] for _, *_, lines, _ in result for line in lines} == {
+        REASON_NO["DUPLICATE_CHARGE"]
+    }
 
 
 def test_every_row_error_at_once_and_nothing_stored(committed_db: str) -> None:

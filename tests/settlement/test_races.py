@@ -5,6 +5,7 @@ reversals; postings against the close of a month; batches with the same patients
 """
 
 import datetime as dt
+import json
 import os
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.utils import timezone
+from psycopg2.errors import UniqueViolation
 
 from audit import clock
 from institutions.access import EVERYTHING, scoped, set_scope
@@ -25,7 +27,8 @@ from institutions.models import Institution
 from institutions.refusals import Refusal
 from pricing.models import Release
 from pricing.releases import catalogue_at
-from settlement import closing, commands, ledger
+from settlement import closing, commands, failpoints, ledger
+from settlement.batch import checking
 from settlement.batch import commands as batches
 from settlement.batch.chunk import settle_chunk
 from settlement.batch.load import write
@@ -41,6 +44,7 @@ from settlement.models import (
     Settlement,
 )
 from settlement.periods import month_of
+from settlement.personal_accounts import credit_account
 from tests import factories
 
 FULL = os.environ.get("RACES") == "full"
@@ -270,6 +274,98 @@ def test_nothing_slips_into_a_month_behind_its_close(place: Place) -> None:
     again.version, again.period = 3, month
     with pytest.raises(IntegrityError, match="is closed"), transaction.atomic():
         again.save(force_insert=True)
+
+
+def filed(place: Place, claims: list[dict]) -> int:
+    """The chunk of a batch of claims that is loaded and waits."""
+    batch = checking.check(
+        institution=place.hospital, file_name="a.jsonl", by=BY, at=clock.now(),
+        content="\n".join(map(json.dumps, claims)).encode(),
+    )  # fmt: skip
+    batches.confirm(batch_id=batch.pk, by=BY, at=clock.now())
+    assert batches.load(batch_id=batch.pk, by=BY, at=clock.now())
+    return Chunk.objects.using("settler").get(batch=batch.pk).pk
+
+
+def settled_in_the_end(chunk: int) -> None:
+    """As a worker does: who lost a race for a new account runs again."""
+    try:
+        for _ in range(3):
+            with suppress(UniqueViolation):
+                assert settle_chunk(chunk, by=BY, at=clock.now())
+                break
+    finally:
+        connections.close_all()
+
+
+def posted(place: Place, claim: dict) -> None:
+    try:
+        post(place, claim)
+    finally:
+        connections.close_all()
+
+
+def waiting(n: int) -> None:
+    """Until so many of this database wait for a lock."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN
+                (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"""
+            )
+            if cursor.fetchone()[0] >= n:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waited")
+
+
+@pytest.mark.parametrize("first", ["receive.locked", "chunk.years"])
+def test_a_batch_and_a_claim_of_a_person_new_to_both(place: Place, first: str) -> None:
+    """Whoever is first, the other waits for the account: both are settled, and none deadlocks."""
+    patient = factories.person("nantong", "employee")
+    one, two = (factories.body(patient, place.doctor) for _ in range(2))
+    one["prescriptions"][0]["no"] = "P2"
+    chunk = filed(place, [one])
+    acts = [lambda: posted(place, two), lambda: settled_in_the_end(chunk)]
+    if first == "chunk.years":
+        acts.reverse()
+    with failpoints.planned(f"{first}:1:sleep") as plan, ThreadPoolExecutor(2) as pool:
+        plan.seconds = 1
+        under_way = [pool.submit(acts[0])]
+        while not plan.passed[first]:
+            time.sleep(0.01)
+        under_way.append(pool.submit(acts[1]))
+        for each in under_way:
+            each.result()
+    see_everything()
+    assert Settlement.objects.count() == 2
+    assert deadlocks() == 0
+    assert ledger.balance().sound
+
+
+def test_a_batch_opens_accounts_before_years(place: Place) -> None:
+    """A chunk waits for its first person's account, which is never opened; its second sends a claim then."""
+    some, other = (factories.person("nantong", "employee") for _ in range(2))
+    claims = [factories.body(patient, place.doctor) for patient in (some, other, other)]
+    for claim in claims:
+        claim["prescriptions"][0]["no"] = claim["claim_no"]
+    chunk = filed(place, claims[:2])
+    with ThreadPoolExecutor(2) as pool:
+        with transaction.atomic():
+            credit_account(person_id=some.pk, amount=0, at=clock.now())
+            batch = pool.submit(settled_in_the_end, chunk)
+            waiting(1)
+            single = pool.submit(posted, place, claims[2])
+            with suppress(TimeoutError):
+                single.result(2)
+            transaction.set_rollback(True)
+        batch.result()
+        single.result()
+    see_everything()
+    assert Settlement.objects.count() == 3
+    assert deadlocks() == 0
+    assert ledger.balance().sound
 
 
 def opposite_batches(people: np.ndarray, claims: int, name: int) -> list[Batch]:
