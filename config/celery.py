@@ -49,4 +49,5 @@ def sweep_at_once(**kwargs: object) -> None:
     """A worker that came back looks at once for what stood still, whether or not beat runs."""
     from audit.doorbell import ring
 
+    ring("settlement.open_months")
     ring("settlement.sweep")

@@ -260,6 +260,7 @@ SETTLER_IDLE_SECONDS = number("SETTLER_IDLE_SECONDS", 30)
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "sweep": {"task": "settlement.sweep", "schedule": float(BATCH_STALE_SECONDS)},
+    "open_months": {"task": "settlement.open_months", "schedule": crontab(minute="40")},
     "resettlements": {"task": "settlement.sweep_resettlements", "schedule": 60.0},
     "register": {"task": "settlement.watch_register", "schedule": crontab(hour=0, minute=20)},
     "register_sheets": {"task": "settlement.sweep_register", "schedule": 60.0},

@@ -11,7 +11,7 @@ import datetime as dt
 import json
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from audit import trail
@@ -30,13 +30,27 @@ def month_of(at: dt.datetime) -> dt.date:
 def posting_month(region_code: str, at: dt.datetime, *, cursor: Any = None) -> dt.date:
     """The open month that a row of the region made at `at` is posted to; share-locked, partitioned.
 
-    To be the first statement of a transaction: making a partition waits for all readers of claims.
+    To be the first statement of a transaction: whoever opens the month holds up other postings to it
+    (nobody else) until the end, and must not wait for one of them.
     """
     if cursor is None:
         with connection.cursor() as own:
             return posting_month(region_code, at, cursor=own)
     cursor.execute("SELECT settlement_posting_month(%s, %s)", [region_code, month_of(at)])
     return cursor.fetchone()[0]
+
+
+#: A month that stands is only looked at. Months are of the whole country: a new region needs none of its own.
+OPEN = """SELECT settlement_open_period(month) FROM unnest(%s::date[]) month
+    WHERE to_regclass('settlement_leg_' || to_char(month, 'YYYY_MM')) IS NULL"""
+
+
+def open_months(at: dt.datetime, *, using: str = DEFAULT_DB_ALIAS) -> None:
+    """Open the month of a moment and the next before anything is posted to them, in a short transaction."""
+    this = month_of(at)
+    following = (this + dt.timedelta(days=31)).replace(day=1)
+    with connections[using].cursor() as cursor:
+        cursor.execute(OPEN, [[this, following]])
 
 
 # --- Proof ---

@@ -14,6 +14,7 @@ from settlement import (
     filings,
     line_payments,
     medicines,
+    periods,
     resettlement,
     resettlement_lists,
 )
@@ -87,6 +88,12 @@ def watch_medicines() -> int:
 def sweep() -> int:
     """Every BATCH_STALE_SECONDS: ring again for what stands still."""
     return commands.sweep(by=BEAT, at=clock.now())
+
+
+@shared_task(name="settlement.open_months", expires=3600)
+def open_months() -> None:
+    """Every hour, and when a worker starts: nobody who posts is the first of a month, to open it."""
+    periods.open_months(clock.now())
 
 
 @shared_task(name=intake.TASK, soft_time_limit=600, time_limit=900)

@@ -61,7 +61,7 @@ from settlement.copy import (
 from settlement.failpoints import failpoint
 from settlement.kernel import settle
 from settlement.models import Batch, Chunk
-from settlement.periods import posting_month
+from settlement.periods import open_months, posting_month
 from settlement.posting import Posted, post
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ def settle_chunk(chunk_id: int, *, by: str, at: dt.datetime) -> bool:
         return False
     failpoint("lease.taken")
     try:
+        open_months(at, using=SETTLER)  # not in the transaction, which takes seconds
         with transaction.atomic(using=SETTLER):
             settled = _settle(lease, by=by, at=at)
     except Exception as error:

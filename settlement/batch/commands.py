@@ -36,6 +36,7 @@ from settlement.batch.parts import (
 from settlement.facts import Claimant
 from settlement.failpoints import failpoint
 from settlement.models import Batch, Chunk
+from settlement.periods import open_months
 
 log = logging.getLogger(__name__)
 #: Without any sign of work after this the bell is rung again.
@@ -75,6 +76,7 @@ def begin_loading(batch: Batch, *, by: str, at: dt.datetime) -> None:
 
 def load(*, batch_id: int, by: str, at: dt.datetime) -> bool:
     """Load and freeze a confirmed batch; False when another worker does or did. One transaction."""
+    open_months(at, using=SETTLER)
     with attempt(batch_id, State.LOADING, LOAD_FAILED, by=by, at=at) as batch:
         if batch is None:
             return False

@@ -35,6 +35,7 @@ from settlement.facts import (
 )
 from settlement.failpoints import failpoint
 from settlement.models import Batch
+from settlement.periods import posting_month
 from settlement.records import ICD_CATEGORY, RECORDS, Known
 from settlement.sheets import Entry, RowError
 
@@ -264,6 +265,7 @@ def load_file(
 
     Raises UnsoundError when the records changed since; the caller undoes what was written till then.
     """
+    posting_month(batch.region_code, at, cursor=cursor)  # before anything of claims is locked
     made = _gathered(cursor, entries, laws, by=by, at=at)
     failpoint("load.read")
     load.write(cursor, batch, _joined(made.claims), _joined(made.lines), by=by, at=at)

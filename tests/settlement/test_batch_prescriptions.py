@@ -5,15 +5,21 @@ A file is no way around a prescription: what one claim charges is charged before
 
 import datetime as dt
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connections
 from django.test import Client
 
-from institutions.access import EVERYTHING, set_scope
-from institutions.models import Physician
+from institutions.access import EVERYTHING, scoped, set_scope
+from institutions.models import Institution, Physician
+from settlement import failpoints
 from settlement.batch import commands
 from settlement.batch.chunk import settle_chunk
+from settlement.commands import receive
+from settlement.facts import Claimant
 from settlement.models import (
     Batch,
     Chunk,
@@ -55,8 +61,8 @@ class Sender:
         } | more  # fmt: skip
         return made
 
-    def settled(self, *claims: dict) -> Batch:
-        """Upload, confirm, load and settle without a worker."""
+    def confirmed(self, *claims: dict) -> int:
+        """Upload and confirm; the batch waits to be loaded."""
         content = "\n".join(json.dumps(claim, ensure_ascii=False) for claim in claims).encode()
         answer = Client().post(
             "/api/v1/batches", {"file": SimpleUploadedFile("x.jsonl", content)},
@@ -65,6 +71,11 @@ class Sender:
         assert answer.status_code == 201, answer.content.decode()
         key = answer.json()["id"]
         commands.confirm(batch_id=key, by="clerk", at=AT)
+        return key
+
+    def settled(self, *claims: dict) -> Batch:
+        """Upload, confirm, load and settle without a worker."""
+        key = self.confirmed(*claims)
         commands.load(batch_id=key, by="clerk", at=AT)
         chunks = Chunk.objects.using("settler").filter(batch=key)
         for chunk in chunks.values_list("pk", flat=True):
@@ -118,6 +129,33 @@ def test_one_prescription_is_charged_once_within_a_file_and_across_files(sender:
     assert paid == ""
     assert again.startswith("review")
     assert once_more.startswith("review")
+
+
+def test_a_load_and_a_claim_that_is_the_first_of_its_month(sender: Sender) -> None:
+    """The load has read earlier charges of its prescription when a claim comes in: both are taken."""
+    first, again = sender.claim("CF1"), sender.claim("CF1", boxes="1")
+    again["encounter"] = first["encounter"]
+    sender.settled(first)
+    key = sender.confirmed(again)
+    later = dt.datetime(2023, 7, 1, 2, tzinfo=dt.UTC)
+
+    def load() -> bool:
+        try:
+            return commands.load(batch_id=key, by="clerk", at=later)
+        finally:
+            connections.close_all()
+
+    with failpoints.planned("load.read:1:sleep") as plan, ThreadPoolExecutor(1) as pool:
+        plan.seconds = 2
+        loading = pool.submit(load)
+        while not plan.passed["load.read"]:
+            assert not loading.done()
+            time.sleep(0.01)
+        alone = sender.claim("CF3", patient=sender.person())
+        claimant = Claimant.of(Institution.objects.select_related("region").get(pk=sender.row.pk))
+        with scoped(EVERYTHING):
+            receive(institution=claimant, claim=alone, by="clerk", at=later)
+        assert loading.result()
 
 
 def test_the_record_wins_over_what_a_file_says(sender: Sender) -> None:

@@ -10,6 +10,7 @@ from settlement import ledger
 from settlement.models import Accumulator, Leg, LineResult, Period, Settlement
 from settlement.periods import month_of
 from tests import factories
+from tests.audit.sealing import superuser
 from tests.factories import line
 from tests.settlement.hospital import Hospital, forget_databases
 
@@ -102,6 +103,30 @@ def test_legs_written_into_their_month_meet_the_same_refusals(committed_db: str)
         transaction.atomic(using="settler"),
     ):
         connections["settler"].cursor().execute("DELETE FROM settlement_leg_2021_06")
+
+
+PART_OF = """CREATE TABLE settlement_{0}_2021_07 PARTITION OF settlement_{0}
+    FOR VALUES FROM ('2021-07-01') TO ('2021-08-01')"""
+SHAPE = """SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass
+    UNION ALL SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) || indisvalid || EXISTS (
+        SELECT FROM pg_inherits WHERE inhrelid = indexrelid) FROM pg_index WHERE indrelid = %s::regclass
+    UNION ALL SELECT attname, format_type(atttypid, atttypmod) || attnotnull || coalesce((
+        SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum), '')
+        FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0
+    ORDER BY 1, 2"""
+
+
+@pytest.mark.usefixtures("committed_db")
+def test_a_month_that_is_attached_has_the_shape_of_one_that_is_part_of_its_parent() -> None:
+    with superuser() as cursor:
+        cursor.execute("SELECT settlement_open_period('2021-06-01')")
+        for name in ("claim", "claimline", "lineresult", "leg"):
+            cursor.execute(PART_OF.format(name))
+            shapes = []
+            for month in ("2021_06", "2021_07"):
+                cursor.execute(SHAPE, [f"settlement_{name}_{month}"] * 3)
+                shapes.append(str(cursor.fetchall()).replace(month, "month"))
+            assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("table", TABLES)

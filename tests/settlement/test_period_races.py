@@ -7,17 +7,30 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from io import StringIO
 
 import pytest
-from django.db import connections, transaction
+from django.core.management import call_command
+from django.db import connection, connections, transaction
 
+from audit import doorbell
+from config.celery import sweep_at_once
 from institutions.access import EVERYTHING, scoped
 from institutions.refusals import Refusal
-from settlement import clearing, closing, ledger
+from settlement import clearing, closing, failpoints, ledger, tasks
 from settlement.batch import checking, commands
 from settlement.batch.chunk import settle_chunk
-from settlement.models import Chunk, Period, Settlement, Statement
-from settlement.periods import differences, posting_month
+from settlement.models import (
+    Chunk,
+    Claim,
+    ClaimLine,
+    Leg,
+    LineResult,
+    Period,
+    Settlement,
+    Statement,
+)
+from settlement.periods import differences, open_months, posting_month
 from settlement.statement_steps import deduct
 from tests import factories
 from tests.settlement import money
@@ -26,6 +39,7 @@ from tests.settlement.money import NOVEMBER, at
 from tests.settlement.test_budgets import cleared_year, proposed
 
 DECEMBER = dt.date(2021, 12, 1)
+UNOPENED = at(2, 5, 2022)
 
 
 @pytest.fixture
@@ -123,8 +137,8 @@ def test_closing_at_once_is_closing_once(place) -> None:
         assert Statement.objects.count() == 1
 
 
-def test_a_chunk_that_settles_while_the_month_closes_is_posted_to_the_next(place, settings) -> None:
-    """The claims of a batch frozen in November, its chunk settled after the close has begun."""
+def confirmed(place: money.Place) -> int:
+    """A batch of one claim that waits to be loaded."""
     hospital, doctor = place.hospital, factories.physician(place.hospital)
     with scoped(EVERYTHING):
         factories.agreement(hospital, "main")
@@ -136,7 +150,12 @@ def test_a_chunk_that_settles_while_the_month_closes_is_posted_to_the_next(place
             by="clerk", at=at(11, 30),
         )  # fmt: skip
     apart(lambda: commands.confirm(batch_id=found.pk, by="clerk", at=at(11, 30)))()
-    commands.load(batch_id=found.pk, by="worker", at=at(11, 30))
+    return found.pk
+
+
+def test_a_chunk_that_settles_while_the_month_closes_is_posted_to_the_next(place) -> None:
+    """The claims of a batch frozen in November, its chunk settled after the close has begun."""
+    commands.load(batch_id=confirmed(place), by="worker", at=at(11, 30))
     apart(lambda: begin(place))()
     with scoped(EVERYTHING):
         period = Period.objects.get(month=NOVEMBER)
@@ -212,3 +231,79 @@ def test_a_year_is_cleared_or_its_december_opened_again_never_both(place) -> Non
         ]
         found = [one.result() for one in made]
     assert found in (["done", "YEAR_CLEARED"], ["YEAR_OPEN", "done"])
+
+
+def unhindered(act: Callable[[], object]) -> Callable[[], object]:
+    """The act apart, that waits for nobody's lock."""
+
+    def run() -> object:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '500ms'")
+        return act()
+
+    return apart(run)
+
+
+def read_and_post(place: money.Place) -> None:
+    """Read every table that has months, and settle a claim in a month that stands."""
+    for model in (Claim, ClaimLine, LineResult, Leg):
+        assert model.objects.count() >= 0
+    place.claim(fund=100, when=at(11, 30))
+
+
+def test_who_opens_a_month_holds_up_nobody_and_waits_for_nobody(place) -> None:
+    with scoped(EVERYTHING), ThreadPoolExecutor(1) as pool:
+        assert posting_month(place.region, UNOPENED) == UNOPENED.date().replace(day=1)
+        pool.submit(unhindered(lambda: read_and_post(place))).result()
+    with scoped(EVERYTHING), ThreadPoolExecutor(1) as pool:
+        read_and_post(place)
+        pool.submit(unhindered(lambda: open_months(at(6, 5, 2022)))).result()
+
+
+@pytest.mark.parametrize("point", ["load.claims", "chunk.settled"])
+def test_a_batch_opens_its_month_before_it_begins(place, point: str) -> None:
+    """A load or a chunk takes long: who posts to the new month meanwhile does not wait for its end."""
+    key = confirmed(place)
+    began = at(11, 30) if point.startswith("chunk") else UNOPENED
+
+    def load() -> None:
+        commands.load(batch_id=key, by="worker", at=began)
+
+    def settle() -> None:
+        settle_chunk(Chunk.objects.using("settler").get().pk, by="worker", at=UNOPENED)
+
+    work = load
+    if point.startswith("chunk"):
+        load()
+        work = settle
+    with failpoints.planned(f"{point}:1:sleep") as plan, ThreadPoolExecutor(1) as pool:
+        plan.seconds = 2
+        batch = pool.submit(apart(work))
+        while not plan.passed[point]:
+            assert not batch.done()
+            time.sleep(0.01)
+        unhindered(lambda: posting_month(place.region, UNOPENED))()
+        assert not batch.done()
+        batch.result()
+
+
+def test_months_are_open_before_anything_is_posted_to_them(place, settings, monkeypatch) -> None:
+    """By beat, by a worker that starts, by `prepare`: this month and the next; once more changes nothing."""
+    rung: list[str] = []
+    monkeypatch.setattr(doorbell, "ring", rung.append)
+    sweep_at_once()
+    planned = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert {tasks.open_months.name} == planned & set(rung) - {"settlement.sweep"}
+    settings.DEMO_TODAY = UNOPENED.date()
+    for _ in range(2):
+        tasks.open_months()
+        call_command("prepare", stdout=StringIO(), stderr=StringIO())
+    assert opened() == {"2021_11", "2021_12", "2022_02", "2022_03"}
+
+
+def opened() -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'settlement_leg'::regclass"
+        )
+        return {name.removeprefix("settlement_leg_") for (name,) in cursor.fetchall()}
