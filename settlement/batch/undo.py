@@ -19,7 +19,7 @@ from settlement.batch.commands import LOAD_SECONDS, UNDO_TASK, locked, need_reas
 from settlement.batch.parts import HEAVY, SETTLER, record, watch
 from settlement.failpoints import failpoint
 from settlement.models import Batch, Chunk
-from settlement.periods import posting_month
+from settlement.periods import open_months, posting_month
 
 State = Batch.State
 CHUNK_REVERSED = "batch.chunk_reversed"
@@ -68,6 +68,7 @@ def go_on(*, batch_id: int, by: str, at: dt.datetime) -> int:
     chunks = Chunk.objects.using(SETTLER).filter(batch_id=batch_id)
     if chunks.filter(state__in=UNENDED).exists():
         return 0
+    open_months(at)
     for chunk in chunks.filter(state=Chunk.State.DONE).order_by("number"):
         with scoped(EVERYTHING):
             if not _mine(batch_id):
