@@ -30,6 +30,7 @@ from settlement.models import (
     Way,
 )
 from settlement.payment_sources import kept_of, live
+from settlement.personal_accounts import no_account
 from settlement.statement_steps import paid_to_person
 from settlement.terms import ADJUSTMENT_CLASSES, ADJUSTMENT_LIMITS, Term, terms_of
 from settlement.vouchers import post_voucher, reverse_voucher
@@ -124,7 +125,7 @@ def propose(
             limit=limit, clause=term.clause, example=term.example, proposed_by=by, proposed_at=at,
             region_code=place.region_id if place else region.code, **subject,
         )  # fmt: skip
-        _give_account(made, wanted)
+        _give_account(made, wanted, day)
         made.document = documents.store(
             content=content, name=name, kind="adjustment", subject=f"adjustment:{number}",
             region_code=made.region_code, by=by, at=at,
@@ -151,12 +152,13 @@ def _sound(region: Region, wanted: Wanted, day: dt.date) -> None:
         )  # fmt: skip
 
 
-def _give_account(made: Adjustment, wanted: Wanted) -> None:
+def _give_account(made: Adjustment, wanted: Wanted, day: dt.date) -> None:
     """What a person gets is paid to an account that both persons see before it is posted."""
     if not made.of_person or made.amount < 0:
         return
     made.way = wanted.way
     if wanted.way == Way.ACCOUNT:
+        _account_open(made, day)
         return
     if wanted.account is None:
         raise refused(
@@ -164,6 +166,15 @@ def _give_account(made: Adjustment, wanted: Wanted) -> None:
         )
     for name, value in sealed.seal(wanted.account, bound_to=made.bound_to).items():
         setattr(made, name, value)
+
+
+def _account_open(made: Adjustment, day: dt.date) -> None:
+    """Money goes to a personal account only where the person has one in the region that pays."""
+    if made.way != Way.ACCOUNT or not made.of_person or made.amount < 0:
+        return
+    person = InsuredPerson.objects.get(pk=made.person_id or 0)
+    if refusal := no_account(person=person, region_code=made.region_code, on=day):
+        raise refusal
 
 
 def _subject_of(region: Region, wanted: Wanted) -> tuple[Institution | None, dict[str, Any]]:
@@ -210,6 +221,7 @@ def approve(*, adjustment: Adjustment, who: User, note: str = "", at: dt.datetim
         found = _locked(adjustment, State.PROPOSED)
         _refuse_same(found.proposed_by, who)
         _refuse_level(found, who)
+        _account_open(found, clock.local(at).date())
         payee = Account.PERSON_PAYABLE if found.of_person else Account.INSTITUTION_PAYABLE
         voucher = post_voucher(
             kind=Voucher.Kind.ADJUSTMENT, effect=f"adjustment:{found.number}",

@@ -20,19 +20,12 @@ from settlement.models import (
     Scheme,
     Way,
 )
-from settlement.reimbursement_forms import day_field, text_field
+from settlement.personal_accounts import ways
+from settlement.reimbursement_forms import WAY_HELP, day_field, offer, text_field
 
 MOMENT = forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
 WHEN = {"required": "请填写时间。", "invalid": "时间不正确。"}
 DAY = forms.DateInput({"type": "date"}, format="%Y-%m-%d")
-
-
-def offer(field: forms.Field, rows: Any) -> None:
-    """What a field offers: rows of the database, or pairs of code and word."""
-    if isinstance(field, forms.ModelChoiceField):
-        field.queryset = rows
-    elif isinstance(field, forms.ChoiceField):
-        field.choices = rows
 
 
 def of_user(user: User) -> Any:
@@ -156,7 +149,7 @@ class AdjustmentForm(forms.Form):
         error_messages={"required": "请填写说明。"},
     )  # fmt: skip
     way = forms.ChoiceField(
-        label="收款方式", choices=Way.choices, required=False, help_text="补付给参保人时填写。"
+        label="收款方式", required=False, help_text=f"补付给参保人时填写。{WAY_HELP}"
     )
     holder = text_field("户名", 60, required=False)
     bank = text_field("开户行", 120, required=False)
@@ -166,9 +159,12 @@ class AdjustmentForm(forms.Form):
         error_messages={"required": "请附上依据文件。", "empty": "文件是空的。"},
     )  # fmt: skip
 
-    def __init__(self, *args: Any, user: User, classes: Any, **kwargs: Any):
+    def __init__(
+        self, *args: Any, user: User, region: Region, today: dt.date, classes: Any, **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
         offer(self.fields["institution"], of_user(user))
+        offer(self.fields["way"], ways(region.policy_region, today))
         offer(self.fields["reason_class"], [(row.code, row.name) for row in classes.values()])
 
     def clean_amount(self) -> int:

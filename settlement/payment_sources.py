@@ -24,6 +24,7 @@ from settlement.models import (
     Voucher,
     Way,
 )
+from settlement.personal_accounts import no_account
 
 Kind = Voucher.Kind
 PAID = (Kind.PAYMENT, Kind.ADVANCE, Kind.REIMBURSEMENT)
@@ -150,8 +151,8 @@ def owed(*, region_code: str, on: dt.date) -> list[Owed]:
     return [
         *_of_institutions(rows["statement"].order_by("period", "institution_code", "scheme"), on),
         *_of_institutions(rows["advance"].order_by("pk"), on),
-        *_of_requests(rows["reimbursement"]),
-        *_of_adjustments(rows["adjustment"]),
+        *_of_requests(rows["reimbursement"], on),
+        *_of_adjustments(rows["adjustment"], on),
     ]
 
 
@@ -191,8 +192,8 @@ def owed_for(
         item.subject: item
         for item in (
             *_of_institutions(sources["statement"], on), *_of_institutions(sources["advance"], on),
-            *_of_requests(sources["reimbursement"]),
-            *_of_adjustments(every["adjustment"].filter(number__in=numbers)),
+            *_of_requests(sources["reimbursement"], on),
+            *_of_adjustments(every["adjustment"].filter(number__in=numbers), on),
         )
     }  # fmt: skip
     return [found[subject] for subject in subjects if subject in found]
@@ -236,7 +237,7 @@ def _of_institutions(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
         )  # fmt: skip
 
 
-def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
+def _of_requests(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
     found = list(rows)
     listed = live(row.subject for row in found)
     schemes = dict(
@@ -247,7 +248,7 @@ def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
         hold = _first(
             (row.subject in listed, f"已在清单 {listed.get(row.subject, '')}"),
             (row.ledger_fen != row.payable, "结算已变动，须重新复核"),
-        )
+        ) or _barred(row, row.person, on)
         yield Owed(
             subject=row.subject, amount=row.due_fen, scheme=schemes.get(row.claim_id, ""),
             payee=Payee.PERSON, way=row.way, label=f"{row.person.name_masked} {row.number}",
@@ -256,7 +257,7 @@ def _of_requests(rows: Iterable[Any]) -> Iterator[Owed]:
         )  # fmt: skip
 
 
-def _of_adjustments(rows: Iterable[Any]) -> Iterator[Owed]:
+def _of_adjustments(rows: Iterable[Any], on: dt.date) -> Iterator[Owed]:
     found = list(rows)
     listed = live(row.bound_to for row in found)
     people = InsuredPerson.objects.in_bulk([row.person_id for row in found])
@@ -267,13 +268,21 @@ def _of_adjustments(rows: Iterable[Any]) -> Iterator[Owed]:
             (bool(row.reversal_asked_by), "已申请冲销"),
             (row.back_fen > 0, "款项已退回，须全部退回后冲销"),
             (bank and not row.bank, "没有收款账户，请冲销后重新提出"),
-        )
+        ) or _barred(row, people[row.person_id], on)
         yield Owed(
             subject=row.bound_to, amount=row.due_fen, scheme=row.scheme, payee=Payee.PERSON,
             way=row.way, label=f"{people[row.person_id].name_masked} {row.number}",
             purpose=f"特殊调整 {row.number}", holder=row, hold=hold,
             bank=f"{row.bank} {row.account_masked}" if bank else Way.ACCOUNT.label,
         )  # fmt: skip
+
+
+def _barred(row: Reimbursement | Adjustment, person: InsuredPerson, on: dt.date) -> str:
+    """Why it cannot go to the person's account today, where it should."""
+    if row.way != Way.ACCOUNT:
+        return ""
+    refusal = no_account(person=person, region_code=row.region_code, on=on)
+    return refusal.detail[0] if refusal else ""
 
 
 def _first(*reasons: tuple[bool, str]) -> str:

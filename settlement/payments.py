@@ -35,7 +35,7 @@ from settlement.payment_sources import (
     refunded_of,
 )
 from settlement.periods import posting_month
-from settlement.personal_accounts import credit_account
+from settlement.personal_accounts import credit_account, no_account
 from settlement.vouchers import post_voucher
 
 __all__ = ("paid_of", "paid_of_many", "prepare", "refunded_of")
@@ -355,13 +355,22 @@ def _wrong(order: PaymentOrder, answer: bank_files.Answer, today: dt.date) -> st
     if answer.state not in FOLLOWS.get(Result(order.state), ()):
         label = Result(answer.state).label
         return f"指令当前为“{order.get_state_display()}”，不能登记“{label}”"
-    if answer.state == Result.PAID and order.way == Way.BANK and not answer.serial:
-        return "银行支付须登记流水号"
-    if answer.state != Result.PAID and not answer.reason.strip():
+    if answer.state == Result.PAID:
+        return _unpayable(order, answer, today)
+    if not answer.reason.strip():
         return "退票或拒付须写明原因"
     if answer.state == Result.RETURNED and order.refunds.filter(state=Refund.State.POSTED).exists():
         return "收款人已退款并入账，登记退票会重复收回；请先与银行核对"
     return ""
+
+
+def _unpayable(order: PaymentOrder, answer: bank_files.Answer, today: dt.date) -> str:
+    """The sentence of a payment without serial, or to somebody without an account here any more; or empty."""
+    if order.way == Way.BANK:
+        return "" if answer.serial else "银行支付须登记流水号"
+    person = order.payee_person
+    refusal = person and no_account(person=person, region_code=order.region_code, on=today)
+    return f"{refusal.detail[0]}：请登记“拒付”后更正收款账户" if refusal else ""
 
 
 def _serial_used(order: PaymentOrder, answer: bank_files.Answer, used: dict[str, int]) -> str:

@@ -1,11 +1,49 @@
-"""The personal account (个人账户) as a payee: money of a reimbursement put on it, or taken back."""
+"""The personal account (个人账户) as a payee: money of a person put on it, or taken back.
+
+A region puts money on the accounts of its own insured alone, of the schemes that its rules let draw on one:
+anywhere else it could never be drawn, or would be another region's debt.
+"""
 
 import datetime as dt
 
 from django.db.models import F
 
-from institutions.refusals import refused
-from settlement.models import InsuredPerson, PersonalAccount
+from institutions.models import Region
+from institutions.refusals import Refusal, refused
+from pricing.releases import current
+from settlement.models import InsuredPerson, PersonalAccount, Scheme, Way
+
+
+def schemes_of(pool: str, on: dt.date) -> tuple[set[str], str]:
+    """The schemes that have a personal account in a region on a day, and the document with its clause."""
+    found = current().policy(pool, on)
+    if found is None or not found.covers(on):
+        return set(), ""
+    rules = found.policy.section("personal_account", ())
+    clauses = " ".join([found.policy.document, *dict.fromkeys(rule["clause"] for rule in rules)])
+    return {scheme for rule in rules for scheme in rule["schemes"]}, clauses
+
+
+def ways(pool: str, on: dt.date) -> list[tuple[str, str]]:
+    """The ways of payment to persons that a form of the region can offer."""
+    known, _ = schemes_of(pool, on)
+    return [(way.value, str(way.label)) for way in Way if way != Way.ACCOUNT or known]
+
+
+def no_account(*, person: InsuredPerson, region_code: str, on: dt.date) -> Refusal | None:
+    """Why a region cannot put money on somebody's account on a day; None where it can."""
+    insured = person.entitlements.facts_on(on) or person
+    pools = Region.objects.filter(pk__in=(region_code, insured.region_code))
+    found = dict(pools.values_list("pk", "policy_region"))
+    schemes, clause = schemes_of(found[region_code], on)
+    words = ""
+    if found.get(insured.region_code) != found[region_code]:
+        words = "参保人不在本统筹区参保，不能收入个人账户，请改用银行账户"
+    elif insured.scheme not in schemes:
+        words = f"{Scheme(insured.scheme).label}没有个人账户，不能收入个人账户，请改用银行账户"
+    if not words:
+        return None
+    return refused("way", "NO_PERSONAL_ACCOUNT", words, "no account to put it on", clause=clause)
 
 
 def credit_account(*, person_id: int, amount: int, at: dt.datetime) -> None:

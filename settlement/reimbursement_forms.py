@@ -14,16 +14,26 @@ from institutions.models import Institution, Office, User
 from institutions.registry_forms import Scans
 from settlement import contract, sealed
 from settlement.invoices import normal
-from settlement.models import AppointmentSlot, Reimbursement, Way
+from settlement.models import AppointmentSlot, Reimbursement
+from settlement.personal_accounts import ways
 from settlement.reimbursement_steps import TABLE
 from settlement.words import MEDIA
 
 ZONE = ZoneInfo("Asia/Shanghai")
 CHOOSE = ("", "请选择")
+WAY_HELP = "个人账户只限在本统筹区参保、险种有个人账户的人员。"
 FEN_PER_YUAN = 100
 LINES = 6  #: empty lines that are offered at once
 KINDS = (("consult", "诊察费"), ("drug", "药品费"), ("other", "其他"))
 CONDITIONS = (("chronic", "慢性病"), ("common", "常见病"), ("acute_not_common", "急症，非常见病"))
+
+
+def offer(field: forms.Field, rows: Any) -> None:
+    """What a field offers: rows of the database, or pairs of code and word."""
+    if isinstance(field, forms.ModelChoiceField):
+        field.queryset = rows
+    elif isinstance(field, forms.ChoiceField):
+        field.choices = rows
 
 
 def day_field(label: str, *, required: bool = True, help_text: str = "") -> forms.DateField:
@@ -133,7 +143,7 @@ class RequestForm(forms.Form):
     amount = Yuan("发票金额（元）")
     invoice_code = text_field("电子发票代码", 20)
     invoice_number = text_field("电子发票号码", 20)
-    way = forms.ChoiceField(label="收款方式", choices=Way.choices)
+    way = forms.ChoiceField(label="收款方式", help_text=WAY_HELP)
     holder = text_field("户名", 60, required=False)
     bank = text_field("开户行", 120, required=False)
     number = text_field("银行账号", 40, required=False, help_text="加密保存，只显示后四位。")
@@ -152,10 +162,10 @@ class RequestForm(forms.Form):
         slots = AppointmentSlot.objects.visible_to(user).filter(day__gte=today)
         places = Institution.objects.visible_to(user).select_related("region").order_by("name")
         free = slots.exclude(capacity=0).select_related("office")
-        for name, rows in (("slot", free), ("provider", places)):
-            field = self.fields[name]
-            if isinstance(field, forms.ModelChoiceField):
-                field.queryset = rows
+        pool = user.region.policy_region if user.region is not None else ""
+        choices = (("slot", free), ("provider", places), ("way", ways(pool, today)))
+        for name, rows in choices:
+            offer(self.fields[name], rows)
 
     def clean_credential(self) -> str:
         """A valid ID number in upper case."""

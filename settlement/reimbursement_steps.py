@@ -17,8 +17,9 @@ from institutions.calendar import MissingYear
 from institutions.holidays import load_calendar
 from settlement import appointments, commands, invoices, sealed
 from settlement.facts import Claimant
-from settlement.models import Claim, Reimbursement, Settlement
+from settlement.models import Claim, Reimbursement, Settlement, Way
 from settlement.payment_sources import kept_of, owed_for_claim
+from settlement.personal_accounts import no_account
 
 TABLE = "reimbursement"
 PHONE = re.compile(r"^\+?\d[\d-]{5,18}\d$")
@@ -57,7 +58,7 @@ def another_person(turn: Turn) -> None:
 
 
 def another_clerk(turn: Turn) -> None:
-    """Who corrected an account does not confirm it."""
+    """Who changed an account does not confirm it, nor the payment to it."""
     if turn.by == turn.case.pending_by:
         raise _refused(turn, 403, "SAME_PERSON", "提交账户更正的人不能复核")
 
@@ -89,6 +90,17 @@ def nothing_paid(turn: Turn) -> None:
             f"该申请已支付 {yuan(paid)} 元，不能退回重算或不予报销；多付的请追回，少付的请复核差额"
         )
         raise _refused(turn, 409, "ALREADY_PAID", words)
+
+
+def account_open(turn: Turn) -> None:
+    """Who moved to another region or scheme since the request has no personal account here any more."""
+    case: Reimbursement = turn.case
+    if case.way != Way.ACCOUNT:
+        return
+    refusal = no_account(person=case.person, region_code=case.region_code, on=turn.on)
+    if refusal is not None:
+        fault = refusal.faults[0]
+        raise Refused(422, fault.code, fault.detail[0], clause=fault.clause, field="way")
 
 
 def account_given(turn: Turn) -> None:
@@ -161,10 +173,20 @@ def keep_account(turn: Turn) -> None:
 
 def use_account(turn: Turn) -> None:
     """The confirmed account is the one that is paid to."""
-    for name, value in sealed.from_json(turn.case.pending_account).items():
-        setattr(turn.case, name, value)
-    turn.case.way = "bank"
+    _pay_to(turn.case, turn.case.pending_account)
     drop_account(turn)
+
+
+def change_account(turn: Turn) -> None:
+    """Another account is paid to, if somebody else approves the payment."""
+    _pay_to(turn.case, turn.facts["account"])
+    turn.case.pending_by = turn.by
+
+
+def _pay_to(case: Reimbursement, account: Mapping[str, Any]) -> None:
+    for name, value in sealed.from_json(dict(account)).items():
+        setattr(case, name, value)
+    case.way = Way.BANK
 
 
 def drop_account(turn: Turn) -> None:
@@ -234,11 +256,13 @@ HANDBOOK = Handbook(
         "told_once": told_once, "claim_entered": claim_entered, "another_person": another_person,
         "another_clerk": another_clerk, "nothing_held": nothing_held,
         "something_payable": something_payable, "nothing_paid": nothing_paid, "account_given": account_given,
+        "account_open": account_open,
     },
     effects={
         "keep_claim": keep_claim, "keep_owed": keep_owed, "undo_claim": undo_claim,
         "keep_approver": keep_approver, "free_invoice": free_invoice, "free_slot": free_slot,
         "keep_account": keep_account, "use_account": use_account, "drop_account": drop_account,
+        "change_account": change_account,
     },
     due=due, describe=describe, place=place, told=told,
 )  # fmt: skip

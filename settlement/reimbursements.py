@@ -35,6 +35,7 @@ from settlement.models import (
     Way,
 )
 from settlement.payment_sources import kept_of, owed_for_claim
+from settlement.personal_accounts import no_account
 from settlement.reimbursement_steps import (
     HANDBOOK,
     PHONE,
@@ -86,6 +87,7 @@ def submit(
     person = _person(asked.credential)
     _suspended(asked, person)
     _complete(asked, law, today)
+    _payable(asked, person, region, today)
     number = _number(region, today)
     case = Reimbursement(
         number=number, kind=asked.kind, person=person, provider=asked.provider, cause=asked.cause,
@@ -166,6 +168,14 @@ def _complete(asked: Request, law: Mapping[str, Any], today: dt.date) -> None:
     lacks, field, words = missing[Kind(asked.kind)]
     if lacks:
         raise refused(field, "MISSING", words, "this way of reimbursement needs it")
+
+
+def _payable(asked: Request, person: InsuredPerson, region: Region, today: dt.date) -> None:
+    """Money goes to a personal account only where the person has one in the region that pays."""
+    if asked.way == Way.ACCOUNT and (
+        refusal := no_account(person=person, region_code=region.pk, on=today)
+    ):
+        raise refusal
 
 
 def _person(credential: str) -> InsuredPerson:
@@ -407,17 +417,21 @@ def settlement_of(case: Reimbursement) -> Settlement | None:
     return rows.order_by("-version").first()
 
 
-# --- The account, corrected by two persons after a return ---
+# --- The account, changed by two persons ---
 
 
 def correct_account(
     *, case: Reimbursement, account: sealed.Account, who: User, by: str, at: dt.datetime,
     version: int | None = None,
 ) -> Move:  # fmt: skip
-    """Propose another account after the bank returned the money; a second person confirms it."""
+    """Propose another account, before or after the approval or after the bank returned the money.
+
+    A second person confirms it: by the approval where that is still to come.
+    """
     fields = sealed.as_json(sealed.seal(account, bound_to=case.bound_to))
+    step = "redirect" if case.state == "calculated" else "correct"
     return take_step(
-        case=case, step="correct", who=who, by=by, at=at, facts={"account": fields}, version=version
+        case=case, step=step, who=who, by=by, at=at, facts={"account": fields}, version=version
     )
 
 

@@ -235,10 +235,12 @@ def new(request: PortalRequest) -> HttpResponse:
     region = request.user.region
     if region is None:
         raise Http404
-    known = commands.classes_of(region.policy_region, clock.today())
+    today = clock.today()
+    known = commands.classes_of(region.policy_region, today)
     form = AdjustmentForm(
-        request.POST or None, request.FILES or None, user=request.user, classes=known
-    )
+        request.POST or None, request.FILES or None, user=request.user, region=region, today=today,
+        classes=known,
+    )  # fmt: skip
     if request.method == "POST" and form.is_valid():
         try:
             made = commands.propose(

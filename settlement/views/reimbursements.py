@@ -45,7 +45,8 @@ from settlement.reimbursement_steps import HANDBOOK
 CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "手工报销", "url": "/reimbursements/"}]
 SIZES = (20, 50, 100)
 #: steps that have a page of their own
-PAGES = {"calculate": "reimbursement-calculate", "correct": "reimbursement-account"}
+PAGES = {"calculate": "reimbursement-calculate", "correct": "reimbursement-account",
+         "redirect": "reimbursement-account"}  # fmt: skip
 COLUMNS = (
     Column(label="申请号", hint="报销方式、电子发票号"), Column(label="参保人"),
     Column(label="就诊机构", wide=True), Column(label="发票金额（元）", numeric=True),
@@ -335,7 +336,7 @@ def _calculate(
 @requires("reimbursements.handle")
 @require_http_methods(["GET", "POST"])
 def account(request: PortalRequest, pk: int) -> HttpResponse:
-    """Another account after a return; a second person confirms it."""
+    """Another account; a second person confirms it."""
     case = visible(request, pk)
     form = AccountForm(request.POST or None)
     status = 200

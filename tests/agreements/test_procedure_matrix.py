@@ -123,6 +123,7 @@ supplemented supplement accepted settlement_clerk
 calculate accepted calculated settlement_clerk
 recalculate calculated accepted finance_officer
 approve calculated approved finance_officer
+redirect calculated calculated settlement_clerk
 deny calculated refused finance_officer
 refuse submitted,accepted,supplement refused settlement_clerk
 withdraw submitted,accepted,supplement withdrawn settlement_clerk
@@ -132,7 +133,7 @@ list approved paying -
 unlist paying approved -
 pay paying paid -
 bounce paying,paid returned -
-correct returned account_check settlement_clerk
+correct approved,returned account_check settlement_clerk
 confirm account_check approved finance_officer
 decline account_check returned finance_officer
 """

@@ -46,6 +46,9 @@ class Agency:
         self.hospital: Institution = factories.institution("nantong", online_settlement=False)
         self.doctor = factories.physician(self.hospital)
         self.person: InsuredPerson = factories.person("nantong", "resident")
+        self.employee: InsuredPerson = factories.person(
+            "nantong", "employee", account_balance=1_000
+        )
         self.clerk = self.user("settlement_clerk")
         self.finance = self.user("finance_officer")
         self.invoices = 0
@@ -82,12 +85,24 @@ class Agency:
         """What a clerk types in for a claim."""
         return factories.body(self.person, self.doctor, *(lines or [line()]), **more)
 
+    def of_employee(self) -> dict:
+        """A claim of the employee that pays 1.30: (22.00 - 20.00) x 65 %."""
+        doctor = factories.physician(self.hospital, "associate_chief")
+        return factories.body(self.employee, doctor, line(item="111102002", fee="22.00"))
+
     def calculated(self, case: Reimbursement | None = None, *lines: dict) -> Reimbursement:
         case = case or self.submitted()
         self.step(case, "accept")
+        own = case.person_id == self.person.pk
+        claim = self.claim(*lines) if own else self.of_employee()
         return reimbursements.calculate(
-            case=case, claim=self.claim(*lines), who=self.clerk, by=self.clerk.username, at=AT
+            case=case, claim=claim, who=self.clerk, by=self.clerk.username, at=AT
         )
+
+    def to_account(self) -> dict[str, object]:
+        """What asks for payment to the personal account of the employee."""
+        return {"credential": self.employee.credential, "amount": 2200, "way": "account",
+                "account": None}  # fmt: skip
 
     def approved(self, **more: object) -> Reimbursement:
         case = self.calculated(self.submitted(**more))

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from audit.models import Event
 from institutions import crypto
-from settlement import adjustments, filings
+from settlement import adjustments, filings, sealed
 from settlement.models import ChronicDisease, DiseaseFiling
 from tests import factories
 from tests.settlement.hospital import URL, Hospital
@@ -89,7 +89,7 @@ def test_looks_on_the_pages_are_found_by_the_person(hospital: Hospital) -> None:
 def test_an_opened_adjustment_of_a_person_leaves_an_event(hospital: Hospital) -> None:
     given = adjustments.Wanted(
         reason_class="appeal", subject="person", person=hospital.patient, amount=700,
-        reason="申诉成立", scheme="resident", way="account",
+        reason="申诉成立", scheme="resident", account=sealed.Account("测试", "示例银行", "6222021111"),
     )  # fmt: skip
     region = factories.region("nantong")
     made = adjustments.propose(

@@ -382,15 +382,13 @@ def test_a_result_file_of_too_many_rows_is_refused_whole() -> None:
 
 
 def test_a_reimbursement_can_go_to_the_personal_account(agency: Agency) -> None:
-    agency.person.account_balance = 1_000
-    agency.person.save()
-    case = agency.approved(way="account", account=None)
+    case = agency.approved(**agency.to_account())
     made = agency.sent(case.subject)
     assert exported(agency, made).content.decode().count("\n") == 2  # head and control sum
     take(agency, made, serial="")
-    assert PersonalAccount.objects.get(person=agency.person).account_left == 1_600
+    assert PersonalAccount.objects.get(person=agency.employee).account_left == 1_130
     voucher = Voucher.objects.get()
-    assert legs_of(voucher) == {Account.PERSON_PAYABLE: 600, Account.PERSONAL_ACCOUNT: -600}
+    assert legs_of(voucher) == {Account.PERSON_PAYABLE: 130, Account.PERSONAL_ACCOUNT: -130}
 
 
 # --- Refunds ---

@@ -187,7 +187,7 @@ def test_an_account_that_was_never_given_holds_the_payment(agency: Agency) -> No
 
 
 def test_a_personal_account_needs_no_bank(agency: Agency) -> None:
-    made = posted(agency, way="account", account=None)
+    made = posted(agency, person=agency.employee, scheme="employee", way="account", account=None)
     take(agency, agency.sent(made.bound_to))
     voucher = Voucher.objects.get(kind=Voucher.Kind.REIMBURSEMENT)
     assert legs_of(voucher) == {Account.PERSON_PAYABLE: 700, Account.PERSONAL_ACCOUNT: -700}
