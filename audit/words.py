@@ -127,6 +127,7 @@ ACTS: dict[str, str] = {
     "person.read": "查看参保人", "person.find": "查找参保人", "person.reveal": "查看参保人完整信息",
     "person.enrol": "登记参保", "person.standing": "变更参保状态", "person.convert": "险种转换",
     "person.death": "登记死亡", "person.correct": "更正参保登记", "person.identity": "更正姓名电话",
+    "person.balance": "登记个人账户余额",
     "person.import": "导入参保登记", "person.reconcile": "按核对表更正参保登记",
     "register.check": "校验参保名册", "register.confirm": "确认导入参保名册",
     "register.run": "写入参保名册", "register.compare": "核对参保名册",

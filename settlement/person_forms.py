@@ -12,6 +12,7 @@ from institutions.models import Region
 from settlement.claim_forms import PersonForm
 from settlement.models import DiseaseFiling, Entitlement, RegisterDifference, Scheme
 from settlement.register.commands import CHANGEABLE, NAME_MOST
+from settlement.reimbursement_forms import Yuan
 
 MEGABYTE = 1024 * 1024
 CHOOSE = ("", "请选择")
@@ -122,6 +123,13 @@ class IdentityForm(forms.Form):
     name = _text("更正后的姓名", NAME_MOST, required=False)
     phone = _text("更正后的电话", 20, required=False)
     reason = _text("更正原因", 200, help_text="记入全程留痕；姓名和电话本身不记")
+
+
+class BalanceForm(forms.Form):
+    """The balance of the personal account."""
+
+    balance = Yuan("个人账户余额（元）", help_text="登记时的余额，已扣除此前在本门户结算支付的金额")
+    reason = _text("登记原因", 200, help_text="余额来源，如个人账户系统对账单")
 
 
 class RevealForm(forms.Form):

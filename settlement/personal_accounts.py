@@ -1,17 +1,58 @@
-"""The personal account (个人账户) as a payee: money of a person put on it, or taken back.
+"""The personal account (个人账户): its balance as reported; money of a person put on it, or taken back.
 
 A region puts money on the accounts of its own insured alone, of the schemes that its rules let draw on one:
 anywhere else it could never be drawn, or would be another region's debt.
 """
 
 import datetime as dt
+from collections.abc import Collection, Mapping
 
+from django.db import connection
 from django.db.models import F
 
 from institutions.models import Region
 from institutions.refusals import Refusal, refused
 from pricing.releases import current
+from settlement import ledger
 from settlement.models import InsuredPerson, PersonalAccount, Scheme, Way
+
+#: Who has no account yet gets one, as a claim opens it; whoever comes second waits for the first.
+OPEN = """INSERT INTO settlement_personalaccount (person_id, account_left, region_code)
+    SELECT id, account_balance, region_code FROM settlement_insuredperson
+    WHERE id = ANY (%s::bigint[]) ORDER BY id ON CONFLICT (person_id) DO NOTHING"""
+LEFT = """UPDATE settlement_personalaccount p SET account_left = g.balance
+    FROM unnest(%s::bigint[], %s::bigint[]) AS g (id, balance) WHERE p.person_id = g.id"""
+REPORTED = """UPDATE settlement_insuredperson p SET account_balance = g.balance
+    FROM unnest(%s::bigint[], %s::bigint[]) AS g (id, balance) WHERE p.id = g.id"""
+
+
+def locked(persons: Collection[int]) -> dict[int, int]:
+    """Person → what is left (fen); opened with the balance last reported where absent, and locked as
+    claims lock it."""
+    with connection.cursor() as cursor:
+        cursor.execute(OPEN, [sorted(persons)])
+    ledger.lock_persons(sorted(persons))
+    rows = PersonalAccount.objects.filter(person__in=persons)
+    return dict(rows.values_list("person_id", "account_left"))
+
+
+def report(balances: Mapping[int, int]) -> dict[int, int]:
+    """Reported balances (person → fen) replace what is left now; what was left before.
+
+    A claim draws either before, and is part of what the report replaces, or after, from what was reported.
+    """
+    left = locked(balances)
+    given = [list(balances), list(balances.values())]
+    with connection.cursor() as cursor:
+        cursor.execute(LEFT, given)
+        cursor.execute(REPORTED, given)
+    return left
+
+
+def left_of(person: InsuredPerson) -> int:
+    """What is left on a person's account now (fen)."""
+    row = PersonalAccount.objects.filter(person=person).first()
+    return row.account_left if row else person.account_balance
 
 
 def schemes_of(pool: str, on: dt.date) -> tuple[set[str], str]:
@@ -47,18 +88,10 @@ def no_account(*, person: InsuredPerson, region_code: str, on: dt.date) -> Refus
 
 
 def credit_account(*, person_id: int, amount: int, at: dt.datetime) -> None:
-    """Raise what is left on a person's account by fen (below zero: take it back, never below nothing).
-
-    The account is one row for all years, opened with the balance that was last reported.
-    """
-    person = InsuredPerson.objects.get(pk=person_id)
-    opening = PersonalAccount(
-        person=person, account_left=person.account_balance, region_code=person.region_code
-    )
-    PersonalAccount.objects.bulk_create([opening], ignore_conflicts=True)
-    rows = PersonalAccount.objects.filter(person=person)
-    if rows.select_for_update().get().account_left + amount < 0:
+    """Raise what is left on a person's account by fen (below zero: take it back, never below nothing)."""
+    if locked([person_id])[person_id] + amount < 0:
         raise refused(
             "amount", "ACCOUNT_EMPTY", "个人账户余额不足，不能退回", "the account holds less"
         )
+    rows = PersonalAccount.objects.filter(person=person_id)
     rows.update(account_left=F("account_left") + amount)

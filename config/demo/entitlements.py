@@ -183,7 +183,7 @@ def _comparison(people: list[Person], of: dict[int, InsuredPerson]) -> int:
         row = rows[of[person.number].pk]
         until = row.valid_until.isoformat() if row.valid_until else ""
         cells = [person.credential, person.name, row.get_scheme_display(), row.get_standing_display(),
-                 row.valid_from.isoformat(), until, row.region_code, "", "示例名册"]  # fmt: skip
+                 row.valid_from.isoformat(), until, row.region_code, "", "", "示例名册"]  # fmt: skip
         lines.append(",".join(spoil.get(position, list)(cells)))
     stranger = identity.id_number(Day(1980, 1, 1), STRANGER)
     lines.append(f"{stranger},示例,职工医保,正常参保,2019-01-01,,220000,,示例名册")

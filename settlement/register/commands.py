@@ -17,6 +17,7 @@ from institutions import crypto
 from institutions.commands.suspensions import begin
 from institutions.models import Region, User
 from institutions.refusals import Refusal, refused
+from settlement import personal_accounts
 from settlement.models import Entitlement, InsuredPerson, OnlineSuspension, Scheme
 from settlement.register.store import Change, held, locked, write
 from settlement.register.timeline import DAY, Span, adds_nothing, death, later, on, over
@@ -155,6 +156,22 @@ def correct_identity(
     _noted(found, "person.identity", by=by, at=at, reason=reason.strip(),
            what=sorted(key.partition("_")[0] for key in given if key.endswith("masked")))  # fmt: skip
     return found
+
+
+@transaction.atomic
+def report_balance(
+    *, person: InsuredPerson, balance: int, reason: str, by: str, at: dt.datetime
+) -> None:
+    """个人账户余额: what is left now (fen) is what was reported, whatever was drawn before."""
+    if balance < 0:
+        raise refused("balance", "AMOUNT", "余额不能小于零", "no balance below zero")
+    if not reason.strip():
+        raise refused("reason", "REASON_MISSING", "请填写登记原因", "a reason is needed")
+    found = locked([person.pk])[person.pk]
+    if personal_accounts.locked([found.pk])[found.pk] == balance:
+        raise refused("balance", "NOTHING_CHANGES", "与现存余额一致，无须登记", "nothing changes",
+                      status=409)  # fmt: skip
+    write([Change(found, [], "person.balance", {"reason": reason.strip()}, balance)], by=by, at=at)
 
 
 # --- Suspended online settlement ---

@@ -224,11 +224,18 @@ def store(extract: Extract, *, source: str, by: str, at: dt.datetime) -> int:
     InsuredPerson.objects.bulk_create(fresh, batch_size=CHUNK)
     persons = extract.persons | {bytes(row.id_hash): row for row in fresh}
     changes = [
-        Change(persons[digest], [_sourced(row, source) for row in _by_day(rows)],
-               "person.import", {"file": source})
+        Change(
+            persons[digest], [_sourced(row, source) for row in _by_day(rows) if "span" in row.changes],
+            "person.import", {"file": source}, _balance(rows),
+        )
         for digest, rows in changed.items()
     ]  # fmt: skip
     return write(changes, by=by, at=at)
+
+
+def _balance(rows: Sequence[Record]) -> int | None:
+    """What the rows of one person report of the personal account."""
+    return next((row.changes["balance"] for row in rows if "balance" in row.changes), None)
 
 
 def _by_day(rows: Sequence[Record]) -> list[Record]:

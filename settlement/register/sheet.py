@@ -12,9 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from audit.sheets import SCIENTIFIC
+from audit.text import yuan
 from institutions import crypto
 from institutions.exchange.columns import EXPONENT, Column, Record, RowError, day, labels, read
 from institutions.models import Region, area_prefix
+from institutions.money import MoneyError, fen
 from settlement.models import Entitlement, InsuredPerson, Scheme
 from settlement.register import commands
 from settlement.register.store import held
@@ -47,6 +49,14 @@ def _phone(text: str) -> str:
     return text
 
 
+def _amount(text: str) -> int:
+    """Fen of an amount in yuan."""
+    try:
+        return fen(text)
+    except MoneyError:
+        raise ValueError("应为金额（元），不小于零、至多两位小数，如 1234.56") from None
+
+
 COLUMNS = (
     Column("number", "证件号码", _number, True, "999999197001010014", "18 位居民身份号码，文本格式"),
     Column("name", "姓名", str, True, "示例", limit=commands.NAME_MOST),
@@ -57,6 +67,8 @@ COLUMNS = (
     Column("valid_until", "止日", day, example="", help="不填为长期"),
     Column("area", "参保地", _area, example="320600", help="6 位区划代码，不填为本统筹区"),
     Column("phone", "联系电话", _phone, example="", help="可不填；加密保存"),
+    Column("balance", "个人账户余额", _amount, example="",
+           help="元；可不填，不填为不报送；填写的在导入时替换现存余额"),
     Column("source", "依据", str, example="2021年度参保名册", limit=200),
 )  # fmt: skip
 
@@ -103,8 +115,19 @@ class Extract:
         self.spans = held([row.pk for row in self.persons.values()])
         for digest, records in self.of_person.items():
             person = self.persons.get(digest)
+            self._one_balance(records, person)
             name = commands.opened(person, "name", person.name_cipher) if person else ""
             self._same_name(records, name)
+
+    def _one_balance(self, records: Sequence[Record], person: InsuredPerson | None) -> None:
+        """A person has one balance, and it is reported by the region of today."""
+        stated = [record for record in records if "balance" in record.values]
+        here = person is None or person.region_code.startswith(area_prefix(self.region))
+        for record in stated:
+            if record.values["balance"] != stated[0].values["balance"]:
+                record.wrong("balance", f"与第 {stated[0].row} 行同一人的余额不同")
+            if not here and "valid_until" in record.values:
+                record.wrong("balance", "参保人现在其他统筹区参保，余额由参保地报送")
 
     def _same_name(self, records: Sequence[Record], held_name: str) -> None:
         """An ID number with another's name is the mistake that does most harm: it is never imported."""
@@ -133,6 +156,8 @@ class Extract:
             rows = sorted(records, key=lambda record: record.values["valid_from"])
             for record, following in zip(rows, [*rows[1:], None], strict=True):
                 spans = self._plan(record, self._until(record, following), spans, person)
+                if "balance" in record.values:
+                    _plan_balance(record, person)
 
     def _until(self, record: Record, following: Record | None) -> Span:
         """What a row states; an open one ends where the next row of the same person begins."""
@@ -161,6 +186,16 @@ class Extract:
     def errors(self) -> list[RowError]:
         """Every fault in the order of the file, personal data masked."""
         return [masked(error) for record in self.records for error in record.errors]
+
+
+def _plan_balance(record: Record, person: InsuredPerson | None) -> None:
+    """A stated balance is a report of its own; what was drawn since the last one is not foreseen."""
+    now = record.values["balance"]
+    last = person.account_balance if person else 0
+    told = f"个人账户余额：上次报送 {yuan(last)} 元 → {yuan(now)} 元"
+    verdict = CHANGE if record.verdict == SAME else record.verdict
+    record.decide(verdict, "；".join(filter(None, [record.note, told])))
+    record.changes["balance"] = now
 
 
 def elsewhere(spans: Sequence[Span], new: Span, region: str) -> bool:

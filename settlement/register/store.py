@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from audit import clock, tasks, trail
 from audit.models import Event
+from settlement import personal_accounts
 from settlement.models import Entitlement, InsuredPerson
 from settlement.register.timeline import Span, changed, keeping, put
 
@@ -38,12 +39,16 @@ TOUCHED = """SELECT p.id, count(*) FROM unnest(%(ids)s::bigint[], %(first)s::dat
 
 @dataclass
 class Change:
-    """What is to be recorded of one person: spans in order, under which act, with what detail."""
+    """What is to be recorded of one person: spans in order, under which act, with what detail.
+
+    `balance` (fen) is what was reported of the personal account; None: nothing was.
+    """
 
     person: InsuredPerson
     spans: Sequence[Span]
     act: str
     detail: Mapping[str, Any] = field(default_factory=dict)
+    balance: int | None = None
 
 
 def spans_of(rows: Iterable[Entitlement]) -> list[Span]:
@@ -76,6 +81,7 @@ def write(changes: Sequence[Change], *, by: str, at: dt.datetime) -> int:
     persons = [change.person.pk for change in changes]
     locked(persons)
     before = held(persons)
+    left = _report(changes)
     gone: list[int] = []
     rows: list[Entitlement] = []
     events: list[Event] = []
@@ -88,7 +94,7 @@ def write(changes: Sequence[Change], *, by: str, at: dt.datetime) -> int:
         lost, fresh = changed(now, after)
         gone += lost
         rows += (_row(change.person, span, by, at) for span in fresh)
-        events.append(_event(change, by, at))
+        events.append(_event(change, left.get(change.person.pk), by, at))
         before[change.person.pk] = after
     Entitlement.objects.filter(pk__in=gone).update(superseded_at=at)
     Entitlement.objects.bulk_create(rows, batch_size=CHUNK)
@@ -97,6 +103,12 @@ def write(changes: Sequence[Change], *, by: str, at: dt.datetime) -> int:
     follow(on=today, persons=persons)
     _recheck(changes, today=today, at=at)
     return len(rows)
+
+
+def _report(changes: Sequence[Change]) -> dict[int, int]:
+    """Write the reported balances; person → what was left before."""
+    balances = {row.person.pk: row.balance for row in changes if row.balance is not None}
+    return personal_accounts.report(balances) if balances else {}
 
 
 def _row(person: InsuredPerson, span: Span, by: str, at: dt.datetime) -> Entitlement:
@@ -108,16 +120,17 @@ def _row(person: InsuredPerson, span: Span, by: str, at: dt.datetime) -> Entitle
     )  # fmt: skip
 
 
-def _event(change: Change, by: str, at: dt.datetime) -> Event:
+def _event(change: Change, left: int | None, by: str, at: dt.datetime) -> Event:
     spans = [
         {"from": span.first, "until": span.last, "scheme": span.scheme, "standing": span.standing,
          "region": span.region, "source": span.source}
         for span in change.spans
     ]  # fmt: skip
+    reported = {} if change.balance is None else {"balance": {"left": left, "now": change.balance}}
     return trail.event_row(
         by=by, at=at, action=change.act, subject=change.person.subject,
         region_code=change.person.region_code, person_hash=bytes(change.person.id_hash),
-        detail={"spans": spans, **change.detail},
+        detail={"spans": spans, **reported, **change.detail},
     )  # fmt: skip
 
 

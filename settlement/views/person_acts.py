@@ -37,12 +37,14 @@ class Act:
 
 
 KEPT = "原登记保留在沿革中，按“当时所知”随时可查；已结算的单据不因此改变，受影响的列入待办复核。"
+REPLACED = "登记的余额替换现存余额；此前已结算支付的不再另行扣减，此后的结算从登记的余额中支付。"
 ACTS: dict[str, Act] = {
     "standing": Act("变更参保状态", shapes.StandingForm, commands.change_standing, KEPT),
     "convert": Act("险种转换", shapes.ConvertForm, commands.convert_scheme, KEPT),
     "death": Act("死亡登记", shapes.DeathForm, commands.record_death, KEPT, True, ("confirmed",)),
     "correct": Act("更正参保登记", shapes.CorrectForm, commands.correct, KEPT),
     "identity": Act("更正姓名电话", shapes.IdentityForm, commands.correct_identity),
+    "balance": Act("登记个人账户余额", shapes.BalanceForm, commands.report_balance, REPLACED),
 }
 
 

@@ -28,6 +28,7 @@ from settlement.models import (
     Reimbursement,
     Settlement,
 )
+from settlement.personal_accounts import left_of
 
 CLAIMS_PAGE, MOVES_PAGE, FILINGS, REQUESTS = 10, 20, 5, 5
 Standing = Entitlement.Standing
@@ -39,6 +40,7 @@ TONES = {
 ACTS = (
     ("standing", "变更参保状态"), ("convert", "险种转换"), ("death", "死亡登记"),
     ("correct", "更正参保登记"), ("identity", "更正姓名电话"),
+    ("balance", "登记个人账户余额"),
 )  # fmt: skip
 TABS = (("", "概览"), ("usage", "累计与限额"), ("claims", "单据与原因"), ("history", "登记沿革"))
 PARTS = (("fund", "统筹基金"), ("account", "个人账户"), ("cash", "个人现金"))
@@ -124,7 +126,15 @@ def _entitlement(page: Page) -> list[dict[str, Any]]:
         {"label": "登记", "value": f"{clock.local(row.recorded_at):%Y-%m-%d %H:%M}",
          "sub": Login(row.recorded_by)},
         {"label": "电话", "value": page.person.phone_masked},
+        *([] if page.user.institution_id else [_account(page)]),
     ]  # fmt: skip
+
+
+def _account(page: Page) -> dict[str, Any]:
+    """What is left on the personal account now; hospitals are not told."""
+    reported = page.person.account_balance
+    return {"label": "个人账户余额", "value": f"{yuan(left_of(page.person))} 元",
+            "sub": f"上次报送 {yuan(reported)} 元"}  # fmt: skip
 
 
 def _online(page: Page) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def test_a_hospital_sees_its_own_claims_only_and_no_totals(place):
     overview = text_of(get(place.staff, place.url, tab="usage"))
     assert "起付线与限额" not in overview
     assert "累计与限额" not in overview
+    assert "个人账户余额" not in overview
+    assert "个人账户余额" in text_of(get(place.clerk, place.url))
     agency = text_of(get(place.clerk, place.url, tab="claims"))
     assert mine.claim_no in agency
     assert theirs.claim_no in agency
@@ -296,6 +298,7 @@ def test_the_clerk_enrols_and_changes_the_reviewer_does_not(place):
         ("correct", {"scheme": "lixiu", "standing": "active", "valid_from": "2021-06-02",
                      "valid_until": "2021-06-03", "source": "档案", "reason": "误登"}),
         ("identity", {"phone": "13800001234", "reason": "补登"}),
+        ("balance", {"balance": "88.50", "reason": "账户系统对账单"}),
         ("death", {"died_on": "2021-06-15", "source": "证明", "confirmed": "on"}),
     )  # fmt: skip
     for key, data in acts:
@@ -306,6 +309,9 @@ def test_the_clerk_enrols_and_changes_the_reviewer_does_not(place):
     refused = post(place.clerk, reverse("person-act", args=[made.pk, "convert"]), acts[1][1])
     assert refused.status_code == 409
     assert get(place.clerk, reverse("person-act", args=[made.pk, "else"])).status_code == 404
+    shown = text_of(get(place.clerk, reverse("person", args=[made.pk])))
+    assert "个人账户余额" in shown
+    assert "88.50 元" in shown
     rows = Entitlement.objects.known().filter(person=made).order_by("valid_from")
     assert [(row.scheme, row.standing) for row in rows] == [
         ("resident", "active"), ("lixiu", "active"), ("resident", "active"), ("resident", "arrears"),

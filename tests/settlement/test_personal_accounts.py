@@ -1,5 +1,6 @@
-"""个人账户: money is put on one only where the person can draw it, asked at every decision until it is paid."""
+"""个人账户: its reported balance; money is put on one only where the person can draw it, until it is paid."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -7,12 +8,14 @@ from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
+from audit.models import Event
 from audit.procedure import Refused
 from institutions.refusals import Refusal
 from settlement import adjustments, payments, reimbursements, sealed
 from settlement.models import InsuredPerson, PersonalAccount, Reimbursement, Voucher
 from settlement.payment_sources import owed
-from settlement.personal_accounts import ways
+from settlement.personal_accounts import credit_account, left_of, ways
+from settlement.register import commands
 from settlement.register.store import Change, write
 from settlement.register.timeline import Span
 from tests import factories
@@ -168,3 +171,44 @@ def test_a_form_offers_the_account_where_the_region_has_one(agency: Agency) -> N
         for region, shown in ((agency.region, True), (factories.region("jilin"), False)):
             clerk = factories.log_in(Client(), factories.user("settlement_clerk", region))
             assert (offered in clerk.get(reverse(name)).content.decode()) == shown
+
+
+# --- Its balance ---
+
+
+def reported(agency: Agency, balance: int, reason: str = "账户系统对账单") -> None:
+    commands.report_balance(
+        person=agency.employee, balance=balance, reason=reason, by=agency.clerk.username, at=AT
+    )
+
+
+def held(agency: Agency) -> tuple[int, int]:
+    """(Balance last reported, what is left), as the person's page shows them."""
+    row = InsuredPerson.objects.get(pk=agency.employee.pk)
+    return row.account_balance, left_of(row)
+
+
+def test_a_reported_balance_is_what_is_left_even_the_same_one_again(agency: Agency) -> None:
+    credit_account(person_id=agency.employee.pk, amount=-400, at=AT)
+    assert held(agency) == (1_000, 600)
+    reported(agency, 1_000)
+    assert held(agency) == (1_000, 1_000)
+    reported(agency, 0)
+    assert held(agency) == (0, 0)
+    events = [
+        json.loads(bytes(row.body))["detail"]
+        for row in Event.objects.filter(action="person.balance")
+    ]
+    assert sorted(events, key=lambda detail: detail["balance"]["left"]) == [
+        {"spans": [], "balance": {"left": 600, "now": 1_000}, "reason": "账户系统对账单"},
+        {"spans": [], "balance": {"left": 1_000, "now": 0}, "reason": "账户系统对账单"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [((-1,), "AMOUNT"), ((5, " "), "REASON_MISSING"), ((1_000,), "NOTHING_CHANGES")],
+)
+def test_what_is_no_report(agency: Agency, given: tuple, code: str) -> None:
+    assert refusal_of(reported, agency, *given).code == code
+    assert held(agency) == (1_000, 1_000)

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import io
+import json
 import time
 from itertools import count
 
@@ -16,7 +17,13 @@ from audit.models import Event, Task
 from institutions import crypto
 from institutions.models import User
 from institutions.refusals import Refusal
-from settlement.models import Entitlement, InsuredPerson, RegisterDifference, RegisterSheet
+from settlement.models import (
+    Entitlement,
+    InsuredPerson,
+    PersonalAccount,
+    RegisterDifference,
+    RegisterSheet,
+)
 from settlement.register import commands, compare, intake
 from settlement.tasks import run_register, sweep_register
 from tests import factories
@@ -255,8 +262,62 @@ def test_the_annotated_workbook_says_what_becomes_of_each_row(clerk):
     assert Event.objects.filter(action="register.annotated").count() == 1
 
 
+def balances() -> dict[str, tuple[int, int]]:
+    """Name → (balance last reported, what is left)."""
+    return {
+        row.person.name_masked: (row.person.account_balance, row.account_left)
+        for row in PersonalAccount.objects.select_related("person")
+    }
+
+
+def test_a_stated_balance_replaces_what_is_left_an_empty_cell_does_not(clerk):
+    one, two = row(姓名="甲示例", 个人账户余额="100.00"), row(姓名="乙示例", 个人账户余额="50")
+    imported(clerk, sheet(one, two, row(姓名="丙示例")))
+    assert balances() == {"甲**": (10_000, 10_000), "乙**": (5_000, 5_000)}
+    PersonalAccount.objects.update(account_left=3_000)  # drawn since
+    again = check(clerk, sheet(one, two | {"个人账户余额": ""}))
+    assert (again.counts["change"], again.counts["same"]) == (1, 1)
+    content = intake.annotated(again, by=clerk.username, at=AT)
+    rows = CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
+    assert rows[1][0] == "变更：个人账户余额：上次报送 100.00 元 → 100.00 元"
+    assert rows[2][0] == "不变"
+    intake.confirm(sheet=again, by=clerk.username, at=LATER)
+    assert intake.run(sheet_id=again.pk, at=LATER)
+    assert balances() == {"甲**": (10_000, 10_000), "乙**": (5_000, 3_000)}
+    event = Event.objects.filter(action="person.import").order_by("at").last()
+    detail = json.loads(bytes(event.body))["detail"]
+    assert (detail["spans"], detail["balance"]) == ([], {"left": 3_000, "now": 10_000})
+    absent = {key: value for key, value in one.items() if key != "个人账户余额"}
+    imported(clerk, sheet(absent, row(姓名="丁示例")))
+    assert balances()["甲**"] == (10_000, 10_000)
+
+
+def test_a_balance_that_is_none_is_an_error_of_its_row(clerk):
+    person = row(个人账户余额="1.00", 止日="2021-06-30")
+    made = check(clerk, sheet(
+        row(个人账户余额="-1.00"), row(个人账户余额="1,000"), row(个人账户余额="1.234"),
+        person, person | {"个人账户余额": "2.00", "生效日": "2021-07-01", "止日": ""}))  # fmt: skip
+    amount = "应为金额（元），不小于零、至多两位小数，如 1234.56"
+    assert reasons(made) == [
+        (2, "个人账户余额", amount), (3, "个人账户余额", amount), (4, "个人账户余额", amount),
+        (6, "个人账户余额", "与第 5 行同一人的余额不同"),
+    ]  # fmt: skip
+
+
+def test_the_balance_of_who_left_is_reported_by_the_region_of_today(clerk):
+    gone = row(止日="2021-06-30", 个人账户余额="1.00")
+    wenzhou = factories.user("settlement_clerk", factories.region("wenzhou"))
+    imported(clerk, sheet({key: gone[key] for key in gone if key != "个人账户余额"}))
+    there = {"生效日": "2021-07-01", "止日": "", "个人账户余额": "7.00"}
+    imported(wenzhou, sheet(gone | there))
+    assert reasons(check(clerk, sheet(gone))) == [
+        (2, "个人账户余额", "参保人现在其他统筹区参保，余额由参保地报送")
+    ]
+    assert balances() == {"张**": (700, 700)}
+
+
 def test_ten_thousand_rows(clerk):
-    rows = [row(姓名="示例") for _ in range(10_000)]
+    rows = [row(姓名="示例", 个人账户余额="12.50") for _ in range(10_000)]
     content = sheet(*rows)
     began = time.monotonic()
     with CaptureQueriesContext(
@@ -272,6 +333,7 @@ def test_ten_thousand_rows(clerk):
     assert len(queries) < 60
     assert Entitlement.objects.count() == 10_000
     assert Event.objects.filter(action="person.import").count() == 10_000
+    assert PersonalAccount.objects.filter(account_left=1_250).count() == 10_000
 
 
 # --- Reconciliation ---
