@@ -18,7 +18,7 @@ from audit import clock, tasks, trail
 from institutions import documents
 from institutions.models import Institution, Region, User
 from institutions.refusals import Refusal, refused
-from settlement import sealed
+from settlement import adjustment_vouchers, sealed
 from settlement.models import (
     Adjustment,
     Claim,
@@ -33,7 +33,7 @@ from settlement.payment_sources import kept_of, live
 from settlement.personal_accounts import no_account
 from settlement.statement_steps import paid_to_person
 from settlement.terms import ADJUSTMENT_CLASSES, ADJUSTMENT_LIMITS, Term, terms_of
-from settlement.vouchers import post_voucher, reverse_voucher
+from settlement.vouchers import post_voucher
 
 State, Subject, Account = Adjustment.State, Adjustment.Subject, Leg.Account
 LEVELS = ("county", "prefecture", "province")
@@ -222,17 +222,7 @@ def approve(*, adjustment: Adjustment, who: User, note: str = "", at: dt.datetim
         _refuse_same(found.proposed_by, who)
         _refuse_level(found, who)
         _account_open(found, clock.local(at).date())
-        payee = Account.PERSON_PAYABLE if found.of_person else Account.INSTITUTION_PAYABLE
-        voucher = post_voucher(
-            kind=Voucher.Kind.ADJUSTMENT, effect=f"adjustment:{found.number}",
-            subject=f"adjustment:{found.number}",
-            legs={Account.ADJUSTMENT: found.amount, payee: -found.amount},
-            region_code=found.region_code, institution_code=found.institution_code,
-            scheme=found.scheme, reason=found.reason, clause=found.clause, by=found.proposed_by,
-            approved_by=who.username, at=at,
-            detail={"class": found.reason_class, "of": found.subject, "claim": found.claim_id},
-        )  # fmt: skip
-        found.voucher = voucher
+        found.voucher = adjustment_vouchers.post(found, approved_by=who.username, at=at)
         done = _decided(found, State.POSTED, note, who.username, at)
         if found.of_person:
             _ask_for_money(found, at)
@@ -279,7 +269,7 @@ def ask_reversal(*, adjustment: Adjustment, reason: str, by: str, at: dt.datetim
 
 
 def reverse(*, adjustment: Adjustment, who: User, at: dt.datetime) -> Adjustment:
-    """A second person undoes a posted adjustment: the voucher's legs with the other sign."""
+    """A second person undoes a posted adjustment: its vouchers' legs with the other sign."""
     with transaction.atomic():
         found = _locked(adjustment, State.POSTED)
         if not found.reversal_asked_by or found.voucher is None:
@@ -288,10 +278,7 @@ def reverse(*, adjustment: Adjustment, who: User, at: dt.datetime) -> Adjustment
         _refuse_same(found.reversal_asked_by, who)
         _refuse_level(found, who)
         _refuse_moved(found)
-        reverse_voucher(
-            voucher=found.voucher, reason=found.reversal_reason, by=found.reversal_asked_by,
-            approved_by=who.username, at=at,
-        )  # fmt: skip
+        adjustment_vouchers.undo(found, approved_by=who.username, at=at)
         found.state = State.REVERSED
         found.save()
         tasks.close(subject=_subject(found), by=who.username, at=at)

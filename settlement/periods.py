@@ -138,6 +138,16 @@ LEFT JOIN LATERAL (SELECT
     WHERE v.kind = 'deduction' AND v.subject = 'statement:' || due.id) posted ON true
 WHERE (here, there) IS DISTINCT FROM (amount, amount)"""
 
+#: Adjustments of claims that another region paid, of which the other book has nothing or another amount.
+UNPAIRED = """SELECT count(*) FROM settlement_voucher v
+JOIN institutions_region r ON r.code = v.region_code
+JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 15
+WHERE v.kind = 'adjustment' AND r.policy_region = %(pool)s AND v.period = %(month)s AND NOT EXISTS (
+    SELECT FROM settlement_voucher o JOIN institutions_region q ON q.code = o.region_code
+    JOIN settlement_leg m ON m.claim_id = o.id AND m.period = o.period AND m.account = 15
+    WHERE o.kind = 'adjustment' AND o.subject = v.subject AND m.amount = -l.amount
+        AND q.policy_region = v.detail ->> 'other')"""
+
 
 #: The accounts that pay claims: 统筹、个人账户、大病、救助、异地清算.
 PAYERS = (1, 2, 13, 14, 15)
@@ -194,6 +204,7 @@ def _between_regions(given: dict[str, Any]) -> list[str]:
             (UNOWED, "笔异地结算在参保地没有相同金额的清算凭证"),
             (UNFOUNDED, "张异地清算凭证与就医地的结算不符"),
             (UNRETURNED, "笔异地单据的审核扣款没有在两地记相同金额的凭证"),
+            (UNPAIRED, "张异地单据的特殊调整凭证没有在两地记相同金额"),
         ):
             cursor.execute(statement, given)
             if count := cursor.fetchone()[0]:

@@ -9,11 +9,8 @@ from typing import Any
 
 from django.db import connection
 
-from institutions.access import EVERYTHING, scoped
 from settlement.models import Leg, Statement
-from settlement.periods import region_code_of
-from settlement.regional_transfers import HELD, OWED
-from settlement.vouchers import post_voucher
+from settlement.regional_transfers import post_pair
 
 Account = Leg.Account
 #: Every version of a claim names the same region.
@@ -33,22 +30,10 @@ def shares(statement: Statement) -> dict[str, int]:
 def post(
     statement: Statement, amounts: Mapping[str, int], *, effect: str, **given: Any
 ) -> None:  # fmt: skip
-    """Post the shares of other regions, each in both books; `given` is what every voucher of the step says.
-
-    The voucher over there names no institution: the treating hospital does not see it.
-    """
-    detail = given.pop("detail")
+    """Post the shares of other regions, each in both books; `given` is what every voucher says."""
     for pool, amount in amounts.items():
-        with scoped(EVERYTHING):
-            code = region_code_of(pool)
-        for side, other, place, legs in (
-            (HELD, pool, (statement.region_code, statement.institution_code),
-             {Account.INSTITUTION_PAYABLE: amount, Account.REGIONAL_CLEARING: -amount}),
-            (OWED, statement.pool, (code, ""),
-             {Account.REGIONAL_CLEARING: amount, Account.DEDUCTION: -amount}),
-        ):  # fmt: skip
-            with scoped(EVERYTHING):
-                post_voucher(
-                    effect=f"{effect}/{pool}/{side}", region_code=place[0], institution_code=place[1],
-                    legs=legs, detail=detail | {"side": side, "other": other}, **given,
-                )  # fmt: skip
+        post_pair(
+            region_code=statement.region_code, institution_code=statement.institution_code,
+            other=pool, payee=Account.INSTITUTION_PAYABLE, source=Account.DEDUCTION, amount=amount,
+            effect=effect, **given,
+        )  # fmt: skip

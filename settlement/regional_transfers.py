@@ -7,8 +7,9 @@ one of the other does it. (docs/decisions/offsite.md)
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, transaction
 from django.urls import reverse
@@ -39,8 +40,8 @@ class Line:
     balance: int
 
 
-#: The treating region's own versions, the insured region's vouchers of them, what was deducted of them, and
-#: what cleared either.
+#: The treating region's own versions, the insured region's vouchers of them, what was deducted or adjusted of
+#: them, and what cleared either.
 BOOK = """SELECT own, other, side, month, sum(arisen)::bigint, sum(cleared)::bigint FROM (
     SELECT r.policy_region AS own, s.insured_pool AS other, 'held' AS side, s.period AS month,
         s.fund + s.account + s.major + s.assistance AS arisen, 0 AS cleared
@@ -57,7 +58,8 @@ BOOK = """SELECT own, other, side, month, sum(arisen)::bigint, sum(cleared)::big
     FROM settlement_voucher v JOIN institutions_region r ON r.code = v.region_code
     JOIN settlement_voucher d ON d.id = coalesce(v.reverses_id, v.id)
     JOIN settlement_leg l ON l.claim_id = v.id AND l.period = v.period AND l.account = 15
-    WHERE v.kind IN ('regional', 'regional_paid', 'deduction') AND v.region_code = ANY(%(codes)s)
+    WHERE v.kind IN ('regional', 'regional_paid', 'deduction', 'adjustment')
+        AND v.region_code = ANY(%(codes)s)
 ) b GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
 
 
@@ -223,6 +225,34 @@ def decide_reversal(
         row.save()
         tasks.close(subject=row.subject, by=who.username, at=at)
     return row
+
+
+def post_pair(
+    *, region_code: str, institution_code: str, other: str, payee: Leg.Account, source: Leg.Account,
+    amount: int, effect: str, detail: Mapping[str, Any], at: dt.datetime, **given: Any,
+) -> Voucher:  # fmt: skip
+    """Take fen from a payee here for the region that paid (below zero: give them), in both books.
+
+    The voucher of this region; that over there debits the account between them against `source` and names no
+    institution: the treating hospital does not see it. `given` is what both vouchers say.
+    """
+    own = Region.objects.get(pk=region_code).policy_region
+    with scoped(EVERYTHING):
+        there = region_code_of(other)
+        for _, code in sorted(((own, region_code), (other, there))):
+            posting_month(code, at)
+        here, _ = (
+            post_voucher(
+                effect=f"{effect}/{other}/{side}", region_code=place[0], institution_code=place[1],
+                legs=legs, detail={**detail, "side": side, "other": opposite}, at=at, **given,
+            )
+            for side, opposite, place, legs in (
+                (HELD, other, (region_code, institution_code),
+                 {payee: amount, Account.REGIONAL_CLEARING: -amount}),
+                (OWED, own, (there, ""), {Account.REGIONAL_CLEARING: amount, source: -amount}),
+            )
+        )  # fmt: skip
+    return here
 
 
 def _post(row: RegionalTransfer, by: str, at: dt.datetime) -> None:

@@ -1,11 +1,13 @@
-"""What is deducted of a claim that another region paid goes back there, in both books, and comes again."""
+"""What is deducted or adjusted of a claim that another region paid is that region's, in both books."""
 
 import pytest
 from django.db import IntegrityError, transaction
 
 from institutions.access import EVERYTHING, set_scope
-from settlement import closing, ledger, periods, regional_deductions
-from settlement.models import Leg, Period, Statement, Voucher
+from institutions.models import Region
+from settlement import adjustments, closing, ledger, periods, regional_deductions
+from settlement.adjustments import Wanted
+from settlement.models import Adjustment, Leg, Period, Statement, Voucher
 from settlement.regional_transfers import HELD, OWED, Line
 from settlement.statement_steps import deduct
 from settlement.vouchers import post_voucher
@@ -98,3 +100,79 @@ def test_a_deduction_of_no_institution_is_another_regions(pair: Pair) -> None:
             region_code=pair.debtor.pk, at=at(12, 1), scheme="resident",
             legs={Account.REGIONAL_CLEARING: 5, Account.DEDUCTION: -5},
         )  # fmt: skip
+
+
+# --- Special adjustments ---
+
+
+def adjusted(pair: Pair, amount: int, claim: int) -> Adjustment:
+    """An adjustment of a claim, posted by two persons in December."""
+    wanted = Wanted(
+        reason_class="ruling", reason="裁决执行", subject="institution", amount=amount,
+        scheme="resident", institution_code=pair.place.code,
+    )  # fmt: skip
+    made = adjustments.propose(
+        region=Region.objects.get(pk=pair.place.region), wanted=wanted,
+        file=("依据.pdf", b"%PDF-1.4"), by="clerk", at=at(12, 6),
+    )  # fmt: skip
+    Adjustment.objects.filter(pk=made.pk).update(subject="claim", claim_id=claim)
+    return adjustments.approve(adjustment=made, who=pair.person("finance_officer", "wenzhou"),
+                               at=at(12, 7))  # fmt: skip
+
+
+def vouchers(made: Adjustment) -> list[tuple[str, str, dict[int, int]]]:
+    rows = Voucher.objects.filter(subject=made.bound_to).order_by("pk")
+    return [
+        (row.region_code, row.institution_code,
+         dict(Leg.objects.filter(claim_id=row.pk).values_list("account", "amount")))
+        for row in rows
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("amount", [-3000, 700])
+def test_an_adjustment_is_the_insured_regions(pair: Pair, settings, tmp_path, amount: int) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    made = adjusted(pair, amount, pair.first)
+    there, here = pair.debtor.pk, (pair.place.region, pair.place.code)
+    posted_now = [(*here, {6: -amount, 15: amount}), (there, "", {15: -amount, 17: amount})]
+    assert vouchers(made) == posted_now
+    assert (made.voucher.region_code, made.voucher.institution_code) == here
+    assert book("wenzhou")[-1] == Line(
+        "wenzhou", "nantong", HELD, DECEMBER, 2500 + amount, 0, 7500 + amount
+    )
+    assert book("nantong")[-1] == Line(
+        "nantong", "wenzhou", OWED, DECEMBER, 2500 + amount, 0, 7500 + amount
+    )
+    assert ledger.balance().accounts[Account.REGIONAL_CLEARING] == 0
+    for pool in ("wenzhou", "nantong"):
+        assert "特殊调整" not in str(periods.differences(month_of(pool)))
+    adjustments.ask_reversal(adjustment=made, reason="重复", by="clerk", at=at(12, 8))
+    officer = pair.person("finance_officer", "wenzhou")
+    adjustments.reverse(adjustment=made, who=officer, at=at(12, 9))
+    assert vouchers(made)[2:] == [
+        (*where, {account: -fen for account, fen in legs.items()}) for *where, legs in posted_now
+    ]
+    assert book("nantong")[-1].balance == book("wenzhou")[-1].balance == 7500
+    for pool in ("wenzhou", "nantong"):
+        assert "特殊调整" not in str(periods.differences(month_of(pool)))
+
+
+def month_of(pool: str) -> Period:
+    return Period.objects.get_or_create(pool=pool, month=DECEMBER)[0]
+
+
+def test_an_adjustment_of_one_book_alone_keeps_the_month_open(pair: Pair) -> None:
+    post_voucher(
+        kind=Voucher.Kind.ADJUSTMENT, effect="alone", subject="adjustment:1", scheme="resident",
+        legs={Account.INSTITUTION_PAYABLE: 5, Account.REGIONAL_CLEARING: -5}, by="clerk", at=at(12, 7),
+        region_code=pair.place.region, institution_code=pair.place.code,
+        detail={"side": HELD, "other": "nantong"},
+    )  # fmt: skip
+    words = "1张异地单据的特殊调整凭证没有在两地记相同金额"
+    assert words in periods.differences(month_of("wenzhou"))
+
+
+def test_an_adjustment_of_a_claim_of_here_stays_here(pair: Pair, settings, tmp_path) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    made = adjusted(pair, -500, pair.place.claim(fund=2000, when=at(11, 18)))
+    assert vouchers(made) == [(pair.place.region, pair.place.code, {6: 500, 17: -500})]
