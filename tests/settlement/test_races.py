@@ -27,7 +27,7 @@ from institutions.models import Institution
 from institutions.refusals import Refusal
 from pricing.models import Release
 from pricing.releases import catalogue_at
-from settlement import closing, commands, failpoints, ledger
+from settlement import closing, commands, failpoints, ledger, personal_accounts
 from settlement.batch import checking
 from settlement.batch import commands as batches
 from settlement.batch.chunk import settle_chunk
@@ -52,7 +52,7 @@ THREADS = 16 if FULL else 8
 PATIENTS, SEEDS = (50, 10) if FULL else (6, 1)
 KEYS, POSTS = (1_000, 8) if FULL else (40, 8)
 REVERSALS = 500 if FULL else 30
-LIMIT, BALANCE = 1_000, 700
+LIMIT, BALANCE, REPORTS = 1_000, 700, 40
 BY = "race"
 
 
@@ -157,6 +157,36 @@ def test_no_fen_over_any_cap(place: Place, record_property) -> None:
     assert Settlement.objects.count() == claims
     assert ledger.balance().sound
     record_property("settlements_per_second", round(claims / spent))
+
+
+def test_a_reported_balance_comes_before_or_after_every_draw(place: Place) -> None:
+    """No draw is lost or counted twice, whether it opened the account or waited for the report."""
+    patients = [
+        factories.person("nantong", "employee", account_balance=BALANCE) for _ in range(PATIENTS)
+    ]
+    bodies = visits(place, patients, 4, seed=7)
+
+    given = {person.pk: 2 * BALANCE for person in patients}
+
+    def act(number: int) -> list[dict[int, int]]:
+        if number:
+            for body in bodies[number - 1 :: THREADS - 1]:
+                post(place, body)
+            return []
+        return [reported(given) for _ in range(REPORTS)]
+
+    before = at_once(act, THREADS)[0]
+    see_everything()
+    for row in PersonalAccount.objects.filter(person__in=patients):
+        left = [*(found[row.person_id] for found in before), row.account_left]
+        opened = BALANCE + REPORTS * 2 * BALANCE
+        assert opened - sum(left) == _sum("account", row.person_id)
+    assert ledger.balance().sound
+
+
+def reported(balances: dict[int, int]) -> dict[int, int]:
+    with scoped(EVERYTHING), transaction.atomic():
+        return personal_accounts.report(balances)
 
 
 def _sum(name: str, person_id: int) -> int:
