@@ -23,7 +23,7 @@ DROP FUNCTION contract_voided_once();
 
 
 class Migration(migrations.Migration):
-    dependencies = (("settlement", "0031_taken_back"),)
+    dependencies = (("settlement", "0032_months_attached"),)
     operations = (
         migrations.AddField(
             "maintenancecontract", "voided_at", models.DateTimeField(blank=True, null=True)
