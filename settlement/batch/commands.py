@@ -125,16 +125,19 @@ def attempt(
 @contextmanager
 def _alone(batch_id: int) -> Iterator[bool]:
     """Whether no other session is at the batch; it keeps the others out until it ends."""
-    key = ["batch attempt", batch_id]
     with connections[SETTLER].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s), %s::int)", key)
+        cursor.execute(
+            "SELECT pg_try_advisory_lock(hashtext('batch attempt'), %s::int)", [batch_id]
+        )
         mine = bool(cursor.fetchone()[0])
     try:
         yield mine
     finally:
         if mine:
             with suppress(Error), connections[SETTLER].cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(hashtext(%s), %s::int)", key)
+                cursor.execute(
+                    "SELECT pg_advisory_unlock(hashtext('batch attempt'), %s::int)", [batch_id]
+                )
 
 
 def _counted(batch_id: int, state: str, told: sheets.RowError, *, by: str, at: dt.datetime) -> bool:
