@@ -197,6 +197,7 @@ ACTS: dict[str, str] = {
     "claim.read": "查看单据", "claim.find": "按身份证号查找单据", "claim.export": "导出单据",
     "trail.bundle": "导出留痕材料", "trail.person": "按参保人查询留痕",
     "ledger.differs": "账目自查不符", "ledger.agrees": "账目自查恢复相符",
+    "ledger.recomputed": "由账目重算人员累计和账户",
     "trail.still": "留痕封存停止", "trail.runs": "留痕封存恢复", "trail.archive": "归档留痕正文",
     "trail.altered": "发现记录被改动", "trail.explained": "核查被改动的记录",
     "trail.empty": "移出已归档正文", "reportorder.open": "申请编制报告", "report.make": "制作报告",

@@ -365,6 +365,7 @@ class Balance:
     unbalanced: int
     wrong_fund: int
     wrong_years: int
+    wrong_accounts: int
 
     @property
     def counts(self) -> dict[str, int]:
@@ -375,6 +376,7 @@ class Balance:
             "unbalanced": self.unbalanced,
             "wrong_fund": self.wrong_fund,
             "wrong_years": self.wrong_years,
+            "wrong_accounts": self.wrong_accounts,
         }
 
     @property
@@ -382,42 +384,79 @@ class Balance:
         return not any(self.counts.values())
 
     @property
-    def sentence(self) -> str:
-        """What does not agree, in Chinese; empty when everything does."""
+    def of_itself(self) -> str:
+        """What does not agree in the ledger itself, in Chinese; empty when everything does."""
         counts = self.counts
-        parts = (
+        return _told(
             (counts["sum"], f"借贷相差{counts['sum']}分"),
             (counts["between_regions"], f"地区间清算账户相差{counts['between_regions']}分"),
             (self.unbalanced, f"{self.unbalanced}笔入账借贷不平"),
             (self.wrong_fund, f"{self.wrong_fund}笔结算的基金支付与分录不符"),
-            (self.wrong_years, f"{self.wrong_years}个人员年度累计与结算不符"),
         )
-        told = "；".join(text for number, text in parts if number)
+
+    @property
+    def sentence(self) -> str:
+        """What does not agree, caches included, in Chinese; empty when everything does."""
+        told = _told(
+            (1, self.of_itself),
+            (self.wrong_years, f"{self.wrong_years}个人员年度累计与结算不符"),
+            (self.wrong_accounts, f"{self.wrong_accounts}个个人账户余额与账目不符"),
+        )
         return told and f"账目自查不符：{told}"
 
 
+def _told(*parts: tuple[int, str]) -> str:
+    return "；".join(text for number, text in parts if number and text)
+
+
+#: What the ledger makes of person-years and accounts, and those that were remembered otherwise. An account
+#: holds what was last reported less what was drawn since: by settlements and back, and by the vouchers of
+#: payments to it, their returns and refunds (a payment to the account credits it: less was drawn).
+PROVEN = """years AS (
+    SELECT person_id, year, scheme, min(region_code) AS region_code, sum(account) AS account, SUMS
+    FROM settlement_settlement GROUP BY 1, 2, 3
+), drawn AS (
+    SELECT person_id, sum(amount) AS amount FROM (
+        SELECT person_id, account FROM years
+        UNION ALL SELECT person_id, amount FROM settlement_account_postings()) every (person_id, amount)
+    GROUP BY 1
+), wrong_years AS (
+    SELECT person_id, year, scheme, coalesce(a.region_code, years.region_code) AS region_code,
+        REMEMBERED, MADE
+    FROM years FULL JOIN settlement_accumulator a USING (person_id, year, scheme) WHERE DIFFERENT
+), wrong_accounts AS (
+    SELECT person_id, p.region_code, a.account_left AS was_account_left,
+        p.account_balance + coalesce(a.drawn_before, 0) - coalesce(drawn.amount, 0) AS account_left
+    FROM drawn FULL JOIN settlement_personalaccount a USING (person_id)
+    LEFT JOIN settlement_insuredperson p ON p.id = person_id
+    WHERE CASE WHEN a.person_id IS NULL THEN drawn.amount <> 0 ELSE a.account_left IS DISTINCT FROM
+        p.account_balance + a.drawn_before - coalesce(drawn.amount, 0) END
+)"""
+for _mark, _names in {
+    "SUMS": [f"sum({' - '.join(parts)}) AS {to}" for to, parts in COUNTED.items()],
+    "REMEMBERED": [f"coalesce(a.{name}, 0) AS was_{name}" for name in COUNTED],
+    "MADE": [f"coalesce(years.{name}, 0) AS {name}" for name in COUNTED],
+}.items():
+    PROVEN = PROVEN.replace(_mark, ", ".join(_names))
+PROVEN = PROVEN.replace(
+    "DIFFERENT",
+    " OR ".join(f"coalesce(a.{name}, 0) <> coalesce(years.{name}, 0)" for name in COUNTED),
+)
 BALANCE = """WITH legs AS (
     SELECT claim_id, version, sum(amount) AS rest, sum(amount) FILTER (WHERE account = 1) AS fund,
         sum(amount) FILTER (WHERE account = 15) AS regional FROM settlement_leg GROUP BY 1, 2
-), years AS (
-    SELECT person_id, year, scheme, SUMS FROM settlement_settlement GROUP BY 1, 2, 3
-)
+), PROVEN
 SELECT (SELECT count(*) FROM legs WHERE rest <> 0),
     (SELECT count(*) FROM settlement_settlement s LEFT JOIN legs USING (claim_id, version)
         WHERE CASE WHEN s.insured_pool = '' THEN s.fund <> coalesce(legs.fund, 0)
             ELSE s.fund + s.major + s.assistance + s.account <> coalesce(legs.regional, 0) END),
-    (SELECT count(*) FROM years FULL JOIN settlement_accumulator a USING (person_id, year, scheme)
-        WHERE DIFFERENT)"""
-BALANCE = BALANCE.replace(
-    "SUMS", ", ".join(f"sum({' - '.join(parts)}) AS {to}" for to, parts in COUNTED.items())
-).replace(
-    "DIFFERENT",
-    " OR ".join(f"coalesce(a.{name}, 0) <> coalesce(years.{name}, 0)" for name in COUNTED),
+    (SELECT count(*) FROM wrong_years), (SELECT count(*) FROM wrong_accounts)""".replace(
+    "PROVEN", PROVEN
 )
 
 
 def balance() -> Balance:
-    """Is money conserved? The ledger is the truth; accumulators and totals are compared with it.
+    """Is money conserved? The ledger is the truth; accumulators, accounts and totals are compared with it.
 
     Run where every row is visible (scope `*`): a person-year spans institutions.
     """

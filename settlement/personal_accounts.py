@@ -20,10 +20,13 @@ from settlement.models import InsuredPerson, PersonalAccount, Scheme, Way
 OPEN = """INSERT INTO settlement_personalaccount (person_id, account_left, region_code)
     SELECT id, account_balance, region_code FROM settlement_insuredperson
     WHERE id = ANY (%s::bigint[]) ORDER BY id ON CONFLICT (person_id) DO NOTHING"""
-LEFT = """UPDATE settlement_personalaccount p SET account_left = g.balance
-    FROM unnest(%s::bigint[], %s::bigint[]) AS g (id, balance) WHERE p.person_id = g.id"""
+#: A balance that changes replaces what is left, by trigger; one that is the same as the last does not.
 REPORTED = """UPDATE settlement_insuredperson p SET account_balance = g.balance
     FROM unnest(%s::bigint[], %s::bigint[]) AS g (id, balance) WHERE p.id = g.id"""
+SAME_AGAIN = """UPDATE settlement_personalaccount a
+    SET account_left = p.account_balance, drawn_before = settlement_drawn(p.id)
+    FROM settlement_insuredperson p WHERE p.id = a.person_id AND p.id = ANY (%s::bigint[])
+        AND a.account_left <> p.account_balance"""
 
 
 def locked(persons: Collection[int]) -> dict[int, int]:
@@ -42,10 +45,9 @@ def report(balances: Mapping[int, int]) -> dict[int, int]:
     A claim draws either before, and is part of what the report replaces, or after, from what was reported.
     """
     left = locked(balances)
-    given = [list(balances), list(balances.values())]
     with connection.cursor() as cursor:
-        cursor.execute(LEFT, given)
-        cursor.execute(REPORTED, given)
+        cursor.execute(REPORTED, [list(balances), list(balances.values())])
+        cursor.execute(SAME_AGAIN, [list(balances)])
     return left
 
 

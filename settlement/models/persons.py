@@ -82,7 +82,8 @@ class OfflineVisit(models.Model):
 class PersonalAccount(models.Model):
     """What is left on a person's personal account: one row for all years, and the lock of the person.
 
-    Opened with the balance last reported; a newly reported balance replaces it (trigger).
+    Opened with the balance last reported; a newly reported balance replaces it (trigger), and keeps
+    what the ledger says was drawn before: the balance, less what was drawn since, is what is left.
     """
 
     person = models.OneToOneField(
@@ -90,6 +91,9 @@ class PersonalAccount(models.Model):
         related_name="personal_account",
     )  # fmt: skip
     account_left = models.BigIntegerField(help_text="fen")
+    drawn_before = models.BigIntegerField(
+        default=0, db_default=0, help_text="fen, till the balance was last reported"
+    )
     region_code = models.CharField(max_length=6)
 
     class Meta:

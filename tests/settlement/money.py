@@ -168,7 +168,15 @@ class Place:
             defaults={"region_code": self.region},
         )  # fmt: skip
         PersonalAccount.objects.get_or_create(
-            person=self.person, defaults={"region_code": self.region, "account_left": 10**9}
+            person=self.person,
+            defaults={
+                "region_code": self.region,
+                "account_left": 10**9,
+                "drawn_before": 10**9 - self.person.account_balance,
+            },
+        )
+        PersonalAccount.objects.filter(person=self.person).update(
+            account_left=F("account_left") - account
         )
         Accumulator.objects.filter(pk=year.pk).update(
             fund_used=F("fund_used") + fund,
