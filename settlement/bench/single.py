@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from statistics import median
 
 import psycopg2
 from django.conf import settings
@@ -205,17 +204,15 @@ def _rate(act: Callable[[], Callable[[], None]], each: int) -> float:
 
 
 def meanwhile(
-    work: Callable[[], object], acts: Sequence[Callable[[], None]]
-) -> list[tuple[float, int]]:
-    """Median milliseconds of each act, in turns while `work` goes on in another thread; how many."""
+    work: Callable[[], object], acts: Sequence[Callable[[], None]], times: Sequence[list[float]]
+) -> None:
+    """Add the milliseconds of each act to its times, in turns while `work` goes on in another thread."""
     thread = threading.Thread(target=work)
-    times: list[list[float]] = [[] for _ in acts]
     thread.start()
     while thread.is_alive():
         for one, mine in zip(acts, times, strict=True):
             mine.append(_seconds(one) * 1000)
     thread.join()
-    return [(median(mine), len(mine)) for mine in times]
 
 
 @contextmanager

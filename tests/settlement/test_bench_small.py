@@ -10,7 +10,7 @@ from settlement.bench.growth import Side, in_turns
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = {"batch.1worker", "batch.rss_mb", "batch.updates", "batch.vs_orm"}
-KERNEL = {"kernel.vs_python", "kernel.share", "kernel.difference"}
+KERNEL = {"kernel.settle", "kernel.vs_python", "kernel.share", "kernel.difference"}
 
 
 def measured(only: str, page: Path) -> dict[str, dict]:

@@ -4,10 +4,12 @@ import json
 import os
 import platform
 import signal
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -26,7 +28,7 @@ USUAL_N = 100_000
 NAIVE_CLAIMS = 300
 WORKERS = {1: "batch.1worker", 2: "batch.2workers", 4: "batch.4workers"}  #: by processes
 SINGLE = ("single.p50", "single.p99", "single.rps")
-PAGES = 40  #: times that a page is opened beside nothing
+PAGES = 40  #: times that a page is opened beside nothing, and at least beside batches
 SINGLE_CLAIMS = 400
 #: What a claim is here, and what others measured with the same shape.
 SHAPE = (
@@ -44,7 +46,8 @@ MEANINGS = {
     "batch.growth": "cost per claim of a batch of n; floor: of five of half n (most 100,000), in turns",
     "batch.rss_mb": "peak resident memory of a worker; floor: the most it may be",
     "batch.updates": "updated or deleted rows of claims, lines and results",
-    "kernel.vs_python": "checks and fold, lines/s; floor: the fold alone in plain Python",
+    "kernel.settle": "the kernel: checks and fold, lines/s",
+    "kernel.vs_python": "the kernel's fold alone, lines/s; floor: the same fold in plain Python",
     "kernel.share": "share of the kernel in the time of the same chunk; the middle one of a batch",
     "kernel.difference": "fen between the kernel and plain Python",
     "batch.vs_orm": "a batch, claims/s; floor: model objects, a transaction per claim, in turns",
@@ -52,7 +55,7 @@ MEANINGS = {
     "single.p99": "the same, the slowest of a hundred; floor: the slowest of a hundred bare ones",
     "single.rps": "claims by HTTP, eight connections; floor: bare statements, eight connections",
     "precheck.p50": "hints on a visit of one line by HTTP; floor: a trial of it, at most two of them",
-    "single.in_batch": "one claim by HTTP while two workers settle a batch of N; floor: while none does",
+    "single.in_batch": "one claim by HTTP while two workers settle batches of N; floor: while none does",
     "page.in_batch": "the list of claims opened in turns with those; floor: while no batch is settled",
     "start.again": "second start until a page is served",
     "report.pages_per_second": "pages of a register of 200, laid out by two worker processes and joined",
@@ -111,7 +114,7 @@ class Command(BaseCommand):
             (("batch.growth",), self.growth),
             ((*WORKERS.values(), "batch.rss_mb", "batch.updates"), self.batch),
             (("batch.vs_orm", "kernel.share"), self.in_turns),
-            (("kernel.vs_python", "kernel.difference"), self.kernel),
+            (("kernel.settle", "kernel.vs_python", "kernel.difference"), self.kernel),
             ((*SINGLE, "precheck.p50", "page.in_batch"), self.single),
             (("list.first_page",), self.lists),
             (("audit", "rules"), self.audits),
@@ -183,6 +186,7 @@ class Command(BaseCommand):
         if rules is None:
             raise CommandError("no policy is published")
         done = kernel.compare(invented.claims, invented.lines, rules)
+        self.figure("kernel.settle", done.settled, "lines/s", None, done.lines)
         self.figure("kernel.vs_python", done.folded, "lines/s", done.plain, done.lines)
         self.figure("kernel.difference", done.difference, "fen", None, done.lines)
 
@@ -208,11 +212,16 @@ class Command(BaseCommand):
 
     def beside_a_batch(self, client: Callable, page: Callable[[], None]) -> None:
         """A claim and a page while a batch is settled, and just before while none is."""
-        batch = data.loaded_batch(self.n, seed=7, tag="H")
         alone, calm = single.compared([client, lambda: page], PAGES)
-        busy = single.meanwhile(lambda: batches.rate(batch, 2), (client(), page))
-        self.figure("single.in_batch", busy[0][0], "ms", alone.p50_ms, busy[0][1])
-        self.figure("page.in_batch", busy[1][0], "ms", calm.p50_ms, busy[1][1])
+        acts = client(), page
+        times: list[list[float]] = [[] for _ in acts]
+        while len(times[-1]) < PAGES:  # a small batch is over soon: another one follows
+            batch = data.loaded_batch(self.n, seed=7, tag=f"H{len(times[-1])}x")
+            single.meanwhile(partial(batches.rate, batch, 2), acts, times)
+        for name, calmly, busy in zip(
+            ("single.in_batch", "page.in_batch"), (alone, calm), times, strict=True
+        ):
+            self.figure(name, statistics.median(busy), "ms", calmly.p50_ms, len(busy))
 
     def growth(self) -> None:
         large, small = growth.measure(self.n)
