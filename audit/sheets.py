@@ -58,9 +58,10 @@ def rows_of(name: str, content: bytes) -> Iterator[tuple[int, Sequence]]:
 
 
 def csv_rows(content: bytes) -> Iterator[tuple[int, Sequence]]:
-    """The rows of a CSV file in any encoding that `text_of` knows."""
+    """The rows of a CSV file in any encoding that is read, a piece of it in memory as text."""
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding=encoding_of(content), newline="")
     try:
-        yield from enumerate(csv.reader(io.StringIO(text_of(content), newline="")), 1)
+        yield from enumerate(csv.reader(lines), 1)
     except csv.Error as error:
         raise SheetError(f"CSV 无法读取：{error}") from error
 
@@ -79,6 +80,11 @@ def xlsx_rows(content: bytes) -> Iterator[tuple[int, Sequence]]:
 
 
 def text_of(content: bytes) -> str:
+    """The text of a file in an encoding that is read."""
+    return content.decode(encoding_of(content))
+
+
+def encoding_of(content: bytes) -> str:
     """UTF-8 (with or without BOM), UTF-16 with BOM, or GB 18030 (GBK); anything else is refused."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings: tuple[str, ...] = ("utf-16",)
@@ -91,7 +97,7 @@ def text_of(content: bytes) -> str:
             continue
         if "\0" in text:
             break
-        return text
+        return encoding
     raise SheetError("文件编码无法识别：应为 UTF-8、UTF-16（带 BOM）或 GBK，且不含空字符")
 
 

@@ -13,8 +13,8 @@ from institutions import crypto
 from institutions.refusals import Refusal
 from institutions.shape import read_json
 
-MAX_BYTES = 32 * 1024 * 1024
-MAX_CLAIMS = 50_000
+MAX_BYTES = 64 * 1024 * 1024
+MAX_CLAIMS = 100_000
 TRUE_WORDS, FALSE_WORDS = {"是", "true", "1", "y", "yes"}, {"否", "false", "0", "n", "no"}
 #: A credential in a line of JSON, whole or broken; and whatever else is as long as an identity number.
 CREDENTIAL = re.compile(r"""(credential["']?\s*:\s*["']?)([^"',}\s]+)""")

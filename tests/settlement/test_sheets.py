@@ -62,6 +62,13 @@ def test_what_is_no_file_of_claims_is_refused(name: str, content: bytes, message
         sheets.read(name, content)
 
 
+def test_a_hundred_thousand_claims_are_one_file_and_one_more_is_refused() -> None:
+    row = b'{"claim_no":"A1","lines":[{}]}\n'
+    assert len(sheets.read("a.jsonl", row * 100_000).entries) == 100_000
+    with pytest.raises(SheetError, match="100000"):
+        sheets.read("a.jsonl", row * 100_001)
+
+
 def test_an_identity_number_stays_text_and_a_spoilt_one_is_an_error() -> None:
     head = tuple(HEAD.split(","))
     good = sheets.read("a.xlsx", xlsx(head, ("A1", "330300199001011234", 1, "consult", 12.3, "x")))

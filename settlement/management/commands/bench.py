@@ -21,6 +21,7 @@ from django.utils.module_loading import import_string
 from institutions.access import EVERYTHING, scoped
 from pricing.commands import load_shipped
 from pricing.releases import current
+from settlement import sheets
 from settlement.bench import batches, data, floor, growth, kernel, portal, single
 from settlement.periods import posting_month
 
@@ -37,7 +38,8 @@ SHAPE = (
     "11. Everything here is durable (fsync, synchronous_commit) and complete: facts of each claim, ledger "
     "legs, person-years, accounts, event and SM3 digest of each chunk, all keys, checks and triggers. "
     "The floor moves the same finished rows, those of persons too, out of and into equal tables and does "
-    "nothing else."
+    "nothing else. The claims of a batch are invented and written by the loader itself; a file of the "
+    f"product holds at most {sheets.MAX_CLAIMS:,}, a million comes in several (docs/scaling.md)."
 )
 MEANINGS = {
     "batch.1worker": "a batch, one worker, all durable; floor: COPY of the same rows, one stream",
