@@ -114,7 +114,7 @@ def test_accounts_of_before_are_proved_from_what_is_left(db: None) -> None:
     PersonalAccount.objects.update(drawn_before=0)
     assert not ledger.balance().sound
     with connection.cursor() as cursor:
-        cursor.execute(import_module("settlement.migrations.0038_proven_accounts").BEGIN)
+        cursor.execute(import_module("settlement.migrations.0034_proven_accounts").BEGIN)
     assert (account(made.patient), ledger.balance().sound) == ((9_000, 1_200), True)
 
 

@@ -78,7 +78,7 @@ DROP FUNCTION settlement_account_postings();
 
 
 class Migration(migrations.Migration):
-    dependencies = (("settlement", "0031_taken_back"),)
+    dependencies = (("settlement", "0033_contracts_voided"),)
     operations = (
         migrations.AddField(
             "personalaccount",
