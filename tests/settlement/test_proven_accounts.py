@@ -12,7 +12,7 @@ from django.db import connection, connections
 from audit.models import Event, Task
 from institutions.access import EVERYTHING, scoped, set_scope
 from institutions.refusals import Refusal
-from settlement import conserved, ledger, refunds, tasks
+from settlement import conserved, ledger, personal_accounts, refunds, tasks
 from settlement.models import Accumulator, InsuredPerson, Leg, PersonalAccount
 from tests import factories
 from tests.audit.sealing import superuser
@@ -82,6 +82,15 @@ def test_a_balance_that_is_reported_first_opens_the_account(db: None) -> None:
     set_scope(EVERYTHING)
     report(person, 700)
     assert (account(person), ledger.balance().sound) == ((700, 0), True)
+
+
+def test_the_same_balance_again_is_a_report_too(db: None) -> None:
+    made = drawing(balance=1_500)
+    assert account(made.patient) == (300, 0)
+    assert personal_accounts.report({made.patient.pk: 1_500}) == {made.patient.pk: 300}
+    assert (account(made.patient), ledger.balance().sound) == ((1_500, 1_200), True)
+    assert personal_accounts.report({made.patient.pk: 1_500}) == {made.patient.pk: 1_500}
+    assert (account(made.patient), ledger.balance().sound) == ((1_500, 1_200), True)
 
 
 def test_what_is_paid_to_the_account_and_comes_back_is_in_the_proof(db: None) -> None:
