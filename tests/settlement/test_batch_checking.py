@@ -3,13 +3,13 @@
 import datetime as dt
 import io
 import json
+import os
 import signal
 from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
-from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.test import Client
@@ -105,7 +105,7 @@ def test_of_many_bells_for_a_file_one_counts(hospital: Hospital) -> None:
     hospital.upload(claims_of(hospital, hospital.patients))
     batch = only()
     with (
-        closing(psycopg2.connect(settings.DATABASE_SETTLER_URL)) as other,
+        closing(psycopg2.connect(os.environ["DATABASE_SETTLER_URL"])) as other,
         other.cursor() as cursor,
     ):
         at_it = "SELECT pg_advisory_lock(hashtext('batch attempt'), %s)"
