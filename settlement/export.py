@@ -2,7 +2,7 @@
 
 import datetime as dt
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 from django.db.models import QuerySet
@@ -57,7 +57,9 @@ def xlsx(claims: QuerySet, *, into: IO[bytes]) -> None:
                 _write(row, number, sheet.write_string, sheet.write_number, money)
 
 
-def _write(row: list[str], number: int, text: Callable, amount: Callable, money: object) -> None:
+def _write(
+    row: Sequence[str], number: int, text: Callable, amount: Callable, money: object
+) -> None:
     for column, value in enumerate(row):
         if FIRST_AMOUNT <= column < FIRST_AMOUNT + 1 + len(AMOUNTS) and value:
             amount(number, column, float(value), money)
@@ -65,13 +67,17 @@ def _write(row: list[str], number: int, text: Callable, amount: Callable, money:
             text(number, column, value)
 
 
-def _rows(claims: QuerySet) -> Iterator[list[str]]:
-    """Rows of text; one more than the bound says that the rest was left out."""
-    for number, found in enumerate(walk(claims, most=ROWS_MOST + 1)):
+def bounded(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Rows of text up to the bound; one more says that the rest was left out."""
+    for number, row in enumerate(rows):
         if number == ROWS_MOST:
-            yield [CUT, *[""] * (len(HEADS) - 1)]
+            yield [CUT, *[""] * (len(row) - 1)]
             return
-        yield _row(found)
+        yield row
+
+
+def _rows(claims: QuerySet) -> Iterator[Sequence[str]]:
+    return bounded(map(_row, walk(claims, most=ROWS_MOST + 1)))
 
 
 def _row(found: Found) -> list[str]:

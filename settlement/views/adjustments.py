@@ -26,6 +26,7 @@ from institutions.money import yuan as plain_yuan
 from institutions.naming import Login, named
 from institutions.refusals import Refusal
 from settlement import adjustments as commands
+from settlement import export
 from settlement.correction_forms import (
     AdjustmentForm,
     AdjustmentsQuery,
@@ -41,7 +42,7 @@ from settlement.terms import cite
 
 CRUMBS = [{"label": "工作台", "url": "/"}, {"label": "特殊调整", "url": "/adjustments/"}]
 PAGE = 20
-PDF_ROWS, CSV_ROWS = 2_000, 50_000
+PDF_ROWS = 2_000
 PROPOSE, APPROVE = commands.PROPOSE, commands.APPROVE
 FORMS = {"ask-reversal": ReasonForm, "collect": CollectionForm}
 READ = "adjustment.read"
@@ -169,10 +170,10 @@ def _row(row: Adjustment, names: dict[str, str], places: dict[str, str]) -> Row:
 @require_GET
 def export_csv(request: PortalRequest) -> StreamingHttpResponse:
     """The report as CSV; its rows are read here, while the scope of the request holds."""
-    rows = list(_lines(_found(_query(request))[:CSV_ROWS], class_names(request)))
-    lines = sheets.csv_lines(HEADS, rows)
+    rows = list(_lines(_found(_query(request))[: export.ROWS_MOST + 1], class_names(request)))
+    lines = sheets.csv_lines(HEADS, export.bounded(rows))
     exported(user=request.user, at=clock.now(), action="adjustment.export", subject="adjustment:",
-             query=request.GET.urlencode(), rows=len(rows), format="csv")  # fmt: skip
+             query=request.GET.urlencode(), rows=min(len(rows), export.ROWS_MOST), format="csv")  # fmt: skip
     return StreamingHttpResponse(
         lines, content_type=sheets.CSV,
         headers={"Content-Disposition": 'attachment; filename="adjustments.csv"'},

@@ -18,7 +18,7 @@ from audit.words import subject as subject_words
 from institutions.access import PortalRequest
 from institutions.models import Institution, Office, Region
 from institutions.naming import Login, named, shown_names
-from settlement import bank_files, payments
+from settlement import bank_files, export, payments
 from settlement.adjustments import classes_of
 from settlement.capitals import capitals
 from settlement.detail import moment
@@ -29,7 +29,6 @@ from settlement.regional_transfers import SIDES
 from settlement.views.payments import CRUMBS, tabs
 
 SIZES = (20, 50, 100)
-MOST_EXPORTED = 50_000
 #: kinds whose paper is a 支付凭证: money leaves or comes back to the bank
 PAID = (Voucher.Kind.PAYMENT, Voucher.Kind.REIMBURSEMENT, Voucher.Kind.BANK_RETURN,
         Voucher.Kind.REFUND, Voucher.Kind.ADVANCE, Voucher.Kind.REGIONAL_PAID)  # fmt: skip
@@ -253,14 +252,14 @@ def paper(request: PortalRequest, pk: int) -> HttpResponse:
 def export_csv(request: PortalRequest) -> StreamingHttpResponse:
     """The present query as CSV with accounts and 大写金额."""
     found = VoucherFilter(request.GET, queryset=_rows(request), request=request)
-    rows = list(found.qs.select_related("reverses")[:MOST_EXPORTED])
+    rows = list(found.qs.select_related("reverses")[: export.ROWS_MOST + 1])
     sides, matters = _sides(rows), _matters({row.subject for row in rows})
     people = shown_names({name for row in rows for name in (row.posted_by, row.approved_by)})
     lines = [_line(row, sides.get(row.pk, []), matters[row.subject][0], people) for row in rows]
     exported(user=request.user, at=clock.now(), action="voucher.export", subject="voucher:",
-             query=request.GET.urlencode(), rows=len(rows))  # fmt: skip
+             query=request.GET.urlencode(), rows=min(len(rows), export.ROWS_MOST))  # fmt: skip
     return StreamingHttpResponse(
-        sheets.csv_lines(HEAD, lines), content_type=sheets.CSV,
+        sheets.csv_lines(HEAD, export.bounded(lines)), content_type=sheets.CSV,
         headers={"Content-Disposition": 'attachment; filename="vouchers.csv"'},
     )  # fmt: skip
 

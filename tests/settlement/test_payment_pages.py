@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from audit.models import Event
 from institutions.models import Office, User
-from settlement import payments
+from settlement import export, payments
 from settlement.models import AppointmentSlot, PaymentList, Refund, Reimbursement, Voucher
 from tests import factories
 from tests.settlement.agency import CARD, PAPER, TODAY, Agency, calendar
@@ -270,6 +270,13 @@ def test_a_wrong_result_file_names_every_row(agency, officer) -> None:
     assert "未登记任何结果" in text
     assert officer.post(address, follow=True).status_code == 200
     assert not Voucher.objects.exists()
+
+
+def test_an_export_that_is_cut_says_so(agency, officer, monkeypatch) -> None:
+    take(agency, agency.sent(agency.statement(6_001_53).subject))
+    monkeypatch.setattr(export, "ROWS_MOST", 0)
+    sheet = b"".join(officer.get(reverse("vouchers-csv")).streaming_content).decode("utf-8-sig")
+    assert [row["凭证号"] for row in csv.DictReader(io.StringIO(sheet))] == [export.CUT]
 
 
 def test_vouchers_are_listed_shown_printed_and_exported(agency, officer) -> None:
