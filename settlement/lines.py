@@ -107,7 +107,12 @@ def open_line(
 
 @transaction.atomic
 def close_line(*, line: NetworkLine, closed_on: dt.date, by: str, at: dt.datetime) -> None:
-    """The last day of a line; service years that have begun stay owed whole."""
+    """The last day of a line; service years that have begun by then stay owed whole.
+
+    Drafts are drawn anew. Refused: 409 voided or closed before, or a later year is on a bill that was
+    confirmed.
+    """
+    alone_since(line.opened_on, at=at)
     row = NetworkLine.objects.select_for_update().get(pk=line.pk)
     still_stands(row, name="线路", code="LINE")
     if row.closed_on:
@@ -115,8 +120,13 @@ def close_line(*, line: NetworkLine, closed_on: dt.date, by: str, at: dt.datetim
     if not row.opened_on <= closed_on <= clock.local(at).date():
         raise refused("closed_on", "DAY_NOT_POSSIBLE", "停用日应在开通日与今天之间",
                       "between the opening and today")  # fmt: skip
+    later = FeeBill.objects.filter(items__line=row, items__first__gt=closed_on)
+    not_confirmed(later, f"该线路 {closed_on} 以后的服务年度", code="LINE")
     row.closed_on = closed_on
     row.save(update_fields=["closed_on"])
+    drafts = FeeBill.objects.filter(items__line=row, year__gte=closed_on.year, state=State.DRAFT)
+    for bill in list(drafts.order_by("pk").distinct()):
+        redraw(bill=bill, by=by, at=at)
     noted(row, "networkline.close", by=by, at=at, closed_on=closed_on)
 
 

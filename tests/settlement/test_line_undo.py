@@ -216,6 +216,21 @@ def test_a_line_on_a_confirmed_bill_is_not_voided(town, owed) -> None:
     assert (owed.state, owed.items.count()) == ("draft", 1)
 
 
+def test_a_line_closed_in_the_past_owes_no_year_that_begins_later(town) -> None:
+    bill, line = bill_of(town), NetworkLine.objects.get(bandwidth_mb=10)
+    assert bill.items.get(line=line).first == date(2021, 3, 15)
+    lines.confirm_bill(bill=bill, **SIGNED)
+    past = {"line": line, "closed_on": date(2021, 3, 14), **SIGNED}
+    with pytest.raises(Refusal) as stopped:
+        lines.close_line(**past)
+    assert code_of(stopped) == "LINE_BILLED"
+    line_payments.undo_confirmation(bill=bill, **WHY, **OTHER)
+    lines.close_line(**past)
+    bill.refresh_from_db()
+    assert not bill.items.filter(line=line).exists()
+    assert bill.amount == 0
+
+
 def test_the_page_voids_a_line(town) -> None:
     bill_of(town)
     line = NetworkLine.objects.get(bandwidth_mb=10)
