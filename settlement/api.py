@@ -17,7 +17,7 @@ from institutions.refusals import Fault, Refusal
 from institutions.rest import InstitutionView, body_of, encoded, json_answer
 from institutions.shape import checked, faults, read_json, refuse
 from pricing import releases
-from settlement import answer, commands, contract, openapi
+from settlement import answer, commands, contract, evidence, openapi
 from settlement.facts import Claimant
 from settlement.listing import Wanted, page
 
@@ -251,7 +251,7 @@ class Evidence(ClaimsView):
             self.refused("evidence.take", f"encounter:{encounter}"[:80], refusal)
             raise
         with self.rows():
-            status, taken = commands.take_evidence(
+            status, taken = evidence.take(
                 institution=self.institution, encounter=encounter, evidence=given, by=self.by,
                 at=self.at,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Acts on claims: receive (and settle), reverse, take evidence; one transaction with its event.
+"""Acts on claims: receive (and settle), reverse; one transaction with its event.
 
 The caller has set the scope (institutions.access.scoped) and so opened the transaction; a Refusal
 leaves nothing behind. The clock is the caller's.
@@ -433,59 +433,6 @@ def _refuse_requested(claim_id: int) -> None:
         detail = ("该单据已由参保人申请手工报销，不能冲正；确需更正的请联系经办机构",
                   "the claim is being reimbursed to the person")  # fmt: skip
         raise Refusal(409, "CLAIM_REIMBURSED", detail)
-
-
-EVIDENCE = """WITH put AS (
-    INSERT INTO settlement_evidence (region_code, institution_code, encounter_id, encounter_key,
-        kind, alg, content_hash, at, reference, received_at, received_by)
-    VALUES (%(region)s, %(institution)s, %(encounter)s, %(key)s, %(kind)s, %(alg)s, %(hash)s,
-        %(at)s, %(reference)s, %(received)s, %(by)s)
-    ON CONFLICT DO NOTHING RETURNING id
-), late AS (
-    UPDATE settlement_evidencegap SET state = 'late', received_at = %(received)s
-    WHERE encounter_key = %(key)s AND institution_code = %(institution)s AND kind = %(kind)s
-        AND state = 'missing' AND due_at < %(received)s)
-SELECT id FROM put"""
-KNOWN_EVIDENCE = """SELECT id, received_at FROM settlement_evidence
-    WHERE encounter_key = %s AND institution_code = %s AND kind = %s AND content_hash = %s"""
-
-
-def take_evidence(
-    *, institution: Claimant, encounter: str, evidence: dict, by: str, at: dt.datetime
-) -> tuple[int, dict]:
-    """Store one piece of evidence of an encounter (温州 第二十六条); the same again changes nothing.
-
-    Returns the status (201 new, 200 known) and the answer. It may come before its claim.
-    """
-    content_hash = bytes.fromhex(evidence["content_hash"])
-    key = facts.encounter_key(institution.code, encounter)
-    given = {
-        "region": institution.region_code, "institution": institution.code, "encounter": encounter,
-        "key": key, "kind": evidence["kind"], "hash": content_hash,
-        "alg": evidence.get("alg", "sm3"),
-        "at": contract.moment(evidence["at"]), "reference": evidence["reference"], "received": at,
-        "by": by,
-    }  # fmt: skip
-    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        cursor.execute(EVIDENCE, given)
-        row, status, received = cursor.fetchone(), CREATED, at
-        if row is None:
-            cursor.execute(KNOWN_EVIDENCE, [key, institution.code, evidence["kind"], content_hash])
-            row, status = cursor.fetchone(), 200
-            received = row[1]
-        else:
-            trail.record(
-                by=by, at=at, action="evidence.take", subject=f"encounter:{encounter}"[:80],
-                region_code=institution.region_code, institution_code=institution.code,
-                detail={"kind": evidence["kind"], "content": content_hash},
-            )  # fmt: skip
-    return status, {
-        "id": row[0],
-        "encounter_id": encounter,
-        "kind": evidence["kind"],
-        "content_hash": evidence["content_hash"],
-        "received_at": answer.moment_of(received),
-    }
 
 
 def refused(

@@ -19,8 +19,8 @@ from institutions import documents
 from institutions.models import Document, Institution
 from institutions.refusals import refused
 from pricing.releases import Catalogue
-from settlement import commands
-from settlement.contract import local_day
+from settlement.answer import moment_of
+from settlement.contract import local_day, moment
 from settlement.facts import Claimant, encounter_key, examples_allowed
 from settlement.models import EvidenceFile, EvidenceGap
 from settlement.prescriptions import parameter
@@ -30,6 +30,21 @@ DELIVERY = "delivery"  #: asked for where there was one: the goods' way ends wit
 LOOKED_BACK = dt.timedelta(days=62)
 WORKED_OFF_BY = "registry.file"  #: what an institution's own people may do
 KIND = "evidence"
+
+#: A piece of evidence; a gap that waited for it is late.
+PUT = """WITH put AS (
+    INSERT INTO settlement_evidence (region_code, institution_code, encounter_id, encounter_key,
+        kind, alg, content_hash, at, reference, received_at, received_by)
+    VALUES (%(region)s, %(institution)s, %(encounter)s, %(key)s, %(kind)s, %(alg)s, %(hash)s,
+        %(at)s, %(reference)s, %(received)s, %(by)s)
+    ON CONFLICT DO NOTHING RETURNING id
+), late AS (
+    UPDATE settlement_evidencegap SET state = 'late', received_at = %(received)s
+    WHERE encounter_key = %(key)s AND institution_code = %(institution)s AND kind = %(kind)s
+        AND state = 'missing' AND due_at < %(received)s)
+SELECT id FROM put"""
+KNOWN = """SELECT id, received_at FROM settlement_evidence
+    WHERE encounter_key = %s AND institution_code = %s AND kind = %s AND content_hash = %s"""
 
 #: Encounters of internet claims whose time is up, with when each kind of evidence came. A record of
 #: the portal is evidence as good as an upload: a prescription, a dispensing, a receipt of a parcel.
@@ -100,6 +115,44 @@ def clause(catalogue: Catalogue, region: str, day: dt.date) -> dict[str, str]:
     return {"document": release.policy.document, "clause": number, "text": text}
 
 
+def take(
+    *, institution: Claimant, encounter: str, evidence: dict, by: str, at: dt.datetime
+) -> tuple[int, dict]:
+    """Store one piece of evidence of an encounter (温州 第二十六条); the same again changes nothing.
+
+    Returns the status (201 new, 200 known) and the answer. It may come before its claim.
+    """
+    content_hash = bytes.fromhex(evidence["content_hash"])
+    key = encounter_key(institution.code, encounter)
+    given = {
+        "region": institution.region_code, "institution": institution.code, "encounter": encounter,
+        "key": key, "kind": evidence["kind"], "hash": content_hash,
+        "alg": evidence.get("alg", "sm3"),
+        "at": moment(evidence["at"]), "reference": evidence["reference"], "received": at,
+        "by": by,
+    }  # fmt: skip
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        cursor.execute(PUT, given)
+        row, status, received = cursor.fetchone(), 201, at
+        if row is None:
+            cursor.execute(KNOWN, [key, institution.code, evidence["kind"], content_hash])
+            row, status = cursor.fetchone(), 200
+            received = row[1]
+        else:
+            trail.record(
+                by=by, at=at, action="evidence.take", subject=f"encounter:{encounter}"[:80],
+                region_code=institution.region_code, institution_code=institution.code,
+                detail={"kind": evidence["kind"], "content": content_hash},
+            )  # fmt: skip
+    return status, {
+        "id": row[0],
+        "encounter_id": encounter,
+        "kind": evidence["kind"],
+        "content_hash": evidence["content_hash"],
+        "received_at": moment_of(received),
+    }
+
+
 @transaction.atomic
 def take_file(
     *, institution: Claimant, place: Institution, encounter: str, given: dict[str, str],
@@ -124,9 +177,7 @@ def take_file(
     )  # fmt: skip
     told = {"kind": given["kind"], "content_hash": digest, "alg": "sm3", "at": given["at"],
             "reference": f"document:{document.pk}"}  # fmt: skip
-    _, answer = commands.take_evidence(
-        institution=institution, encounter=encounter, evidence=told, by=by, at=at
-    )
+    _, answer = take(institution=institution, encounter=encounter, evidence=told, by=by, at=at)
     if known is None:
         EvidenceFile.objects.create(evidence_id=answer["id"], document=document)
     return (200 if known else 201), answer | {"document": _file(document)}

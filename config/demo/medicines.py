@@ -310,7 +310,7 @@ def _evidence() -> Iterator[int]:
             digest = hashlib.new("sm3", f"{claim.pk} {kind}".encode()).hexdigest()
             told = {"kind": kind, "content_hash": digest, "at": ended.isoformat(),
                     "reference": f"EMR-{claim.encounter_id}-{kind}"}  # fmt: skip
-            commands.take_evidence(
+            evidence.take(
                 institution=places[code], encounter=claim.encounter_id, evidence=told,
                 by=f"client:{code}", at=ended + late,
             )  # fmt: skip
